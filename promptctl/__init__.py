@@ -1,0 +1,46 @@
+"""promptctl: learn CLIP contexts from a handful of photos, keep them, use them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from promptctl.api import classify, evaluate, inspect, learn
+    from promptctl.card import Card
+    from promptctl.context import Context
+    from promptctl.errors import PromptctlError
+    from promptctl.store import Store
+
+_HOMES = {
+    "learn": "api",
+    "evaluate": "api",
+    "inspect": "api",
+    "classify": "api",
+    "Card": "card",
+    "Context": "context",
+    "PromptctlError": "errors",
+    "Store": "store",
+}
+
+__all__ = [
+    "Card",
+    "Context",
+    "PromptctlError",
+    "Store",
+    "__version__",
+    "classify",
+    "evaluate",
+    "inspect",
+    "learn",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # names load on first use (PEP 562), so that importing promptctl costs no torch
+    if name not in _HOMES:
+        raise AttributeError(f"module 'promptctl' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"promptctl.{_HOMES[name]}"), name)

@@ -1,0 +1,510 @@
+"""The commands as functions: each a short walk through the rooms, returning a report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptctl import __version__
+from promptctl.card import BackboneId, Card, ClassEntry, Method, Score, Shots
+from promptctl.errors import BackboneMismatch, ContextExists, DatasetError, NoImages, UnknownClasses
+from promptctl.refs import Ref, check_name
+from promptctl.report import (
+    Classified,
+    ClassifyReport,
+    ClassScore,
+    EvaluateReport,
+    Guess,
+    InspectReport,
+    LearnReport,
+    ListReport,
+    ModelRow,
+    ModelsReport,
+    MovedReport,
+    NearWordRow,
+    PulledReport,
+    Scores,
+    ShowReport,
+    SkippedFile,
+    StoredContext,
+    VectorReport,
+)
+from promptctl.store import Entry, Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from promptctl.backbone import Backbone
+    from promptctl.classifier import Predictions
+    from promptctl.context import Context
+    from promptctl.features import Features
+    from promptctl.images import ImageFolder, LabelledImage, Skipped
+    from promptctl.learners.coop import Learned, Settings
+    from promptctl.shots import Drawn
+    from promptctl.words import NearWord
+
+OnProgress = Callable[[str, int, int], None]  # stage, done, total
+
+ZERO_SHOT_WORDS = "a photo of a"
+
+
+def learn(
+    photos: Path,
+    name: str,
+    *,
+    shots: int | None = None,
+    seed: int = 1,
+    model: str = "mini",
+    context_tokens: int | None = None,
+    init: str | None = None,
+    class_specific: bool = False,
+    position: str = "end",
+    epochs: int | None = None,
+    lr: float = 0.002,
+    device: str = "auto",
+    classes: Path | None = None,
+    fresh: bool = False,
+    store: Store | None = None,
+    on_progress: OnProgress | None = None,
+) -> LearnReport:
+    """Learn a context from labelled images and store it under a name.
+
+    shots   images a class; None: all, less a fifth held out by content hash
+    raises  InvalidName, ContextExists, DatasetError and its kind, BackboneError and its kind, LearningFailed
+    """
+    started = time.monotonic()
+    store = store or Store()
+    check_name(name)
+    if not fresh and store.has(name):
+        raise ContextExists(name)
+    from promptctl.images import ImageFolder, check_classes
+    from promptctl.models import refuse_if_hopeless
+
+    folder = ImageFolder.scan(photos)
+    candidates = _to_learn_from(folder)
+    labels = tuple(sorted({image.label for image in candidates}))
+    check_classes(labels, photos)
+    entries = _class_entries(labels, classes)
+    _check_shots(candidates, shots)
+    refuse_if_hopeless(model)
+
+    from promptctl.backbone import Backbone
+    from promptctl.learners import coop
+    from promptctl.shots import draw
+
+    backbone = Backbone(model, device)
+    tokens = _context_tokens(backbone, context_tokens, init)
+    names = [entry.name for entry in entries]
+    backbone.tower.prompts(names, tokens, position=position)  # NameTooLong before anything dear
+    drawn = draw(folder, candidates, shots=shots, seed=seed, backbone=backbone, on_progress=on_progress)
+    settings = coop.Settings(
+        context_tokens=tokens,
+        init=init,
+        class_specific=class_specific,
+        position=position,
+        epochs=coop.paper_epochs(len(drawn.train), len(labels)) if epochs is None else epochs,
+        lr=lr,
+        seed=seed,
+    )
+    learned = coop.learn(
+        drawn.train.vectors,
+        drawn.targets(drawn.train),
+        names,
+        backbone.tower,
+        logit_scale=backbone.logit_scale,
+        settings=settings,
+        on_step=partial(on_progress, "learning") if on_progress else None,
+    )
+    context = _context(learned, settings, entries, shots, drawn, backbone)
+    entry = store.save(name, context.to_bytes(), new=not fresh)
+    return _learn_report(entry, context, drawn, time.monotonic() - started)
+
+
+def evaluate(
+    ref: str,
+    photos: Path,
+    *,
+    split: str | None = None,
+    model: str | None = None,
+    device: str = "auto",
+    store: Store | None = None,
+    on_progress: OnProgress | None = None,
+) -> EvaluateReport:
+    """Measure a context on labelled images, beside zero-shot on the same images.
+
+    split   which part of a folder with `train/ val/ test/` to use; None: test, or else val, or else everything
+    """
+    entry = (store or Store()).find(Ref.parse(ref))
+    from promptctl.context import Context
+    from promptctl.images import ImageFolder
+
+    context = Context.load(entry.path)
+    folder = ImageFolder.scan(photos)
+    images = _to_measure_on(folder, split)
+    index = _class_index(context.card, sorted({image.label for image in images}), str(entry.ref))
+    features, skipped = _features([image.path for image in images], context, entry, model, device, on_progress)
+    if not len(features):
+        raise NoImages(f"none of the {len(images)} images in {photos} could be read", f"ls {photos}")
+    label_of = {image.path: image.label for image in images}
+    import numpy as np
+
+    targets = np.array([index[label_of[path]] for path in features.paths], dtype=np.int64)
+    return _evaluation(context, entry, photos, features, targets, (*folder.skipped, *skipped))
+
+
+def inspect(
+    ref: str, *, top: int = 5, model: str | None = None, device: str = "auto", store: Store | None = None
+) -> InspectReport:
+    """What a context is, and the vocabulary tokens nearest to each of its vectors."""
+    entry = (store or Store()).find(Ref.parse(ref))
+    from promptctl import words
+    from promptctl.context import Context
+
+    context = Context.load(entry.path)
+    backbone = _own_backbone(context, entry, model, device)
+    flat = context.vectors.reshape(-1, context.vectors.shape[-1])
+    near = [words.nearest(flat, backbone.tower, k=top, metric=metric) for metric in words.METRICS]
+    tokens = context.card.method.context_tokens
+    names: Sequence[str | None] = context.card.names if context.card.method.class_specific else (None,)
+    vectors = tuple(
+        VectorReport(
+            names[row // tokens], row % tokens + 1, float((vector @ vector) ** 0.5), _words(by_l2), _words(by_cosine)
+        )
+        for row, (vector, by_l2, by_cosine) in enumerate(zip(flat, *near, strict=True))
+    )
+    return InspectReport(str(entry.ref), context.card, entry.n_bytes, entry.path, vectors)
+
+
+def classify(
+    inputs: Sequence[Path],
+    ref: str,
+    *,
+    top: int = 3,
+    model: str | None = None,
+    device: str = "auto",
+    store: Store | None = None,
+    on_progress: OnProgress | None = None,
+) -> ClassifyReport:
+    """The most probable classes of every image among files and folder trees."""
+    entry = (store or Store()).find(Ref.parse(ref))
+    missing = next((path for path in inputs if not path.exists() and not path.is_symlink()), None)
+    if missing is not None:
+        raise NoImages(f"there is no file or folder {missing}", f"ls {missing.parent}")
+    from promptctl.classifier import predict
+    from promptctl.context import Context
+    from promptctl.images import walk
+
+    context = Context.load(entry.path)
+    paths = list(walk(inputs))
+    if not paths:
+        raise NoImages(f"there is no file in {', '.join(map(str, inputs))}", f"ls {inputs[0]}")
+    features, skipped = _features(paths, context, entry, model, device, on_progress)
+    predictions = predict(features.vectors, context.text_features, logit_scale=context.card.logit_scale)
+    return ClassifyReport(str(entry.ref), _classified(features, predictions, context.card, top), _skipped(skipped))
+
+
+def list_contexts(prefix: str = "", *, store: Store | None = None) -> ListReport:
+    """Every context in the store, from file headers alone."""
+    entries = (store or Store()).entries()
+    return ListReport(tuple(_stored(entry) for entry in entries if entry.ref.name.startswith(prefix)))
+
+
+def show(ref: str, *, store: Store | None = None) -> ShowReport:
+    """What one stored context is, from its header alone."""
+    store = store or Store()
+    entry = store.find(Ref.parse(ref))
+    versions = tuple(version.ref.version or 0 for version in store.versions(entry.ref.name))
+    from promptctl.card import read_card
+
+    return ShowReport(str(entry.ref), entry.path, entry.n_bytes, versions, read_card(entry.path))
+
+
+def remove(name: str, *, store: Store | None = None) -> MovedReport:
+    """Move a context with all its versions to the trash."""
+    store = store or Store()
+    entry = store.find(Ref(check_name(name)))
+    trash = store.remove(name)
+    sentence = f"'{entry.ref.name}' and all its versions are in the trash: {trash}"
+    return MovedReport(entry.ref.name, trash, sentence, f"promptctl restore {entry.ref.name}   (to undo)")
+
+
+def restore(name: str, *, store: Store | None = None) -> MovedReport:
+    """Bring a removed context back from the trash."""
+    entry = (store or Store()).restore(check_name(name))
+    return MovedReport(str(entry.ref), entry.path, f"{entry.ref} is back: {entry.path}", f"promptctl show {entry.ref}")
+
+
+def list_models() -> ModelsReport:
+    """The embedded backbone, those on this machine, and a few worth knowing."""
+    from promptctl.models import MINI, RECOMMENDED, on_this_machine
+
+    here = {MINI, *on_this_machine()}
+    known = [
+        ModelRow(r.name, r.name in here, r.joint_width, r.parameters, r.download_bytes, r.good_for) for r in RECOMMENDED
+    ]
+    others = sorted(here - {row.name for row in known})
+    return ModelsReport((*known, *(ModelRow(name, True, None, None, None, None) for name in others)))
+
+
+def pull_model(name: str) -> PulledReport:
+    """Download a backbone's weights, unless they are here."""
+    from promptctl.models import locate, refuse_if_hopeless
+
+    refuse_if_hopeless(name)
+    found = locate(name)
+    return PulledReport(found.name, Path(found.pretrained or found.model.removeprefix("local-dir:")))
+
+
+# --------------------------------------------------------------------------- learn
+
+
+def _to_learn_from(folder: ImageFolder) -> tuple[LabelledImage, ...]:
+    images = folder.only("train", None) if folder.splits else folder.images
+    if not images:
+        raise NoImages(f"{folder.root} has no images to learn from, only {' and '.join(sorted(folder.splits))}")
+    return images
+
+
+def _class_entries(labels: Sequence[str], names_file: Path | None) -> tuple[ClassEntry, ...]:
+    from promptctl.images import readable, read_names
+
+    names: Mapping[str, str] = read_names(names_file, labels) if names_file else {}
+    return tuple(ClassEntry(i, label, names.get(label, readable(label))) for i, label in enumerate(labels))
+
+
+def _check_shots(images: Sequence[LabelledImage], shots: int | None) -> None:
+    from promptctl.errors import TooFewShots
+
+    counts: dict[str, int] = {}
+    for image in images:
+        counts[image.label] = counts.get(image.label, 0) + 1
+    short = next((label for label in sorted(counts) if counts[label] < (shots or 1)), None)
+    if short is not None:
+        raise TooFewShots(short, counts[short], shots or 1)
+
+
+def _context_tokens(backbone: Backbone, asked: int | None, init: str | None) -> int:
+    if init is None:
+        return 16 if asked is None else asked
+    found = len(backbone.tower.tokens(init))
+    if not found or asked not in (None, found):
+        raise DatasetError(
+            f"'{init}' is {found} token{'' if found == 1 else 's'}, --context-tokens {asked or 16} was asked",
+            "leave --context-tokens out: the words of --init decide",
+        )
+    return found
+
+
+def _context(
+    learned: Learned,
+    settings: Settings,
+    entries: tuple[ClassEntry, ...],
+    shots: int | None,
+    drawn: Drawn,
+    backbone: Backbone,
+) -> Context:
+    from promptctl.context import Context
+
+    zero_shot = _zero_shot_features(backbone, [entry.name for entry in entries])
+    card = Card(
+        backbone=backbone.id,
+        classes=entries,
+        method=Method(
+            learner="coop",
+            context_tokens=settings.context_tokens,
+            init=settings.init,
+            class_specific=settings.class_specific,
+            position=settings.position,
+            epochs=settings.epochs,
+            lr=settings.lr,
+            seed=settings.seed,
+            steps=learned.steps,
+        ),
+        shots=Shots(shots, len(drawn.train), len(drawn.held_out) if shots is None else 0),
+        zero_shot_template=f"{ZERO_SHOT_WORDS} {{}}.",
+        logit_scale=backbone.logit_scale,
+        written_by=f"promptctl {__version__}",
+        score=_score(drawn, learned.text_features, zero_shot),
+    )
+    return Context(card, learned.vectors, learned.text_features, zero_shot, drawn.table(keep_held_out=shots is None))
+
+
+def _zero_shot_features(backbone: Backbone, names: Sequence[str]) -> NDArray[np.float32]:
+    """(C, E) unit rows: zero-shot is a context of words, learned for zero steps."""
+    import torch
+
+    tower = backbone.tower
+    words = tower.embed(ZERO_SHOT_WORDS)
+    with torch.no_grad():
+        texts = tower.encode(words, tower.prompts(names, len(words)))
+        unit: NDArray[np.float32] = torch.nn.functional.normalize(texts, dim=-1).float().cpu().numpy()
+    return unit
+
+
+def _score(drawn: Drawn, learned: NDArray[np.float32], zero_shot: NDArray[np.float32]) -> Score | None:
+    if not len(drawn.held_out):
+        return None
+    targets = drawn.targets(drawn.held_out)
+    right = [float(((drawn.held_out.vectors @ texts.T).argmax(1) == targets).mean()) for texts in (learned, zero_shot)]
+    return Score(drawn.measured_on, len(targets), *right)
+
+
+def _learn_report(entry: Entry, context: Context, drawn: Drawn, seconds: float) -> LearnReport:
+    card, score = context.card, context.card.score
+    name = entry.ref.name
+    return LearnReport(
+        context=str(entry.ref),
+        path=entry.path,
+        classes=len(card.classes),
+        shots=card.shots.asked,
+        train_images=card.shots.train,
+        measured_on=score.on if score else None,
+        measured_images=score.images if score else 0,
+        accuracy=score.accuracy if score else None,
+        zero_shot_accuracy=score.zero_shot_accuracy if score else None,
+        steps=card.method.steps,
+        seconds=round(seconds, 2),
+        n_bytes=entry.n_bytes,
+        skipped=_skipped(drawn.skipped),
+        next=(f"promptctl evaluate {name} ./test", f"promptctl classify ./unsorted --prompt {name}"),
+    )
+
+
+# --------------------------------------------------------------------------- use
+
+
+def _to_measure_on(folder: ImageFolder, split: str | None) -> tuple[LabelledImage, ...]:
+    chosen = split or next((name for name in ("test", "val") if name in folder.splits), None)
+    if chosen in (None, "all"):
+        return folder.images
+    images = folder.only(chosen)
+    if not images:
+        found = " and ".join(sorted(folder.splits)) or "no split at all"
+        raise NoImages(f"{folder.root} has no images in the split '{chosen}', only {found}", "--split all")
+    return images
+
+
+def _class_index(card: Card, labels: Sequence[str], context: str) -> dict[str, int]:
+    """Which class of the context each folder means: by folder name, readable name or alias, whatever its case."""
+    words: dict[str, int] = {}
+    for i, entry in enumerate(card.classes):
+        for word in (entry.label, entry.name, *entry.aliases):
+            words.setdefault(word.casefold(), i)
+    unknown = [label for label in labels if label.casefold() not in words]
+    if unknown:
+        raise UnknownClasses(unknown, context)
+    return {label: words[label.casefold()] for label in labels}
+
+
+def _features(
+    paths: Sequence[Path],
+    context: Context,
+    entry: Entry,
+    model: str | None,
+    device: str,
+    on_progress: OnProgress | None,
+) -> tuple[Features, tuple[Skipped, ...]]:
+    backbone = _own_backbone(context, entry, model, device)
+    from promptctl.features import FeatureCache, encode
+
+    return encode(paths, backbone, FeatureCache(), partial(on_progress, "encoding") if on_progress else None)
+
+
+def _own_backbone(context: Context, entry: Entry, model: str | None, device: str) -> Backbone:
+    """The backbone a context was learned on, told by fingerprint; `model` may say where else to find it."""
+    from promptctl.models import refuse_if_hopeless
+
+    wanted = context.card.backbone
+    refuse_if_hopeless(model or wanted.name)
+    from promptctl.backbone import Backbone
+
+    backbone = Backbone(model or wanted.name, device)
+    if backbone.id.fingerprint != wanted.fingerprint:
+        raise BackboneMismatch(str(entry.ref), _id_line(wanted), _id_line(backbone.id))
+    return backbone
+
+
+def _id_line(backbone: BackboneId) -> str:
+    return f"{backbone.name} {backbone.fingerprint[:12]}"
+
+
+def _evaluation(
+    context: Context,
+    entry: Entry,
+    photos: Path,
+    features: Features,
+    targets: NDArray[np.int64],
+    skipped: Sequence[Skipped],
+) -> EvaluateReport:
+    from promptctl.classifier import predict
+    from promptctl.evaluation import class_scores, scores
+
+    card = context.card
+    learned, zero_shot = (
+        predict(features.vectors, texts, logit_scale=card.logit_scale)
+        for texts in (context.text_features, context.zero_shot_features)
+    )
+    per_class = tuple(
+        ClassScore(
+            label=card.labels[c.index],
+            name=card.names[c.index],
+            images=c.images,
+            accuracy=c.recall,
+            zero_shot_accuracy=z.recall,
+            f1=c.f1,
+            mistaken_for=None if c.mistaken_for is None else card.names[c.mistaken_for],
+        )
+        for c, z in zip(class_scores(learned, targets), class_scores(zero_shot, targets), strict=True)
+    )
+    return EvaluateReport(
+        context=str(entry.ref),
+        folder=photos,
+        images=len(targets),
+        classes=len(card.classes),
+        learned=Scores(**scores(learned, targets)),
+        zero_shot=Scores(**scores(zero_shot, targets)),
+        zero_shot_template=card.zero_shot_template,
+        per_class=per_class,
+        skipped=_skipped(skipped),
+    )
+
+
+def _classified(features: Features, predictions: Predictions, card: Card, top: int) -> tuple[Classified, ...]:
+    best = predictions.top(min(top, len(card.classes)))
+    return tuple(
+        Classified(
+            path,
+            tuple(Guess(card.labels[c], card.names[c], float(predictions.probabilities[row, c])) for c in best[row]),
+        )
+        for row, path in enumerate(features.paths)
+    )
+
+
+def _words(near: Sequence[NearWord]) -> tuple[NearWordRow, ...]:
+    return tuple(NearWordRow(word.word, word.euclidean, word.cosine) for word in near)
+
+
+def _skipped(skipped: Sequence[Skipped]) -> tuple[SkippedFile, ...]:
+    return tuple(SkippedFile(item.path, item.reason) for item in skipped)
+
+
+def _stored(entry: Entry) -> StoredContext:
+    card = entry.card
+    changed = datetime.fromtimestamp(entry.mtime_ns / 1e9, timezone.utc).isoformat(timespec="seconds")
+    return StoredContext(
+        name=entry.ref.name,
+        version=entry.ref.version or 0,
+        classes=len(card.classes) if card else None,
+        shots=(str(card.shots.asked or "all")) if card else None,
+        backbone=card.backbone.name if card else None,
+        accuracy=card.score.accuracy if card and card.score else None,
+        zero_shot_accuracy=card.score.zero_shot_accuracy if card and card.score else None,
+        n_bytes=entry.n_bytes,
+        changed=changed,
+        fault=entry.fault,
+    )

@@ -1,0 +1,193 @@
+"""Card: everything a context file says about itself, readable with the standard library alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import struct
+import types
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from promptctl.errors import CorruptContext, NewerFormat
+
+FORMAT = 1
+KEY = "promptctl"
+LONGEST_HEADER = 1 << 20
+UNSEALED = "0" * 64
+
+
+@dataclass(frozen=True)
+class BackboneId:
+    """Which frozen model a context belongs to; the fingerprint decides, the rest is for people."""
+
+    name: str  # as given to --model: "mini", "ViT-B-16/openai"
+    fingerprint: str  # sha256 over every weight and the preprocessing
+    text_width: int  # W
+    joint_width: int  # E
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    """One class: an id that never changes, and the words that hang on it."""
+
+    id: int
+    label: str  # the folder name
+    name: str  # what the prompt says
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the vectors were learned; enough to learn them again from the same images."""
+
+    learner: str
+    context_tokens: int  # M
+    init: str | None  # the words the context started from; None: normal, standard deviation 0.02
+    class_specific: bool
+    position: str  # of the class name: end, middle or front
+    epochs: int
+    lr: float
+    seed: int
+    steps: int  # optimiser steps actually taken
+
+
+@dataclass(frozen=True)
+class Shots:
+    """How many images were asked for and used."""
+
+    asked: int | None  # a class; None: all
+    train: int
+    held_out: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracy on images the context never learned from, beside zero-shot on the same images."""
+
+    on: str  # which images these were
+    images: int
+    accuracy: float  # fraction
+    zero_shot_accuracy: float  # fraction
+
+
+@dataclass(frozen=True)
+class Card:
+    """The metadata of a context file; docs/format.md describes every field."""
+
+    backbone: BackboneId
+    classes: tuple[ClassEntry, ...]
+    method: Method
+    shots: Shots
+    zero_shot_template: str
+    logit_scale: float
+    written_by: str
+    score: Score | None = None
+    parent: str | None = None  # sha256 of the version this one was taught from
+    sha256: str = ""  # of the whole file, with this value written as 64 zeros
+    format: int = FORMAT
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(entry.label for entry in self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(entry.name for entry in self.classes)
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces, ASCII."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def read_card(path: Path) -> Card:
+    """The card of a context file, from its header alone; contents are not verified, `Context.load` does that."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = header_length(file.read(8), size, path)
+        return card_of(file.read(length), path)
+
+
+def header_length(first_eight: bytes, file_size: int, path: Path | str) -> int:
+    """Length of the safetensors header, checked against the file before anything is allocated."""
+    if len(first_eight) < 8:
+        raise CorruptContext(path, "it is too short")
+    (length,) = struct.unpack("<Q", first_eight)
+    if length > min(LONGEST_HEADER, file_size - 8):
+        raise CorruptContext(path, "its header is longer than the file or than a header may be")
+    return int(length)
+
+
+def card_of(header: bytes, path: Path | str) -> Card:
+    """The card inside a safetensors header."""
+    try:
+        fields = json.loads(json.loads(header)["__metadata__"][KEY])
+        found = int(fields["format"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CorruptContext(path, "it holds no promptctl metadata") from error
+    if found > FORMAT:
+        raise NewerFormat(path, found, FORMAT)
+    try:
+        card = _build(Card, fields)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptContext(path, f"its metadata is incomplete ({error})") from error
+    assert isinstance(card, Card)
+    return card
+
+
+def seal(unsealed: bytes) -> bytes:
+    """The same file with its sha256 written where 64 zeros stood."""
+    digest = hashlib.sha256(unsealed).hexdigest()
+    return _replace_in_header(unsealed, UNSEALED, digest)
+
+
+def verify_seal(data: bytes, card: Card, path: Path | str) -> None:
+    """CorruptContext unless the file is, bit for bit, the one that was sealed."""
+    intact = False
+    if len(card.sha256) == 64:
+        try:
+            intact = hashlib.sha256(_replace_in_header(data, card.sha256, UNSEALED)).hexdigest() == card.sha256
+        except ValueError:
+            intact = False
+    if not intact:
+        raise CorruptContext(path, "its checksum does not match its contents")
+
+
+def _replace_in_header(data: bytes, old: str, new: str) -> bytes:
+    end = 8 + struct.unpack("<Q", data[:8])[0]
+    head = data[:end]
+    if head.count(old.encode()) != 1:
+        raise ValueError("the checksum must stand in the header exactly once")
+    return head.replace(old.encode(), new.encode()) + data[end:]
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """A value of the annotated type from plain JSON; unknown fields are left out, wrong types raise TypeError."""
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return None if value is None else _build(next(k for k in get_args(kind) if k is not type(None)), value)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise TypeError(f"a list was expected, not {value!r:.40}")
+        return tuple(_build(get_args(kind)[0], item) for item in value)
+    if dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise TypeError(f"{kind.__name__} was expected, not {value!r:.40}")
+    return value
+
+
+def _build_dataclass(kind: Any, value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise TypeError(f"{kind.__name__} was expected, not {value!r:.40}")
+    hints = get_type_hints(kind)
+    fields = [field for field in dataclasses.fields(kind) if field.name in value or _is_required(field)]
+    return kind(**{field.name: _build(hints[field.name], value[field.name]) for field in fields})
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING

@@ -1,0 +1,311 @@
+"""The command line: parse, one call into api, render. `main` is the error boundary."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from enum import Enum
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn, Optional
+
+import typer
+
+from promptctl import __version__, api, render
+from promptctl.errors import Interrupted, PromptctlError
+from promptctl.refs import Ref
+from promptctl.store import Store
+
+app = typer.Typer(
+    name="promptctl",
+    help="Learn CLIP prompts from a handful of photos, keep them, use them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+models_app = typer.Typer(help="Backbones: what is here, what is worth fetching.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+
+class Format(str, Enum):
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class Position(str, Enum):
+    end = "end"
+    middle = "middle"
+    front = "front"
+
+
+class Split(str, Enum):
+    train = "train"
+    val = "val"
+    test = "test"
+    all = "all"
+
+
+class Device(str, Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+def _known_names(incomplete: str) -> list[str]:
+    return [name for name in Store().names() if name.startswith(incomplete)]
+
+
+Folder = Annotated[Path, typer.Argument(help="Folder of class folders, with or without train/ val/ test/; or a CSV.")]
+ContextRef = Annotated[str, typer.Argument(help="NAME or NAME@VERSION.", autocompletion=_known_names)]
+Name = Annotated[str, typer.Argument(help="NAME of a stored context.", autocompletion=_known_names)]
+Json = Annotated[bool, typer.Option("--json", help="The whole report as JSON.")]
+Output = Annotated[Format, typer.Option("--format", help="How to print the result.")]
+OnDevice = Annotated[Device, typer.Option("--device", envvar="PROMPTCTL_DEVICE", help="Where to compute.")]
+OwnModel = Annotated[
+    Optional[str],  # noqa: UP045  typer reads this at run time, on Python 3.10 too
+    typer.Option("--model", help="Where to find the context's own backbone, if not under the name it has in the card."),
+]
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=lambda on: _version(on))
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def learn(
+    photos: Folder,
+    name: Annotated[str, typer.Option("--name", "-n", help="What to call the context.")],
+    shots: Annotated[str, typer.Option(help="Images a class to learn from, or all.", metavar="N|all")] = "all",
+    seed: Annotated[int, typer.Option(help="Decides the draw of shots, the start and the batches.")] = 1,
+    model: Annotated[str, typer.Option(envvar="PROMPTCTL_MODEL", help="Backbone: mini or any open_clip name.")] = "mini",
+    context_tokens: Annotated[Optional[int], typer.Option(min=1, help="Context vectors M.  [default: 16]")] = None,  # noqa: UP045
+    init: Annotated[Optional[str], typer.Option(help='Words to start from, such as "a photo of a".')] = None,  # noqa: UP045
+    class_specific: Annotated[bool, typer.Option("--class-specific", help="A context of its own for every class.")] = False,
+    position: Annotated[Position, typer.Option(help="Where the class name stands.")] = Position.end,
+    epochs: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=0, help="Passes over the shots; 0 keeps the words of --init.  [default: the paper's]"),
+    ] = None,
+    lr: Annotated[float, typer.Option(min=1e-9, help="Learning rate of SGD.")] = 0.002,
+    device: OnDevice = Device.auto,
+    classes: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="CSV of folder,name: what the prompt calls each folder.", metavar="CSV"),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Next version of an existing name, from scratch.")] = False,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Learn a context from a folder of labelled photos."""
+    with render.progress() as progress:
+        report = api.learn(
+            photos,
+            name,
+            shots=_shots(shots),
+            seed=seed,
+            model=model,
+            context_tokens=context_tokens,
+            init=init,
+            class_specific=class_specific,
+            position=position.value,
+            epochs=epochs,
+            lr=lr,
+            device=device.value,
+            classes=classes,
+            fresh=fresh,
+            on_progress=progress,
+        )
+    _finish(report, output, json)
+
+
+@app.command()
+def evaluate(
+    context: ContextRef,
+    photos: Folder,
+    split: Annotated[Optional[Split], typer.Option(help="Part of the folder.  [default: test, else val, else all]")] = None,  # noqa: UP045
+    fail_under: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0, max=100, help="Exit with 4 when top-1 is below this many percent."),
+    ] = None,
+    model: OwnModel = None,
+    device: OnDevice = Device.auto,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Measure a context on labelled photos, beside zero-shot on the same ones."""
+    with render.progress() as progress:
+        report = api.evaluate(
+            context, photos, split=split.value if split else None, model=model, device=device.value, on_progress=progress
+        )
+    missed = fail_under is not None and 100 * report.learned.top1 < fail_under
+    _finish(report, output, json, exit_code=4 if missed else None)
+
+
+@app.command()
+def inspect(
+    context: ContextRef,
+    top: Annotated[int, typer.Option(min=1, help="Words a vector.")] = 5,
+    model: OwnModel = None,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """What a context is, and the vocabulary words nearest to each of its vectors."""
+    _finish(api.inspect(context, top=top, model=model, device="cpu"), output, json)
+
+
+@app.command()
+def classify(
+    inputs: Annotated[list[Path], typer.Argument(help="Image files and folders, searched through.")],
+    prompt: Annotated[str, typer.Option("--prompt", "-p", help="NAME or NAME@VERSION.", autocompletion=_known_names)],
+    top: Annotated[int, typer.Option("--top", "--top-k", min=1, help="Classes an image.")] = 3,
+    model: OwnModel = None,
+    device: OnDevice = Device.auto,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Say what is in every image of files and folder trees."""
+    with render.progress() as progress:
+        report = api.classify(inputs, prompt, top=top, model=model, device=device.value, on_progress=progress)
+    _finish(report, output, json)
+
+
+@app.command("list")
+def list_contexts(
+    prefix: Annotated[str, typer.Argument(help="Only names that start so.")] = "",
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Names only, one a line.")] = False,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """The contexts in the store."""
+    _finish(api.list_contexts(prefix), output, json, quiet=quiet)
+
+
+@app.command()
+def show(context: ContextRef, output: Output = Format.table, json: Json = False) -> None:
+    """What a stored context is."""
+    _finish(api.show(context), output, json)
+
+
+@app.command()
+def remove(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Move a context with all its versions to the trash."""
+    Store().find(Ref.parse(name))
+    if not yes and sys.stdin.isatty():
+        typer.confirm(f"Move '{name}' and all its versions to the trash?", abort=True, err=True)
+    _finish(api.remove(name), output, json)
+
+
+@app.command()
+def restore(name: Name, output: Output = Format.table, json: Json = False) -> None:
+    """Bring a removed context back from the trash."""
+    _finish(api.restore(name), output, json)
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(help="Where to put the pictures and the demo's own store.  [default: a new temporary folder]"),
+    ] = None,
+) -> None:
+    """Render a small labelled picture set and run the four verbs on it."""
+    from promptctl.demo import run
+
+    run(folder, lambda arguments: app(arguments, standalone_mode=False))
+
+
+@models_app.command("list")
+def models_list(
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Names only, one a line.")] = False,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """The embedded backbone, those on this machine, and a few worth knowing."""
+    _finish(api.list_models(), output, json, quiet=quiet)
+
+
+@models_app.command("pull")
+def models_pull(
+    model: Annotated[str, typer.Argument(help="An open_clip name, such as ViT-B-16/openai.")],
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Download a backbone."""
+    _finish(api.pull_model(model), output, json)
+
+
+def main() -> NoReturn:
+    """Run the command line; every error of the tree becomes one sentence, one hint and an exit code."""
+    _prepare_process()
+    try:
+        app()
+    except PromptctlError as error:
+        sys.exit(_say(str(error), error.hint, error.exit_code))
+    except Interrupted as stop:
+        sys.exit(_say("interrupted, nothing half-done was kept", None, stop.exit_code))
+    except BrokenPipeError:
+        # whoever read our output has left; keep Python from complaining about it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.exit(_say(f"{error.filename}: {(error.strerror or str(error)).lower()}", None, 1))
+    sys.exit(0)
+
+
+def _finish(
+    report: Any, output: Format, json: bool, *, quiet: bool = False, exit_code: int | None = None
+) -> None:
+    render.render(report, "names" if quiet else "json" if json else output.value)
+    code = report.exit_code if exit_code is None else exit_code
+    if code:
+        raise typer.Exit(code)
+
+
+def _say(sentence: str, hint: str | None, exit_code: int) -> int:
+    render.talk(f"error: {sentence}")
+    if hint:
+        render.talk(f"hint:  {hint}")
+    return exit_code
+
+
+def _shots(text: str) -> int | None:
+    if text.lower() == "all":
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise typer.BadParameter(f"'{text}' is neither a number from 1 nor all", param_hint="--shots")
+    return int(text)
+
+
+def _version(on: bool) -> None:
+    if on:
+        typer.echo(f"promptctl {__version__}")
+        raise typer.Exit
+
+
+def _prepare_process() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # file names may hold any bytes
+            stream.reconfigure(errors="surrogateescape")
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, _: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends us at once
+    raise Interrupted(128 + number)

@@ -1,0 +1,104 @@
+"""Context: learned vectors, the answer they give and the shots they came from, to and from one safetensors file."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from promptctl.card import KEY, UNSEALED, Card, card_of, header_length, seal, verify_seal
+from promptctl.errors import CorruptContext
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ShotTable:
+    """The images a context learned from, as features; no pixels."""
+
+    features: NDArray[np.float16]  # (N, E) unit rows, rounded
+    class_ids: NDArray[np.int32]  # (N,) ids of Card.classes
+    sha256: NDArray[np.uint8]  # (N, 32) of the image files
+    held_out: NDArray[np.uint8]  # (N,) 1: measured on, never learned from
+
+    def __len__(self) -> int:
+        return len(self.class_ids)
+
+
+@dataclass(frozen=True)
+class Context:
+    """A learned context with everything needed to use it, inspect it and teach it more."""
+
+    card: Card
+    vectors: Floats  # (M, W) shared by all classes, or (C, M, W) class-specific
+    text_features: Floats  # (C, E) unit rows: what the vectors and class names say
+    zero_shot_features: Floats  # (C, E) unit rows: what the hand-written template says
+    shots: ShotTable
+
+    def to_bytes(self) -> bytes:
+        """The safetensors file, sealed; the same context gives the same bytes."""
+        # no clock inside the file and one metadata key only: same images, settings and seed, same bytes
+        card = dataclasses.replace(self.card, sha256=UNSEALED)
+        return seal(save(self._tensors(), metadata={KEY: card.to_json()}))
+
+    @staticmethod
+    def from_bytes(data: bytes, path: Path | str) -> Context:
+        """The context in a file's bytes, verified to the last bit; `path` is for the error only."""
+        length = header_length(data[:8], len(data), path)
+        card = card_of(data[8 : 8 + length], path)
+        verify_seal(data, card, path)
+        try:
+            tensors = load(data)
+            return _assemble(card, tensors)
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise CorruptContext(path, f"its tensors do not fit its metadata ({error})") from error
+
+    @staticmethod
+    def load(path: Path) -> Context:
+        return Context.from_bytes(path.read_bytes(), path)
+
+    def _tensors(self) -> dict[str, NDArray[Any]]:
+        tensors = {
+            "vectors": self.vectors,
+            "text_features": self.text_features,
+            "zero_shot_features": self.zero_shot_features,
+            "shot_features": self.shots.features,
+            "shot_class_ids": self.shots.class_ids,
+            "shot_sha256": self.shots.sha256,
+            "shot_held_out": self.shots.held_out,
+        }
+        return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+
+
+def _assemble(card: Card, tensors: dict[str, NDArray[Any]]) -> Context:
+    classes, width, joint = len(card.classes), card.backbone.text_width, card.backbone.joint_width
+    tokens = card.method.context_tokens
+    n_shots = len(tensors["shot_class_ids"])
+    vectors = (classes, tokens, width) if card.method.class_specific else (tokens, width)
+
+    def take(name: str, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+        tensor = tensors[name]
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}, {np.dtype(dtype)} {shape} was expected")
+        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+            raise ValueError(f"{name} holds a value that is not a number")
+        return tensor
+
+    return Context(
+        card=card,
+        vectors=take("vectors", vectors, np.float32),
+        text_features=take("text_features", (classes, joint), np.float32),
+        zero_shot_features=take("zero_shot_features", (classes, joint), np.float32),
+        shots=ShotTable(
+            features=take("shot_features", (n_shots, joint), np.float16),
+            class_ids=take("shot_class_ids", (n_shots,), np.int32),
+            sha256=take("shot_sha256", (n_shots, 32), np.uint8),
+            held_out=take("shot_held_out", (n_shots,), np.uint8),
+        ),
+    )

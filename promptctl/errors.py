@@ -1,0 +1,172 @@
+"""Every way promptctl can refuse: one sentence, one hint, one exit code.
+
+```
+PromptctlError                 exit 1
+├── NotInStore (10)            ContextNotFound  VersionNotFound
+├── ContextExists
+├── InvalidName
+├── BadContextFile (12)        CorruptContext  NewerFormat
+├── BackboneError              UnknownBackbone  UnsupportedBackbone  WeightsUnavailable (13)  BackboneMismatch
+├── DatasetError               NoImages  OneClass  TooFewShots  UnknownClasses  NameTooLong
+├── StorageFailed
+└── LearningFailed
+```
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class PromptctlError(Exception):
+    """A refusal a person can act on: `str()` is the sentence, `.hint` the next command or None."""
+
+    exit_code = 1
+
+    def __init__(self, sentence: str, hint: str | None = None) -> None:
+        super().__init__(sentence)
+        self.hint = hint
+
+
+class Interrupted(BaseException):
+    """The person pressed Ctrl-C, or the system asked us to end."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("interrupted")
+        self.exit_code = exit_code
+
+
+class NotInStore(PromptctlError):
+    """What was asked for is not in the store."""
+
+    exit_code = 10
+
+
+class ContextNotFound(NotInStore):
+    def __init__(self, name: str, *, near: str | None = None) -> None:
+        hint = f"did you mean '{near}'?" if near else "promptctl list"
+        super().__init__(f"no context named '{name}'", hint)
+
+
+class VersionNotFound(NotInStore):
+    def __init__(self, name: str, version: int, *, newest: int) -> None:
+        super().__init__(f"'{name}' has no version {version}, the newest is {newest}", f"promptctl show {name}")
+
+
+class ContextExists(PromptctlError):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"a context named '{name}' already exists",
+            "add --fresh to learn its next version from scratch (old versions stay), or choose another --name",
+        )
+
+
+class InvalidName(PromptctlError):
+    def __init__(self, name: str, reason: str, *, suggestion: str | None = None) -> None:
+        hint = f"try '{suggestion}'" if suggestion else "use letters, digits, '-' and '_'"
+        super().__init__(f"{name!r} is not a context name: {reason}", hint)
+
+
+class BadContextFile(PromptctlError):
+    """A file that should hold a context does not."""
+
+    exit_code = 12
+
+
+class CorruptContext(BadContextFile):
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"{path} is not an intact context: {reason}", "restore the file from a copy, or learn again")
+
+
+class NewerFormat(BadContextFile):
+    def __init__(self, path: Path | str, found: int, known: int) -> None:
+        super().__init__(
+            f"{path} has format {found}, this promptctl reads up to {known}", "update promptctl"
+        )
+
+
+class BackboneError(PromptctlError):
+    """The backbone cannot be used."""
+
+
+class UnknownBackbone(BackboneError):
+    def __init__(self, name: str, *, near: Sequence[str] = (), reason: str = "") -> None:
+        hint = "did you mean " + " or ".join(f"'{other}'" for other in near) + "?" if near else "promptctl models list"
+        super().__init__(f"no backbone named '{name}'" + (f": {reason}" if reason else ""), hint)
+
+
+class UnsupportedBackbone(BackboneError):
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"'{name}' cannot learn a context: {reason}", "promptctl models list")
+
+
+class WeightsUnavailable(BackboneError):
+    exit_code = 13
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"the weights of '{name}' are not on this machine and {reason}",
+            f"where there is a network: promptctl models pull {shlex.quote(name)}",
+        )
+
+
+class BackboneMismatch(BackboneError):
+    def __init__(self, context: str, wanted: str, found: str) -> None:
+        super().__init__(
+            f"'{context}' was learned on other weights or preprocessing ({wanted}) than this backbone has ({found})",
+            f"promptctl show {context}",
+        )
+
+
+class DatasetError(PromptctlError):
+    """The labelled images cannot be used as they are."""
+
+
+class NoImages(DatasetError):
+    pass
+
+
+class OneClass(DatasetError):
+    def __init__(self, folder: Path, label: str) -> None:
+        super().__init__(
+            f"{folder} has one class only, '{label}', and learning needs at least two",
+            f"add a folder of something else beside {folder / label}",
+        )
+
+
+class TooFewShots(DatasetError):
+    def __init__(self, label: str, found: int, asked: int) -> None:
+        hint = f"--shots {found}, or more images of '{label}'" if found else f"add images of '{label}'"
+        super().__init__(
+            f"class '{label}' has {found} usable image{'' if found == 1 else 's'}, {asked} asked", hint
+        )
+
+
+class UnknownClasses(DatasetError):
+    def __init__(self, labels: Sequence[str], context: str) -> None:
+        shown = ", ".join(f"'{label}'" for label in labels[:5]) + (", …" if len(labels) > 5 else "")
+        verb = "is not a class" if len(labels) == 1 else "are not classes"
+        super().__init__(f"{shown} {verb} of '{context}'", f"promptctl show {context}")
+
+
+class NameTooLong(DatasetError):
+    def __init__(self, name: str, tokens: int, room: int) -> None:
+        super().__init__(
+            f"the class name '{name}' is {tokens} tokens long, {room} fit beside the context",
+            "give it a shorter name with --classes names.csv, or fewer --context-tokens",
+        )
+
+
+class StorageFailed(PromptctlError):
+    """The disk said no."""
+
+    def __init__(self, error: OSError, doing: str) -> None:
+        where = f" {error.filename}" if error.filename else ""
+        super().__init__(f"cannot {doing}{where}: {error.strerror or error}", "PROMPTCTL_HOME moves the store elsewhere")
+
+
+class LearningFailed(PromptctlError):
+    def __init__(self, step: int, lr: float) -> None:
+        super().__init__(f"the loss stopped being a number at step {step}", f"a smaller --lr, for example {lr / 10:g}")

@@ -1,0 +1,437 @@
+"""ImageFolder: labelled images as people keep them, the shots drawn from them, and the one decoder."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from promptctl.errors import DatasetError, NoImages, OneClass, TooFewShots
+
+with suppress(ImportError):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+
+DECODER = "upright-rgb-1"  # part of every cached feature's key: change it when decode() changes
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_CLUTTER = frozenset({"thumbs.db", "desktop.ini"})
+_PATH_COLUMNS = ("path", "file_name", "filename", "file", "image")
+_LABEL_COLUMNS = ("label", "class", "classname", "class_name", "category")
+
+OnProgress = Callable[[int, int], None]  # done, total
+
+
+class UnreadableImage(Exception):
+    """One file that is not a usable image; `str()` says why in a few words."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was passed over, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image file, the class it shows, and the split it was put in (train, val, test or none)."""
+
+    path: Path
+    label: str
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class HashedImage:
+    """A labelled image with the sha256 of its file."""
+
+    path: Path
+    label: str
+    split: str | None
+    sha256: str
+
+
+# --------------------------------------------------------------------------- finding
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Labelled images on disk, before any is opened.
+
+    Read without flags: a folder of class folders, the same under `train/ val/ test/`, a CSV with `path,label`,
+    Hugging Face's `metadata.csv` or `metadata.jsonl`, and CoOp's `split_zhou_*.json`.
+    """
+
+    root: Path
+    images: tuple[LabelledImage, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    @staticmethod
+    def scan(root: Path) -> ImageFolder:
+        if not root.exists():
+            raise NoImages(f"there is no folder {root}", f"ls {root.parent}")
+        found = _scan_file(root) if root.is_file() else _scan_folder(root)
+        if not found.images:
+            raise NoImages(f"{root} has class folders but no image in them", f"ls {root}")
+        return found
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(sorted({image.label for image in self.images}))
+
+    @property
+    def splits(self) -> frozenset[str]:
+        return frozenset(image.split for image in self.images if image.split)
+
+    def only(self, *splits: str | None) -> tuple[LabelledImage, ...]:
+        return tuple(image for image in self.images if image.split in splits)
+
+
+def _scan_folder(root: Path) -> ImageFolder:
+    for pattern, read in (("metadata.csv", _read_csv), ("metadata.jsonl", _read_jsonl)):
+        if manifests := [*root.glob(pattern), *root.glob(f"*/{pattern}")]:
+            return _from_rows(root, [row for path in sorted(manifests) for row in read(path)])
+    if splits := sorted(root.glob("split_zhou_*.json")):
+        return _from_rows(root, _read_zhou(splits[0]))
+    folders = _visible_folders(root)
+    in_splits = [folder for folder in folders if folder.name.lower() in SPLITS]
+    if in_splits and any(_visible_folders(folder) for folder in in_splits):
+        parts = [(folder, SPLITS[folder.name.lower()]) for folder in in_splits]
+        classes = [(c, split) for folder, split in parts for c in _visible_folders(folder)]
+        return _from_class_folders(root, classes)
+    if not folders:
+        raise NoImages(
+            f"{root} has no class folders",
+            f"put the images of each class in a folder of its own, for example {root / 'sparrow' / 'photo1.jpg'}",
+        )
+    return _from_class_folders(root, [(folder, None) for folder in folders])
+
+
+def _scan_file(path: Path) -> ImageFolder:
+    readers: dict[str, Callable[[Path], list[LabelledImage]]] = {
+        ".csv": _read_csv,
+        ".jsonl": _read_jsonl,
+        ".json": _read_zhou,
+    }
+    read = readers.get(path.suffix.lower())
+    if read is None:
+        raise NoImages(
+            f"{path} is neither a folder nor a list of images",
+            "give a folder of class folders, or a .csv with the columns path,label",
+        )
+    return _from_rows(path, read(path))
+
+
+def _from_class_folders(root: Path, folders: Iterable[tuple[Path, str | None]]) -> ImageFolder:
+    images = [
+        LabelledImage(path, folder.name, split) for folder, split in folders for path in walk([folder])
+    ]
+    return ImageFolder(root, tuple(images))
+
+
+def _from_rows(root: Path, rows: Sequence[LabelledImage]) -> ImageFolder:
+    missing = tuple(Skipped(row.path, "no such file") for row in rows if not row.path.is_file())
+    images = tuple(row for row in rows if row.path.is_file())
+    if not images and missing:
+        raise NoImages(f"none of the {len(missing)} images listed in {root} exists", f"ls {missing[0].path.parent}")
+    return ImageFolder(root, images, missing)
+
+
+def _read_csv(path: Path) -> list[LabelledImage]:
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    if not rows:
+        raise NoImages(f"{path} is empty", "write one image a line: path,label")
+    header = [cell.strip().lower() for cell in rows[0]]
+    if any(name in header for name in _PATH_COLUMNS):
+        records = [dict(zip(header, row, strict=False)) for row in rows[1:]]
+    else:
+        records = [dict(zip(("path", "label", "split"), row, strict=False)) for row in rows]
+    return [_labelled(path, record) for record in records]
+
+
+def _read_jsonl(path: Path) -> list[LabelledImage]:
+    try:
+        records = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except ValueError as error:
+        raise DatasetError(f"{path} is not JSON lines: {error}") from error
+    return [_labelled(path, record) for record in records]
+
+
+def _labelled(manifest: Path, record: Mapping[str, Any]) -> LabelledImage:
+    file = next((record[name] for name in _PATH_COLUMNS if record.get(name)), None)
+    label = next((record[name] for name in _LABEL_COLUMNS if record.get(name) not in (None, "")), None)
+    if file is None or label is None:
+        raise DatasetError(
+            f"{manifest} has a line without a path or without a label: {dict(record)!s:.60}",
+            "the columns are path,label or file_name,label",
+        )
+    # a Hugging Face folder keeps metadata.csv inside train/, test/ …: the folder is the split then
+    folder_split = manifest.parent.name if manifest.stem == "metadata" else ""
+    split = str(record.get("split") or folder_split).strip().lower()
+    return LabelledImage(manifest.parent / str(file), str(label).strip(), SPLITS.get(split))
+
+
+def _read_zhou(path: Path) -> list[LabelledImage]:
+    try:
+        splits = json.loads(path.read_text("utf-8"))
+        rows = [(split, *row) for split in ("train", "val", "test") for row in splits.get(split, [])]
+        base = _image_base(path.parent, rows[0][1]) if rows else path.parent
+        return [LabelledImage(base / file, str(name), split) for split, file, _, name in rows]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f"{path} is not a CoOp split file ({error})",
+            'it reads {"train": [["dog/1.jpg", 0, "dog"], …], "val": …, "test": …}',
+        ) from error
+
+
+def _image_base(folder: Path, first: str) -> Path:
+    # CoOp's files name images relative to a folder that differs by data set (images/, jpg/, 2750/ …)
+    candidates = [folder, *_visible_folders(folder), *(d for f in _visible_folders(folder) for d in _visible_folders(f))]
+    return next((base for base in candidates if (base / first).is_file()), folder)
+
+
+def _visible_folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except PermissionError as error:
+        raise DatasetError(f"{folder} cannot be read: permission denied", f"ls -ld {folder}") from error
+
+
+def walk(roots: Iterable[Path]) -> Iterator[Path]:
+    """Every visible file under the roots, once, in sorted order; a root that is a file is given as it is."""
+    seen: set[str] = set()
+    for root in roots:
+        yield from _walk_one(root, seen)
+
+
+def _walk_one(root: Path, seen: set[str]) -> Iterator[Path]:
+    if not root.is_dir():
+        yield root
+        return
+    real = os.path.realpath(root)
+    if real in seen:  # a link that leads back: every real folder once
+        return
+    seen.add(real)
+    try:
+        children = sorted(root.iterdir())
+    except PermissionError:
+        yield root  # the decoder will say why it cannot be read
+        return
+    for child in children:
+        if not child.name.startswith(".") and child.name.lower() not in _CLUTTER:
+            yield from _walk_one(child, seen)
+
+
+# --------------------------------------------------------------------------- names
+
+
+def read_names(path: Path, labels: Sequence[str]) -> dict[str, str]:
+    """Readable class names from a CSV of `folder,name`, with or without that header line."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(map(str.strip, row))]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read as a list of class names: {error}") from error
+    if rows and rows[0][0].lower() in ("folder", "label", "class") and rows[0][0] not in labels:
+        rows = rows[1:]
+    broken = next((row for row in rows if len(row) != 2 or not all(row)), None)
+    if broken is not None:
+        raise DatasetError(f"{path} has the line {','.join(broken)!r}, folder,name was expected")
+    names = dict(rows)
+    strange = sorted(set(names) - set(labels))
+    if strange:
+        raise DatasetError(f"{path} names a folder that is not there: '{strange[0]}'", f"the folders are {', '.join(labels)}")
+    return names
+
+
+def readable(label: str) -> str:
+    """The class name a folder name stands for, as CoOp reads it: underscores are spaces."""
+    return label.replace("_", " ").strip()
+
+
+# --------------------------------------------------------------------------- sampling
+
+
+def hash_images(
+    images: Sequence[LabelledImage], on_progress: OnProgress | None = None
+) -> tuple[tuple[HashedImage, ...], tuple[Skipped, ...]]:
+    """The images whose files can be read and look like images, each content once per class, and the others."""
+    hashed: list[HashedImage] = []
+    skipped: list[Skipped] = []
+    seen: set[tuple[str, str]] = set()
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        for done, (image, outcome) in enumerate(zip(images, pool.map(_hash_or_reason, images), strict=True), 1):
+            if isinstance(outcome, UnreadableImage):
+                skipped.append(Skipped(image.path, str(outcome)))
+            elif (image.label, outcome) not in seen:
+                seen.add((image.label, outcome))
+                hashed.append(HashedImage(image.path, image.label, image.split, outcome))
+            if on_progress:
+                on_progress(done, len(images))
+    return tuple(hashed), tuple(skipped)
+
+
+def _hash_or_reason(image: LabelledImage) -> str | UnreadableImage:
+    try:
+        data = read_file(image.path)
+        _identify(data)
+        return hashlib.sha256(data).hexdigest()
+    except UnreadableImage as reason:
+        return reason
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Images divided into those to learn from and those held back."""
+
+    train: tuple[HashedImage, ...]
+    held_out: tuple[HashedImage, ...]
+
+
+def sample(images: Sequence[HashedImage], shots: int, *, seed: int) -> Sample:
+    """`shots` images of every class by content hash and seed, the same on every machine; the rest held out.
+
+    Raises TooFewShots naming the first class that has fewer.
+    """
+    train: list[HashedImage] = []
+    held_out: list[HashedImage] = []
+    for label, of_class in by_class(images).items():
+        if len(of_class) < shots:
+            raise TooFewShots(label, len(of_class), shots)
+        drawn = sorted(of_class, key=lambda image: _draw(image.sha256, seed))
+        train += drawn[:shots]
+        held_out += drawn[shots:]
+    return Sample(tuple(train), tuple(held_out))
+
+
+def hold_out_fifth(images: Sequence[HashedImage]) -> Sample:
+    """Every image, less about a fifth of each class held out by its own hash alone.
+
+    The side of an image depends on nothing but its content, so it never changes when others come or go; only
+    a class that would be left without any training image keeps its first one.
+    """
+    train: list[HashedImage] = []
+    held_out: list[HashedImage] = []
+    for of_class in by_class(images).values():
+        ordered = sorted(of_class, key=lambda image: image.sha256)
+        kept = [image for image in ordered if not _in_held_out_fifth(image.sha256)] or ordered[:1]
+        train += kept
+        held_out += [image for image in ordered if image not in kept]
+    return Sample(tuple(train), tuple(held_out))
+
+
+def at_most(images: Sequence[HashedImage], limit: int) -> tuple[HashedImage, ...]:
+    """The images, or `limit` of them spread evenly over the classes, chosen by content hash."""
+    if len(images) <= limit:
+        return tuple(images)
+    queues = [sorted(c, key=lambda image: _draw(image.sha256, 0)) for c in by_class(images).values()]
+    in_turn = [image for turn in zip_longest(*queues) for image in turn if image is not None]
+    return tuple(in_turn[:limit])
+
+
+def by_class(images: Iterable[HashedImage]) -> dict[str, list[HashedImage]]:
+    """The images of every class, classes in sorted order."""
+    groups: defaultdict[str, list[HashedImage]] = defaultdict(list)
+    for image in images:
+        groups[image.label].append(image)
+    return dict(sorted(groups.items()))
+
+
+def check_classes(labels: Sequence[str], root: Path) -> None:
+    if len(labels) < 2:
+        raise OneClass(root, labels[0])
+
+
+def _draw(sha256: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed}:{sha256}".encode()).hexdigest()
+
+
+def _in_held_out_fifth(sha256: str) -> bool:
+    return int(_draw(sha256, 0)[:8], 16) % 5 == 0
+
+
+# --------------------------------------------------------------------------- decoding
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file, or UnreadableImage."""
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+            raise UnreadableImage("not a readable folder" if stat.S_ISDIR(mode) else "not a regular file")
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadableImage((error.strerror or str(error)).lower()) from error
+    if not data:
+        raise UnreadableImage("empty file")
+    return data
+
+
+def _identify(data: bytes) -> None:
+    """UnreadableImage unless the file starts like an image; pixels are not decoded."""
+    with _reasons(), Image.open(io.BytesIO(data)):
+        pass
+
+
+def decode(data: bytes) -> Image.Image:
+    """The picture in an image file: first frame, turned upright, RGB, 16 bits scaled to 8, on white if transparent."""
+    with _reasons(), Image.open(io.BytesIO(data)) as image:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        return _to_rgb(upright)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":  # Pillow's own convert clips 16 bits to white
+        return Image.fromarray(_to_eight_bits(image)).convert("RGB")
+    if "A" in image.getbands() or "transparency" in image.info:
+        colour = image.convert("RGBA")
+        white = Image.new("RGBA", colour.size, "white")
+        return Image.alpha_composite(white, colour).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_eight_bits(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
+    largest = values.max(initial=0.0)
+    full = 255.0 if largest <= 255 else 65535.0 if largest <= 65535 else largest
+    if image.mode.startswith("I;16"):
+        full = 65535.0
+    if image.mode == "F" and largest <= 1:
+        full = 1.0
+    return np.asarray(np.clip(values / full, 0, 1) * 255 + 0.5, dtype=np.uint8)
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Whatever a decoder raises on bad input, as one UnreadableImage with a short reason."""
+    try:
+        yield
+    except Image.DecompressionBombError as error:
+        raise UnreadableImage("more pixels than is safe to open") from error
+    except UnidentifiedImageError as error:
+        raise UnreadableImage("not an image") from error
+    except Exception as error:
+        # decoders raise OSError, SyntaxError, ValueError, struct.error, IndexError … on broken files
+        raise UnreadableImage(f"damaged ({_short(error)})") from error
+
+
+def _short(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:60]

@@ -1,0 +1,241 @@
+"""Which backbones there are: their names, what is on this machine, and fetching one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from promptctl.errors import UnknownBackbone, WeightsUnavailable
+
+MINI = "mini"
+MINI_FOLDER = Path(__file__).parent / "mini"
+_NETWORK_SECONDS = 1.0
+_CONFIG = "open_clip_config.json"
+_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A backbone worth knowing; parameters as open_clip builds it, download at four bytes a parameter."""
+
+    name: str
+    joint_width: int
+    parameters: int
+    good_for: str
+
+    @property
+    def download_bytes(self) -> int:
+        return MINI_BYTES if self.name == MINI else 4 * self.parameters
+
+
+MINI_BYTES = 40_175_908
+
+RECOMMENDED = (
+    Recommendation(MINI, 512, 19_993_569, "learning the tool, tests, demos; ships with promptctl"),
+    Recommendation("ViT-B-32/laion2b_s34b_b79k", 512, 151_277_313, "the fastest full model on a laptop"),
+    Recommendation("ViT-B-32/openai", 512, 151_277_313, "the paper's ViT-B/32"),
+    Recommendation("ViT-B-16/openai", 512, 149_620_737, "the paper's ViT-B/16; a good first choice"),
+    Recommendation("ViT-B-16/laion2b_s34b_b88k", 512, 149_620_737, "more accurate zero-shot than openai"),
+    Recommendation("ViT-L-14/openai", 768, 427_616_513, "fine-grained classes, with a GPU or patience"),
+)
+
+
+def parse(name: str) -> str:
+    """The canonical spelling of a backbone name: `,` and `/` mean the same between model and tag."""
+    name = name.strip()
+    if name == MINI or name.startswith("local-dir:"):
+        return name
+    return name.replace(",", "/", 1) if "/" not in name else name
+
+
+@dataclass(frozen=True)
+class Local:
+    """A backbone whose files are all on this machine, in the words of open_clip.create_model."""
+
+    name: str
+    model: str
+    pretrained: str | None = None
+    quick_gelu: bool = False
+    preprocess: tuple[tuple[str, Any], ...] = ()
+
+
+def locate(name: str, *, fetch: bool = True) -> Local:
+    """The files of a backbone, downloaded when they are not here and `fetch` allows.
+
+    Raises UnknownBackbone with near misses, or WeightsUnavailable when they are not here and cannot be had.
+    Nothing is asked of the network when the files are on this machine.
+    """
+    name = parse(name)
+    if name == MINI:
+        return Local(name, f"local-dir:{MINI_FOLDER}")
+    if name.startswith("local-dir:"):
+        return Local(name, f"local-dir:{_checked_folder(name)}")
+    if name.startswith("hf-hub:"):
+        return Local(name, f"local-dir:{_hub_folder(name, fetch)}")
+    return _tagged(name, fetch)
+
+
+def on_this_machine() -> tuple[str, ...]:
+    """Names of the downloaded backbones that open_clip could load now."""
+    repos = _cached_repos()
+    if not repos:
+        return ()
+    from open_clip.pretrained import get_pretrained_cfg, list_pretrained
+
+    known = {}
+    for model, tag in list_pretrained():
+        repo = get_pretrained_cfg(model, tag).get("hf_hub", "").rpartition("/")[0]
+        if not model.endswith("-quickgelu"):
+            known.setdefault(repo, f"{model}/{tag}")
+    return tuple(sorted(known.get(repo, f"hf-hub:{repo}") for repo in repos))
+
+
+def offline_reason() -> str | None:
+    """Why nothing can be downloaded, or None when the hub answers within a second."""
+    for variable in ("PROMPTCTL_OFFLINE", "HF_HUB_OFFLINE"):
+        if os.environ.get(variable, "").lower() in ("1", "true", "yes", "on"):
+            return f"{variable} is set"
+    return None if _reachable() else "there is no network"
+
+
+def refuse_if_hopeless(name: str) -> None:
+    """WeightsUnavailable at once where nothing can be here and nothing can be fetched; costs no torch import."""
+    name = parse(name)
+    if name == MINI or name.startswith("local-dir:") or _cached_repos() or _other_caches():
+        return
+    if reason := offline_reason():
+        raise WeightsUnavailable(name, reason)
+
+
+def _tagged(name: str, fetch: bool) -> Local:
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+
+    model, _, tag = name.partition("/")
+    cfg = get_pretrained_cfg(model, tag) if tag else {}
+    if not cfg:
+        raise _unknown(name, open_clip.list_pretrained())
+    path = _tag_weights(name, cfg, fetch)
+    preprocess = {key: cfg[key] for key in ("mean", "std", "interpolation", "resize_mode") if cfg.get(key)}
+    # OpenAI's weights were trained with QuickGELU; open_clip only warns when the model has plain GELU
+    return Local(name, model, str(path), bool(cfg.get("quick_gelu")), tuple(sorted(preprocess.items())))
+
+
+def _tag_weights(name: str, cfg: dict[str, Any], fetch: bool) -> Path:
+    from open_clip.pretrained import download_pretrained
+
+    repo, _, file = cfg.get("hf_hub", "").rpartition("/")
+    if repo:
+        here = _cached_file(repo, *([file] if file else _WEIGHTS))
+        if here:
+            return here
+    elif (by_url := Path("~/.cache/clip").expanduser() / Path(cfg.get("url", "")).name).is_file():
+        return by_url
+    _require_network(name, fetch)
+    try:
+        return Path(download_pretrained(cfg))
+    except Exception as error:
+        raise WeightsUnavailable(name, f"could not be downloaded ({_first_line(error)})") from error
+
+
+def _hub_folder(name: str, fetch: bool) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    repo = name.removeprefix("hf-hub:")
+    config, weights = _cached_file(repo, _CONFIG), _cached_file(repo, *_WEIGHTS)
+    if config and weights and config.parent == weights.parent:
+        return config.parent
+    _require_network(name, fetch)
+    try:
+        folder = Path(hf_hub_download(repo, _CONFIG)).parent
+    except Exception as error:
+        raise UnknownBackbone(name, reason=_first_line(error)) from error
+    for file in _WEIGHTS:
+        try:
+            hf_hub_download(repo, file)
+            return folder
+        except Exception as error:
+            last = error
+    raise WeightsUnavailable(name, f"could not be downloaded ({_first_line(last)})")
+
+
+def _checked_folder(name: str) -> Path:
+    folder = Path(name.removeprefix("local-dir:")).expanduser().resolve()
+    if not (folder / _CONFIG).is_file():
+        raise UnknownBackbone(name, reason=f"there is no {_CONFIG} in {folder}")
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise UnknownBackbone(name, reason=f"there are no weights in {folder}")
+    return folder
+
+
+def _unknown(name: str, pretrained: list[tuple[str, str]]) -> UnknownBackbone:
+    model, _, tag = name.partition("/")
+    tags = [t for m, t in pretrained if m == model]
+    if tags:
+        near = get_close_matches(tag, tags, n=3) if tag else tags[:3]
+        reason = f"'{model}' has no weights called '{tag}'" if tag else "it does not say which weights"
+        return UnknownBackbone(name, near=[f"{model}/{t}" for t in near or tags[:3]], reason=reason)
+    spelled = {MINI: MINI} | {f"{m}/{t}".lower(): f"{m}/{t}" for m, t in pretrained}
+    near = [spelled[key] for key in get_close_matches(name.lower(), [*spelled], n=3, cutoff=0.6)]
+    return UnknownBackbone(name, near=near)
+
+
+def _require_network(name: str, fetch: bool) -> None:
+    reason = offline_reason() if fetch else "downloading was not asked for"
+    if reason:
+        raise WeightsUnavailable(name, reason)
+
+
+def _cached_file(repo: str, *files: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = (try_to_load_from_cache(repo, file) for file in files)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
+
+
+def _cached_repos() -> tuple[str, ...]:
+    """Hub repositories in the cache that hold open_clip weights."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    holders = {
+        path.parts[-4]
+        for file in (*_WEIGHTS, "*.pt")
+        for path in Path(HF_HUB_CACHE).glob(f"models--*/snapshots/*/{file}")
+        if path.exists()
+    }
+    return tuple(sorted(folder.removeprefix("models--").replace("--", "/") for folder in holders))
+
+
+def _other_caches() -> bool:
+    return any(Path("~/.cache/clip").expanduser().glob("*.pt"))
+
+
+def _reachable() -> bool:
+    from huggingface_hub.constants import ENDPOINT
+
+    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    url = urlparse(proxy or ENDPOINT)
+    answered = threading.Event()
+
+    def call() -> None:
+        try:
+            socket.create_connection((url.hostname or "", url.port or 443), _NETWORK_SECONDS).close()
+            answered.set()
+        except OSError:
+            pass
+
+    # in a thread, because looking up a name can hang far longer than any connection time-out
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(_NETWORK_SECONDS)
+    return answered.is_set()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0][:200]

@@ -1,0 +1,499 @@
+"""What each command found: frozen values that say themselves as rows, as a sentence and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from promptctl.card import Card
+
+Row = dict[str, Any]
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file that could not be used, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Common shape: `rows` for tables and CSV, `summary` for people, `warnings` for stderr, `record` for JSON."""
+
+    type: ClassVar[str] = "report"
+
+    def rows(self) -> list[Row]:
+        return []
+
+    def tables(self) -> list[list[Row]]:
+        """What a person sees on a terminal; the rows, unless a report has more to say."""
+        return [self.rows()]
+
+    def records(self) -> list[Row]:
+        """What JSON lines hold; the rows, unless they are flattened there."""
+        return self.rows()
+
+    def summary(self) -> list[str]:
+        return []
+
+    def warnings(self) -> list[str]:
+        return []
+
+    def names(self) -> list[str]:
+        """What -q prints, one a line."""
+        return []
+
+    @property
+    def exit_code(self) -> int:
+        return 0
+
+    def record(self) -> Row:
+        return {"schema_version": SCHEMA_VERSION, "type": self.type, **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True)
+class LearnReport(Report):
+    type: ClassVar[str] = "learned"
+
+    context: str  # birds@1
+    path: Path
+    classes: int
+    shots: int | None  # a class; None: all
+    train_images: int
+    measured_on: str | None  # which images the accuracy is of
+    measured_images: int
+    accuracy: float | None  # fraction
+    zero_shot_accuracy: float | None  # fraction
+    steps: int
+    seconds: float
+    n_bytes: int
+    skipped: tuple[SkippedFile, ...]
+    next: tuple[str, ...]
+
+    def rows(self) -> list[Row]:
+        keys = ("context", "classes", "train_images", "measured_images", "accuracy", "zero_shot_accuracy", "seconds")
+        return [{key: getattr(self, key) for key in keys}]
+
+    def tables(self) -> list[list[Row]]:
+        return []
+
+    def summary(self) -> list[str]:
+        learned = f"{self.context} learned {self.classes} classes from {self.train_images} images in {self.seconds:.1f} s"
+        return [learned + self._score(), f"stored: {self.path} ({size(self.n_bytes)})", *self._next()]
+
+    def warnings(self) -> list[str]:
+        found = skipped_lines(self.skipped)
+        if self.accuracy is not None and self.accuracy < (self.zero_shot_accuracy or 0):
+            found.append(
+                f"{self.context} is worse than zero-shot on {self.measured_on}: more shots, another --init or "
+                "--class-specific may help"
+            )
+        return found
+
+    def _score(self) -> str:
+        if self.accuracy is None:
+            return "; no image was left to measure it on"
+        return (
+            f": {percent(self.accuracy)} right on the {self.measured_images} {self.measured_on}, "
+            f"zero-shot {percent(self.zero_shot_accuracy)}"
+        )
+
+    def _next(self) -> list[str]:
+        return [f"{'next:' if not i else '     '} {command}" for i, command in enumerate(self.next)]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good one classifier is on one set of images; all fractions."""
+
+    top1: float
+    top5: float  # the true class among the five most probable
+    macro_f1: float  # mean over the classes present
+    ece: float  # expected calibration error, 15 bins
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class: the learned context beside zero-shot."""
+
+    label: str
+    name: str
+    images: int
+    accuracy: float  # of its images, the fraction recognised (recall)
+    zero_shot_accuracy: float
+    f1: float
+    mistaken_for: str | None  # the class most of its errors went to
+
+
+@dataclass(frozen=True)
+class EvaluateReport(Report):
+    type: ClassVar[str] = "evaluation"
+
+    context: str
+    folder: Path
+    images: int
+    classes: int
+    learned: Scores
+    zero_shot: Scores
+    zero_shot_template: str
+    per_class: tuple[ClassScore, ...]
+    skipped: tuple[SkippedFile, ...]
+
+    def rows(self) -> list[Row]:
+        return [dataclasses.asdict(score) for score in self.per_class]
+
+    def tables(self) -> list[list[Row]]:
+        overall = [
+            {"": title, "learned": getattr(self.learned, key), "zero_shot": getattr(self.zero_shot, key)}
+            for title, key in (("top-1", "top1"), ("top-5", "top5"), ("macro F1", "macro_f1"), ("ECE", "ece"))
+        ]
+        per_class = [
+            {
+                "class": score.name,
+                "images": score.images,
+                "learned": score.accuracy,
+                "zero_shot": score.zero_shot_accuracy,
+                "f1": score.f1,
+                "mistaken for": score.mistaken_for or "",
+            }
+            for score in self.per_class
+        ]
+        return [overall, per_class]
+
+    def summary(self) -> list[str]:
+        gain = 100 * (self.learned.top1 - self.zero_shot.top1)
+        return [
+            f"{self.context} on {self.images} images of {self.folder}: {percent(self.learned.top1)} right, "
+            f"{gain:+.1f} points against zero-shot ('{self.zero_shot_template}', {percent(self.zero_shot.top1)})"
+        ]
+
+    def warnings(self) -> list[str]:
+        worse = self.learned.top1 < self.zero_shot.top1
+        return skipped_lines(self.skipped) + ([f"{self.context} is worse than zero-shot on these images"] if worse else [])
+
+    @property
+    def exit_code(self) -> int:
+        return 3 if self.skipped else 0
+
+
+@dataclass(frozen=True)
+class NearWordRow:
+    """A vocabulary token near a vector."""
+
+    word: str
+    euclidean: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class VectorReport:
+    """One context vector and the words near it."""
+
+    of_class: str | None  # None: shared by all classes
+    vector: int  # 1 is the first
+    norm: float
+    by_euclidean: tuple[NearWordRow, ...]
+    by_cosine: tuple[NearWordRow, ...]
+
+
+@dataclass(frozen=True)
+class InspectReport(Report):
+    type: ClassVar[str] = "inspection"
+
+    context: str
+    card: Card
+    n_bytes: int
+    path: Path
+    vectors: tuple[VectorReport, ...]
+
+    def rows(self) -> list[Row]:
+        return [
+            {
+                **({"class": vector.of_class} if vector.of_class else {}),
+                "vector": vector.vector,
+                "norm": round(vector.norm, 3),
+                "nearest (Euclidean)": "  ".join(f"{w.word} {w.euclidean:.2f}" for w in vector.by_euclidean),
+                "nearest (cosine)": "  ".join(f"{w.word} {w.cosine:.2f}" for w in vector.by_cosine),
+            }
+            for vector in self.vectors
+        ]
+
+    def records(self) -> list[Row]:
+        return [dataclasses.asdict(vector) for vector in self.vectors]
+
+    def summary(self) -> list[str]:
+        return card_lines(self.context, self.card, self.path, self.n_bytes)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A class an image may show, with its probability."""
+
+    label: str
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Classified:
+    """One image and its most probable classes, best first."""
+
+    path: Path
+    top: tuple[Guess, ...]
+
+
+@dataclass(frozen=True)
+class ClassifyReport(Report):
+    type: ClassVar[str] = "classification"
+
+    context: str
+    images: tuple[Classified, ...]
+    skipped: tuple[SkippedFile, ...]
+
+    def rows(self) -> list[Row]:
+        return [self._row(image) for image in self.images]
+
+    def records(self) -> list[Row]:
+        errors = [{"type": "error", "path": s.path, "reason": s.reason} for s in self.skipped]
+        results = [
+            {
+                "type": "result",
+                "path": image.path,
+                "label": image.top[0].label,
+                "name": image.top[0].name,
+                "probability": image.top[0].probability,
+                "top": [dataclasses.asdict(guess) for guess in image.top],
+            }
+            for image in self.images
+        ]
+        return results + errors
+
+    def warnings(self) -> list[str]:
+        return skipped_lines(self.skipped)
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if not self.skipped else 3 if self.images else 1
+
+    @staticmethod
+    def _row(image: Classified) -> Row:
+        row: Row = {"path": image.path}
+        for rank, guess in enumerate(image.top, 1):
+            end = "" if rank == 1 else f"_{rank}"
+            row |= {f"label{end}": guess.label, f"probability{end}": guess.probability}
+        return row
+
+
+@dataclass(frozen=True)
+class StoredContext:
+    """One line of `list`."""
+
+    name: str
+    version: int
+    classes: int | None
+    shots: str | None
+    backbone: str | None
+    accuracy: float | None
+    zero_shot_accuracy: float | None
+    n_bytes: int
+    changed: str  # ISO 8601, UTC
+    fault: str | None
+
+
+@dataclass(frozen=True)
+class ListReport(Report):
+    type: ClassVar[str] = "list"
+
+    contexts: tuple[StoredContext, ...]
+
+    def rows(self) -> list[Row]:
+        return [dataclasses.asdict(context) for context in self.contexts]
+
+    def tables(self) -> list[list[Row]]:
+        return [[self._human(context) for context in self.contexts]]
+
+    def names(self) -> list[str]:
+        return [context.name for context in self.contexts]
+
+    def summary(self) -> list[str]:
+        if self.contexts:
+            return []
+        return ["no contexts yet", "next: promptctl learn ./photos --name birds", "      promptctl demo"]
+
+    def warnings(self) -> list[str]:
+        return [context.fault for context in self.contexts if context.fault]
+
+    @staticmethod
+    def _human(context: StoredContext) -> Row:
+        return {
+            "name": f"{context.name}@{context.version}",
+            "classes": context.classes,
+            "shots": context.shots,
+            "learned": context.accuracy,
+            "zero_shot": context.zero_shot_accuracy,
+            "backbone": context.backbone,
+            "size": size(context.n_bytes),
+            "changed": context.changed[:16].replace("T", " "),
+        }
+
+
+@dataclass(frozen=True)
+class ShowReport(Report):
+    type: ClassVar[str] = "context"
+
+    context: str
+    path: Path
+    n_bytes: int
+    versions: tuple[int, ...]
+    card: Card
+
+    def rows(self) -> list[Row]:
+        return [{"id": c.id, "label": c.label, "name": c.name} for c in self.card.classes]
+
+    def summary(self) -> list[str]:
+        kept = ", ".join(f"@{number}" for number in self.versions)
+        return [*card_lines(self.context, self.card, self.path, self.n_bytes), f"versions:  {kept}"]
+
+
+@dataclass(frozen=True)
+class MovedReport(Report):
+    """A name went to the trash, or came back."""
+
+    type: ClassVar[str] = "moved"
+
+    context: str
+    path: Path
+    sentence: str
+    next: str
+
+    def tables(self) -> list[list[Row]]:
+        return []
+
+    def rows(self) -> list[Row]:
+        return [{"context": self.context, "path": self.path}]
+
+    def summary(self) -> list[str]:
+        return [self.sentence, f"next: {self.next}"]
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A backbone, and whether it is here."""
+
+    name: str
+    here: bool
+    joint_width: int | None
+    parameters: int | None
+    download_bytes: int | None
+    good_for: str | None
+
+
+@dataclass(frozen=True)
+class ModelsReport(Report):
+    type: ClassVar[str] = "models"
+
+    models: tuple[ModelRow, ...]
+
+    def rows(self) -> list[Row]:
+        return [dataclasses.asdict(model) for model in self.models]
+
+    def names(self) -> list[str]:
+        return [model.name for model in self.models]
+
+    def tables(self) -> list[list[Row]]:
+        return [
+            [
+                {
+                    "model": model.name,
+                    "here": "yes" if model.here else "",
+                    "width": model.joint_width,
+                    "parameters": f"{model.parameters / 1e6:.0f} M" if model.parameters else None,
+                    "download": _download(model),
+                    "good for": model.good_for,
+                }
+                for model in self.models
+            ]
+        ]
+
+    def summary(self) -> list[str]:
+        return ["any open_clip name works: promptctl models pull ViT-B-16/openai, hf-hub:org/repo, local-dir:/path"]
+
+
+@dataclass(frozen=True)
+class PulledReport(Report):
+    type: ClassVar[str] = "pulled"
+
+    model: str
+    path: Path
+
+    def tables(self) -> list[list[Row]]:
+        return []
+
+    def rows(self) -> list[Row]:
+        return [{"model": self.model, "path": self.path}]
+
+    def summary(self) -> list[str]:
+        return [f"{self.model} is on this machine: {self.path}", f"next: promptctl learn ./photos --name NAME --model {self.model}"]
+
+
+def _download(model: ModelRow) -> str | None:
+    if model.download_bytes is None:
+        return None
+    return "in the package" if model.name == "mini" else f"about {size(model.download_bytes)}"
+
+
+def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
+    """What a context is, a fact a line."""
+    method, shots = card.method, card.shots
+    kind = "class-specific" if method.class_specific else "shared by all classes"
+    start = f"from '{method.init}'" if method.init else "from noise"
+    asked = "all images" if shots.asked is None else f"{shots.asked} a class"
+    return [
+        f"{context}: {len(card.classes)} classes: {_some(card.names)}",
+        f"backbone:  {card.backbone.name} (fingerprint {card.backbone.fingerprint[:12]})",
+        f"vectors:   {method.context_tokens} of width {card.backbone.text_width}, {kind}, class name at the {method.position}, {start}",
+        f"learned:   {method.learner}, {method.epochs} epochs, {method.steps} steps, lr {method.lr:g}, seed {method.seed}",
+        f"shots:     {asked}: {shots.train} images learned from, {shots.held_out} held out",
+        f"accuracy:  {_score_line(card)}",
+        f"parent:    {card.parent[:12] if card.parent else 'none'}",
+        f"file:      {path} ({size(n_bytes)}, sha256 {card.sha256[:12]})",
+    ]
+
+
+def _score_line(card: Card) -> str:
+    if card.score is None:
+        return "not measured, no image was left over"
+    score = card.score
+    return f"{percent(score.accuracy)} on the {score.images} {score.on}, zero-shot {percent(score.zero_shot_accuracy)}"
+
+
+def _some(names: Sequence[str], shown: int = 12) -> str:
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+
+def skipped_lines(skipped: Sequence[SkippedFile], shown: int = 20) -> list[str]:
+    """Every passed-over file on a line, the first few, after their count."""
+    if not skipped:
+        return []
+    count = f"{len(skipped)} file{'s were' if len(skipped) > 1 else ' was'} skipped:"
+    more = [f"  and {len(skipped) - shown} more, all in --json"] if len(skipped) > shown else []
+    return [count, *(f"  {item.path}: {item.reason}" for item in skipped[:shown]), *more]
+
+
+def percent(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def size(n_bytes: int) -> str:
+    value = float(n_bytes)
+    for unit in ("B", "KB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"

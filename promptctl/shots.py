@@ -1,0 +1,102 @@
+"""Shots: which images a context learns from and which it is measured on, as features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptctl import images
+from promptctl.context import ShotTable
+from promptctl.features import FeatureCache, Features, encode
+from promptctl.images import HashedImage, ImageFolder, LabelledImage, Sample, Skipped
+
+if TYPE_CHECKING:
+    from promptctl.backbone import Backbone
+
+MOST_MEASURED = 1000  # learn measures itself on no more images than this; evaluate on any number
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The outcome of a draw."""
+
+    train: Features
+    held_out: Features
+    measured_on: str  # what the held-out images are, in words
+    skipped: tuple[Skipped, ...]
+    class_of: Mapping[Path, int]  # index into the sorted labels
+
+    def targets(self, features: Features) -> NDArray[np.int64]:
+        """(N,) class index of every image."""
+        return np.array([self.class_of[path] for path in features.paths], dtype=np.int64)
+
+    def table(self, *, keep_held_out: bool) -> ShotTable:
+        """What the context remembers of its images; class ids are the class indices of a new context."""
+        parts = (self.train, self.held_out) if keep_held_out else (self.train,)
+        sha256 = [bytes.fromhex(sha) for part in parts for sha in part.sha256]
+        return ShotTable(
+            features=np.concatenate([part.vectors for part in parts]).astype(np.float16),
+            class_ids=np.concatenate([self.targets(part) for part in parts]).astype(np.int32),
+            sha256=np.frombuffer(b"".join(sha256), np.uint8).reshape(-1, 32),
+            held_out=np.concatenate([np.full(len(part), side, np.uint8) for side, part in enumerate(parts)]),
+        )
+
+
+def draw(
+    folder: ImageFolder,
+    candidates: Sequence[LabelledImage],
+    *,
+    shots: int | None,
+    seed: int,
+    backbone: Backbone,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Drawn:
+    """Sample by content hash and seed, and encode.
+
+    shots   images a class; None: all, less a fifth held out where the folder has no test or val part of its own
+    A file that turns out to be damaged is left out and the draw repeated, so the shots are always whole.
+    """
+    reading, encoding = (partial(on_progress, stage) if on_progress else None for stage in ("reading", "encoding"))
+    split = next((name for name in ("test", "val") if name in folder.splits), None)
+    apart = folder.only(split) if split else ()
+    usable, unreadable = images.hash_images(candidates, reading)
+    measured, unreadable_apart = images.hash_images(apart, reading) if apart else ((), ())
+    skipped = [*folder.skipped, *unreadable, *unreadable_apart]
+    cache = FeatureCache()
+    while True:
+        sample, measured_on = _divide(usable, measured, split, shots, seed)
+        train, damaged = encode([image.path for image in sample.train], backbone, cache, encoding)
+        if not damaged:
+            break
+        skipped += damaged
+        gone = {item.path for item in damaged}
+        usable = tuple(image for image in usable if image.path not in gone)
+    held_out, damaged = encode([image.path for image in sample.held_out], backbone, cache, encoding)
+    cache.close()
+    labels = sorted({image.label for image in candidates})
+    class_of = {image.path: labels.index(image.label) for image in (*sample.train, *sample.held_out)}
+    return Drawn(train, held_out, measured_on, (*skipped, *damaged), class_of)
+
+
+def _divide(
+    usable: Sequence[HashedImage],
+    measured: Sequence[HashedImage],
+    split: str | None,
+    shots: int | None,
+    seed: int,
+) -> tuple[Sample, str]:
+    """Which images to learn from, which to measure on, and what to call the latter."""
+    if split is None and shots is None:
+        return images.hold_out_fifth(usable), "images held out"
+    sample = images.sample(usable, shots, seed=seed) if shots else Sample(tuple(usable), ())
+    if split is None:
+        return Sample(sample.train, images.at_most(sample.held_out, MOST_MEASURED)), "images not sampled"
+    known = {image.label for image in usable}
+    apart = [image for image in measured if image.label in known]
+    return Sample(sample.train, images.at_most(apart, MOST_MEASURED)), f"images of {split}/"
