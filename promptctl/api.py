@@ -271,7 +271,7 @@ def _to_learn_from(folder: ImageFolder) -> tuple[LabelledImage, ...]:
 
 
 def _class_entries(labels: Sequence[str], names_file: Path | None) -> tuple[ClassEntry, ...]:
-    from promptctl.images import readable, read_names
+    from promptctl.images import read_names, readable
 
     names: Mapping[str, str] = read_names(names_file, labels) if names_file else {}
     return tuple(ClassEntry(i, label, names.get(label, readable(label))) for i, label in enumerate(labels))

@@ -44,7 +44,7 @@ class Backbone:
                 force_preprocess_cfg=dict(self.where.preprocess),
                 require_pretrained=True,
             )
-        except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
+        except Exception as error:  # whatever a damaged or foreign file makes the loaders raise
             reason = str(error).splitlines()[0][:200]
             raise BackboneError(f"'{self.name}' cannot be loaded: {reason}", "promptctl models list") from error
         model.eval().requires_grad_(False)
@@ -110,4 +110,3 @@ def _channels_last(model: torch.nn.Module) -> torch.nn.Module:
     # convolutions on a CPU run twice as fast in this layout; the values are the same
     model.visual.to(memory_format=torch.channels_last)  # type: ignore[union-attr,call-overload]
     return model
-

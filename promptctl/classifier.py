@@ -29,9 +29,7 @@ class Predictions:
         return np.asarray(self.probabilities.max(1))
 
 
-def predict(
-    features: NDArray[np.float32], text_features: NDArray[np.float32], *, logit_scale: float
-) -> Predictions:
+def predict(features: NDArray[np.float32], text_features: NDArray[np.float32], *, logit_scale: float) -> Predictions:
     """Softmax over scaled cosine similarities, as CLIP does.
 
     features, text_features   (N, E) and (C, E), unit rows
@@ -47,5 +45,7 @@ def calibration_error(predictions: Predictions, targets: NDArray[np.int64], *, b
     confidence = predictions.confidence
     correct = predictions.best == targets
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs(correct[bin_of == b].mean() - confidence[bin_of == b].mean()) * (bin_of == b).mean() for b in set(bin_of)]
+    gaps = [
+        abs(correct[bin_of == b].mean() - confidence[bin_of == b].mean()) * (bin_of == b).mean() for b in set(bin_of)
+    ]
     return float(sum(gaps))

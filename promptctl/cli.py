@@ -86,10 +86,14 @@ def learn(
     name: Annotated[str, typer.Option("--name", "-n", help="What to call the context.")],
     shots: Annotated[str, typer.Option(help="Images a class to learn from, or all.", metavar="N|all")] = "all",
     seed: Annotated[int, typer.Option(help="Decides the draw of shots, the start and the batches.")] = 1,
-    model: Annotated[str, typer.Option(envvar="PROMPTCTL_MODEL", help="Backbone: mini or any open_clip name.")] = "mini",
+    model: Annotated[
+        str, typer.Option(envvar="PROMPTCTL_MODEL", help="Backbone: mini or any open_clip name.")
+    ] = "mini",
     context_tokens: Annotated[Optional[int], typer.Option(min=1, help="Context vectors M.  [default: 16]")] = None,  # noqa: UP045
     init: Annotated[Optional[str], typer.Option(help='Words to start from, such as "a photo of a".')] = None,  # noqa: UP045
-    class_specific: Annotated[bool, typer.Option("--class-specific", help="A context of its own for every class.")] = False,
+    class_specific: Annotated[
+        bool, typer.Option("--class-specific", help="A context of its own for every class.")
+    ] = False,
     position: Annotated[Position, typer.Option(help="Where the class name stands.")] = Position.end,
     epochs: Annotated[
         Optional[int],  # noqa: UP045
@@ -131,7 +135,9 @@ def learn(
 def evaluate(
     context: ContextRef,
     photos: Folder,
-    split: Annotated[Optional[Split], typer.Option(help="Part of the folder.  [default: test, else val, else all]")] = None,  # noqa: UP045
+    split: Annotated[
+        Split | None, typer.Option(help="Part of the folder.  [default: test, else val, else all]")
+    ] = None,
     fail_under: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(min=0, max=100, help="Exit with 4 when top-1 is below this many percent."),
@@ -144,7 +150,12 @@ def evaluate(
     """Measure a context on labelled photos, beside zero-shot on the same ones."""
     with render.progress() as progress:
         report = api.evaluate(
-            context, photos, split=split.value if split else None, model=model, device=device.value, on_progress=progress
+            context,
+            photos,
+            split=split.value if split else None,
+            model=model,
+            device=device.value,
+            on_progress=progress,
         )
     missed = fail_under is not None and 100 * report.learned.top1 < fail_under
     _finish(report, output, json, exit_code=4 if missed else None)
@@ -268,9 +279,7 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def _finish(
-    report: Any, output: Format, json: bool, *, quiet: bool = False, exit_code: int | None = None
-) -> None:
+def _finish(report: Any, output: Format, json: bool, *, quiet: bool = False, exit_code: int | None = None) -> None:
     render.render(report, "names" if quiet else "json" if json else output.value)
     code = report.exit_code if exit_code is None else exit_code
     if code:

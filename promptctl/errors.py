@@ -82,9 +82,7 @@ class CorruptContext(BadContextFile):
 
 class NewerFormat(BadContextFile):
     def __init__(self, path: Path | str, found: int, known: int) -> None:
-        super().__init__(
-            f"{path} has format {found}, this promptctl reads up to {known}", "update promptctl"
-        )
+        super().__init__(f"{path} has format {found}, this promptctl reads up to {known}", "update promptctl")
 
 
 class BackboneError(PromptctlError):
@@ -139,9 +137,7 @@ class OneClass(DatasetError):
 class TooFewShots(DatasetError):
     def __init__(self, label: str, found: int, asked: int) -> None:
         hint = f"--shots {found}, or more images of '{label}'" if found else f"add images of '{label}'"
-        super().__init__(
-            f"class '{label}' has {found} usable image{'' if found == 1 else 's'}, {asked} asked", hint
-        )
+        super().__init__(f"class '{label}' has {found} usable image{'' if found == 1 else 's'}, {asked} asked", hint)
 
 
 class UnknownClasses(DatasetError):
@@ -164,7 +160,9 @@ class StorageFailed(PromptctlError):
 
     def __init__(self, error: OSError, doing: str) -> None:
         where = f" {error.filename}" if error.filename else ""
-        super().__init__(f"cannot {doing}{where}: {error.strerror or error}", "PROMPTCTL_HOME moves the store elsewhere")
+        super().__init__(
+            f"cannot {doing}{where}: {error.strerror or error}", "PROMPTCTL_HOME moves the store elsewhere"
+        )
 
 
 class LearningFailed(PromptctlError):

@@ -55,7 +55,8 @@ class FeatureCache:
             return None
         with suppress(sqlite3.Error), self._lock:
             row = self._db.execute("SELECT vector FROM features WHERE key = ?", (key,)).fetchone()
-            return np.frombuffer(row[0], dtype="<f4").astype(np.float32) if row else None
+            whole = row is not None and len(row[0]) % 4 == 0
+            return np.frombuffer(row[0], dtype="<f4").astype(np.float32) if whole else None
         return None
 
     def put(self, vectors: dict[str, Vector]) -> None:
@@ -117,9 +118,7 @@ class _Picture:
     pixels: torch.Tensor  # (3, S, S)
 
 
-def _prepared(
-    paths: Sequence[Path], backbone: Backbone, cache: FeatureCache
-) -> Iterator[_Known | _Picture | Skipped]:
+def _prepared(paths: Sequence[Path], backbone: Backbone, cache: FeatureCache) -> Iterator[_Known | _Picture | Skipped]:
     """Every file read and hashed, and decoded if its feature is not known, in order, a little ahead of the tower."""
     fingerprint = backbone.id.fingerprint
 

@@ -139,10 +139,10 @@ def _scan_file(path: Path) -> ImageFolder:
 
 
 def _from_class_folders(root: Path, folders: Iterable[tuple[Path, str | None]]) -> ImageFolder:
-    images = [
-        LabelledImage(path, folder.name, split) for folder, split in folders for path in walk([folder])
-    ]
-    return ImageFolder(root, tuple(images))
+    found = [(folder, split, list(walk([folder]))) for folder, split in folders]
+    images = [LabelledImage(path, folder.name, split) for folder, split, paths in found for path in paths]
+    empty = [Skipped(folder, "no image in this class folder") for folder, _, paths in found if not paths]
+    return ImageFolder(root, tuple(images), tuple(empty))
 
 
 def _from_rows(root: Path, rows: Sequence[LabelledImage]) -> ImageFolder:
@@ -203,7 +203,11 @@ def _read_zhou(path: Path) -> list[LabelledImage]:
 
 def _image_base(folder: Path, first: str) -> Path:
     # CoOp's files name images relative to a folder that differs by data set (images/, jpg/, 2750/ …)
-    candidates = [folder, *_visible_folders(folder), *(d for f in _visible_folders(folder) for d in _visible_folders(f))]
+    candidates = [
+        folder,
+        *_visible_folders(folder),
+        *(d for f in _visible_folders(folder) for d in _visible_folders(f)),
+    ]
     return next((base for base in candidates if (base / first).is_file()), folder)
 
 
@@ -257,7 +261,9 @@ def read_names(path: Path, labels: Sequence[str]) -> dict[str, str]:
     names = dict(rows)
     strange = sorted(set(names) - set(labels))
     if strange:
-        raise DatasetError(f"{path} names a folder that is not there: '{strange[0]}'", f"the folders are {', '.join(labels)}")
+        raise DatasetError(
+            f"{path} names a folder that is not there: '{strange[0]}'", f"the folders are {', '.join(labels)}"
+        )
     return names
 
 

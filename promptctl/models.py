@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Recommendation:
 MINI_BYTES = 40_175_908
 
 RECOMMENDED = (
-    Recommendation(MINI, 512, 19_993_569, "learning the tool, tests, demos; ships with promptctl"),
+    Recommendation(MINI, 512, 19_985_665, "learning the tool, tests, demos; ships with promptctl"),
     Recommendation("ViT-B-32/laion2b_s34b_b79k", 512, 151_277_313, "the fastest full model on a laptop"),
     Recommendation("ViT-B-32/openai", 512, 151_277_313, "the paper's ViT-B/32"),
     Recommendation("ViT-B-16/openai", 512, 149_620_737, "the paper's ViT-B/16; a good first choice"),
@@ -88,7 +89,7 @@ def on_this_machine() -> tuple[str, ...]:
         return ()
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained
 
-    known = {}
+    known: dict[str, str] = {}
     for model, tag in list_pretrained():
         repo = get_pretrained_cfg(model, tag).get("hf_hub", "").rpartition("/")[0]
         if not model.endswith("-quickgelu"):
@@ -109,6 +110,8 @@ def refuse_if_hopeless(name: str) -> None:
     name = parse(name)
     if name == MINI or name.startswith("local-dir:") or _cached_repos() or _other_caches():
         return
+    if not name.startswith("hf-hub:") and not _looks_known(name):
+        return  # a misspelt name: locate() knows near misses
     if reason := offline_reason():
         raise WeightsUnavailable(name, reason)
 
@@ -184,6 +187,18 @@ def _unknown(name: str, pretrained: list[tuple[str, str]]) -> UnknownBackbone:
     spelled = {MINI: MINI} | {f"{m}/{t}".lower(): f"{m}/{t}" for m, t in pretrained}
     near = [spelled[key] for key in get_close_matches(name.lower(), [*spelled], n=3, cutoff=0.6)]
     return UnknownBackbone(name, near=near)
+
+
+def _looks_known(name: str) -> bool:
+    """Whether open_clip's files mention the model and the tag; importing open_clip to be sure costs seconds."""
+    from importlib.util import find_spec
+
+    spec = find_spec("open_clip")
+    folder = Path((spec.submodule_search_locations or ["."])[0]) if spec else Path()
+    model, _, tag = name.partition("/")
+    listed = folder / "pretrained.py"
+    known_model = (folder / "model_configs" / f"{model}.json").is_file()
+    return known_model and listed.is_file() and bool(re.search(rf"\b{re.escape(tag)}\s*=", listed.read_text("utf-8")))
 
 
 def _require_network(name: str, fetch: bool) -> None:

@@ -84,7 +84,9 @@ class LearnReport(Report):
         return []
 
     def summary(self) -> list[str]:
-        learned = f"{self.context} learned {self.classes} classes from {self.train_images} images in {self.seconds:.1f} s"
+        learned = (
+            f"{self.context} learned {self.classes} classes from {self.train_images} images in {self.seconds:.1f} s"
+        )
         return [learned + self._score(), f"stored: {self.path} ({size(self.n_bytes)})", *self._next()]
 
     def warnings(self) -> list[str]:
@@ -175,7 +177,9 @@ class EvaluateReport(Report):
 
     def warnings(self) -> list[str]:
         worse = self.learned.top1 < self.zero_shot.top1
-        return skipped_lines(self.skipped) + ([f"{self.context} is worse than zero-shot on these images"] if worse else [])
+        return skipped_lines(self.skipped) + (
+            [f"{self.context} is worse than zero-shot on these images"] if worse else []
+        )
 
     @property
     def exit_code(self) -> int:
@@ -274,12 +278,20 @@ class ClassifyReport(Report):
         ]
         return results + errors
 
+    def tables(self) -> list[list[Row]]:
+        return [[self._human(image) for image in self.images]]
+
     def warnings(self) -> list[str]:
         return skipped_lines(self.skipped)
 
     @property
     def exit_code(self) -> int:
         return 0 if not self.skipped else 3 if self.images else 1
+
+    @staticmethod
+    def _human(image: Classified) -> Row:
+        others = {ordinal(rank): f"{g.label} {percent(g.probability)}" for rank, g in enumerate(image.top[1:], 2)}
+        return {"path": image.path, "label": image.top[0].label, "probability": image.top[0].probability, **others}
 
     @staticmethod
     def _row(image: Classified) -> Row:
@@ -439,7 +451,10 @@ class PulledReport(Report):
         return [{"model": self.model, "path": self.path}]
 
     def summary(self) -> list[str]:
-        return [f"{self.model} is on this machine: {self.path}", f"next: promptctl learn ./photos --name NAME --model {self.model}"]
+        return [
+            f"{self.model} is on this machine: {self.path}",
+            f"next: promptctl learn ./photos --name NAME --model {self.model}",
+        ]
 
 
 def _download(model: ModelRow) -> str | None:
@@ -454,11 +469,13 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
     kind = "class-specific" if method.class_specific else "shared by all classes"
     start = f"from '{method.init}'" if method.init else "from noise"
     asked = "all images" if shots.asked is None else f"{shots.asked} a class"
+    shape = f"{method.context_tokens} of width {card.backbone.text_width}, {kind}"
+    pace = f"{method.epochs} epochs, {method.steps} steps, lr {method.lr:g}, seed {method.seed}"
     return [
         f"{context}: {len(card.classes)} classes: {_some(card.names)}",
         f"backbone:  {card.backbone.name} (fingerprint {card.backbone.fingerprint[:12]})",
-        f"vectors:   {method.context_tokens} of width {card.backbone.text_width}, {kind}, class name at the {method.position}, {start}",
-        f"learned:   {method.learner}, {method.epochs} epochs, {method.steps} steps, lr {method.lr:g}, seed {method.seed}",
+        f"vectors:   {shape}, class name at the {method.position}, {start}",
+        f"learned:   {method.learner}, {pace}",
         f"shots:     {asked}: {shots.train} images learned from, {shots.held_out} held out",
         f"accuracy:  {_score_line(card)}",
         f"parent:    {card.parent[:12] if card.parent else 'none'}",
@@ -488,6 +505,11 @@ def skipped_lines(skipped: Sequence[SkippedFile], shown: int = 20) -> list[str]:
 
 def percent(fraction: float | None) -> str:
     return "–" if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def ordinal(number: int) -> str:
+    teen = 10 < number % 100 < 14
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
 def size(n_bytes: int) -> str:

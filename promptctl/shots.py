@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from promptctl import images
 from promptctl.context import ShotTable
+from promptctl.errors import TooFewShots
 from promptctl.features import FeatureCache, Features, encode
 from promptctl.images import HashedImage, ImageFolder, LabelledImage, Sample, Skipped
 
@@ -75,11 +76,13 @@ def draw(
         if not damaged:
             break
         skipped += damaged
-        gone = {item.path for item in damaged}
-        usable = tuple(image for image in usable if image.path not in gone)
+        bad = {item.path for item in damaged}
+        usable = tuple(image for image in usable if image.path not in bad)
+    labels = sorted({image.label for image in candidates})
+    if gone := sorted(set(labels) - {image.label for image in sample.train}):
+        raise TooFewShots(gone[0], 0, shots or 1)
     held_out, damaged = encode([image.path for image in sample.held_out], backbone, cache, encoding)
     cache.close()
-    labels = sorted({image.label for image in candidates})
     class_of = {image.path: labels.index(image.label) for image in (*sample.train, *sample.held_out)}
     return Drawn(train, held_out, measured_on, (*skipped, *damaged), class_of)
 

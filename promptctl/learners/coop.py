@@ -141,6 +141,6 @@ class _Batches:
     def __len__(self) -> int:
         return self.n_images // self.size
 
-    def epoch(self) -> Sequence[torch.Tensor]:
+    def epoch(self) -> list[torch.Tensor]:
         order = torch.randperm(self.n_images, generator=self.generator)
-        return order[: len(self) * self.size].split(self.size)
+        return [*order[: len(self) * self.size].split(self.size)]

@@ -1,0 +1,108 @@
+"""Every test has a home of its own, a tiny real CLIP and painted pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 220)}
+TINY = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+}
+PREPROCESS = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command line left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = tmp_path / "home"
+    monkeypatch.setenv("PROMPTCTL_HOME", str(home))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for variable in ("PROMPTCTL_MODEL", "PROMPTCTL_DEVICE", "PROMPTCTL_OFFLINE"):
+        monkeypatch.delenv(variable, raising=False)
+    return home
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random CLIP of 1.7 M parameters in open_clip's local-dir form."""
+    return build_clip(tmp_path_factory.mktemp("tiny"), TINY, seed=0)
+
+
+@pytest.fixture
+def tiny(tiny_folder: Path) -> str:
+    return f"local-dir:{tiny_folder}"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Six noisy pictures of each of three colours, one folder a class."""
+    return paint(tmp_path / "photos", images=6)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Outcome]]:
+    """The real command line with its real error boundary, in this process."""
+    from promptctl.cli import main
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(*arguments: object) -> Outcome:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stopped:
+            patch.setattr("sys.argv", ["promptctl", *map(str, arguments)])
+            main()
+        printed = capsys.readouterr()
+        return Outcome(int(stopped.value.code or 0), printed.out, printed.err)
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def build_clip(folder: Path, config: dict[str, object], *, seed: int) -> Path:
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": PREPROCESS}))
+    torch.manual_seed(seed)
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    return folder
+
+
+def paint(folder: Path, *, images: int, seed: int = 0, colours: dict[str, tuple[int, int, int]] = COLOURS) -> Path:
+    chance = np.random.default_rng(seed)
+    for name, colour in colours.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for i in range(images):
+            noisy = np.clip(np.array(colour) + chance.normal(0, 40, (40, 48, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(folder / name / f"{i}.png")
+    return folder
+
+
+def copy_into_splits(photos: Path, target: Path) -> Path:
+    """The same pictures as train/ (first four of a class) and test/ (the rest)."""
+    for path in sorted(photos.glob("*/*.png")):
+        split = "train" if int(path.stem) < 4 else "test"
+        (target / split / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target / split / path.parent.name / path.name)
+    return target

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from conftest import TINY, build_clip
+from huggingface_hub import constants
+
+from promptctl import models
+from promptctl.backbone import Backbone, choose_device
+from promptctl.errors import BackboneError, UnknownBackbone, WeightsUnavailable
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty Hugging Face cache and home."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path / "hub"), raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path / "hub"
+
+
+def into_hub(hub: Path, repo: str, files: dict[str, Path]) -> Path:
+    folder = hub / f"models--{repo.replace('/', '--')}"
+    snapshot = folder / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0" * 40)
+    for name, path in files.items():
+        shutil.copy(path, snapshot / name)
+    return snapshot
+
+
+def test_the_embedded_backbone_is_a_whole_clip():
+    mini = Backbone("mini")
+    assert (mini.id.name, mini.id.text_width, mini.id.joint_width) == ("mini", 256, 512)
+    assert mini.logit_scale == pytest.approx(28.48, abs=0.01)
+    assert (models.MINI_FOLDER / "open_clip_model.safetensors").stat().st_size == models.MINI_BYTES
+    listed = next(r for r in models.RECOMMENDED if r.name == "mini")
+    assert listed.parameters == sum(p.numel() for p in mini.model.parameters())
+
+
+def test_the_same_weights_are_the_same_backbone_wherever_they_lie(tiny_folder, tmp_path):
+    copy = shutil.copytree(tiny_folder, tmp_path / "copy")
+    assert Backbone(f"local-dir:{tiny_folder}").id.fingerprint == Backbone(f"local-dir:{copy}").id.fingerprint
+
+
+def test_other_weights_or_other_preprocessing_are_another_backbone(tiny_folder, tmp_path):
+    own = Backbone(f"local-dir:{tiny_folder}").id.fingerprint
+    (tmp_path / "weights").mkdir()
+    weights = Backbone(f"local-dir:{build_clip(tmp_path / 'weights', TINY, seed=1)}").id.fingerprint
+    copy = shutil.copytree(tiny_folder, tmp_path / "copy")
+    config = copy / "open_clip_config.json"
+    config.write_text(config.read_text().replace("0.5, 0.5, 0.5", "0.4, 0.5, 0.5", 1))
+    quick = shutil.copytree(tiny_folder, tmp_path / "quick")
+    config = quick / "open_clip_config.json"
+    config.write_text(config.read_text().replace('"embed_dim"', '"quick_gelu": true, "embed_dim"', 1))
+    prints = [own, weights, *(Backbone(f"local-dir:{f}").id.fingerprint for f in (copy, quick))]
+    assert len(set(prints)) == 4
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("ViT-B-16,openai", "ViT-B-16/openai"),
+        ("ViT-B-16/openai", "ViT-B-16/openai"),
+        ("hf-hub:org,repo", "hf-hub:org/repo"),
+        ("mini", "mini"),
+        ("local-dir:/a,b", "local-dir:/a,b"),
+    ],
+)
+def test_comma_and_slash_mean_the_same(typed, name):
+    assert models.parse(typed) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence", "hint"),
+    [
+        (
+            "ViT-B-16/opnai",
+            "no backbone named 'ViT-B-16/opnai': 'ViT-B-16' has no weights called 'opnai'",
+            "did you mean 'ViT-B-16/openai'?",
+        ),
+        (
+            "ViT-B16/openai",
+            "no backbone named 'ViT-B16/openai'",
+            "did you mean 'ViT-B-16/openai' or 'ViT-L-14/openai' or 'ViT-B-32/openai'?",
+        ),
+        (
+            "ViT-L-14-336",
+            "no backbone named 'ViT-L-14-336': it does not say which weights",
+            "did you mean 'ViT-L-14-336/openai'?",
+        ),
+        ("minni", "no backbone named 'minni'", "did you mean 'mini'?"),
+        ("zzz", "no backbone named 'zzz'", "promptctl models list"),
+    ],
+)
+def test_unknown_names_get_near_misses(name, sentence, hint):
+    with pytest.raises(UnknownBackbone) as refused:
+        models.locate(name)
+    assert (str(refused.value), refused.value.hint) == (sentence, hint)
+
+
+def test_a_local_folder_must_hold_a_model(tmp_path):
+    with pytest.raises(UnknownBackbone) as refused:
+        models.locate(f"local-dir:{tmp_path}")
+    assert (
+        str(refused.value)
+        == f"no backbone named 'local-dir:{tmp_path}': there is no open_clip_config.json in {tmp_path}"
+    )
+    (tmp_path / "open_clip_config.json").write_text("{}")
+    with pytest.raises(UnknownBackbone, match="there are no weights in"):
+        models.locate(f"local-dir:{tmp_path}")
+
+
+def test_a_broken_local_model_is_one_sentence(tiny_folder, tmp_path):
+    broken = shutil.copytree(tiny_folder, tmp_path / "broken")
+    (broken / "open_clip_model.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(BackboneError, match=f"'local-dir:{broken}' cannot be loaded: "):
+        _ = Backbone(f"local-dir:{broken}").model
+
+
+def test_offline_and_not_here_says_where_to_pull(no_network, hub):
+    with pytest.raises(WeightsUnavailable) as refused:
+        models.locate("ViT-B-16/openai")
+    assert str(refused.value) == "the weights of 'ViT-B-16/openai' are not on this machine and there is no network"
+    assert refused.value.hint == "where there is a network: promptctl models pull ViT-B-16/openai"
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "PROMPTCTL_OFFLINE"])
+def test_offline_by_choice_asks_nobody(variable, monkeypatch):
+    def call(*_, **__):
+        raise AssertionError("a connection was attempted")
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(socket, "create_connection", call)
+    monkeypatch.setenv(variable, "1")
+    assert models.offline_reason() == f"{variable} is set"
+
+
+def test_a_network_that_never_answers_is_no_network_after_a_second(monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: time.sleep(30))
+    started = time.monotonic()
+    assert models.offline_reason() == "there is no network"
+    assert time.monotonic() - started < 3
+
+
+def test_pulling_offline_imports_no_torch(tmp_path):
+    code = (
+        "import sys, promptctl.models as m\n"
+        "try: m.refuse_if_hopeless('ViT-B-16/openai')\n"
+        "except Exception as e: print(type(e).__name__, 'torch' in sys.modules)"
+    )
+    environment = {"HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["WeightsUnavailable", "False"]
+
+
+def test_what_is_in_the_hub_cache_is_found_without_a_network(no_network, hub, tiny_folder):
+    weights = tiny_folder / "open_clip_model.safetensors"
+    by_tag = into_hub(hub, "timm/vit_base_patch16_clip_224.openai", {"open_clip_model.safetensors": weights})
+    whole = into_hub(hub, "me/tiny", {p.name: p for p in (weights, tiny_folder / "open_clip_config.json")})
+    assert models.on_this_machine() == ("ViT-B-16/openai", "hf-hub:me/tiny")
+    found = models.locate("ViT-B-16/openai")
+    assert found.pretrained == str(by_tag / weights.name)
+    assert found.quick_gelu, "OpenAI's weights were trained with QuickGELU"
+    assert dict(found.preprocess)["mean"] == (0.48145466, 0.4578275, 0.40821073)
+    assert models.locate("hf-hub:me/tiny").model == f"local-dir:{whole}"
+    assert Backbone("hf-hub:me/tiny").id.fingerprint == Backbone(f"local-dir:{tiny_folder}").id.fingerprint
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32/openai", "ViT-B-16/openai", "RN50/openai"])
+def test_openai_tags_load_with_quick_gelu(name, no_network, hub, tmp_path):
+    """Random weights under the tag's own file name, loaded the way downloaded ones are."""
+    model, _, _tag = name.partition("/")
+    cfg = open_clip.pretrained.get_pretrained_cfg(model, "openai")
+    torch.save(open_clip.create_model(model, load_weights=False).state_dict(), tmp_path / "weights.bin")
+    into_hub(hub, cfg["hf_hub"].rpartition("/")[0], {"open_clip_pytorch_model.bin": tmp_path / "weights.bin"})
+    loaded = Backbone(name, device="cpu").model
+    activations = {type(block.mlp.gelu).__name__ for block in loaded.transformer.resblocks}
+    assert activations == {"QuickGELU"}
+
+
+def test_the_pictures_layout_does_not_change_the_features(tiny_folder):
+    backbone = Backbone(f"local-dir:{tiny_folder}")
+    plain = open_clip.create_model(f"local-dir:{tiny_folder}").eval()
+    pictures = torch.rand(4, 3, 32, 32)
+    with torch.no_grad():
+        wanted = plain.encode_image(pictures, normalize=True).numpy()
+    assert abs(backbone.encode(pictures) - wanted).max() < 1e-6
+
+
+def test_a_device_that_is_not_here_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(BackboneError) as refused:
+        choose_device("cuda")
+    assert (str(refused.value), refused.value.hint) == ("this machine or this torch has no 'cuda'", "--device auto")
+    assert choose_device("auto") in ("cpu", "mps")

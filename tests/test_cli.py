@@ -1,0 +1,620 @@
+"""The commands as people type them: results, whole sentences, exit codes, streams."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import copy_into_splits, paint
+from PIL import Image
+
+from promptctl.context import Context
+from promptctl.refs import Ref
+from promptctl.store import Store
+
+
+@pytest.fixture(autouse=True)
+def on_tiny(monkeypatch, tiny):
+    monkeypatch.setenv("PROMPTCTL_MODEL", tiny)
+
+
+@pytest.fixture
+def learned(cli, photos):
+    """A stored context named colours."""
+    outcome = cli("learn", photos, "--name", "colours", "--shots", 3, "--epochs", 30, "--lr", 0.02)
+    assert outcome.code == 0, outcome.err
+    return Store().find(Ref("colours")).path
+
+
+def refused(outcome, code: int, sentence: str, hint: str | None = None) -> None:
+    lines = [f"error: {sentence}"] + ([f"hint:  {hint}"] if hint else [])
+    assert (outcome.code, outcome.err.splitlines(), outcome.out) == (code, lines, "")
+
+
+# --------------------------------------------------------------------------- learn
+
+
+def test_learn_says_how_good_it_is_where_it_is_and_what_to_type_next(cli, photos):
+    outcome = cli("learn", photos, "--name", "colours", "--shots", 2, "--epochs", 30)
+    first, stored, following, last = outcome.out.splitlines()
+    assert first.startswith("colours@1 learned 3 classes from 6 images in ")
+    assert " right on the 12 images not sampled, zero-shot " in first
+    assert stored.startswith(f"stored: {Store().find(Ref('colours')).path} (")
+    assert (following, last) == (
+        "next: promptctl evaluate colours ./test",
+        "      promptctl classify ./unsorted --prompt colours",
+    )
+
+
+def test_learned_accuracy_is_that_of_evaluate_on_the_same_images(cli, photos, tmp_path):
+    folder = copy_into_splits(photos, tmp_path / "split")
+    learned = json.loads(cli("learn", folder, "--name", "c", "--shots", 2, "--epochs", 20, "--json").out)
+    measured = json.loads(cli("evaluate", "c", folder, "--json").out)
+    assert learned["measured_on"] == "images of test/"
+    assert (learned["accuracy"], learned["zero_shot_accuracy"]) == (
+        pytest.approx(measured["learned"]["top1"]),
+        pytest.approx(measured["zero_shot"]["top1"]),
+    )
+
+
+def test_the_context_records_its_shots_and_settings(cli, photos):
+    import hashlib
+
+    cli("learn", photos, "--name", "c", "--shots", 2, "--epochs", 5, "--seed", 7, "--position", "front")
+    context = Context.load(Store().find(Ref("c")).path)
+    hashes = {hashlib.sha256(path.read_bytes()).hexdigest() for path in photos.rglob("*.png")}
+    recorded = {bytes(row).hex() for row in context.shots.sha256}
+    assert len(recorded) == 6 and recorded < hashes
+    method = context.card.method
+    assert (method.seed, method.position, method.epochs, method.steps, method.context_tokens) == (7, "front", 5, 5, 16)
+    assert context.card.shots.asked == 2
+
+
+def test_the_same_command_gives_the_same_file(cli, photos):
+    for name in ("one", "two"):
+        cli("learn", photos, "--name", name, "--shots", 2, "--epochs", 5)
+    one, two = (Store().find(Ref(name)).path.read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+def test_all_images_less_a_fifth_are_the_default(cli, tmp_path):
+    folder = paint(tmp_path / "many", images=20)
+    report = json.loads(cli("learn", folder, "--name", "c", "--epochs", 3, "--json").out)
+    context = Context.load(Store().find(Ref("c")).path)
+    assert report["shots"] is None
+    assert report["measured_on"] == "images held out"
+    assert report["train_images"] + report["measured_images"] == 60
+    assert int(context.shots.held_out.sum()) == report["measured_images"] > 0
+
+
+def test_words_start_the_context_and_decide_its_length(cli, photos):
+    cli("learn", photos, "--name", "c", "--shots", 2, "--init", "a photo of a", "--epochs", 0)
+    context = Context.load(Store().find(Ref("c")).path)
+    assert context.vectors.shape == (4, 32)
+    assert abs(context.text_features - context.zero_shot_features).max() < 1e-6, "zero epochs of the words: zero-shot"
+
+
+def test_class_specific_contexts_have_vectors_of_their_own(cli, photos):
+    cli("learn", photos, "--name", "c", "--shots", 2, "--class-specific", "--context-tokens", 4, "--epochs", 2)
+    assert Context.load(Store().find(Ref("c")).path).vectors.shape == (3, 4, 32)
+
+
+def test_classes_get_readable_names(cli, photos, tmp_path):
+    (tmp_path / "names.csv").write_text("folder,name\nred,red wine\n")
+    (photos / "green").rename(photos / "light_green")
+    cli("learn", photos, "--name", "c", "--shots", 2, "--epochs", 1, "--classes", tmp_path / "names.csv")
+    card = Context.load(Store().find(Ref("c")).path).card
+    assert [(c.id, c.label, c.name) for c in card.classes] == [
+        (0, "blue", "blue"),
+        (1, "light_green", "light green"),
+        (2, "red", "red wine"),
+    ]
+
+
+def test_fresh_makes_the_next_version_and_keeps_the_old(cli, photos, learned):
+    before = learned.read_bytes()
+    outcome = cli("learn", photos, "--name", "colours", "--shots", 2, "--epochs", 1, "--fresh")
+    assert outcome.out.startswith("colours@2 learned")
+    assert learned.read_bytes() == before
+
+
+def test_a_context_worse_than_zero_shot_says_so(cli, tmp_path):
+    # right answers for training, wrong ones for measuring: learning must lose
+    folder = copy_into_splits(paint(tmp_path / "p", images=6), tmp_path / "split")
+    (folder / "test" / "red").rename(folder / "test" / "x")
+    (folder / "test" / "green").rename(folder / "test" / "red")
+    (folder / "test" / "x").rename(folder / "test" / "green")
+    outcome = cli("learn", folder, "--name", "c", "--shots", 4, "--epochs", 60, "--lr", 0.02, "--json")
+    report = json.loads(outcome.out)
+    outcome = cli("learn", folder, "--name", "c", "--shots", 4, "--epochs", 60, "--lr", 0.02, "--fresh")
+    worse = report["accuracy"] < report["zero_shot_accuracy"]
+    assert ("worse than zero-shot on images of test/" in outcome.err) == worse
+    assert worse, "this test needs a case where learning loses"
+
+
+def test_damaged_images_are_skipped_counted_and_named(cli, photos):
+    (photos / "red" / "half.png").write_bytes((photos / "red" / "0.png").read_bytes()[:900])
+    (photos / "red" / "notes.txt").write_text("not a picture")
+    outcome = cli("learn", photos, "--name", "c", "--shots", 6, "--epochs", 1)
+    assert outcome.code == 0
+    assert outcome.err.splitlines()[0] == "warning: 2 files were skipped:"
+    assert f"  {photos / 'red' / 'notes.txt'}: not an image" in outcome.err.splitlines()
+    assert f"  {photos / 'red' / 'half.png'}: damaged" in outcome.err
+
+
+# --------------------------------------------------------------------------- what learn refuses
+
+
+def test_a_missing_folder(cli, tmp_path):
+    path = tmp_path / "nowhere"
+    refused(cli("learn", path, "--name", "c"), 1, f"there is no folder {path}", f"ls {tmp_path}")
+
+
+def test_a_folder_without_class_folders(cli, tmp_path):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    Image.new("RGB", (8, 8)).save(flat / "a.png")
+    refused(
+        cli("learn", flat, "--name", "c"),
+        1,
+        f"{flat} has no class folders",
+        f"put the images of each class in a folder of its own, for example {flat / 'sparrow' / 'photo1.jpg'}",
+    )
+
+
+def test_one_class_only(cli, photos):
+    for name in ("red", "blue"):
+        shutil.rmtree(photos / name)
+    refused(
+        cli("learn", photos, "--name", "c"),
+        1,
+        f"{photos} has one class only, 'green', and learning needs at least two",
+        f"add a folder of something else beside {photos / 'green'}",
+    )
+
+
+def test_fewer_images_than_shots(cli, photos):
+    (photos / "red" / "0.png").unlink()
+    refused(
+        cli("learn", photos, "--name", "c", "--shots", 6),
+        1,
+        "class 'red' has 5 usable images, 6 asked",
+        "--shots 5, or more images of 'red'",
+    )
+
+
+def test_a_class_whose_images_are_all_damaged(cli, photos):
+    for path in (photos / "red").iterdir():
+        path.write_bytes(b"<html>")
+    refused(cli("learn", photos, "--name", "c"), 1, "class 'red' has 0 usable images, 1 asked", "add images of 'red'")
+
+
+@pytest.mark.parametrize("name", ["../x", "CON"])
+def test_a_name_that_cannot_be_one(cli, photos, name):
+    outcome = cli("learn", photos, "--name", name)
+    assert outcome.code == 1
+    assert outcome.err.startswith(f"error: '{name}' is not a context name: ")
+    assert not Store().names()
+
+
+def test_an_existing_name_is_refused_before_any_work(cli, photos, learned):
+    before = learned.read_bytes()
+    refused(
+        cli("learn", photos, "--name", "colours"),
+        1,
+        "a context named 'colours' already exists",
+        "add --fresh to learn its next version from scratch (old versions stay), or choose another --name",
+    )
+    assert learned.read_bytes() == before
+
+
+def test_too_many_tokens(cli, photos, tmp_path):
+    (tmp_path / "names.csv").write_text("red," + "dog " * 70)
+    refused(
+        cli("learn", photos, "--name", "c", "--shots", 2, "--classes", tmp_path / "names.csv"),
+        1,
+        f"the class name '{('dog ' * 70).strip()}' is 70 tokens long, 58 fit beside the context",
+        "give it a shorter name with --classes names.csv, or fewer --context-tokens",
+    )
+
+
+def test_words_and_a_number_that_disagree(cli, photos):
+    refused(
+        cli("learn", photos, "--name", "c", "--init", "a photo of a", "--context-tokens", 16),
+        1,
+        "'a photo of a' is 4 tokens, --context-tokens 16 was asked",
+        "leave --context-tokens out: the words of --init decide",
+    )
+
+
+@pytest.mark.parametrize("shots", ["0", "-3", "many", "²"])
+def test_shots_are_a_number_or_all(cli, photos, shots):
+    outcome = cli("learn", photos, "--name", "c", f"--shots={shots}")
+    assert outcome.code == 2
+    assert f"'{shots}' is neither a number from 1 nor all" in outcome.err
+
+
+def test_an_unknown_backbone(cli, photos):
+    refused(
+        cli("learn", photos, "--name", "c", "--model", "ViT-B-16/opnai"),
+        1,
+        "no backbone named 'ViT-B-16/opnai': 'ViT-B-16' has no weights called 'opnai'",
+        "did you mean 'ViT-B-16/openai'?",
+    )
+
+
+# --------------------------------------------------------------------------- evaluate
+
+
+def test_evaluate_shows_the_context_beside_zero_shot(cli, photos, learned):
+    report = json.loads(cli("evaluate", "colours", photos, "--json").out)
+    assert (report["schema_version"], report["type"], report["context"]) == (1, "evaluation", "colours@1")
+    assert report["images"] == 18
+    for side in ("learned", "zero_shot"):
+        assert set(report[side]) == {"top1", "top5", "macro_f1", "ece"}
+        assert all(0 <= value <= 1 for value in report[side].values())
+    assert [c["label"] for c in report["per_class"]] == ["blue", "green", "red"]
+    right = sum(c["accuracy"] * c["images"] for c in report["per_class"])
+    assert right / 18 == pytest.approx(report["learned"]["top1"])
+    assert report["learned"]["top1"] > report["zero_shot"]["top1"], "noisy colours are learnable"
+
+
+def test_evaluate_for_people_names_the_gain(cli, photos, learned):
+    lines = cli("evaluate", "colours", photos).out.splitlines()
+    assert lines[0].startswith(f"colours@1 on 18 images of {photos}: ")
+    assert "points against zero-shot ('a photo of a {}.', " in lines[0]
+    assert [line.split("\t")[0] for line in lines[2:6]] == ["top-1", "top-5", "macro F1", "ECE"]
+
+
+def test_evaluate_as_csv_is_per_class(cli, photos, learned):
+    rows = list(csv.DictReader(io.StringIO(cli("evaluate", "colours", photos, "--format", "csv").out)))
+    assert [row["label"] for row in rows] == ["blue", "green", "red"]
+    assert set(rows[0]) == {"label", "name", "images", "accuracy", "zero_shot_accuracy", "f1", "mistaken_for"}
+
+
+def test_evaluate_fails_under_a_bar(cli, photos, learned):
+    assert cli("evaluate", "colours", photos, "--fail-under", 0).code == 0
+    (photos / "red").rename(photos / "x")
+    (photos / "blue").rename(photos / "red")
+    (photos / "x").rename(photos / "blue")
+    assert cli("evaluate", "colours", photos, "--fail-under", 99).code == 4
+
+
+def test_folders_may_be_named_by_readable_name_or_in_capitals(cli, photos, tmp_path, learned):
+    (photos / "red").rename(photos / "RED")
+    assert cli("evaluate", "colours", photos).code == 0
+
+
+def test_classes_the_context_does_not_know(cli, photos, learned):
+    shutil.copytree(photos / "red", photos / "pink")
+    refused(cli("evaluate", "colours", photos), 1, "'pink' is not a class of 'colours@1'", "promptctl show colours@1")
+
+
+def test_a_part_of_the_folder_can_be_chosen(cli, photos, tmp_path, learned):
+    folder = copy_into_splits(photos, tmp_path / "split")
+    counts = {
+        split: json.loads(cli("evaluate", "colours", folder, *extra, "--json").out)["images"]
+        for split, extra in (("", []), ("train", ["--split", "train"]), ("all", ["--split", "all"]))
+    }
+    assert counts == {"": 6, "train": 12, "all": 18}
+    refused(
+        cli("evaluate", "colours", photos, "--split", "val"),
+        1,
+        f"{photos} has no images in the split 'val', only no split at all",
+        "--split all",
+    )
+
+
+def test_unknown_names_get_a_near_miss(cli, photos, learned):
+    refused(cli("evaluate", "colors", photos), 10, "no context named 'colors'", "did you mean 'colours'?")
+    refused(
+        cli("evaluate", "colours@9", photos),
+        10,
+        "'colours' has no version 9, the newest is 1",
+        "promptctl show colours",
+    )
+
+
+def test_another_backbone_is_never_taken_silently(cli, photos, learned, tmp_path):
+    from conftest import TINY, build_clip
+
+    other = build_clip(tmp_path, TINY, seed=5)
+    outcome = cli("evaluate", "colours", photos, "--model", f"local-dir:{other}")
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: 'colours@1' was learned on other weights or preprocessing (local-dir:")
+
+
+@pytest.mark.parametrize("command", [["evaluate", "colours"], ["classify", "--prompt", "colours"]])
+def test_a_corrupted_context_names_its_file(cli, photos, learned, command):
+    data = bytearray(learned.read_bytes())
+    data[-3] ^= 1
+    learned.write_bytes(data)
+    refused(
+        cli(*command, photos),
+        12,
+        f"{learned} is not an intact context: its checksum does not match its contents",
+        "restore the file from a copy, or learn again",
+    )
+
+
+# --------------------------------------------------------------------------- inspect
+
+
+def test_inspect_tells_what_it_is_and_the_words_nearby(cli, photos, learned):
+    lines = cli("inspect", "colours", "--top", 2).out.splitlines()
+    facts = [line.split(":")[0] for line in lines[:8]]
+    assert facts == ["colours@1", "backbone", "vectors", "learned", "shots", "accuracy", "parent", "file"]
+    assert len(lines) == 8 + 1 + 16
+
+
+def test_inspect_covers_every_vector_of_every_class(cli, photos):
+    cli("learn", photos, "--name", "c", "--shots", 2, "--class-specific", "--context-tokens", 2, "--epochs", 1)
+    report = json.loads(cli("inspect", "c", "--json").out)
+    assert [(v["of_class"], v["vector"]) for v in report["vectors"]] == [
+        (name, i) for name in ("blue", "green", "red") for i in (1, 2)
+    ]
+    for vector in report["vectors"]:
+        distances = [word["euclidean"] for word in vector["by_euclidean"]]
+        cosines = [word["cosine"] for word in vector["by_cosine"]]
+        assert distances == sorted(distances)
+        assert cosines == sorted(cosines, reverse=True)
+
+
+# --------------------------------------------------------------------------- classify
+
+
+def test_classify_walks_a_tree(cli, photos, learned):
+    outcome = cli("classify", photos, "--prompt", "colours", "--json")
+    report = json.loads(outcome.out)
+    assert outcome.code == 0
+    assert len(report["images"]) == 18
+    for image in report["images"]:
+        probabilities = [guess["probability"] for guess in image["top"]]
+        assert probabilities == sorted(probabilities, reverse=True)
+        assert sum(probabilities) == pytest.approx(1)
+
+
+def test_classify_takes_files_and_counts(cli, photos, learned):
+    outcome = cli(
+        "classify", photos / "red" / "0.png", photos / "blue", "-p", "colours@1", "--top-k", 1, "--format", "jsonl"
+    )
+    rows = [json.loads(line) for line in outcome.out.splitlines()]
+    assert len(rows) == 7
+    assert all(row["type"] == "result" and len(row["top"]) == 1 for row in rows)
+
+
+def test_classify_as_csv_has_a_column_a_rank(cli, photos, learned):
+    rows = list(
+        csv.DictReader(io.StringIO(cli("classify", photos, "-p", "colours", "--top", 2, "--format", "csv").out))
+    )
+    assert list(rows[0]) == ["path", "label", "probability", "label_2", "probability_2"]
+    assert {row["path"] for row in rows} == {str(path) for path in photos.rglob("*.png")}
+
+
+def test_bad_files_in_a_tree_are_skipped_counted_named_and_exit_3(cli, photos, learned):
+    (photos / "notes.txt").write_text("hello")
+    (photos / "red" / "1.png").write_bytes(b"")
+    outcome = cli("classify", photos, "--prompt", "colours")
+    assert outcome.code == 3
+    assert outcome.err.splitlines() == [
+        "warning: 2 files were skipped:",
+        f"  {photos / 'notes.txt'}: not an image",
+        f"  {photos / 'red' / '1.png'}: empty file",
+    ]
+    assert len(outcome.out.splitlines()) == 1 + 17
+
+
+def test_no_readable_file_at_all_is_a_failure(cli, tmp_path, learned):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.jpg").write_text("no")
+    assert cli("classify", tmp_path / "x", "--prompt", "colours").code == 1
+    (tmp_path / "x" / "a.jpg").unlink()
+    refused(
+        cli("classify", tmp_path / "x", "--prompt", "colours"),
+        1,
+        f"there is no file in {tmp_path / 'x'}",
+        f"ls {tmp_path / 'x'}",
+    )
+    refused(
+        cli("classify", tmp_path / "y", "--prompt", "colours"),
+        1,
+        f"there is no file or folder {tmp_path / 'y'}",
+        f"ls {tmp_path}",
+    )
+
+
+def test_a_one_pixel_image_is_classified(cli, tmp_path, learned):
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    assert cli("classify", tmp_path / "dot.png", "--prompt", "colours").code == 0
+
+
+@pytest.mark.parametrize(
+    "name", [b"new\nline.png", b"tab\tname.png", b"-dash.png", b"\xff\xfe.png", "☃.png".encode(), b"a\x1b[31mb.png"]
+)
+def test_any_file_name_comes_back_byte_for_byte(photos, learned, tmp_path, name, tiny):
+    odd = tmp_path / "odd" / os.fsdecode(name)
+    odd.parent.mkdir()
+    shutil.copy(photos / "red" / "0.png", odd)
+    for form in ("csv", "jsonl", "table"):
+        done = run_process("classify", tmp_path / "odd", "--prompt", "colours", "--format", form)
+        assert done.returncode == 0, done.stderr
+        if form == "csv":
+            text = done.stdout.decode("utf-8", "surrogateescape")
+            path = next(iter(csv.DictReader(io.StringIO(text))))["path"]
+        elif form == "jsonl":
+            path = json.loads(done.stdout)["path"]
+        else:
+            assert b"\x1b" not in done.stdout, "a file name must not drive the terminal"
+            continue
+        assert os.fsencode(path) == os.fsencode(odd)
+
+
+# --------------------------------------------------------------------------- the store's commands
+
+
+def test_list_show_remove_restore(cli, photos, learned):
+    (row,) = json.loads(cli("list", "--json").out)["contexts"]
+    assert (row["name"], row["version"], row["classes"], row["shots"]) == ("colours", 1, 3, "3")
+    assert cli("list", "-q").out == "colours\n"
+    assert cli("list", "x", "-q").out == ""
+    assert json.loads(cli("show", "colours", "--json").out)["card"]["method"]["learner"] == "coop"
+    gone = cli("remove", "colours", "--yes")
+    assert "is in the trash" in gone.out or "are in the trash" in gone.out
+    assert "promptctl restore colours" in gone.out
+    refused(cli("show", "colours"), 10, "no context named 'colours'", "promptctl list")
+    assert cli("restore", "colours").out.startswith("colours@1 is back: ")
+    assert learned.exists()
+
+
+def test_an_empty_store_says_what_to_type(cli):
+    assert cli("list").out.splitlines()[0] == "no contexts yet"
+
+
+def test_models_list_shows_mini_and_recommendations(cli):
+    rows = json.loads(cli("models", "list", "--json").out)["models"]
+    assert (rows[0]["name"], rows[0]["here"], rows[0]["joint_width"]) == ("mini", True, 512)
+    assert "ViT-B-16/openai" in [row["name"] for row in rows]
+
+
+def test_models_pull_offline(cli, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    refused(
+        cli("models", "pull", "ViT-B-16/openai"),
+        13,
+        "the weights of 'ViT-B-16/openai' are not on this machine and HF_HUB_OFFLINE is set",
+        "where there is a network: promptctl models pull ViT-B-16/openai",
+    )
+    refused(
+        cli("models", "pull", "ViT-B-16/opnai"),
+        1,
+        "no backbone named 'ViT-B-16/opnai': 'ViT-B-16' has no weights called 'opnai'",
+        "did you mean 'ViT-B-16/openai'?",
+    )
+    assert cli("models", "pull", "mini").code == 0
+
+
+# --------------------------------------------------------------------------- as a process
+
+
+def run_process(*arguments: object, **options) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "promptctl", *map(str, arguments)], capture_output=True, check=False, **options
+    )
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_learn_leaves_nothing_behind(photos, number, code, home):
+    command = [
+        sys.executable,
+        "-m",
+        "promptctl",
+        "learn",
+        str(photos),
+        "--name",
+        "c",
+        "--shots",
+        "2",
+        "--epochs",
+        "1000000",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        wait_for((home / "cache" / "features.sqlite").exists)
+        time.sleep(2)  # well into learning
+        process.send_signal(number)
+        started = time.monotonic()
+        out, err = process.communicate(timeout=30)
+    assert time.monotonic() - started < 5
+    assert (process.returncode, out) == (code, b"")
+    assert err.decode().splitlines() == ["error: interrupted, nothing half-done was kept"]
+    assert not (home / "contexts").exists()
+
+
+def test_a_pipe_that_closes_early_is_no_traceback(photos, learned):
+    script = f"{sys.executable} -m promptctl classify {photos} --prompt colours --format csv | head -1"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("path,label,probability")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_read_only_home_still_classifies(photos, learned, home):
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    for path in (*home.rglob("*"), home):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        done = run_process("classify", photos, "--prompt", "colours")
+        assert done.returncode == 0, done.stderr
+        assert run_process("learn", photos, "--name", "c", "--shots", 2, "--epochs", 1).returncode == 1
+    finally:
+        for path in (home, *home.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def test_progress_is_silent_when_nobody_watches(photos):
+    done = run_process("learn", photos, "--name", "c", "--shots", 2, "--epochs", 5)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_progress_shows_rate_and_time_left_on_a_terminal(photos, home):
+    import pty
+
+    parent, child = pty.openpty()
+    command = [
+        sys.executable,
+        "-m",
+        "promptctl",
+        "learn",
+        str(photos),
+        "--name",
+        "c",
+        "--shots",
+        "2",
+        "--epochs",
+        "400",
+    ]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen(command, stderr=child, stdout=subprocess.PIPE, env=environment) as process:
+        os.close(child)
+        shown = b""
+        while True:
+            try:
+                chunk = os.read(parent, 65536)
+            except OSError:
+                break
+            if not chunk:
+                break
+            shown += chunk
+        process.wait(60)
+    assert process.returncode == 0
+    text = shown.decode()
+    assert "learning" in text and "encoding" in text
+    assert "/400" in text
+    assert "/s" in text
+    assert "0:00:0" in text
+
+
+def test_a_script_that_uses_the_api_gets_reports(photos):
+    import promptctl
+
+    report = promptctl.learn(photos, "c", shots=2, epochs=5, model=os.environ["PROMPTCTL_MODEL"])
+    assert report.context == "c@1"
+    assert promptctl.evaluate("c", photos).images == 18
+    with pytest.raises(promptctl.PromptctlError):
+        promptctl.evaluate("nothing", Path("x"))

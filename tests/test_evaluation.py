@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
+
+from promptctl.classifier import Predictions, calibration_error, predict
+from promptctl.evaluation import class_scores, scores
+
+
+@pytest.fixture
+def made():
+    chance = np.random.default_rng(0)
+    features, texts = chance.normal(size=(200, 16)), chance.normal(size=(7, 16))
+    unit = [(x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32) for x in (features, texts)]
+    return *unit, chance.integers(0, 7, 200)
+
+
+def test_probabilities_are_clips_softmax(made):
+    features, texts, _ = made
+    found = predict(features, texts, logit_scale=28.5).probabilities
+    wanted = (28.5 * torch.from_numpy(features).double() @ torch.from_numpy(texts).double().T).softmax(1)
+    np.testing.assert_allclose(found, wanted, atol=1e-12)
+
+
+def test_no_images_give_no_predictions(made):
+    _, texts, _ = made
+    assert predict(np.empty((0, 16), np.float32), texts, logit_scale=1.0).probabilities.shape == (0, 7)
+
+
+def test_scores_agree_with_scikit_learn(made):
+    features, texts, targets = made
+    predictions = predict(features, texts, logit_scale=28.5)
+    found = scores(predictions, targets)
+    assert found["top1"] == pytest.approx((predictions.best == targets).mean())
+    assert found["top5"] == pytest.approx(top_k_accuracy_score(targets, predictions.probabilities, k=5))
+    per_class = class_scores(predictions, targets)
+    assert np.mean([c.recall for c in per_class]) == pytest.approx(balanced_accuracy_score(targets, predictions.best))
+    assert sum(c.images for c in per_class) == 200
+
+
+def test_calibration_error_of_hand_made_bins():
+    # two bins: confidence 0.9 with 1 of 2 right (gap 0.4), confidence 0.6 with 2 of 2 right (gap 0.4)
+    p = Predictions(np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]]))
+    assert calibration_error(p, np.array([0, 1, 0, 0])) == pytest.approx(0.4)
+    sure = Predictions(np.array([[1.0, 0.0], [0.0, 1.0]]))
+    assert calibration_error(sure, np.array([0, 1])) == 0
+
+
+def test_absent_classes_do_not_count_and_errors_have_a_name():
+    p = Predictions(np.eye(4)[[0, 1, 1, 2]])
+    found = class_scores(p, np.array([0, 0, 1, 0]))
+    assert [(c.index, c.images, c.mistaken_for) for c in found] == [(0, 3, 1), (1, 1, None)]
+    assert scores(p, np.array([0, 0, 1, 0]))["macro_f1"] == pytest.approx((0.5 + 2 / 3) / 2)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import sqlite3
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from promptctl.backbone import Backbone
+from promptctl.features import FeatureCache, encode
+from promptctl.homes import cache_home
+
+
+@pytest.fixture(scope="module")
+def backbone(tiny_folder):
+    return Backbone(f"local-dir:{tiny_folder}")
+
+
+def count_encoded(backbone, monkeypatch) -> list[int]:
+    counts = []
+    original = Backbone.encode
+    monkeypatch.setattr(Backbone, "encode", lambda self, x: (counts.append(len(x)), original(self, x))[1])
+    return counts
+
+
+def test_features_are_the_models_own(backbone, photos):
+    paths = sorted(photos.rglob("*.png"))
+    features, skipped = encode(paths, backbone, FeatureCache())
+    pictures = torch.stack([backbone.transform(Image.open(path).convert("RGB")) for path in paths])
+    with torch.no_grad():
+        wanted = backbone.model.encode_image(pictures, normalize=True)
+    assert features.paths == tuple(paths)
+    assert skipped == ()
+    np.testing.assert_allclose(features.vectors, wanted.numpy(), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(features.vectors, axis=1), 1, atol=1e-6)
+
+
+def test_what_was_encoded_once_is_not_encoded_again(backbone, photos, monkeypatch):
+    paths = sorted(photos.rglob("*.png"))
+    first, _ = encode(paths, backbone, FeatureCache())
+    counts = count_encoded(backbone, monkeypatch)
+    (photos / "renamed").mkdir()
+    moved = [path.rename(photos / "renamed" / f"{i}.png") for i, path in enumerate(paths)]
+    second, _ = encode(moved, backbone, FeatureCache())
+    assert counts == []
+    np.testing.assert_array_equal(first.vectors, second.vectors)
+
+
+def test_other_weights_do_not_share_features(backbone, photos, monkeypatch, tmp_path):
+    from conftest import TINY, build_clip
+
+    paths = sorted(photos.rglob("*.png"))
+    encode(paths, backbone, FeatureCache())
+    other = Backbone(f"local-dir:{build_clip(tmp_path, TINY, seed=9)}")
+    counts = count_encoded(other, monkeypatch)
+    encode(paths, other, FeatureCache())
+    assert sum(counts) == len(paths)
+
+
+def test_an_unreadable_cache_is_an_empty_cache(backbone, photos):
+    paths = sorted(photos.rglob("*.png"))
+    first, _ = encode(paths, backbone, FeatureCache())
+    for damage in (b"not a database at all" * 100, b""):
+        FeatureCache().path.write_bytes(damage)
+        again, _ = encode(paths, backbone, FeatureCache())
+        np.testing.assert_array_equal(first.vectors, again.vectors)
+
+
+def test_a_vector_of_the_wrong_length_is_not_believed(backbone, photos):
+    paths = sorted(photos.rglob("*.png"))[:2]
+    first, _ = encode(paths, backbone, FeatureCache())
+    with sqlite3.connect(FeatureCache().path) as db:
+        db.execute("UPDATE features SET vector = x'0000'")
+    again, _ = encode(paths, backbone, FeatureCache())
+    np.testing.assert_array_equal(first.vectors, again.vectors)
+
+
+def test_backup_tools_are_told_it_is_a_cache():
+    FeatureCache()
+    assert (cache_home() / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55")
+
+
+def test_damaged_files_are_named_and_the_rest_keeps_its_order(backbone, photos):
+    paths = sorted(photos.rglob("*.png"))
+    paths[3].write_bytes(b"<html>")
+    paths[9].write_bytes(b"")
+    features, skipped = encode(paths, backbone, FeatureCache())
+    assert [(item.path, item.reason) for item in skipped] == [(paths[3], "not an image"), (paths[9], "empty file")]
+    assert features.paths == tuple(path for i, path in enumerate(paths) if i not in (3, 9))
+
+
+def test_no_images_give_no_features(backbone):
+    features, skipped = encode([], backbone, FeatureCache())
+    assert features.vectors.shape == (0, 32)
+    assert skipped == ()
+
+
+def test_progress_reaches_the_total(backbone, photos):
+    seen = []
+    paths = sorted(photos.rglob("*.png")) * 4
+    encode(paths, backbone, FeatureCache(), lambda done, total: seen.append((done, total)))
+    assert seen == [(32, 72), (64, 72), (72, 72)]

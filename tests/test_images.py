@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from conftest import copy_into_splits, paint
+from PIL import Image
+
+from promptctl.errors import DatasetError, NoImages, TooFewShots
+from promptctl.images import (
+    HashedImage,
+    ImageFolder,
+    UnreadableImage,
+    at_most,
+    decode,
+    hash_images,
+    hold_out_fifth,
+    read_file,
+    read_names,
+    sample,
+    walk,
+)
+
+
+def found(folder: ImageFolder) -> set[tuple[str, str, str | None]]:
+    return {(image.path.name, image.label, image.split) for image in folder.images}
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+# --------------------------------------------------------------------------- layouts
+
+
+def test_class_folders_are_classes(photos):
+    folder = ImageFolder.scan(photos)
+    assert folder.labels == ("blue", "green", "red")
+    assert len(folder.images) == 18
+    assert folder.splits == frozenset()
+
+
+def test_train_val_test_are_splits(photos, tmp_path):
+    folder = ImageFolder.scan(copy_into_splits(photos, tmp_path / "split"))
+    assert folder.labels == ("blue", "green", "red")
+    assert folder.splits == {"train", "test"}
+    assert len(folder.only("train")) == 12
+
+
+def test_a_class_called_test_is_a_class_when_it_holds_pictures(tmp_path):
+    paint(tmp_path / "p", images=2, colours={"test": (1, 2, 3), "other": (4, 5, 6)})
+    assert ImageFolder.scan(tmp_path / "p").labels == ("other", "test")
+
+
+def test_hidden_folders_and_clutter_are_not_classes(photos):
+    shutil.copytree(photos / "red", photos / ".ipynb_checkpoints")
+    (photos / "red" / "Thumbs.db").write_bytes(b"x")
+    (photos / "red" / ".DS_Store").write_bytes(b"x")
+    assert ImageFolder.scan(photos).labels == ("blue", "green", "red")
+    assert len(ImageFolder.scan(photos).images) == 18
+
+
+@pytest.mark.parametrize("header", ["path,label\n", "file_name,label\n", "label,path\n", ""])
+def test_a_csv_lists_images_relative_to_itself(photos, header):
+    rows = [("red/0.png", "crimson"), ("blue/1.png", "navy, dark")]
+    order = (lambda p, n: f'"{n}",{p}') if header.startswith("label") else (lambda p, n: f'{p},"{n}"')
+    (photos / "list.csv").write_text(header + "\n".join(order(*row) for row in rows) + "\n")
+    assert found(ImageFolder.scan(photos / "list.csv")) == {("0.png", "crimson", None), ("1.png", "navy, dark", None)}
+
+
+def test_hugging_face_metadata_inside_its_split(photos):
+    for split, rows in (("train", ["red/0.png", "blue/0.png"]), ("test", ["red/1.png"])):
+        shutil.copytree(photos, photos / "hf" / split, ignore=shutil.ignore_patterns("hf", split))
+        lines = [json.dumps({"file_name": row, "label": row.split("/")[0]}) for row in rows]
+        (photos / "hf" / split / "metadata.jsonl").write_text("\n".join(lines))
+    assert found(ImageFolder.scan(photos / "hf")) == {
+        ("0.png", "red", "train"),
+        ("0.png", "blue", "train"),
+        ("1.png", "red", "test"),
+    }
+
+
+def test_hugging_face_metadata_csv(photos):
+    (photos / "metadata.csv").write_text("file_name,label\nred/0.png,red\ngreen/0.png,green\n")
+    assert found(ImageFolder.scan(photos)) == {("0.png", "red", None), ("0.png", "green", None)}
+
+
+@pytest.mark.parametrize("images_in", ["", "images", "data/jpg"])
+def test_coop_split_files_find_their_images(photos, tmp_path, images_in):
+    base = tmp_path / "pets" / images_in
+    shutil.copytree(photos, base, dirs_exist_ok=True)
+    split = {"train": [["red/0.png", 0, "red kite"]], "val": [], "test": [["blue/3.png", 1, "blue tit"]]}
+    (tmp_path / "pets" / "split_zhou_Pets.json").write_text(json.dumps(split))
+    wanted = {("0.png", "red kite", "train"), ("3.png", "blue tit", "test")}
+    assert found(ImageFolder.scan(tmp_path / "pets")) == wanted
+    assert found(ImageFolder.scan(tmp_path / "pets" / "split_zhou_Pets.json")) == wanted
+
+
+def test_listed_images_that_are_missing_are_counted(photos):
+    (photos / "list.csv").write_text("path,label\nred/0.png,red\nred/no.png,red\n")
+    folder = ImageFolder.scan(photos / "list.csv")
+    assert [(item.path.name, item.reason) for item in folder.skipped] == [("no.png", "no such file")]
+
+
+def test_folders_that_cannot_be_used_say_why(tmp_path):
+    (tmp_path / "flat").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "flat" / "a.png")
+    (tmp_path / "empty" / "cat").mkdir(parents=True)
+    for path, sentence in (
+        (tmp_path / "nowhere", f"there is no folder {tmp_path / 'nowhere'}"),
+        (tmp_path / "flat", f"{tmp_path / 'flat'} has no class folders"),
+        (tmp_path / "empty", f"{tmp_path / 'empty'} has class folders but no image in them"),
+        (
+            tmp_path / "flat" / "a.png",
+            f"{tmp_path / 'flat' / 'a.png'} is neither a folder nor a list of images",
+        ),
+    ):
+        with pytest.raises(NoImages) as refused:
+            ImageFolder.scan(path)
+        assert str(refused.value) == sentence
+
+
+def test_a_broken_csv_line_is_shown(tmp_path):
+    (tmp_path / "list.csv").write_text("path,label\na.png\n")
+    with pytest.raises(DatasetError) as refused:
+        ImageFolder.scan(tmp_path / "list.csv")
+    assert str(refused.value) == (
+        f"{tmp_path / 'list.csv'} has a line without a path or without a label: {{'path': 'a.png'}}"
+    )
+
+
+def test_an_empty_class_folder_is_named_and_left_out(photos):
+    (photos / "yellow").mkdir()
+    folder = ImageFolder.scan(photos)
+    assert folder.labels == ("blue", "green", "red")
+    assert [(item.path.name, item.reason) for item in folder.skipped] == [("yellow", "no image in this class folder")]
+
+
+def test_a_link_that_leads_back_is_walked_once(photos):
+    (photos / "red" / "loop").symlink_to(photos, target_is_directory=True)
+    assert len(list(walk([photos]))) == 18
+
+
+# --------------------------------------------------------------------------- names
+
+
+def test_names_are_read_with_or_without_a_header(tmp_path):
+    for text in ("folder,name\ntshirt,T-shirt\n", 'tshirt,"T-shirt"\n', "\ufefftshirt,T-shirt\r\n"):
+        (tmp_path / "names.csv").write_text(text, encoding="utf-8")
+        assert read_names(tmp_path / "names.csv", ["tshirt", "hat"]) == {"tshirt": "T-shirt"}
+
+
+def test_names_of_folders_that_are_not_there_are_refused(tmp_path):
+    (tmp_path / "names.csv").write_text("shirt,a shirt\n")
+    with pytest.raises(DatasetError) as refused:
+        read_names(tmp_path / "names.csv", ["hat"])
+    assert str(refused.value) == f"{tmp_path / 'names.csv'} names a folder that is not there: 'shirt'"
+
+
+# --------------------------------------------------------------------------- sampling
+
+
+def hashed(n: int, labels: str = "ab") -> list[HashedImage]:
+    import hashlib
+    from pathlib import Path
+
+    return [
+        HashedImage(Path(f"{label}{i}"), label, None, hashlib.sha256(f"{label}{i}".encode()).hexdigest())
+        for label in labels
+        for i in range(n)
+    ]
+
+
+def test_a_draw_depends_on_content_and_seed_alone():
+    images = hashed(20)
+    one = sample(images, 4, seed=1)
+    again = sample(list(reversed(images)), 4, seed=1)
+    assert {i.sha256 for i in one.train} == {i.sha256 for i in again.train}
+    assert {i.sha256 for i in one.train} != {i.sha256 for i in sample(images, 4, seed=2).train}
+    assert len(one.train) == 8
+    assert len(one.held_out) == 32
+
+
+def test_the_draw_is_the_same_on_every_machine():
+    drawn = sample(hashed(20), 2, seed=1).train
+    assert [str(image.path) for image in drawn] == ["a14", "a1", "b19", "b5"]
+
+
+def test_more_shots_contain_the_fewer():
+    images = hashed(20)
+    few, more = (set(sample(images, shots, seed=3).train) for shots in (2, 8))
+    assert few < more
+
+
+def test_too_few_images_name_the_class():
+    with pytest.raises(TooFewShots) as refused:
+        sample(hashed(3), 4, seed=1)
+    assert str(refused.value) == "class 'a' has 3 usable images, 4 asked"
+    assert refused.value.hint == "--shots 3, or more images of 'a'"
+
+
+def test_the_held_out_fifth_never_changes_when_images_come():
+    before, after = hold_out_fifth(hashed(100)), hold_out_fifth(hashed(130))
+    assert set(before.train) < set(after.train)
+    assert set(before.held_out) < set(after.held_out)
+    assert 0.1 < len(before.held_out) / 200 < 0.3
+
+
+def test_every_class_keeps_an_image_to_learn_from():
+    assert all(hold_out_fifth(hashed(1, label)).train for label in "abcdefghijklmnopqrstuvwxyz")
+
+
+def test_a_limit_is_spread_over_the_classes():
+    chosen = at_most(hashed(50), 10)
+    assert sorted(image.label for image in chosen) == ["a"] * 5 + ["b"] * 5
+
+
+def test_the_same_content_counts_once_a_class(photos):
+    shutil.copy(photos / "red" / "0.png", photos / "red" / "copy.png")
+    images, skipped = hash_images(ImageFolder.scan(photos).images)
+    assert len(images) == 18
+    assert skipped == ()
+
+
+def test_files_that_are_not_images_are_named(photos):
+    (photos / "red" / "notes.txt").write_text("hello")
+    (photos / "red" / "empty.png").write_bytes(b"")
+    _, skipped = hash_images(ImageFolder.scan(photos).images)
+    assert {(item.path.name, item.reason) for item in skipped} == {
+        ("notes.txt", "not an image"),
+        ("empty.png", "empty file"),
+    }
+
+
+# --------------------------------------------------------------------------- decoding
+
+
+def test_all_eight_orientations_are_the_same_picture():
+    upright = Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3)).astype(np.uint8))
+    back = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    for orientation, turn in back.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        stored = upright if turn is None else upright.transpose(turn)
+        np.testing.assert_array_equal(np.asarray(decode(encoded(stored, exif=exif))), np.asarray(upright))
+
+
+def test_sixteen_bits_are_scaled_not_clipped():
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    eight = decode(encoded(Image.fromarray((ramp / 257).round().astype(np.uint8))))
+    sixteen = decode(encoded(Image.fromarray(ramp)))
+    assert np.abs(np.asarray(eight, int) - np.asarray(sixteen, int)).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "F", "YCbCr"])
+def test_every_mode_becomes_rgb(mode):
+    image = Image.new("RGB", (9, 7), (200, 100, 50)).convert(mode)
+    kind = "TIFF" if mode in ("CMYK", "F", "YCbCr", "I") else "PNG"
+    picture = decode(encoded(image, kind))
+    assert (picture.mode, picture.size) == ("RGB", (9, 7))
+
+
+def test_transparent_pixels_are_white():
+    assert decode(encoded(Image.new("RGBA", (4, 4), (0, 0, 0, 0)))).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20000, 1), (1, 300)])
+def test_odd_shapes_decode(size):
+    assert decode(encoded(Image.new("RGB", size))).size == size
+
+
+def test_an_animation_is_its_first_frame():
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert decode(data).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_bad_files_say_why(tmp_path):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8))
+    bomb = encoded(Image.new("1", (20000, 20000)))
+    for data, reason in (
+        (b"<html>", "not an image"),
+        (encoded(noise, "JPEG")[:1500], "damaged"),
+        (encoded(noise)[:-900], "damaged"),
+        (bomb, "more pixels than is safe to open"),
+    ):
+        with pytest.raises(UnreadableImage, match=reason):
+            decode(data)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "dangling.jpg").symlink_to(tmp_path / "nothing")
+    (tmp_path / "empty.jpg").touch()
+    for name, reason in (
+        ("pipe.jpg", "not a regular file"),
+        ("dangling.jpg", "no such file"),
+        ("empty.jpg", "empty file"),
+        (".", "not a readable folder"),
+    ):
+        with pytest.raises(UnreadableImage, match=reason):
+            read_file(tmp_path / name)

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import stat
+
+import pytest
+from test_context import make
+
+from promptctl import store as store_module
+from promptctl.context import Context
+from promptctl.errors import ContextExists, ContextNotFound, StorageFailed, VersionNotFound
+from promptctl.refs import Ref
+from promptctl.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+DATA = make().to_bytes()
+
+
+def test_versions_count_up_and_the_newest_is_current(store):
+    assert store.save("birds", DATA, new=True).ref == Ref("birds", 1)
+    assert store.save("birds", DATA, new=False).ref == Ref("birds", 2)
+    assert store.find(Ref("birds")).ref.version == 2
+    assert store.find(Ref("birds", 1)).path.name == "1.safetensors"
+    assert [entry.ref.version for entry in store.versions("birds")] == [1, 2]
+    assert Context.load(store.find(Ref("birds")).path).card.classes == make().card.classes
+
+
+def test_a_new_name_must_be_free_whatever_its_case(store):
+    store.save("birds", DATA, new=True)
+    with pytest.raises(ContextExists) as refused:
+        store.save("Birds", DATA, new=True)
+    assert str(refused.value) == "a context named 'Birds' already exists"
+    assert store.find(Ref("BIRDS")).ref == Ref("birds", 1)
+
+
+def test_what_is_missing_is_named_with_a_near_miss(store):
+    store.save("pets", DATA, new=True)
+    with pytest.raises(ContextNotFound) as refused:
+        store.find(Ref("pest"))
+    assert (str(refused.value), refused.value.hint) == ("no context named 'pest'", "did you mean 'pets'?")
+    with pytest.raises(VersionNotFound) as refused:
+        store.find(Ref("pets", 7))
+    assert str(refused.value) == "'pets' has no version 7, the newest is 1"
+    assert refused.value.hint == "promptctl show pets"
+
+
+def test_an_empty_store_lists_nothing(store):
+    assert store.entries() == ()
+
+
+def test_removed_contexts_come_back(store):
+    store.save("birds", DATA, new=True)
+    store.save("birds", DATA, new=False)
+    trash = store.remove("birds")
+    assert trash.is_dir()
+    assert not store.has("birds")
+    assert store.restore("birds").ref == Ref("birds", 2)
+    assert store.find(Ref("birds", 1)).path.read_bytes() == DATA
+
+
+def test_restore_overwrites_nothing(store):
+    store.save("birds", DATA, new=True)
+    store.remove("birds")
+    store.save("birds", DATA, new=True)
+    with pytest.raises(ContextExists):
+        store.restore("birds")
+
+
+def test_the_file_is_durable_before_it_has_its_name_and_the_folder_after(store, monkeypatch):
+    store.save("birds", DATA, new=True)
+    calls = []
+    for name in ("fsync", "link"):
+        original = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, _o=original, _n=name: (calls.append(_n), _o(*a))[1])
+    store.save("birds", DATA, new=False)
+    assert calls == ["fsync", "link", "fsync"]
+
+
+def test_where_links_are_missing_a_version_is_still_claimed_once(store, monkeypatch):
+    def no_links(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    assert store.save("birds", DATA, new=True).ref.version == 1
+    assert store.save("birds", DATA, new=False).ref.version == 2
+    assert store.find(Ref("birds", 2)).path.read_bytes() == DATA
+
+
+def test_nothing_half_written_is_left_when_the_disk_is_full(store, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    store.save("birds", DATA, new=True)
+    monkeypatch.setattr(store_module.os, "fsync", full)
+    with pytest.raises(StorageFailed) as failed:
+        store.save("birds", DATA, new=False)
+    assert "cannot store 'birds' in" in str(failed.value)
+    assert "No space left on device" in str(failed.value)
+    assert sorted(path.name for path in (store.home / "contexts" / "birds").iterdir()) == ["1.safetensors"]
+
+
+def test_file_modes_follow_the_umask(store):
+    before = os.umask(0o022)
+    try:
+        entry = store.save("birds", DATA, new=True)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(entry.path.stat().st_mode) == 0o644
+
+
+def test_an_unreadable_version_is_listed_with_its_fault(store):
+    store.save("birds", DATA, new=True).path.write_bytes(b"nonsense")
+    (entry,) = store.entries()
+    assert entry.card is None
+    assert "birds/1.safetensors is not an intact context" in entry.fault
+
+
+def _save_many(home, count):
+    for _ in range(count):
+        Store(home).save("birds", DATA, new=False)
+
+
+def test_processes_that_save_at_once_all_get_a_number(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    workers = [spawn.Process(target=_save_many, args=(tmp_path / "store", 10)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    versions = Store(tmp_path / "store").versions("birds")
+    assert [entry.ref.version for entry in versions] == list(range(1, 41))
+    assert all(entry.path.read_bytes() == DATA for entry in versions)
