@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -156,10 +157,17 @@ def test_offline_by_choice_asks_nobody(variable, monkeypatch):
 
 def test_a_network_that_never_answers_is_no_network_after_a_second(monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: time.sleep(30))
+    answered = threading.Event()
+
+    def silence(*_, **__):
+        answered.wait(30)
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", silence)
     started = time.monotonic()
     assert models.offline_reason() == "there is no network"
     assert time.monotonic() - started < 3
+    answered.set()
 
 
 def test_pulling_offline_imports_no_torch(tmp_path):
