@@ -15,7 +15,7 @@ from promptctl.errors import CorruptContext, NewerFormat
 
 FORMAT = 1
 KEY = "promptctl"
-LONGEST_HEADER = 1 << 20
+LONGEST_HEADER = 16 << 20  # bytes; a hundred thousand classes fit
 UNSEALED = "0" * 64
 
 
@@ -158,9 +158,11 @@ def verify_seal(data: bytes, card: Card, path: Path | str) -> None:
 def _replace_in_header(data: bytes, old: str, new: str) -> bytes:
     end = 8 + struct.unpack("<Q", data[:8])[0]
     head = data[:end]
-    if head.count(old.encode()) != 1:
+    # as JSON inside JSON writes it: no class name can look like this, its quotes are escaped once more
+    before, after = (rf"\"sha256\":\"{digest}\"".encode() for digest in (old, new))
+    if head.count(before) != 1:
         raise ValueError("the checksum must stand in the header exactly once")
-    return head.replace(old.encode(), new.encode()) + data[end:]
+    return head.replace(before, after) + data[end:]
 
 
 def _build(kind: Any, value: Any) -> Any:

@@ -8,7 +8,7 @@ import sys
 from enum import Enum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn, Optional
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -66,7 +66,7 @@ Json = Annotated[bool, typer.Option("--json", help="The whole report as JSON.")]
 Output = Annotated[Format, typer.Option("--format", help="How to print the result.")]
 OnDevice = Annotated[Device, typer.Option("--device", envvar="PROMPTCTL_DEVICE", help="Where to compute.")]
 OwnModel = Annotated[
-    Optional[str],  # noqa: UP045  typer reads this at run time, on Python 3.10 too
+    str | None,
     typer.Option("--model", help="Where to find the context's own backbone, if not under the name it has in the card."),
 ]
 
@@ -89,20 +89,20 @@ def learn(
     model: Annotated[
         str, typer.Option(envvar="PROMPTCTL_MODEL", help="Backbone: mini or any open_clip name.")
     ] = "mini",
-    context_tokens: Annotated[Optional[int], typer.Option(min=1, help="Context vectors M.  [default: 16]")] = None,  # noqa: UP045
-    init: Annotated[Optional[str], typer.Option(help='Words to start from, such as "a photo of a".')] = None,  # noqa: UP045
+    context_tokens: Annotated[int | None, typer.Option(min=1, help="Context vectors M.  [default: 16]")] = None,
+    init: Annotated[str | None, typer.Option(help='Words to start from, such as "a photo of a".')] = None,
     class_specific: Annotated[
         bool, typer.Option("--class-specific", help="A context of its own for every class.")
     ] = False,
     position: Annotated[Position, typer.Option(help="Where the class name stands.")] = Position.end,
     epochs: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(min=0, help="Passes over the shots; 0 keeps the words of --init.  [default: the paper's]"),
     ] = None,
     lr: Annotated[float, typer.Option(min=1e-9, help="Learning rate of SGD.")] = 0.002,
     device: OnDevice = Device.auto,
     classes: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="CSV of folder,name: what the prompt calls each folder.", metavar="CSV"),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Next version of an existing name, from scratch.")] = False,
@@ -139,7 +139,7 @@ def evaluate(
         Split | None, typer.Option(help="Part of the folder.  [default: test, else val, else all]")
     ] = None,
     fail_under: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(min=0, max=100, help="Exit with 4 when top-1 is below this many percent."),
     ] = None,
     model: OwnModel = None,
@@ -147,7 +147,7 @@ def evaluate(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Measure a context on labelled photos, beside zero-shot on the same ones."""
+    """Measure a context beside zero-shot on labelled photos."""
     with render.progress() as progress:
         report = api.evaluate(
             context,
@@ -169,7 +169,7 @@ def inspect(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """What a context is, and the vocabulary words nearest to each of its vectors."""
+    """What a context is, and the words nearest to its vectors."""
     _finish(api.inspect(context, top=top, model=model, device="cpu"), output, json)
 
 
@@ -229,11 +229,11 @@ def restore(name: Name, output: Output = Format.table, json: Json = False) -> No
 @app.command()
 def demo(
     folder: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Argument(help="Where to put the pictures and the demo's own store.  [default: a new temporary folder]"),
     ] = None,
 ) -> None:
-    """Render a small labelled picture set and run the four verbs on it."""
+    """Draw a small picture set and run the four verbs on it."""
     from promptctl.demo import run
 
     run(folder, lambda arguments: app(arguments, standalone_mode=False))

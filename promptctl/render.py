@@ -48,9 +48,11 @@ def as_table(report: Report) -> str:
     with console.capture() as capture:
         for line in report.summary():
             console.print(printable(line), markup=False, soft_wrap=True)
-        for rows in report.tables():
-            if rows:
-                console.print(_table(rows))
+        tables = [rows for rows in report.tables() if rows]
+        for i, rows in enumerate(tables):
+            if i or report.summary():
+                console.print()
+            console.print(_table(rows))
     return capture.get()
 
 
@@ -128,7 +130,7 @@ def _table(rows: list[Row]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for key in _columns(rows):
         values = [row.get(key) for row in rows]
         right = all(isinstance(value, (int, float)) or value is None for value in values)

@@ -79,6 +79,14 @@ def test_the_checksum_is_of_the_file_with_zeros_in_its_place():
     assert hashlib.sha256(data.replace(digest.encode(), b"0" * 64)).hexdigest() == digest
 
 
+def test_a_class_name_that_looks_like_the_checksum_is_only_a_name():
+    context = make()
+    zeros = "0" * 64
+    odd = tuple(ClassEntry(i, label, label) for i, label in enumerate([zeros, f'"sha256":"{zeros}"', "\\" + zeros]))
+    context = dataclasses.replace(context, card=dataclasses.replace(context.card, classes=odd))
+    assert Context.from_bytes(context.to_bytes(), "x").card.classes == odd
+
+
 def test_a_newer_format_says_update():
     data = make().to_bytes()
     length = struct.unpack("<Q", data[:8])[0]
