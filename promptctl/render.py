@@ -25,12 +25,15 @@ Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 def render(report: Report, output: str = "table") -> None:
-    """Write a report to stdout in one of FORMATS, and its warnings to stderr."""
+    """Write a report to stdout in one of FORMATS; what it warns of and advises goes to stderr."""
     if output in ("table", "names"):
         for line in report.warnings():
             talk(f"warning: {line}" if not line.startswith(" ") else line)
     sys.stdout.write(FORMATS[output](report))
     sys.stdout.flush()
+    if output == "table":
+        for line in report.advice():
+            talk(line)
 
 
 def talk(line: str) -> None:

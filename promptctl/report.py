@@ -24,7 +24,7 @@ class SkippedFile:
 
 @dataclass(frozen=True)
 class Report:
-    """Common shape: `rows` for tables and CSV, `summary` for people, `warnings` for stderr, `record` for JSON."""
+    """Common shape: `rows` for tables and CSV, `record` for JSON, `summary` for people; the rest is talk on stderr."""
 
     type: ClassVar[str] = "report"
 
@@ -43,6 +43,10 @@ class Report:
         return []
 
     def warnings(self) -> list[str]:
+        return []
+
+    def advice(self) -> list[str]:
+        """What to type next."""
         return []
 
     def names(self) -> list[str]:
@@ -87,7 +91,10 @@ class LearnReport(Report):
         learned = (
             f"{self.context} learned {self.classes} classes from {self.train_images} images in {self.seconds:.1f} s"
         )
-        return [learned + self._score(), f"stored: {self.path} ({size(self.n_bytes)})", *self._next()]
+        return [learned + self._score(), f"stored: {self.path} ({size(self.n_bytes)})"]
+
+    def advice(self) -> list[str]:
+        return next_lines(*self.next)
 
     def warnings(self) -> list[str]:
         found = skipped_lines(self.skipped)
@@ -105,9 +112,6 @@ class LearnReport(Report):
             f": {percent(self.accuracy)} right on the {self.measured_images} {self.measured_on}, "
             f"zero-shot {percent(self.zero_shot_accuracy)}"
         )
-
-    def _next(self) -> list[str]:
-        return [f"{'next:' if not i else '     '} {command}" for i, command in enumerate(self.next)]
 
 
 @dataclass(frozen=True)
@@ -333,10 +337,10 @@ class ListReport(Report):
     def names(self) -> list[str]:
         return [context.name for context in self.contexts]
 
-    def summary(self) -> list[str]:
+    def advice(self) -> list[str]:
         if self.contexts:
             return []
-        return ["no contexts yet", "next: promptctl learn ./photos --name birds", "      promptctl demo"]
+        return ["no contexts yet", *next_lines("promptctl learn ./photos --name birds", "promptctl demo")]
 
     def warnings(self) -> list[str]:
         return [context.fault for context in self.contexts if context.fault]
@@ -391,7 +395,10 @@ class MovedReport(Report):
         return [{"context": self.context, "path": self.path}]
 
     def summary(self) -> list[str]:
-        return [self.sentence, f"next: {self.next}"]
+        return [self.sentence]
+
+    def advice(self) -> list[str]:
+        return next_lines(self.next)
 
 
 @dataclass(frozen=True)
@@ -433,7 +440,7 @@ class ModelsReport(Report):
             ]
         ]
 
-    def summary(self) -> list[str]:
+    def advice(self) -> list[str]:
         return ["any open_clip name works: promptctl models pull ViT-B-16/openai, hf-hub:org/repo, local-dir:/path"]
 
 
@@ -451,16 +458,20 @@ class PulledReport(Report):
         return [{"model": self.model, "path": self.path}]
 
     def summary(self) -> list[str]:
-        return [
-            f"{self.model} is on this machine: {self.path}",
-            f"next: promptctl learn ./photos --name NAME --model {self.model}",
-        ]
+        return [f"{self.model} is on this machine: {self.path}"]
+
+    def advice(self) -> list[str]:
+        return next_lines(f"promptctl learn ./photos --name NAME --model {self.model}")
 
 
 def _download(model: ModelRow) -> str | None:
     if model.download_bytes is None:
         return None
     return "in the package" if model.name == "mini" else f"about {size(model.download_bytes)}"
+
+
+def next_lines(*commands: str) -> list[str]:
+    return [f"{'     ' if i else 'next:'} {command}" for i, command in enumerate(commands)]
 
 
 def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:

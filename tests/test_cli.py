@@ -45,14 +45,14 @@ def refused(outcome, code: int, sentence: str, hint: str | None = None) -> None:
 
 def test_learn_says_how_good_it_is_where_it_is_and_what_to_type_next(cli, photos):
     outcome = cli("learn", photos, "--name", "colours", "--shots", 2, "--epochs", 30)
-    first, stored, following, last = outcome.out.splitlines()
+    first, stored = outcome.out.splitlines()
     assert first.startswith("colours@1 learned 3 classes from 6 images in ")
     assert " right on the 12 images not sampled, zero-shot " in first
     assert stored.startswith(f"stored: {Store().find(Ref('colours')).path} (")
-    assert (following, last) == (
+    assert outcome.err.splitlines() == [
         "next: promptctl evaluate colours ./test",
         "      promptctl classify ./unsorted --prompt colours",
-    )
+    ]
 
 
 def test_learned_accuracy_is_that_of_evaluate_on_the_same_images(cli, photos, tmp_path):
@@ -468,15 +468,17 @@ def test_list_show_remove_restore(cli, photos, learned):
     assert cli("list", "x", "-q").out == ""
     assert json.loads(cli("show", "colours", "--json").out)["card"]["method"]["learner"] == "coop"
     gone = cli("remove", "colours", "--yes")
-    assert "is in the trash" in gone.out or "are in the trash" in gone.out
-    assert "promptctl restore colours" in gone.out
+    assert gone.out.startswith("'colours' and all its versions are in the trash: ")
+    assert gone.err == "next: promptctl restore colours   (to undo)\n"
     refused(cli("show", "colours"), 10, "no context named 'colours'", "promptctl list")
     assert cli("restore", "colours").out.startswith("colours@1 is back: ")
     assert learned.exists()
 
 
 def test_an_empty_store_says_what_to_type(cli):
-    assert cli("list").out.splitlines()[0] == "no contexts yet"
+    outcome = cli("list")
+    assert (outcome.code, outcome.out) == (0, "")
+    assert outcome.err.splitlines()[:2] == ["no contexts yet", "next: promptctl learn ./photos --name birds"]
 
 
 def test_models_list_shows_mini_and_recommendations(cli):
@@ -569,7 +571,7 @@ def test_a_read_only_home_still_classifies(photos, learned, home):
 
 def test_progress_is_silent_when_nobody_watches(photos):
     done = run_process("learn", photos, "--name", "c", "--shots", 2, "--epochs", 5)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (0, b"next: promptctl evaluate c ./test")
 
 
 def test_progress_shows_rate_and_time_left_on_a_terminal(photos, home):

@@ -145,7 +145,7 @@ def test_the_readmes_walk_works_as_typed(cli, tmp_path, monkeypatch):
     assert [line.split()[1] for line in walk] == ["learn", "evaluate", "inspect", "classify"]
     for line in walk:
         outcome = cli(*shlex.split(line)[1:])
-        assert (outcome.code, outcome.err) == (0, ""), line
+        assert (outcome.code, "error" in outcome.err, "warning" in outcome.err) == (0, False, False), line
     offline = {"promptctl models pull ViT-B-16/openai": 13}
     for line in have:
         if "--model" not in line:

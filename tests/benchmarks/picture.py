@@ -8,6 +8,7 @@ FOLDER holds photos/ and test/ (class folders) and unsorted/ (images).
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import struct
@@ -62,13 +63,12 @@ def typed(command: str, folder: Path, home: str) -> str:
 
 
 def main(folder: Path, target: Path) -> None:
-    with open(os.devnull, "w") as nowhere:
-        console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True, color_system="truecolor")
-        with tempfile.TemporaryDirectory() as home:
-            for command in COMMANDS:
-                console.print(Text(f"$ {command}", "bold green"))
-                console.print(Text.from_ansi(typed(command, folder, home)))
-        console.save_svg(str(target), theme=MONOKAI, code_format=SVG, unique_id="birds")
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    with tempfile.TemporaryDirectory() as home:
+        for command in COMMANDS:
+            console.print(Text(f"$ {command}", "bold green"))
+            console.print(Text.from_ansi(typed(command, folder, home)))
+    console.save_svg(str(target), theme=MONOKAI, code_format=SVG, unique_id="birds")
 
 
 if __name__ == "__main__":
