@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from promptctl import __version__
 from promptctl.card import BackboneId, Card, ClassEntry, Method, Score, Shots
-from promptctl.errors import BackboneMismatch, ContextExists, DatasetError, NoImages, UnknownClasses
+from promptctl.errors import BackboneMismatch, ContextExists, DatasetError, InvalidName, NoImages, UnknownClasses
 from promptctl.refs import Ref, check_name
 from promptctl.report import (
     Classified,
@@ -81,7 +82,7 @@ def learn(
     store = store or Store()
     check_name(name)
     if not fresh and store.has(name):
-        raise ContextExists(name)
+        raise ContextExists(store.find(Ref(name)).ref.name)
     from promptctl.images import ImageFolder, check_classes
     from promptctl.models import refuse_if_hopeless
 
@@ -90,7 +91,7 @@ def learn(
     labels = tuple(sorted({image.label for image in candidates}))
     check_classes(labels, photos)
     entries = _class_entries(labels, classes)
-    _check_shots(candidates, shots)
+    store.check_writable()
     refuse_if_hopeless(model)
 
     from promptctl.backbone import Backbone
@@ -122,7 +123,7 @@ def learn(
     )
     context = _context(learned, settings, entries, shots, drawn, backbone)
     entry = store.save(name, context.to_bytes(), new=not fresh)
-    return _learn_report(entry, context, drawn, time.monotonic() - started)
+    return _learn_report(entry, context, drawn, folder, time.monotonic() - started)
 
 
 def evaluate(
@@ -141,12 +142,19 @@ def evaluate(
     """
     entry = (store or Store()).find(Ref.parse(ref))
     from promptctl.context import Context
-    from promptctl.images import ImageFolder
+    from promptctl.images import ImageFolder, Skipped
 
     context = Context.load(entry.path)
     folder = ImageFolder.scan(photos)
-    images = _to_measure_on(folder, split)
+    part = split or next((name for name in ("test", "val") if name in folder.splits), None)
+    images = _to_measure_on(folder, part)
     index = _class_index(context.card, sorted({image.label for image in images}), str(entry.ref))
+    strange = [
+        Skipped(image.path, f"'{image.label}' is not a class of {entry.ref}")
+        for image in images
+        if image.label not in index
+    ]
+    images = tuple(image for image in images if image.label in index)
     features, skipped = _features([image.path for image in images], context, entry, model, device, on_progress)
     if not len(features):
         raise NoImages(f"none of the {len(images)} images in {photos} could be read", f"ls {photos}")
@@ -154,7 +162,8 @@ def evaluate(
     import numpy as np
 
     targets = np.array([index[label_of[path]] for path in features.paths], dtype=np.int64)
-    return _evaluation(context, entry, photos, features, targets, (*folder.skipped, *skipped))
+    where = photos if part in (None, "all") else f"{photos} ({part})"
+    return _evaluation(context, entry, str(where), features, targets, (*folder.skipped, *strange, *skipped))
 
 
 def inspect(
@@ -211,7 +220,7 @@ def classify(
 def list_contexts(prefix: str = "", *, store: Store | None = None) -> ListReport:
     """Every context in the store, from file headers alone."""
     entries = (store or Store()).entries()
-    return ListReport(tuple(_stored(entry) for entry in entries if entry.ref.name.startswith(prefix)))
+    return ListReport(tuple(_stored(entry) for entry in entries if entry.ref.name.startswith(prefix)), prefix)
 
 
 def show(ref: str, *, store: Store | None = None) -> ShowReport:
@@ -227,7 +236,7 @@ def show(ref: str, *, store: Store | None = None) -> ShowReport:
 def remove(name: str, *, store: Store | None = None) -> MovedReport:
     """Move a context with all its versions to the trash."""
     store = store or Store()
-    entry = store.find(Ref(check_name(name)))
+    entry = store.find(Ref(_whole_name(name, "remove")))
     trash = store.remove(name)
     sentence = f"'{entry.ref.name}' and all its versions are in the trash: {trash}"
     return MovedReport(entry.ref.name, trash, sentence, f"promptctl restore {entry.ref.name}   (to undo)")
@@ -235,7 +244,7 @@ def remove(name: str, *, store: Store | None = None) -> MovedReport:
 
 def restore(name: str, *, store: Store | None = None) -> MovedReport:
     """Bring a removed context back from the trash."""
-    entry = (store or Store()).restore(check_name(name))
+    entry = (store or Store()).restore(_whole_name(name, "restore"))
     return MovedReport(str(entry.ref), entry.path, f"{entry.ref} is back: {entry.path}", f"promptctl show {entry.ref}")
 
 
@@ -260,6 +269,14 @@ def pull_model(name: str) -> PulledReport:
     return PulledReport(found.name, Path(found.pretrained or found.model.removeprefix("local-dir:")))
 
 
+def _whole_name(name: str, command: str) -> str:
+    """The name; `remove` and `restore` take all its versions, so one with a version is refused."""
+    bare, at, _ = name.partition("@")
+    if at:
+        raise InvalidName(name, f"{command} takes a name with all its versions", suggestion=bare)
+    return check_name(name)
+
+
 # --------------------------------------------------------------------------- learn
 
 
@@ -274,27 +291,27 @@ def _class_entries(labels: Sequence[str], names_file: Path | None) -> tuple[Clas
     from promptctl.images import read_names, readable
 
     names: Mapping[str, str] = read_names(names_file, labels) if names_file else {}
-    return tuple(ClassEntry(i, label, names.get(label, readable(label))) for i, label in enumerate(labels))
-
-
-def _check_shots(images: Sequence[LabelledImage], shots: int | None) -> None:
-    from promptctl.errors import TooFewShots
-
-    counts: dict[str, int] = {}
-    for image in images:
-        counts[image.label] = counts.get(image.label, 0) + 1
-    short = next((label for label in sorted(counts) if counts[label] < (shots or 1)), None)
-    if short is not None:
-        raise TooFewShots(short, counts[short], shots or 1)
+    entries = tuple(ClassEntry(i, label, names.get(label, readable(label))) for i, label in enumerate(labels))
+    label_of: dict[str, str] = {}
+    for entry in entries:
+        if entry.name in label_of:
+            raise DatasetError(
+                f"the prompt would call both '{label_of[entry.name]}' and '{entry.label}' '{entry.name}'",
+                "give each a name of its own with --classes names.csv, or put them in one folder",
+            )
+        label_of[entry.name] = entry.label
+    return entries
 
 
 def _context_tokens(backbone: Backbone, asked: int | None, init: str | None) -> int:
     if init is None:
         return 16 if asked is None else asked
     found = len(backbone.tower.tokens(init))
-    if not found or asked not in (None, found):
+    if not found:
+        raise DatasetError("--init has no words in it", 'for example --init "a photo of a"')
+    if asked not in (None, found):
         raise DatasetError(
-            f"'{init}' is {found} token{'' if found == 1 else 's'}, --context-tokens {asked or 16} was asked",
+            f"'{init}' is {found} token{'' if found == 1 else 's'}, --context-tokens {asked} was asked",
             "leave --context-tokens out: the words of --init decide",
         )
     return found
@@ -325,13 +342,13 @@ def _context(
             seed=settings.seed,
             steps=learned.steps,
         ),
-        shots=Shots(shots, len(drawn.train), len(drawn.held_out) if shots is None else 0),
+        shots=Shots(shots, len(drawn.train), len(drawn.held_out) if drawn.remembers_held_out else 0),
         zero_shot_template=f"{ZERO_SHOT_WORDS} {{}}.",
         logit_scale=backbone.logit_scale,
         written_by=f"promptctl {__version__}",
         score=_score(drawn, learned.text_features, zero_shot),
     )
-    return Context(card, learned.vectors, learned.text_features, zero_shot, drawn.table(keep_held_out=shots is None))
+    return Context(card, learned.vectors, learned.text_features, zero_shot, drawn.table())
 
 
 def _zero_shot_features(backbone: Backbone, names: Sequence[str]) -> NDArray[np.float32]:
@@ -354,7 +371,7 @@ def _score(drawn: Drawn, learned: NDArray[np.float32], zero_shot: NDArray[np.flo
     return Score(drawn.measured_on, len(targets), *right)
 
 
-def _learn_report(entry: Entry, context: Context, drawn: Drawn, seconds: float) -> LearnReport:
+def _learn_report(entry: Entry, context: Context, drawn: Drawn, folder: ImageFolder, seconds: float) -> LearnReport:
     card, score = context.card, context.card.score
     name = entry.ref.name
     return LearnReport(
@@ -371,34 +388,46 @@ def _learn_report(entry: Entry, context: Context, drawn: Drawn, seconds: float) 
         seconds=round(seconds, 2),
         n_bytes=entry.n_bytes,
         skipped=_skipped(drawn.skipped),
-        next=(f"promptctl evaluate {name} ./test", f"promptctl classify ./unsorted --prompt {name}"),
+        next=(
+            f"promptctl evaluate {name} {_nearby(folder, 'test')}",
+            f"promptctl classify {_nearby(folder, 'unsorted')} --prompt {name}",
+        ),
     )
+
+
+def _nearby(folder: ImageFolder, what: str) -> str:
+    """The path a person would type: the folder's own test part, a neighbour of that name, or what to put there."""
+    if what in folder.splits:
+        return shlex.quote(str(folder.root))
+    beside = folder.root.parent / what
+    if not beside.is_dir():
+        return f"{what.upper()}-FOLDER"
+    return shlex.quote(str(beside) if beside.is_absolute() or str(beside).startswith("..") else f"./{beside}")
 
 
 # --------------------------------------------------------------------------- use
 
 
-def _to_measure_on(folder: ImageFolder, split: str | None) -> tuple[LabelledImage, ...]:
-    chosen = split or next((name for name in ("test", "val") if name in folder.splits), None)
-    if chosen in (None, "all"):
+def _to_measure_on(folder: ImageFolder, part: str | None) -> tuple[LabelledImage, ...]:
+    if part in (None, "all"):
         return folder.images
-    images = folder.only(chosen)
+    images = folder.only(part)
     if not images:
         found = " and ".join(sorted(folder.splits)) or "no split at all"
-        raise NoImages(f"{folder.root} has no images in the split '{chosen}', only {found}", "--split all")
+        raise NoImages(f"{folder.root} has no images in the split '{part}', only {found}", "--split all")
     return images
 
 
 def _class_index(card: Card, labels: Sequence[str], context: str) -> dict[str, int]:
-    """Which class of the context each folder means: by folder name, readable name or alias, whatever its case."""
+    """Which class of the context each folder means, where it means one: by label, name or alias, whatever its case."""
     words: dict[str, int] = {}
     for i, entry in enumerate(card.classes):
         for word in (entry.label, entry.name, *entry.aliases):
             words.setdefault(word.casefold(), i)
-    unknown = [label for label in labels if label.casefold() not in words]
-    if unknown:
-        raise UnknownClasses(unknown, context)
-    return {label: words[label.casefold()] for label in labels}
+    index = {label: words[label.casefold()] for label in labels if label.casefold() in words}
+    if not index:
+        raise UnknownClasses(labels, context)
+    return index
 
 
 def _features(
@@ -436,7 +465,7 @@ def _id_line(backbone: BackboneId) -> str:
 def _evaluation(
     context: Context,
     entry: Entry,
-    photos: Path,
+    where: str,
     features: Features,
     targets: NDArray[np.int64],
     skipped: Sequence[Skipped],
@@ -463,8 +492,9 @@ def _evaluation(
     )
     return EvaluateReport(
         context=str(entry.ref),
-        folder=photos,
+        where=where,
         images=len(targets),
+        learned_from=_learned_from(context, features),
         classes=len(card.classes),
         learned=Scores(**scores(learned, targets)),
         zero_shot=Scores(**scores(zero_shot, targets)),
@@ -472,6 +502,13 @@ def _evaluation(
         per_class=per_class,
         skipped=_skipped(skipped),
     )
+
+
+def _learned_from(context: Context, features: Features) -> int:
+    """How many of the images the context was learned from."""
+    own = context.shots.sha256[context.shots.held_out == 0]
+    known = {row.tobytes().hex() for row in own}
+    return sum(sha256 in known for sha256 in features.sha256)
 
 
 def _classified(features: Features, predictions: Predictions, card: Card, top: int) -> tuple[Classified, ...]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import signal
 import sys
 from enum import Enum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from promptctl import __version__, api, render
-from promptctl.errors import Interrupted, PromptctlError
+from promptctl.errors import Interrupted, NeedsAnswer, OutputFailed, PromptctlError
 from promptctl.refs import Ref
+from promptctl.report import Report
 from promptctl.store import Store
 
 app = typer.Typer(
@@ -157,8 +159,10 @@ def evaluate(
             device=device.value,
             on_progress=progress,
         )
-    missed = fail_under is not None and 100 * report.learned.top1 < fail_under
-    _finish(report, output, json, exit_code=4 if missed else None)
+    top1 = 100 * report.learned.top1
+    missed = fail_under is not None and top1 < fail_under
+    complaint = f"top-1 is {top1:.1f} %, --fail-under asks for {fail_under:g}" if missed else None
+    _finish(report, output, json, complaint=complaint, exit_code=4 if missed else None)
 
 
 @app.command()
@@ -170,7 +174,9 @@ def inspect(
     json: Json = False,
 ) -> None:
     """What a context is, and the words nearest to its vectors."""
-    _finish(api.inspect(context, top=top, model=model, device="cpu"), output, json)
+    with render.progress():
+        report = api.inspect(context, top=top, model=model, device="cpu")
+    _finish(report, output, json)
 
 
 @app.command()
@@ -209,13 +215,15 @@ def show(context: ContextRef, output: Output = Format.table, json: Json = False)
 @app.command()
 def remove(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where no terminal is.")] = False,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
     """Move a context with all its versions to the trash."""
-    Store().find(Ref.parse(name))
-    if not yes and sys.stdin.isatty():
+    if not yes and "@" not in name:
+        Store().find(Ref.parse(name))
+        if not sys.stdin.isatty():
+            raise NeedsAnswer(f"removing '{name}'", f"promptctl remove {name} --yes")
         typer.confirm(f"Move '{name}' and all its versions to the trash?", abort=True, err=True)
     _finish(api.remove(name), output, json)
 
@@ -265,12 +273,13 @@ def main() -> NoReturn:
     try:
         app()
     except PromptctlError as error:
+        if isinstance(error, OutputFailed):
+            _give_up_stdout()
         sys.exit(_say(str(error), error.hint, error.exit_code))
     except Interrupted as stop:
         sys.exit(_say("interrupted, nothing half-done was kept", None, stop.exit_code))
-    except BrokenPipeError:
-        # whoever read our output has left; keep Python from complaining about it at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has left
+        _give_up_stdout()
         sys.exit(141)
     except OSError as error:
         if error.filename is None:
@@ -279,8 +288,18 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def _finish(report: Any, output: Format, json: bool, *, quiet: bool = False, exit_code: int | None = None) -> None:
+def _finish(
+    report: Report,
+    output: Format,
+    json: bool,
+    *,
+    quiet: bool = False,
+    complaint: str | None = None,
+    exit_code: int | None = None,
+) -> None:
     render.render(report, "names" if quiet else "json" if json else output.value)
+    if complaint := complaint or report.complaint():
+        render.talk(f"error: {complaint}")
     code = report.exit_code if exit_code is None else exit_code
     if code:
         raise typer.Exit(code)
@@ -308,11 +327,23 @@ def _version(on: bool) -> None:
 
 
 def _prepare_process() -> None:
+    if sys.stdout is None:  # closed by whoever started us
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  for as long as the process lives
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # file names may hold any bytes
-            stream.reconfigure(errors="surrogateescape")
+        if hasattr(stream, "reconfigure"):
+            # file names may hold any bytes, and a code page may lack any character
+            stream.reconfigure(errors="surrogateescape" if _is_utf8(stream.encoding) else "backslashreplace")
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name == "utf-8"
+
+
+def _give_up_stdout() -> None:
+    """Keep Python from complaining at exit about what it could not write."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(number: int, _: FrameType | None) -> NoReturn:

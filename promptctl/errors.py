@@ -2,13 +2,14 @@
 
 ```
 PromptctlError                 exit 1
-├── NotInStore (10)            ContextNotFound  VersionNotFound
+├── NotInStore (10)            ContextNotFound  VersionNotFound  NotInTrash
 ├── ContextExists
 ├── InvalidName
 ├── BadContextFile (12)        CorruptContext  NewerFormat
 ├── BackboneError              UnknownBackbone  UnsupportedBackbone  WeightsUnavailable (13)  BackboneMismatch
-├── DatasetError               NoImages  OneClass  TooFewShots  UnknownClasses  NameTooLong
-├── StorageFailed
+├── DatasetError               NoImages  OneClass  TooFewShots  UnknownClasses  NameTooLong  ContextTooLong
+├── StorageFailed  OutputFailed
+├── NeedsAnswer
 └── LearningFailed
 ```
 """
@@ -45,9 +46,15 @@ class NotInStore(PromptctlError):
 
 
 class ContextNotFound(NotInStore):
-    def __init__(self, name: str, *, near: str | None = None) -> None:
+    def __init__(self, name: str, *, near: str | None = None, removed: bool = False) -> None:
         hint = f"did you mean '{near}'?" if near else "promptctl list"
-        super().__init__(f"no context named '{name}'", hint)
+        super().__init__(f"no context named '{name}'", f"promptctl restore {name}" if removed else hint)
+
+
+class NotInTrash(NotInStore):
+    def __init__(self, name: str, *, stored: bool) -> None:
+        where = ", it is in the store" if stored else ""
+        super().__init__(f"no removed context named '{name}'{where}", f"promptctl show {name}" if stored else None)
 
 
 class VersionNotFound(NotInStore):
@@ -56,11 +63,9 @@ class VersionNotFound(NotInStore):
 
 
 class ContextExists(PromptctlError):
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"a context named '{name}' already exists",
-            "add --fresh to learn its next version from scratch (old versions stay), or choose another --name",
-        )
+    def __init__(self, name: str, hint: str | None = None) -> None:
+        learning = "add --fresh to learn its next version from scratch (old versions stay), or choose another --name"
+        super().__init__(f"a context named '{name}' already exists", hint or learning)
 
 
 class InvalidName(PromptctlError):
@@ -127,17 +132,22 @@ class NoImages(DatasetError):
 
 
 class OneClass(DatasetError):
-    def __init__(self, folder: Path, label: str) -> None:
+    def __init__(self, folder: Path, label: str, *, instead: Path | None = None) -> None:
         super().__init__(
             f"{folder} has one class only, '{label}', and learning needs at least two",
-            f"add a folder of something else beside {folder / label}",
+            f"did you mean {instead}?" if instead else f"add a folder of something else beside {folder / label}",
         )
 
 
 class TooFewShots(DatasetError):
-    def __init__(self, label: str, found: int, asked: int) -> None:
-        hint = f"--shots {found}, or more images of '{label}'" if found else f"add images of '{label}'"
-        super().__init__(f"class '{label}' has {found} usable image{'' if found == 1 else 's'}, {asked} asked", hint)
+    def __init__(self, label: str, found: int, asked: int | None, *, because: str = "") -> None:
+        why = f" ({because})" if because else ""
+        if found:
+            sentence = f"class '{label}' has {found} usable image{'' if found == 1 else 's'}{why}, {asked} asked"
+            super().__init__(sentence, f"--shots {found}, or more images of '{label}'")
+        else:
+            sentence = f"class '{label}' has no usable image{why}"
+            super().__init__(sentence, f"add images of '{label}', or move its folder away")
 
 
 class UnknownClasses(DatasetError):
@@ -155,14 +165,32 @@ class NameTooLong(DatasetError):
         )
 
 
+class ContextTooLong(DatasetError):
+    def __init__(self, tokens: int, longest: int) -> None:
+        super().__init__(
+            f"{tokens} context tokens leave no room for a class name",
+            f"--context-tokens {min(16, longest)}, or any number up to {longest}",
+        )
+
+
 class StorageFailed(PromptctlError):
     """The disk said no."""
 
-    def __init__(self, error: OSError, doing: str) -> None:
-        where = f" {error.filename}" if error.filename else ""
+    def __init__(self, error: OSError, doing: str, place: Path) -> None:
         super().__init__(
-            f"cannot {doing}{where}: {error.strerror or error}", "PROMPTCTL_HOME moves the store elsewhere"
+            f"cannot {doing} {place}: {(error.strerror or str(error)).lower()}",
+            "PROMPTCTL_HOME moves the store elsewhere",
         )
+
+
+class OutputFailed(PromptctlError):
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"the result cannot be written: {(error.strerror or str(error)).lower()}")
+
+
+class NeedsAnswer(PromptctlError):
+    def __init__(self, doing: str, command: str) -> None:
+        super().__init__(f"{doing} asks first, and there is no terminal to ask on", command)
 
 
 class LearningFailed(PromptctlError):

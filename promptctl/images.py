@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
@@ -9,10 +10,10 @@ import json
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -104,17 +105,21 @@ class ImageFolder:
 
 
 def _scan_folder(root: Path) -> ImageFolder:
-    for pattern, read in (("metadata.csv", _read_csv), ("metadata.jsonl", _read_jsonl)):
-        if manifests := [*root.glob(pattern), *root.glob(f"*/{pattern}")]:
-            return _from_rows(root, [row for path in sorted(manifests) for row in read(path)])
-    if splits := sorted(root.glob("split_zhou_*.json")):
-        return _from_rows(root, _read_zhou(splits[0]))
     folders = _visible_folders(root)
     in_splits = [folder for folder in folders if folder.name.lower() in SPLITS]
+    for name, read in (("metadata.csv", _read_csv), ("metadata.jsonl", _read_jsonl)):
+        # Hugging Face keeps it here or inside a split; inside a class folder it is somebody's notes
+        if manifests := [folder / name for folder in (root, *in_splits) if (folder / name).is_file()]:
+            return _from_rows(root, [row for path in manifests for row in read(path)])
+    if splits := sorted(root.glob("split_zhou_*.json")):
+        return _from_rows(root, _read_zhou(splits[0]))
     if in_splits and any(_visible_folders(folder) for folder in in_splits):
         parts = [(folder, SPLITS[folder.name.lower()]) for folder in in_splits]
         classes = [(c, split) for folder, split in parts for c in _visible_folders(folder)]
-        return _from_class_folders(root, classes)
+        found = _from_class_folders(root, classes)
+        beside = [folder for folder in folders if folder not in in_splits and _has_images(folder)]
+        reason = f"beside {in_splits[0].name}/, so it is not taken for a class"
+        return replace(found, skipped=(*found.skipped, *(Skipped(folder, reason) for folder in beside)))
     if not folders:
         raise NoImages(
             f"{root} has no class folders",
@@ -154,37 +159,63 @@ def _from_rows(root: Path, rows: Sequence[LabelledImage]) -> ImageFolder:
 
 
 def _read_csv(path: Path) -> list[LabelledImage]:
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    rows = _csv_rows(path)
     if not rows:
         raise NoImages(f"{path} is empty", "write one image a line: path,label")
-    header = [cell.strip().lower() for cell in rows[0]]
+    header = [cell.strip().lower() for cell in rows[0][1]]
     if any(name in header for name in _PATH_COLUMNS):
-        records = [dict(zip(header, row, strict=False)) for row in rows[1:]]
+        rows = rows[1:]
     else:
-        records = [dict(zip(("path", "label", "split"), row, strict=False)) for row in rows]
-    return [_labelled(path, record) for record in records]
+        header = ["path", "label", "split"]
+    return [_labelled(path, number, dict(zip(header, row, strict=False))) for number, row in rows]
+
+
+def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """(line number, cells) of every filled line, as any spreadsheet writes them.
+
+    Commas, semicolons or tabs; UTF-8, UTF-16 or Windows' Latin code page.
+    """
+    try:
+        text = _decoded(path.read_bytes())
+        delimiter = max(",;\t", key=text.partition("\n")[0].count)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}", "ls .") from error
+    except (csv.Error, UnicodeError) as error:
+        raise DatasetError(f"{path} is not a CSV: {error}", "write one image a line: path,label") from error
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
 
 
 def _read_jsonl(path: Path) -> list[LabelledImage]:
     try:
-        records = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+        lines = path.read_text("utf-8").splitlines()
+        records = [(number, json.loads(line)) for number, line in enumerate(lines, 1) if line.strip()]
     except ValueError as error:
         raise DatasetError(f"{path} is not JSON lines: {error}") from error
-    return [_labelled(path, record) for record in records]
+    return [_labelled(path, number, record) for number, record in records]
 
 
-def _labelled(manifest: Path, record: Mapping[str, Any]) -> LabelledImage:
-    file = next((record[name] for name in _PATH_COLUMNS if record.get(name)), None)
-    label = next((record[name] for name in _LABEL_COLUMNS if record.get(name) not in (None, "")), None)
+def _labelled(manifest: Path, line: int, record: object) -> LabelledImage:
+    columns = record if isinstance(record, dict) else {}
+    file = next((columns[name] for name in _PATH_COLUMNS if columns.get(name)), None)
+    label = next((columns[name] for name in _LABEL_COLUMNS if columns.get(name) not in (None, "")), None)
     if file is None or label is None:
         raise DatasetError(
-            f"{manifest} has a line without a path or without a label: {dict(record)!s:.60}",
+            f"{manifest} has no {'path' if file is None else 'label'} in line {line}",
             "the columns are path,label or file_name,label",
         )
     # a Hugging Face folder keeps metadata.csv inside train/, test/ …: the folder is the split then
     folder_split = manifest.parent.name if manifest.stem == "metadata" else ""
-    split = str(record.get("split") or folder_split).strip().lower()
+    split = str(columns.get("split") or folder_split).strip().lower()
     return LabelledImage(manifest.parent / str(file), str(label).strip(), SPLITS.get(split))
 
 
@@ -218,6 +249,11 @@ def _visible_folders(folder: Path) -> list[Path]:
         raise DatasetError(f"{folder} cannot be read: permission denied", f"ls -ld {folder}") from error
 
 
+def _has_images(folder: Path) -> bool:
+    known = Image.registered_extensions()
+    return any(path.suffix.lower() in known for path in walk([folder]))
+
+
 def walk(roots: Iterable[Path]) -> Iterator[Path]:
     """Every visible file under the roots, once, in sorted order; a root that is a file is given as it is."""
     seen: set[str] = set()
@@ -248,17 +284,16 @@ def _walk_one(root: Path, seen: set[str]) -> Iterator[Path]:
 
 def read_names(path: Path, labels: Sequence[str]) -> dict[str, str]:
     """Readable class names from a CSV of `folder,name`, with or without that header line."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(map(str.strip, row))]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read as a list of class names: {error}") from error
+    rows = [[cell.strip() for cell in row] for _, row in _csv_rows(path)]
     if rows and rows[0][0].lower() in ("folder", "label", "class") and rows[0][0] not in labels:
         rows = rows[1:]
     broken = next((row for row in rows if len(row) != 2 or not all(row)), None)
     if broken is not None:
         raise DatasetError(f"{path} has the line {','.join(broken)!r}, folder,name was expected")
     names = dict(rows)
+    if len(names) < len(rows):
+        twice = next(row[0] for i, row in enumerate(rows) if row[0] in [other[0] for other in rows[:i]])
+        raise DatasetError(f"{path} names the folder '{twice}' twice", "leave one of the lines out")
     strange = sorted(set(names) - set(labels))
     if strange:
         raise DatasetError(
@@ -362,7 +397,8 @@ def by_class(images: Iterable[HashedImage]) -> dict[str, list[HashedImage]]:
 
 def check_classes(labels: Sequence[str], root: Path) -> None:
     if len(labels) < 2:
-        raise OneClass(root, labels[0])
+        deeper = root / labels[0]
+        raise OneClass(root, labels[0], instead=deeper if root.is_dir() and _visible_folders(deeper) else None)
 
 
 def _draw(sha256: str, seed: int) -> str:
@@ -392,13 +428,13 @@ def read_file(path: Path) -> bytes:
 
 def _identify(data: bytes) -> None:
     """UnreadableImage unless the file starts like an image; pixels are not decoded."""
-    with _reasons(), Image.open(io.BytesIO(data)):
+    with _reasons(data), Image.open(io.BytesIO(data)):
         pass
 
 
 def decode(data: bytes) -> Image.Image:
     """The picture in an image file: first frame, turned upright, RGB, 16 bits scaled to 8, on white if transparent."""
-    with _reasons(), Image.open(io.BytesIO(data)) as image:
+    with _reasons(data), Image.open(io.BytesIO(data)) as image:
         image.load()
         upright = ImageOps.exif_transpose(image)
         return _to_rgb(upright)
@@ -426,17 +462,23 @@ def _to_eight_bits(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 @contextmanager
-def _reasons() -> Iterator[None]:
+def _reasons(data: bytes) -> Iterator[None]:
     """Whatever a decoder raises on bad input, as one UnreadableImage with a short reason."""
     try:
         yield
     except Image.DecompressionBombError as error:
         raise UnreadableImage("more pixels than is safe to open") from error
     except UnidentifiedImageError as error:
-        raise UnreadableImage("not an image") from error
+        raise UnreadableImage(_unidentified(data)) from error
     except Exception as error:
         # decoders raise OSError, SyntaxError, ValueError, struct.error, IndexError … on broken files
         raise UnreadableImage(f"damaged ({_short(error)})") from error
+
+
+def _unidentified(data: bytes) -> str:
+    if data[4:8] == b"ftyp" and data[8:11] in (b"hei", b"hev", b"mif") and ".heic" not in Image.registered_extensions():
+        return "HEIC, which needs one more package: pip install pillow-heif"
+    return "not an image"
 
 
 def _short(error: Exception) -> str:

@@ -38,12 +38,12 @@ class Recommendation:
 MINI_BYTES = 40_175_908
 
 RECOMMENDED = (
-    Recommendation(MINI, 512, 19_985_665, "learning the tool, tests, demos; ships with promptctl"),
+    Recommendation(MINI, 512, 19_985_665, "learning the tool; offline"),
     Recommendation("ViT-B-32/laion2b_s34b_b79k", 512, 151_277_313, "the fastest full model on a laptop"),
     Recommendation("ViT-B-32/openai", 512, 151_277_313, "the paper's ViT-B/32"),
-    Recommendation("ViT-B-16/openai", 512, 149_620_737, "the paper's ViT-B/16; a good first choice"),
-    Recommendation("ViT-B-16/laion2b_s34b_b88k", 512, 149_620_737, "more accurate zero-shot than openai"),
-    Recommendation("ViT-L-14/openai", 768, 427_616_513, "fine-grained classes, with a GPU or patience"),
+    Recommendation("ViT-B-16/openai", 512, 149_620_737, "the paper's; a good first choice"),
+    Recommendation("ViT-B-16/laion2b_s34b_b88k", 512, 149_620_737, "better zero-shot than openai"),
+    Recommendation("ViT-L-14/openai", 768, 427_616_513, "fine-grained classes, on a GPU"),
 )
 
 

@@ -6,11 +6,12 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from promptctl.errors import OutputFailed
 from promptctl.report import Report, Row, percent
 
 if TYPE_CHECKING:
@@ -21,16 +22,23 @@ _FRACTIONS = frozenset(
 )
 _HEADINGS = {"zero_shot": "zero-shot", "f1": "F1", "mtime": "changed"}
 
+_FOLD = 40  # columns; a longer word in a table may be broken
+
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 def render(report: Report, output: str = "table") -> None:
     """Write a report to stdout in one of FORMATS; what it warns of and advises goes to stderr."""
-    if output in ("table", "names"):
-        for line in report.warnings():
-            talk(f"warning: {line}" if not line.startswith(" ") else line)
-    sys.stdout.write(FORMATS[output](report))
-    sys.stdout.flush()
+    for line in report.warnings():
+        talk(f"warning: {line}" if not line.startswith(" ") else line)
+    text = FORMATS[output](report)
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputFailed(error) from error
     if output == "table":
         for line in report.advice():
             talk(line)
@@ -55,7 +63,11 @@ def as_table(report: Report) -> str:
         for i, rows in enumerate(tables):
             if i or report.summary():
                 console.print()
-            console.print(_table(rows))
+            if _narrowest(rows) <= console.width:
+                console.print(_table(rows))
+            else:
+                for line in _blocks(rows):
+                    console.print(line, markup=False, soft_wrap=True)
     return capture.get()
 
 
@@ -78,11 +90,10 @@ def as_jsonl(report: Report) -> str:
 
 
 def as_csv(report: Report) -> str:
-    rows = report.rows()
     out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=_columns(rows), lineterminator="\n")
+    writer = csv.DictWriter(out, fieldnames=report.columns(), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
+    writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in report.rows())
     return out.getvalue()
 
 
@@ -118,8 +129,10 @@ def progress() -> Iterator[Progress | None]:
     columns = (TextColumn("{task.description:<9}"), BarColumn(24), MofNCompleteColumn(), rate, TimeRemainingColumn())
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         stages: dict[str, TaskID] = {}
+        loading = bars.add_task("loading", total=None, rate="")
 
         def advance(stage: str, done: int, total: int) -> None:
+            bars.update(loading, visible=False)
             if stage not in stages:
                 stages[stage] = bars.add_task(stage, total=total, rate="")
             speed = bars.tasks[stages[stage]].speed
@@ -132,15 +145,54 @@ def progress() -> Iterator[Progress | None]:
 def _table(rows: list[Row]) -> Table:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for key in _columns(rows):
         values = [row.get(key) for row in rows]
-        right = all(isinstance(value, (int, float)) or value is None for value in values)
-        table.add_column(_heading(key), justify="right" if right else "left", overflow="fold")
+        table.add_column(
+            Text(_heading(key), no_wrap=True),
+            justify="right" if _is_numeric(values) else "left",
+            overflow="fold",
+            no_wrap=_widest(rows, key) == _least_width(rows, key),
+        )
     for row in rows:
         table.add_row(*(_plain(_cell(key, row.get(key))) for key in _columns(rows)))
     return table
+
+
+def _is_numeric(values: Sequence[object]) -> bool:
+    return all(isinstance(value, (int, float)) or value is None for value in values)
+
+
+def _least_width(rows: list[Row], key: str) -> int:
+    """Headings and numbers stay whole, text may wrap between its words."""
+    from rich.cells import cell_len
+
+    values = [row.get(key) for row in rows]
+    cells = [printable(_cell(key, value)) for value in values]
+    whole = cells if _is_numeric(values) else [word for cell in cells for word in cell.split()]
+    return max(cell_len(_heading(key)), min(_FOLD, max(map(cell_len, whole), default=0)))
+
+
+def _widest(rows: list[Row], key: str) -> int:
+    from rich.cells import cell_len
+
+    return max(map(cell_len, (_heading(key), *(printable(_cell(key, row.get(key))) for row in rows))))
+
+
+def _narrowest(rows: list[Row]) -> int:
+    columns = _columns(rows)
+    return sum(_least_width(rows, key) for key in columns) + 3 * (len(columns) - 1)
+
+
+def _blocks(rows: list[Row]) -> list[str]:
+    """For a terminal too narrow for the table: every row as lines of `heading: value`."""
+    blocks = [
+        [f"{_heading(key)}: {printable(_cell(key, row.get(key)))}".strip(": ") for key in _columns(rows)]
+        for row in rows
+    ]
+    return [line for block in blocks for line in (*block, "")][:-1]
 
 
 def _plain(text: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -52,6 +53,14 @@ class Report:
     def names(self) -> list[str]:
         """What -q prints, one a line."""
         return []
+
+    def columns(self) -> list[str]:
+        """The columns of CSV, there even when no row is."""
+        return list(dict.fromkeys(key for row in self.rows() for key in row))
+
+    def complaint(self) -> str | None:
+        """Why this is a failure although there is a result to show."""
+        return None
 
     @property
     def exit_code(self) -> int:
@@ -142,8 +151,9 @@ class EvaluateReport(Report):
     type: ClassVar[str] = "evaluation"
 
     context: str
-    folder: Path
+    where: str  # the folder, and which part of it
     images: int
+    learned_from: int  # of these images, those the context was learned from
     classes: int
     learned: Scores
     zero_shot: Scores
@@ -153,6 +163,14 @@ class EvaluateReport(Report):
 
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(score) for score in self.per_class]
+
+    def records(self) -> list[Row]:
+        overall = {key: value for key, value in dataclasses.asdict(self).items() if key not in ("per_class", "skipped")}
+        return [
+            {"type": "overall", **overall},
+            *({"type": "class", **row} for row in self.rows()),
+            *error_records(self.skipped),
+        ]
 
     def tables(self) -> list[list[Row]]:
         overall = [
@@ -175,15 +193,20 @@ class EvaluateReport(Report):
     def summary(self) -> list[str]:
         gain = 100 * (self.learned.top1 - self.zero_shot.top1)
         return [
-            f"{self.context} on {self.images} images of {self.folder}: {percent(self.learned.top1)} right, "
+            f"{self.context} on {self.images} images of {self.where}: {percent(self.learned.top1)} right, "
             f"{gain:+.1f} points against zero-shot ('{self.zero_shot_template}', {percent(self.zero_shot.top1)})"
         ]
 
     def warnings(self) -> list[str]:
-        worse = self.learned.top1 < self.zero_shot.top1
-        return skipped_lines(self.skipped) + (
-            [f"{self.context} is worse than zero-shot on these images"] if worse else []
-        )
+        found = skipped_lines(self.skipped)
+        if self.learned_from:
+            found.append(
+                f"{self.context} was learned from {self.learned_from} of these {self.images} images, "
+                "so this says little about others"
+            )
+        if self.learned.top1 < self.zero_shot.top1:
+            found.append(f"{self.context} is worse than zero-shot on these images")
+        return found
 
     @property
     def exit_code(self) -> int:
@@ -223,13 +246,30 @@ class InspectReport(Report):
     def rows(self) -> list[Row]:
         return [
             {
-                **({"class": vector.of_class} if vector.of_class else {}),
+                "class": vector.of_class,
                 "vector": vector.vector,
-                "norm": round(vector.norm, 3),
-                "nearest (Euclidean)": "  ".join(f"{w.word} {w.euclidean:.2f}" for w in vector.by_euclidean),
-                "nearest (cosine)": "  ".join(f"{w.word} {w.cosine:.2f}" for w in vector.by_cosine),
+                "norm": vector.norm,
+                "metric": metric,
+                "rank": rank,
+                **dataclasses.asdict(word),
             }
             for vector in self.vectors
+            for metric, words in (("euclidean", vector.by_euclidean), ("cosine", vector.by_cosine))
+            for rank, word in enumerate(words, 1)
+        ]
+
+    def tables(self) -> list[list[Row]]:
+        return [
+            [
+                {
+                    **({"class": vector.of_class} if vector.of_class else {}),
+                    "vector": vector.vector,
+                    "norm": round(vector.norm, 3),
+                    "nearest (Euclidean)": "  ".join(f"{w.word} {w.euclidean:.2f}" for w in vector.by_euclidean),
+                    "nearest (cosine)": "  ".join(f"{w.word} {w.cosine:.2f}" for w in vector.by_cosine),
+                }
+                for vector in self.vectors
+            ]
         ]
 
     def records(self) -> list[Row]:
@@ -268,7 +308,6 @@ class ClassifyReport(Report):
         return [self._row(image) for image in self.images]
 
     def records(self) -> list[Row]:
-        errors = [{"type": "error", "path": s.path, "reason": s.reason} for s in self.skipped]
         results = [
             {
                 "type": "result",
@@ -280,7 +319,13 @@ class ClassifyReport(Report):
             }
             for image in self.images
         ]
-        return results + errors
+        return results + error_records(self.skipped)
+
+    def columns(self) -> list[str]:
+        return super().columns() or ["path", "label", "name", "probability"]
+
+    def complaint(self) -> str | None:
+        return None if self.images else "none of these could be read as an image"
 
     def tables(self) -> list[list[Row]]:
         return [[self._human(image) for image in self.images]]
@@ -294,15 +339,15 @@ class ClassifyReport(Report):
 
     @staticmethod
     def _human(image: Classified) -> Row:
-        others = {ordinal(rank): f"{g.label} {percent(g.probability)}" for rank, g in enumerate(image.top[1:], 2)}
-        return {"path": image.path, "label": image.top[0].label, "probability": image.top[0].probability, **others}
+        others = {ordinal(rank): f"{g.name} {percent(g.probability)}" for rank, g in enumerate(image.top[1:], 2)}
+        return {"path": image.path, "class": image.top[0].name, "probability": image.top[0].probability, **others}
 
     @staticmethod
     def _row(image: Classified) -> Row:
         row: Row = {"path": image.path}
         for rank, guess in enumerate(image.top, 1):
             end = "" if rank == 1 else f"_{rank}"
-            row |= {f"label{end}": guess.label, f"probability{end}": guess.probability}
+            row |= {f"{key}{end}": value for key, value in dataclasses.asdict(guess).items()}
         return row
 
 
@@ -327,6 +372,10 @@ class ListReport(Report):
     type: ClassVar[str] = "list"
 
     contexts: tuple[StoredContext, ...]
+    prefix: str = ""
+
+    def columns(self) -> list[str]:
+        return [field.name for field in dataclasses.fields(StoredContext)]
 
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(context) for context in self.contexts]
@@ -340,6 +389,8 @@ class ListReport(Report):
     def advice(self) -> list[str]:
         if self.contexts:
             return []
+        if self.prefix:
+            return [f"no context's name starts with '{self.prefix}'"]
         return ["no contexts yet", *next_lines("promptctl learn ./photos --name birds", "promptctl demo")]
 
     def warnings(self) -> list[str]:
@@ -355,7 +406,7 @@ class ListReport(Report):
             "zero_shot": context.zero_shot_accuracy,
             "backbone": context.backbone,
             "size": size(context.n_bytes),
-            "changed": context.changed[:16].replace("T", " "),
+            "changed": datetime.fromisoformat(context.changed).astimezone().strftime("%Y-%m-%d %H:%M"),
         }
 
 
@@ -467,7 +518,7 @@ class PulledReport(Report):
 def _download(model: ModelRow) -> str | None:
     if model.download_bytes is None:
         return None
-    return "in the package" if model.name == "mini" else f"about {size(model.download_bytes)}"
+    return "included" if model.name == "mini" else f"about {size(model.download_bytes)}"
 
 
 def next_lines(*commands: str) -> list[str]:
@@ -480,7 +531,7 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
     kind = "class-specific" if method.class_specific else "shared by all classes"
     start = f"from '{method.init}'" if method.init else "from noise"
     asked = "all images" if shots.asked is None else f"{shots.asked} a class"
-    shape = f"{method.context_tokens} of width {card.backbone.text_width}, {kind}"
+    shape = f"{method.context_tokens} of text width {card.backbone.text_width}, {kind}"
     pace = f"{method.epochs} epochs, {method.steps} steps, lr {method.lr:g}, seed {method.seed}"
     return [
         f"{context}: {len(card.classes)} classes: {_some(card.names)}",
@@ -505,11 +556,15 @@ def _some(names: Sequence[str], shown: int = 12) -> str:
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
+def error_records(skipped: Sequence[SkippedFile]) -> list[Row]:
+    return [{"type": "error", "path": item.path, "reason": item.reason} for item in skipped]
+
+
 def skipped_lines(skipped: Sequence[SkippedFile], shown: int = 20) -> list[str]:
     """Every passed-over file on a line, the first few, after their count."""
     if not skipped:
         return []
-    count = f"{len(skipped)} file{'s were' if len(skipped) > 1 else ' was'} skipped:"
+    count = f"{len(skipped)} skipped:"
     more = [f"  and {len(skipped) - shown} more, all in --json"] if len(skipped) > shown else []
     return [count, *(f"  {item.path}: {item.reason}" for item in skipped[:shown]), *more]
 

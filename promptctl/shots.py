@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,15 +32,16 @@ class Drawn:
     held_out: Features
     measured_on: str  # what the held-out images are, in words
     skipped: tuple[Skipped, ...]
+    remembers_held_out: bool  # held out of what was there to learn from, so the context keeps them apart for good
     class_of: Mapping[Path, int]  # index into the sorted labels
 
     def targets(self, features: Features) -> NDArray[np.int64]:
         """(N,) class index of every image."""
         return np.array([self.class_of[path] for path in features.paths], dtype=np.int64)
 
-    def table(self, *, keep_held_out: bool) -> ShotTable:
+    def table(self) -> ShotTable:
         """What the context remembers of its images; class ids are the class indices of a new context."""
-        parts = (self.train, self.held_out) if keep_held_out else (self.train,)
+        parts = (self.train, self.held_out) if self.remembers_held_out else (self.train,)
         sha256 = [bytes.fromhex(sha) for part in parts for sha in part.sha256]
         return ShotTable(
             features=np.concatenate([part.vectors for part in parts]).astype(np.float16),
@@ -71,6 +73,7 @@ def draw(
     skipped = [*folder.skipped, *unreadable, *unreadable_apart]
     cache = FeatureCache()
     while True:
+        _check_enough(candidates, usable, skipped, shots)
         sample, measured_on = _divide(usable, measured, split, shots, seed)
         train, damaged = encode([image.path for image in sample.train], backbone, cache, encoding)
         if not damaged:
@@ -79,12 +82,30 @@ def draw(
         bad = {item.path for item in damaged}
         usable = tuple(image for image in usable if image.path not in bad)
     labels = sorted({image.label for image in candidates})
-    if gone := sorted(set(labels) - {image.label for image in sample.train}):
-        raise TooFewShots(gone[0], 0, shots or 1)
     held_out, damaged = encode([image.path for image in sample.held_out], backbone, cache, encoding)
     cache.close()
     class_of = {image.path: labels.index(image.label) for image in (*sample.train, *sample.held_out)}
-    return Drawn(train, held_out, measured_on, (*skipped, *damaged), class_of)
+    remembers = shots is None and split is None
+    return Drawn(train, held_out, measured_on, (*skipped, *damaged), remembers, class_of)
+
+
+def _check_enough(
+    candidates: Sequence[LabelledImage], usable: Sequence[HashedImage], skipped: Sequence[Skipped], shots: int | None
+) -> None:
+    """TooFewShots, with what became of its files, for the first class that has not enough usable images."""
+    found = Counter(image.label for image in usable)
+    for label, files in sorted(Counter(image.label for image in candidates).items()):
+        if found[label] >= (shots or 1):
+            continue
+        paths = {image.path for image in candidates if image.label == label}
+        lost = [item for item in skipped if item.path in paths]
+        copies = files - len(lost) - found[label]
+        reasons = [f"{item.path.name}: {item.reason}" for item in lost[:3]]
+        if len(lost) > 3:
+            reasons.append(f"{len(lost) - 3} more skipped")
+        if copies:
+            reasons.append(f"{copies} {'is a copy' if copies == 1 else 'are copies'} of another")
+        raise TooFewShots(label, found[label], shots, because="; ".join(reasons))
 
 
 def _divide(

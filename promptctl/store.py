@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from promptctl.card import Card, read_card
-from promptctl.errors import BadContextFile, ContextExists, ContextNotFound, StorageFailed, VersionNotFound
+from promptctl.errors import BadContextFile, ContextExists, ContextNotFound, NotInTrash, StorageFailed, VersionNotFound
 from promptctl.homes import data_home
 from promptctl.refs import Ref
 
@@ -54,7 +54,7 @@ class Store:
         folder = self._folder(ref.name)
         versions = _versions(folder) if folder else {}
         if folder is None or not versions:
-            raise ContextNotFound(ref.name, near=self._near(ref.name))
+            raise ContextNotFound(ref.name, near=self._near(ref.name), removed=bool(self._removed(ref.name)))
         newest = max(versions)
         version = ref.version or newest
         if version not in versions:
@@ -81,7 +81,7 @@ class Store:
                 version = _claim_next(folder, temporary, name, new=new)
             _fsync_folder(folder)
         except OSError as error:
-            raise StorageFailed(error, f"store '{name}' in") from error
+            raise StorageFailed(error, f"store '{name}' in", folder) from error
         return _entry(Ref(folder.name, version), folder / f"{version}{_SUFFIX}")
 
     def remove(self, name: str) -> Path:
@@ -95,16 +95,16 @@ class Store:
             _fsync_folder(self._trash)
             _fsync_folder(self._contexts)
         except OSError as error:
-            raise StorageFailed(error, f"remove '{name}' from") from error
+            raise StorageFailed(error, f"remove '{name}' from", folder) from error
         return target
 
     def restore(self, name: str) -> Entry:
         """Bring the newest removal of a name back out of the trash, if the name is free."""
-        removed = [f for f in _folders(self._trash) if f.name.rpartition("@")[0].casefold() == name.casefold()]
+        removed = self._removed(name)
         if not removed:
-            raise ContextNotFound(name)
+            raise NotInTrash(name, stored=self.has(name))
         if self.has(name):
-            raise ContextExists(name)
+            raise ContextExists(name, f"promptctl remove {name}   (it goes to the trash as well)")
         newest = max(removed, key=lambda folder: folder.name.rpartition("@")[2])
         try:
             _make_folder(self._contexts)
@@ -112,8 +112,17 @@ class Store:
             _fsync_folder(self._contexts)
             _fsync_folder(self._trash)
         except OSError as error:
-            raise StorageFailed(error, f"restore '{name}' to") from error
+            raise StorageFailed(error, f"restore '{name}' to", self._contexts) from error
         return self.find(Ref(name))
+
+    def check_writable(self) -> None:
+        """StorageFailed now rather than after an hour of learning."""
+        try:
+            _make_folder(self._contexts)
+            with _finished_file(self._contexts, b""):
+                pass
+        except OSError as error:
+            raise StorageFailed(error, "write to", self._contexts) from error
 
     @property
     def _contexts(self) -> Path:
@@ -126,6 +135,9 @@ class Store:
     def _folder(self, name: str) -> Path | None:
         # names that differ only in case are one name, on every file system
         return next((f for f in _folders(self._contexts) if f.name.casefold() == name.casefold()), None)
+
+    def _removed(self, name: str) -> list[Path]:
+        return [f for f in _folders(self._trash) if f.name.rpartition("@")[0].casefold() == name.casefold()]
 
     def _near(self, name: str) -> str | None:
         return next(iter(get_close_matches(name, self.names(), n=1)), None)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, text_global_pool
 
-from promptctl.errors import NameTooLong, UnsupportedBackbone
+from promptctl.errors import ContextTooLong, NameTooLong, UnsupportedBackbone
 
 Position = Literal["end", "middle", "front"]
 POSITIONS: tuple[str, ...] = get_args(Position)
@@ -82,15 +82,17 @@ class TextTower:
 
         names     C readable class names
         shared    False for a class-specific context
-        raises    NameTooLong
+        raises    NameTooLong, ContextTooLong
         """
         in_front = {"end": n_context, "middle": n_context // 2, "front": 0}[position]
         # the name and the full stop are tokenised apart, so that no byte-pair merge joins them
         named = [self.tokens(name) for name in names]
         room = self.length - 2 - n_context - len(self.tokens("."))
+        if room < 1:
+            raise ContextTooLong(n_context, n_context + room - 1)
         for name, tokens in zip(names, named, strict=True):
             if len(tokens) > room:
-                raise NameTooLong(name, len(tokens), max(room, 0))
+                raise NameTooLong(name, len(tokens), room)
         n_shared = in_front if shared and self._shares else 0
         before, after = range(n_shared, in_front), range(in_front, n_context)
         rows = [self._suffix(before, tokens, after) for tokens in named]

@@ -50,9 +50,23 @@ def test_learn_says_how_good_it_is_where_it_is_and_what_to_type_next(cli, photos
     assert " right on the 12 images not sampled, zero-shot " in first
     assert stored.startswith(f"stored: {Store().find(Ref('colours')).path} (")
     assert outcome.err.splitlines() == [
-        "next: promptctl evaluate colours ./test",
-        "      promptctl classify ./unsorted --prompt colours",
+        "next: promptctl evaluate colours TEST-FOLDER",
+        "      promptctl classify UNSORTED-FOLDER --prompt colours",
     ]
+
+
+def test_what_to_type_next_names_folders_that_are_there(cli, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("test", "unsorted"):
+        shutil.copytree(photos, tmp_path / name)
+    copy_into_splits(photos, tmp_path / "both parts")
+    assert cli("learn", "./photos", "--name", "a", "--epochs", 1).err.splitlines() == [
+        "next: promptctl evaluate a ./test",
+        "      promptctl classify ./unsorted --prompt a",
+    ]
+    split = cli("learn", "both parts", "--name", "b", "--epochs", 1)
+    assert split.err.splitlines()[0] == "next: promptctl evaluate b 'both parts'"
+    assert cli("evaluate", "b", "both parts").out.startswith("b@1 on 6 images of both parts (test): ")
 
 
 def test_learned_accuracy_is_that_of_evaluate_on_the_same_images(cli, photos, tmp_path):
@@ -146,7 +160,7 @@ def test_damaged_images_are_skipped_counted_and_named(cli, photos):
     (photos / "red" / "notes.txt").write_text("not a picture")
     outcome = cli("learn", photos, "--name", "c", "--shots", 6, "--epochs", 1)
     assert outcome.code == 0
-    assert outcome.err.splitlines()[0] == "warning: 2 files were skipped:"
+    assert outcome.err.splitlines()[0] == "warning: 2 skipped:"
     assert f"  {photos / 'red' / 'notes.txt'}: not an image" in outcome.err.splitlines()
     assert f"  {photos / 'red' / 'half.png'}: damaged" in outcome.err
 
@@ -195,7 +209,93 @@ def test_fewer_images_than_shots(cli, photos):
 def test_a_class_whose_images_are_all_damaged(cli, photos):
     for path in (photos / "red").iterdir():
         path.write_bytes(b"<html>")
-    refused(cli("learn", photos, "--name", "c"), 1, "class 'red' has 0 usable images, 1 asked", "add images of 'red'")
+    why = "0.png: not an image; 1.png: not an image; 2.png: not an image; 3 more skipped"
+    refused(
+        cli("learn", photos, "--name", "c"),
+        1,
+        f"class 'red' has no usable image ({why})",
+        "add images of 'red', or move its folder away",
+    )
+
+
+def test_copies_of_one_picture_are_one_shot(cli, photos):
+    for path in (photos / "red").iterdir():
+        path.write_bytes((photos / "red" / "0.png").read_bytes())
+    refused(
+        cli("learn", photos, "--name", "c", "--shots", 2),
+        1,
+        "class 'red' has 1 usable image (5 are copies of another), 2 asked",
+        "--shots 1, or more images of 'red'",
+    )
+
+
+def test_class_folders_beside_train_are_named_and_not_learned(cli, photos, tmp_path):
+    folder = copy_into_splits(photos, tmp_path / "split")
+    shutil.copytree(photos / "red", folder / "pink")
+    outcome = cli("learn", folder, "--name", "c", "--epochs", 1)
+    assert outcome.code == 0
+    assert outcome.err.splitlines()[:2] == [
+        "warning: 1 skipped:",
+        f"  {folder / 'pink'}: beside test/, so it is not taken for a class",
+    ]
+
+
+def test_a_folder_one_level_too_high(cli, photos, tmp_path):
+    photos.rename(tmp_path / "inner")
+    (tmp_path / "outer").mkdir()
+    (tmp_path / "inner").rename(tmp_path / "outer" / "photos")
+    refused(
+        cli("learn", tmp_path / "outer", "--name", "c"),
+        1,
+        f"{tmp_path / 'outer'} has one class only, 'photos', and learning needs at least two",
+        f"did you mean {tmp_path / 'outer' / 'photos'}?",
+    )
+
+
+def test_two_classes_of_one_name_are_refused(cli, photos, tmp_path):
+    names = tmp_path / "names.csv"
+    names.write_text("red;warm\nblue;warm\n")
+    refused(
+        cli("learn", photos, "--name", "c", "--classes", names),
+        1,
+        "the prompt would call both 'blue' and 'red' 'warm'",
+        "give each a name of its own with --classes names.csv, or put them in one folder",
+    )
+    names.write_text("red,warm\nred,hot\n")
+    refused(
+        cli("learn", photos, "--name", "c", "--classes", names),
+        1,
+        f"{names} names the folder 'red' twice",
+        "leave one of the lines out",
+    )
+
+
+def test_a_store_that_cannot_be_written_is_told_before_any_work(cli, photos, home, monkeypatch):
+    home.write_text("a file where the store should be")
+    outcome = cli("learn", photos, "--name", "c", "--model", "local-dir:/nowhere")
+    refused(outcome, 1, f"cannot write to {home / 'contexts'}: file exists", "PROMPTCTL_HOME moves the store elsewhere")
+
+
+def test_too_many_context_tokens(cli, photos):
+    refused(
+        cli("learn", photos, "--name", "c", "--context-tokens", 100),
+        1,
+        "100 context tokens leave no room for a class name",
+        "--context-tokens 16, or any number up to 73",
+    )
+    refused(
+        cli("learn", photos, "--name", "c", "--init", " "),
+        1,
+        "--init has no words in it",
+        'for example --init "a photo of a"',
+    )
+
+
+def test_a_test_part_is_measured_on_and_not_kept(cli, photos, tmp_path):
+    folder = copy_into_splits(photos, tmp_path / "split")
+    assert cli("learn", folder, "--name", "c", "--epochs", 1).code == 0
+    context = Context.load(Store().find(Ref("c")).path)
+    assert (context.card.score.images, context.card.shots.held_out, len(context.shots)) == (6, 0, 12)
 
 
 @pytest.mark.parametrize("name", ["../x", "CON"])
@@ -296,7 +396,27 @@ def test_folders_may_be_named_by_readable_name_or_in_capitals(cli, photos, tmp_p
 
 def test_classes_the_context_does_not_know(cli, photos, learned):
     shutil.copytree(photos / "red", photos / "pink")
+    outcome = cli("evaluate", "colours", photos)
+    assert outcome.code == 3
+    assert outcome.out.startswith(f"colours@1 on 18 images of {photos}: ")
+    assert f"  {photos / 'pink' / '0.png'}: 'pink' is not a class of colours@1" in outcome.err.splitlines()
+    for name in ("red", "green", "blue"):
+        shutil.rmtree(photos / name)
     refused(cli("evaluate", "colours", photos), 1, "'pink' is not a class of 'colours@1'", "promptctl show colours@1")
+
+
+def test_measuring_on_the_images_learned_from_is_called_that(cli, photos, learned):
+    outcome = cli("evaluate", "colours", photos)
+    warning = "warning: colours@1 was learned from 9 of these 18 images, so this says little about others"
+    assert (outcome.code, warning in outcome.err.splitlines()) == (0, True)
+
+
+def test_every_format_of_an_evaluation(cli, photos, learned):
+    lines = [json.loads(line) for line in cli("evaluate", "colours", photos, "--format", "jsonl").out.splitlines()]
+    assert [line["type"] for line in lines] == ["overall", "class", "class", "class"]
+    assert (
+        lines[0]["learned"]["top1"] == json.loads(cli("evaluate", "colours", photos, "--json").out)["learned"]["top1"]
+    )
 
 
 def test_a_part_of_the_folder_can_be_chosen(cli, photos, tmp_path, learned):
@@ -396,7 +516,8 @@ def test_classify_as_csv_has_a_column_a_rank(cli, photos, learned):
     rows = list(
         csv.DictReader(io.StringIO(cli("classify", photos, "-p", "colours", "--top", 2, "--format", "csv").out))
     )
-    assert list(rows[0]) == ["path", "label", "probability", "label_2", "probability_2"]
+    columns = ("label", "name", "probability")
+    assert list(rows[0]) == ["path", *columns, *(f"{column}_2" for column in columns)]
     assert {row["path"] for row in rows} == {str(path) for path in photos.rglob("*.png")}
 
 
@@ -406,7 +527,7 @@ def test_bad_files_in_a_tree_are_skipped_counted_named_and_exit_3(cli, photos, l
     outcome = cli("classify", photos, "--prompt", "colours")
     assert outcome.code == 3
     assert outcome.err.splitlines() == [
-        "warning: 2 files were skipped:",
+        "warning: 2 skipped:",
         f"  {photos / 'notes.txt'}: not an image",
         f"  {photos / 'red' / '1.png'}: empty file",
     ]
@@ -470,9 +591,50 @@ def test_list_show_remove_restore(cli, photos, learned):
     gone = cli("remove", "colours", "--yes")
     assert gone.out.startswith("'colours' and all its versions are in the trash: ")
     assert gone.err == "next: promptctl restore colours   (to undo)\n"
-    refused(cli("show", "colours"), 10, "no context named 'colours'", "promptctl list")
+    refused(cli("show", "colours"), 10, "no context named 'colours'", "promptctl restore colours")
     assert cli("restore", "colours").out.startswith("colours@1 is back: ")
     assert learned.exists()
+
+
+def test_remove_asks_and_takes_whole_names(cli, learned, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    refused(
+        cli("remove", "colours"),
+        1,
+        "removing 'colours' asks first, and there is no terminal to ask on",
+        "promptctl remove colours --yes",
+    )
+    refused(
+        cli("remove", "colours@1", "--yes"),
+        1,
+        "'colours@1' is not a context name: remove takes a name with all its versions",
+        "try 'colours'",
+    )
+    assert learned.exists()
+
+
+def test_restore_says_what_is_in_the_way(cli, photos, learned):
+    refused(
+        cli("restore", "colours"),
+        10,
+        "no removed context named 'colours', it is in the store",
+        "promptctl show colours",
+    )
+    refused(cli("restore", "colors"), 10, "no removed context named 'colors'")
+    cli("remove", "colours", "--yes")
+    cli("learn", photos, "--name", "colours", "--epochs", 1)
+    refused(
+        cli("restore", "colours"),
+        1,
+        "a context named 'colours' already exists",
+        "promptctl remove colours   (it goes to the trash as well)",
+    )
+
+
+def test_a_list_without_rows(cli, learned):
+    outcome = cli("list", "zzz")
+    assert (outcome.out, outcome.err) == ("", "no context's name starts with 'zzz'\n")
+    assert cli("list", "zzz", "--format", "csv").out.startswith("name,version,classes,")
 
 
 def test_an_empty_store_says_what_to_type(cli):
@@ -545,13 +707,13 @@ def test_an_interrupted_learn_leaves_nothing_behind(photos, number, code, home):
     assert time.monotonic() - started < 5
     assert (process.returncode, out) == (code, b"")
     assert err.decode().splitlines() == ["error: interrupted, nothing half-done was kept"]
-    assert not (home / "contexts").exists()
+    assert list((home / "contexts").iterdir()) == []
 
 
 def test_a_pipe_that_closes_early_is_no_traceback(photos, learned):
     script = f"{sys.executable} -m promptctl classify {photos} --prompt colours --format csv | head -1"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
-    assert done.stdout.startswith("path,label,probability")
+    assert done.stdout.startswith("path,label,name,probability")
     assert "Traceback" not in done.stderr
 
 
@@ -569,9 +731,27 @@ def test_a_read_only_home_still_classifies(photos, learned, home):
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
+@pytest.mark.parametrize("target", ["/dev/full", "&-"])
+def test_an_output_that_takes_nothing_is_no_traceback(learned, target):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    script = f"{sys.executable} -m promptctl list >{target}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    said = "error: the result cannot be written: no space left on device\n"
+    assert (done.returncode, done.stderr) == ((1, said) if target == "/dev/full" else (0, ""))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_code_page_that_lacks_a_character_is_no_traceback(photos, learned, encoding, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    (photos / "red" / "0.png").rename(photos / "red" / "東京.png")
+    done = run_process("classify", photos / "red", "--prompt", "colours")
+    assert (done.returncode, b"\\u6771\\u4eac.png" in done.stdout) == (0, True)
+
+
 def test_progress_is_silent_when_nobody_watches(photos):
     done = run_process("learn", photos, "--name", "c", "--shots", 2, "--epochs", 5)
-    assert (done.returncode, done.stderr.splitlines()[0]) == (0, b"next: promptctl evaluate c ./test")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (0, b"next: promptctl evaluate c TEST-FOLDER")
 
 
 def test_progress_shows_rate_and_time_left_on_a_terminal(photos, home):

@@ -130,9 +130,29 @@ def test_a_broken_csv_line_is_shown(tmp_path):
     (tmp_path / "list.csv").write_text("path,label\na.png\n")
     with pytest.raises(DatasetError) as refused:
         ImageFolder.scan(tmp_path / "list.csv")
-    assert str(refused.value) == (
-        f"{tmp_path / 'list.csv'} has a line without a path or without a label: {{'path': 'a.png'}}"
-    )
+    assert str(refused.value) == f"{tmp_path / 'list.csv'} has no label in line 2"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_list_as_any_spreadsheet_writes_it(tmp_path, encoding, delimiter):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    rows = ["path;label", "a.png;Kühe", ""]
+    (tmp_path / "list.csv").write_text("\r\n".join(rows).replace(";", delimiter), encoding, newline="")
+    (image,) = ImageFolder.scan(tmp_path / "list.csv").images
+    assert (image.path, image.label) == (tmp_path / "a.png", "Kühe")
+
+
+def test_metadata_inside_a_class_folder_is_somebodys_notes(photos):
+    (photos / "red" / "metadata.csv").write_text("file_name,photographer\n0.png,me\n")
+    assert ImageFolder.scan(photos).labels == ("blue", "green", "red")
+
+
+def test_heic_without_its_package_says_what_to_install(tmp_path):
+    if ".heic" in Image.registered_extensions():
+        pytest.skip("pillow-heif is installed")
+    with pytest.raises(UnreadableImage, match="HEIC, which needs one more package: pip install pillow-heif"):
+        decode(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
 
 
 def test_an_empty_class_folder_is_named_and_left_out(photos):

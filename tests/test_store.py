@@ -101,7 +101,7 @@ def test_nothing_half_written_is_left_when_the_disk_is_full(store, monkeypatch):
     with pytest.raises(StorageFailed) as failed:
         store.save("birds", DATA, new=False)
     assert "cannot store 'birds' in" in str(failed.value)
-    assert "No space left on device" in str(failed.value)
+    assert "no space left on device" in str(failed.value)
     assert sorted(path.name for path in (store.home / "contexts" / "birds").iterdir()) == ["1.safetensors"]
 
 

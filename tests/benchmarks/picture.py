@@ -59,7 +59,9 @@ def typed(command: str, folder: Path, home: str) -> str:
     except OSError:  # Linux says so when the child has closed its side
         pass
     os.waitpid(child, 0)
-    return seen.decode().rpartition("\x1b[2K")[2].replace("\r\n", "\n").replace(home, "~/.local/share/promptctl")
+    return (
+        seen.decode().rpartition("\x1b[2K")[2].replace("\r\n", "\n").replace(home, "/home/you/.local/share/promptctl")
+    )
 
 
 def main(folder: Path, target: Path) -> None:
