@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
+import sys
 import threading
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlparse
 
@@ -87,11 +91,10 @@ def on_this_machine() -> tuple[str, ...]:
     repos = _cached_repos()
     if not repos:
         return ()
-    from open_clip.pretrained import get_pretrained_cfg, list_pretrained
-
+    table = _table()
     known: dict[str, str] = {}
-    for model, tag in list_pretrained():
-        repo = get_pretrained_cfg(model, tag).get("hf_hub", "").rpartition("/")[0]
+    for model, tag in table.list_pretrained():
+        repo = table.get_pretrained_cfg(model, tag).get("hf_hub", "").rpartition("/")[0]
         if not model.endswith("-quickgelu"):
             known.setdefault(repo, f"{model}/{tag}")
     return tuple(sorted(known.get(repo, f"hf-hub:{repo}") for repo in repos))
@@ -106,24 +109,19 @@ def offline_reason() -> str | None:
 
 
 def refuse_if_hopeless(name: str) -> None:
-    """WeightsUnavailable at once where nothing can be here and nothing can be fetched; costs no torch import."""
-    name = parse(name)
-    if name == MINI or name.startswith("local-dir:") or _cached_repos() or _other_caches():
-        return
-    if not name.startswith("hf-hub:") and not _looks_known(name):
-        return  # a misspelt name: locate() knows near misses
-    if reason := offline_reason():
-        raise WeightsUnavailable(name, reason)
+    """What `locate` would raise, at once: for a name that does not exist, or weights that cannot be fetched now."""
+    try:
+        locate(name, fetch=False)
+    except WeightsUnavailable:
+        if reason := offline_reason():
+            raise WeightsUnavailable(parse(name), reason) from None
 
 
 def _tagged(name: str, fetch: bool) -> Local:
-    import open_clip
-    from open_clip.pretrained import get_pretrained_cfg
-
     model, _, tag = name.partition("/")
-    cfg = get_pretrained_cfg(model, tag) if tag else {}
+    cfg = _table().get_pretrained_cfg(model, tag) if tag else {}
     if not cfg:
-        raise _unknown(name, open_clip.list_pretrained())
+        raise _unknown(name, _table().list_pretrained())
     path = _tag_weights(name, cfg, fetch)
     preprocess = {key: cfg[key] for key in ("mean", "std", "interpolation", "resize_mode") if cfg.get(key)}
     # OpenAI's weights were trained with QuickGELU; open_clip only warns when the model has plain GELU
@@ -131,8 +129,6 @@ def _tagged(name: str, fetch: bool) -> Local:
 
 
 def _tag_weights(name: str, cfg: dict[str, Any], fetch: bool) -> Path:
-    from open_clip.pretrained import download_pretrained
-
     repo, _, file = cfg.get("hf_hub", "").rpartition("/")
     if repo:
         here = _cached_file(repo, *([file] if file else _WEIGHTS))
@@ -141,6 +137,8 @@ def _tag_weights(name: str, cfg: dict[str, Any], fetch: bool) -> Path:
     elif (by_url := Path("~/.cache/clip").expanduser() / Path(cfg.get("url", "")).name).is_file():
         return by_url
     _require_network(name, fetch)
+    from open_clip.pretrained import download_pretrained
+
     try:
         return Path(download_pretrained(cfg))
     except Exception as error:
@@ -189,16 +187,24 @@ def _unknown(name: str, pretrained: list[tuple[str, str]]) -> UnknownBackbone:
     return UnknownBackbone(name, near=near)
 
 
-def _looks_known(name: str) -> bool:
-    """Whether open_clip's files mention the model and the tag; importing open_clip to be sure costs seconds."""
-    from importlib.util import find_spec
-
+@cache
+def _table() -> Any:
+    """open_clip's table of pretrained weights, without torch, whose import costs seconds."""
     spec = find_spec("open_clip")
-    folder = Path((spec.submodule_search_locations or ["."])[0]) if spec else Path()
-    model, _, tag = name.partition("/")
-    listed = folder / "pretrained.py"
-    known_model = (folder / "model_configs" / f"{model}.json").is_file()
-    return known_model and listed.is_file() and bool(re.search(rf"\b{re.escape(tag)}\s*=", listed.read_text("utf-8")))
+    if "open_clip" in sys.modules or "torch" in sys.modules or spec is None:
+        return import_module("open_clip.pretrained")
+    # the module that holds the table needs nothing of its package but two files of constants
+    bare = ModuleType("_open_clip_table")
+    bare.__path__ = list(spec.submodule_search_locations or ())
+    sys.modules[bare.__name__] = bare
+    # None makes its import fail: it would bring in torch, and the table does without
+    sys.modules["safetensors.torch"] = None  # type: ignore[assignment]
+    try:
+        return import_module(f"{bare.__name__}.pretrained")
+    except Exception:  # another open_clip, arranged differently
+        return import_module("open_clip.pretrained")
+    finally:
+        sys.modules.pop("safetensors.torch", None)
 
 
 def _require_network(name: str, fetch: bool) -> None:
@@ -225,10 +231,6 @@ def _cached_repos() -> tuple[str, ...]:
         if path.exists()
     }
     return tuple(sorted(folder.removeprefix("models--").replace("--", "/") for folder in holders))
-
-
-def _other_caches() -> bool:
-    return any(Path("~/.cache/clip").expanduser().glob("*.pt"))
 
 
 def _reachable() -> bool:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import open_clip
@@ -170,15 +171,92 @@ def test_a_network_that_never_answers_is_no_network_after_a_second(monkeypatch):
     answered.set()
 
 
-def test_pulling_offline_imports_no_torch(tmp_path):
+@pytest.mark.parametrize(
+    "name, error",
+    [
+        ("ViT-B-16/openai", "WeightsUnavailable"),
+        ("hf-hub:other/repo", "WeightsUnavailable"),
+        ("ViT-B16/openai", "UnknownBackbone"),
+    ],
+)
+def test_what_cannot_be_had_is_told_without_torch(name, error, tmp_path, tiny_folder):
+    into_hub(tmp_path / "hf" / "hub", "me/tiny", {p.name: p for p in tiny_folder.iterdir()})
     code = (
         "import sys, promptctl.models as m\n"
-        "try: m.refuse_if_hopeless('ViT-B-16/openai')\n"
-        "except Exception as e: print(type(e).__name__, 'torch' in sys.modules)"
+        f"try: m.refuse_if_hopeless('{name}')\n"
+        "except Exception as e: print(type(e).__name__, m.on_this_machine(), 'torch' in sys.modules)"
     )
     environment = {"HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["WeightsUnavailable", "False"]
+    assert done.stdout == f"{error} ('hf-hub:me/tiny',) False\n"
+
+
+def test_the_table_read_without_open_clip_is_open_clips():
+    code = (
+        "import promptctl.models as m\n"
+        "bare = {n: m._table().get_pretrained_cfg(*n) for n in m._table().list_pretrained()}\n"
+        "import safetensors.torch\n"
+        "from open_clip.pretrained import get_pretrained_cfg, list_pretrained\n"
+        "print(bare == {n: get_pretrained_cfg(*n) for n in list_pretrained()}, m._table().__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True _open_clip_table.pretrained\n"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the Hugging Face hub as a download needs: /owner/repo/resolve/revision/file."""
+
+    folder: Path  # owner/repo/file
+
+    def do_GET(self):
+        _, owner, repo, *rest = self.path.split("/")
+        file = self.folder / owner / repo / rest[-1]
+        found = file.is_file() and rest[0] == "resolve"
+        self.send_response(200 if found else 404)
+        headers = {"ETag": f'"{file.name}"', "X-Repo-Commit": "c" * 40} if found else {"X-Error-Code": "EntryNotFound"}
+        for name, value in {**headers, "Content-Length": file.stat().st_size if found else 0}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        if found and self.command == "GET":
+            self.wfile.write(file.read_bytes())
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_model_is_pulled_from_a_hub_and_used_when_the_hub_is_gone(tmp_path, tiny_folder, photos):
+    shutil.copytree(tiny_folder, tmp_path / "hub" / "me" / "tiny")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("TheHub", (Hub,), {"folder": tmp_path / "hub"}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    environment = {
+        "HOME": str(tmp_path),
+        "PATH": "/usr/bin",
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "PROMPTCTL_HOME": str(tmp_path / "home"),
+    }
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "promptctl", *map(str, arguments)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    pulled = run("models", "pull", "hf-hub:me/tiny")
+    assert pulled.returncode == 0, pulled.stderr
+    assert pulled.stdout.startswith(f"hf-hub:me/tiny is on this machine: {tmp_path / 'hf'}")
+    missing = run("models", "pull", "hf-hub:me/none")
+    assert (missing.returncode, missing.stderr[:46]) == (1, "error: no backbone named 'hf-hub:me/none': 404")
+    server.shutdown()
+    server.server_close()
+    learned = run("learn", photos, "--name", "c", "--shots", 2, "--epochs", 1, "--model", "hf-hub:me/tiny")
+    assert learned.returncode == 0, learned.stderr
+    gone = run("models", "pull", "hf-hub:me/other")
+    assert gone.returncode == 13
+    assert gone.stderr.splitlines() == [
+        "error: the weights of 'hf-hub:me/other' are not on this machine and there is no network",
+        "hint:  where there is a network: promptctl models pull hf-hub:me/other",
+    ]
 
 
 def test_what_is_in_the_hub_cache_is_found_without_a_network(no_network, hub, tiny_folder):
