@@ -146,7 +146,7 @@ def evaluate(
 
     context = Context.load(entry.path)
     folder = ImageFolder.scan(photos)
-    part = split or next((name for name in ("test", "val") if name in folder.splits), None)
+    part = split or folder.measured_part
     images = _to_measure_on(folder, part)
     index = _class_index(context.card, sorted({image.label for image in images}), str(entry.ref))
     strange = [

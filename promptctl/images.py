@@ -100,6 +100,11 @@ class ImageFolder:
     def splits(self) -> frozenset[str]:
         return frozenset(image.split for image in self.images if image.split)
 
+    @property
+    def measured_part(self) -> str | None:
+        """The split that is there to measure on: test, or else val, or None."""
+        return next((name for name in ("test", "val") if name in self.splits), None)
+
     def only(self, *splits: str | None) -> tuple[LabelledImage, ...]:
         return tuple(image for image in self.images if image.split in splits)
 

@@ -66,7 +66,7 @@ def draw(
     A file that turns out to be damaged is left out and the draw repeated, so the shots are always whole.
     """
     reading, encoding = (partial(on_progress, stage) if on_progress else None for stage in ("reading", "encoding"))
-    split = next((name for name in ("test", "val") if name in folder.splits), None)
+    split = folder.measured_part
     apart = folder.only(split) if split else ()
     usable, unreadable = images.hash_images(candidates, reading)
     measured, unreadable_apart = images.hash_images(apart, reading) if apart else ((), ())
