@@ -50,7 +50,10 @@ def parameters(function: Callable[..., object]) -> Iterator[tuple[str, Any, Any,
     """(name, type, default, what typer knows of it) of every parameter of a command."""
     hints = get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
-        kind, info = get_args(hints[name])
+        hint = hints[name]
+        if get_origin(hint) in (Union, types.UnionType):  # Python 3.10 adds None around a parameter that defaults to it
+            hint = get_args(hint)[0]
+        kind, info = get_args(hint)
         yield name, kind, parameter.default, info
 
 
