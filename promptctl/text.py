@@ -1,12 +1,14 @@
 """TextTower: a context and class names → text features; the only file that knows attention's insides.
 
 With a causal mask, start-of-text and the shared context see no class name, so all classes share their keys
-and values: the prefix runs once, every class runs only its own suffix, and both stop at the longest
-end-of-text. Values and gradients equal the 77-token forward to rounding.
+and values: the prefix runs once, every class runs only its own suffix and stops at its own end-of-text.
+Suffixes of one length run as a rectangle, all rectangles lie packed in one array of rows, and the last block
+computes nothing but the end-of-text rows. Values and gradients equal the 77-token forward to rounding.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
@@ -14,27 +16,64 @@ from typing import Any, Literal, cast, get_args
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, text_global_pool
+from torch.utils.checkpoint import checkpoint
 
 from promptctl.errors import ContextTooLong, NameTooLong, UnsupportedBackbone
 
 Position = Literal["end", "middle", "front"]
 POSITIONS: tuple[str, ...] = get_args(Position)
 
+# one more rectangle costs about as much as this many more rows (measured on two cores); a GPU rather pads
+_RECTANGLE_IN_ROWS = {"cpu": 16}
+_PART_ROWS = 1024
+_KEPT_BYTES = {"cpu": 1 << 30, "mps": 1 << 30}  # of activations kept for the gradient; the rest is computed twice
+_KEPT_BYTES_ON_GPU = 4 << 30
+_FLOATS_A_ROW = 16  # kept by one block, in units of the width
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Classes whose suffixes have, or are padded to, one length T."""
+
+    classes: int
+    tokens: int  # T
+    unseen: torch.Tensor  # (T, T) True where a token must not look: what follows it
+    after_end: torch.Tensor  # (classes, 1, T) True after the end-of-text
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some classes' suffixes, packed: R rows, rectangle after rectangle, class after class.
+
+    A row holds either a frozen token (its embedding is in `frozen`) or a context vector (its row is in `slot`).
+    """
+
+    classes: torch.Tensor  # (C',) which classes, in the order of their rows
+    frozen: torch.Tensor  # (R, W) token embeddings, zero where a context vector goes
+    slot: torch.Tensor  # (R,) context row, M where a token stands
+    owner: torch.Tensor  # (R,) index into classes
+    place: torch.Tensor  # (R,) position in the prompt
+    ids: torch.Tensor  # (R,) token ids, 0 where a context vector goes
+    end: torch.Tensor  # (C',) row of the end-of-text
+    rectangles: tuple[Rectangle, ...]
+
 
 @dataclass(frozen=True)
 class Prompts:
     """Class names laid out around a context of M vectors that is not known yet.
 
-    The prompt of class c is `start, context[:n_shared], suffix of c`. A suffix position holds either a
-    frozen token (its embedding is in `frozen`) or a context vector (its row is in `slot`).
+    The prompt of class c is `start, context[:n_shared], suffix of c`.
     """
 
     n_context: int  # M
     n_shared: int  # context vectors in front of every class name, so the same for all classes
-    frozen: torch.Tensor  # (C, T, W) token embeddings, zero where a context vector goes
-    slot: torch.Tensor  # (C, T) context row, M where a token stands
-    ids: torch.Tensor  # (C, T) token ids, 0 where a context vector goes
-    end: torch.Tensor  # (C,) index of end-of-text in the suffix
+    parts: tuple[Part, ...]
+    order: torch.Tensor  # (C,) where class c is among the classes of all parts
+
+    @property
+    def rows(self) -> int:
+        """Suffix rows of all classes together, padding included."""
+        return sum(len(part.slot) for part in self.parts)
 
 
 class TextTower:
@@ -50,7 +89,8 @@ class TextTower:
         self._tokenizer = tokenizer
         self._pool = getattr(text, "text_pool_type", None) or text.pool_type
         blocks = text.transformer.resblocks
-        self._shares = text.attn_mask is not None and all(type(b) is ResidualAttentionBlock for b in blocks)
+        own_blocks = all(type(block) is ResidualAttentionBlock for block in blocks)
+        self._shares = text.attn_mask is not None and self._pool in ("argmax", "eos") and own_blocks
         self.length = int(text.context_length)
         self.width = int(text.token_embedding.weight.shape[1])
         self.joint_width = _joint_width(text, self.width)
@@ -96,7 +136,7 @@ class TextTower:
         n_shared = in_front if shared and self._shares else 0
         before, after = range(n_shared, in_front), range(in_front, n_context)
         rows = [self._suffix(before, tokens, after) for tokens in named]
-        return self._padded(rows, n_context, n_shared)
+        return self._packed(rows, n_context, n_shared)
 
     def encode(self, context: torch.Tensor, prompts: Prompts) -> torch.Tensor:
         """Text features of every class.
@@ -104,14 +144,18 @@ class TextTower:
         context   (M, W) shared, or (C, M, W) class-specific
         returns   (C, E), not normalised
         """
-        dtype = self.token_table.dtype
-        start = self._rows([self._tokenizer.sot_token_id])  # (1, W)
-        shared = context[: prompts.n_shared] if prompts.n_shared else context.new_zeros(0, self.width)
-        prefix = torch.cat([start, shared.to(dtype)])  # (P, W)
-        suffix = prompts.frozen + _context_rows(context.to(dtype), prompts)  # (C, T, W)
-        if self._shares:
-            return self._project(self._run_shared(prefix, suffix, prompts.end))
-        return self._run_whole(prefix, suffix, prompts)
+        run = self._run_shared if self._shares else self._run_whole
+        context = context.to(self.token_table.dtype)
+        kept = 0
+        outputs = []
+        for part in prompts.parts:
+            kept += self._bytes(part)
+            if kept > self._most_kept and torch.is_grad_enabled():
+                outputs.append(checkpoint(run, context, part, prompts, use_reentrant=False, preserve_rng_state=False))
+            else:
+                outputs.append(run(context, part, prompts))
+        x = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+        return self._project(x.index_select(0, prompts.order))
 
     def _suffix(self, before: range, name: list[int], after: range) -> list[tuple[int, int | None]]:
         """(token id, context row) of every suffix position of one class; a context row has id 0."""
@@ -124,43 +168,98 @@ class TextTower:
             (self._tokenizer.eot_token_id, None),
         ]
 
-    def _padded(self, rows: list[list[tuple[int, int | None]]], n_context: int, n_shared: int) -> Prompts:
+    def _packed(self, rows: list[list[tuple[int, int | None]]], n_context: int, n_shared: int) -> Prompts:
         device = self.token_table.device
-        longest = max(len(row) for row in rows) if self._shares else self.length - 1 - n_shared
-        padded = [row + [(0, None)] * (longest - len(row)) for row in rows]
-        ids = torch.tensor([[token for token, _ in row] for row in padded], device=device)  # (C, T)
-        slot = torch.tensor([[n_context if s is None else s for _, s in row] for row in padded], device=device)
-        frozen = self._rows(ids) * (slot == n_context).unsqueeze(-1)  # (C, T, W)
-        end = torch.tensor([len(row) - 1 for row in rows], device=device)
-        return Prompts(n_context, n_shared, frozen, slot, ids, end)
+        by_length = sorted(range(len(rows)), key=lambda c: len(rows[c]))
+        if self._shares:
+            sizes = _rectangles([len(row) for row in rows], extra=_RECTANGLE_IN_ROWS.get(device.type, 1 << 20))
+        else:
+            sizes = [(len(rows), self.length - 1 - n_shared)]  # towers that see the padding run all of it
+        sizes = [piece for size in sizes for piece in _pieces(*size)]
+        parts, done = [], 0
+        for group in _parts(sizes):
+            chosen = by_length[done : done + sum(classes for classes, _ in group)]
+            parts.append(self._part(chosen, [rows[c] for c in chosen], group, n_context, n_shared))
+            done += len(chosen)
+        order = torch.tensor(by_length, device=device).argsort()
+        return Prompts(n_context, n_shared, tuple(parts), order)
+
+    def _part(
+        self,
+        chosen: list[int],
+        rows: list[list[tuple[int, int | None]]],
+        sizes: list[tuple[int, int]],
+        n_context: int,
+        n_shared: int,
+    ) -> Part:
+        def tensor(values: Sequence[int]) -> torch.Tensor:
+            return torch.tensor(values, device=self.token_table.device)
+
+        lengths = [tokens for classes, tokens in sizes for _ in range(classes)]
+        padded = [row + [(0, None)] * (length - len(row)) for row, length in zip(rows, lengths, strict=True)]
+        flat = [item for row in padded for item in row]
+        ids = tensor([token for token, _ in flat])
+        slot = tensor([n_context if row is None else row for _, row in flat])
+        starts = tensor([0, *lengths[:-1]]).cumsum(0)
+        ends = tensor([len(row) - 1 for row in rows])
+        rectangles, done = [], 0
+        for classes, tokens in sizes:
+            at = torch.arange(tokens, device=ids.device)
+            after_end = at > ends[done : done + classes, None, None]
+            rectangles.append(Rectangle(classes, tokens, at > at[:, None], after_end))
+            done += classes
+        return Part(
+            classes=tensor(chosen),
+            frozen=self._rows(ids) * (slot == n_context).unsqueeze(-1),
+            slot=slot,
+            owner=tensor([c for c, length in enumerate(lengths) for _ in range(length)]),
+            place=tensor([1 + n_shared + i for length in lengths for i in range(length)]),
+            ids=ids,
+            end=starts + ends,
+            rectangles=tuple(rectangles),
+        )
 
     def _rows(self, tokens: Sequence[int] | torch.Tensor) -> torch.Tensor:
         index = torch.as_tensor(tokens, dtype=torch.long, device=self.token_table.device)
         return F.embedding(index, self.token_table.detach())
 
-    def _run_shared(self, prefix: torch.Tensor, suffix: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
-        n_prefix, n_suffix = len(prefix), suffix.shape[1]
-        places = self._text.positional_embedding.to(prefix.dtype)
-        prefix = prefix + places[:n_prefix]
-        suffix = suffix + places[n_prefix : n_prefix + n_suffix]
-        sees = torch.ones(n_suffix, n_prefix + n_suffix, dtype=torch.bool, device=suffix.device).tril(n_prefix)
-        for block in self._text.transformer.resblocks:
-            prefix, suffix = _block(block, prefix, suffix, sees)
-        return suffix[torch.arange(len(end), device=end.device), end]  # (C, W)
+    def _run_shared(self, context: torch.Tensor, part: Part, prompts: Prompts) -> torch.Tensor:
+        """(C', W) end-of-text rows after the last block."""
+        places = self._text.positional_embedding.to(context.dtype)
+        prefix = self._prefix(context, prompts.n_shared) + places[: 1 + prompts.n_shared]
+        suffix = part.frozen + _context_rows(context, part, prompts) + places[part.place]
+        x = torch.cat([prefix, suffix])  # (P + R, W)
+        *blocks, last = self._text.transformer.resblocks
+        for block in blocks:
+            x = _block(block, x, len(prefix), part.rectangles)
+        return _last_block(last, x, len(prefix), part)
 
-    def _run_whole(self, prefix: torch.Tensor, suffix: torch.Tensor, prompts: Prompts) -> torch.Tensor:
+    def _run_whole(self, context: torch.Tensor, part: Part, prompts: Prompts) -> torch.Tensor:
         """The model's own transformer over every token: towers without a causal mask see the padding too."""
-        x = torch.cat([prefix.expand(len(suffix), -1, -1), suffix], 1)  # (C, 77, W)
-        x = x + self._text.positional_embedding.to(x.dtype)
+        classes = len(part.classes)
+        suffix = part.frozen + _context_rows(context, part, prompts)
+        x = torch.cat([self._prefix(context, 0).expand(classes, -1, -1), suffix.unflatten(0, (classes, -1))], 1)
+        x = x + self._text.positional_embedding.to(x.dtype)  # (C', 77, W)
         x = self._text.transformer(x, attn_mask=self._text.attn_mask)
-        x = self._text.ln_final(x)
-        start = prompts.ids.new_full((len(suffix), prefix.shape[0]), self._tokenizer.sot_token_id)
-        ids = torch.cat([start, prompts.ids], 1)
-        pooled = text_global_pool(x, ids, self._pool, eos_token_id=self._tokenizer.eot_token_id)
-        return self._project(pooled, normed=True)
+        start = part.ids.new_full((classes, 1), self._tokenizer.sot_token_id)
+        ids = torch.cat([start, part.ids.unflatten(0, (classes, -1))], 1)
+        return cast(torch.Tensor, text_global_pool(x, ids, self._pool, eos_token_id=self._tokenizer.eot_token_id))
 
-    def _project(self, x: torch.Tensor, *, normed: bool = False) -> torch.Tensor:
-        x = x if normed else self._text.ln_final(x)
+    def _prefix(self, context: torch.Tensor, n_shared: int) -> torch.Tensor:
+        start = self._rows([self._tokenizer.sot_token_id])  # (1, W)
+        return torch.cat([start, context[:n_shared]]) if n_shared else start
+
+    def _bytes(self, part: Part) -> int:
+        """About what running a part keeps for the gradient."""
+        blocks = len(self._text.transformer.resblocks)
+        return len(part.slot) * self.width * self.token_table.element_size() * _FLOATS_A_ROW * blocks
+
+    @property
+    def _most_kept(self) -> int:
+        return _KEPT_BYTES.get(self.token_table.device.type, _KEPT_BYTES_ON_GPU)
+
+    def _project(self, x: torch.Tensor) -> torch.Tensor:
+        x = self._text.ln_final(x)
         projection = self._text.text_projection
         if projection is None:
             return x
@@ -168,44 +267,111 @@ class TextTower:
         return cast(torch.Tensor, projected)
 
 
-def _context_rows(context: torch.Tensor, prompts: Prompts) -> torch.Tensor:
-    """(C, T, W) context vectors where the suffixes have room for them, zero elsewhere; 0 if they have none."""
+def _context_rows(context: torch.Tensor, part: Part, prompts: Prompts) -> torch.Tensor:
+    """(R, W) context vectors where the suffixes have room for them, zero elsewhere; 0 if they have none."""
     if prompts.n_shared == prompts.n_context:
         return context.new_zeros(())
-    classes, length = prompts.slot.shape
-    width = context.shape[-1]
-    nothing = context.new_zeros(*context.shape[:-2], 1, width)
-    bank = torch.cat([context, nothing], -2)  # (M + 1, W) or (C, M + 1, W)
-    if context.ndim == 2:
-        return bank[prompts.slot]
-    return torch.take_along_dim(bank, prompts.slot.unsqueeze(-1).expand(classes, length, width), 1)
+    own = context if context.ndim == 2 else context.index_select(0, part.classes)  # (C', M, W)
+    bank = torch.cat([own, own.new_zeros(*own.shape[:-2], 1, own.shape[-1])], -2)  # (…, M + 1, W)
+    row = part.slot if context.ndim == 2 else part.owner * (prompts.n_context + 1) + part.slot
+    return bank.flatten(0, -2).index_select(0, row)
 
 
-def _block(
-    block: Any, prefix: torch.Tensor, suffix: torch.Tensor, sees: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """One residual attention block over the shared prefix (P, W) and every class's suffix (C, T, W)."""
-    q, k, v = _heads(block, prefix.unsqueeze(0))  # (1, H, P, d)
-    attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    new_prefix = _rest_of_block(block, prefix.unsqueeze(0), attended).squeeze(0)
-    q, own_k, own_v = _heads(block, suffix)  # (C, H, T, d)
-    classes = len(suffix)
-    k = torch.cat([k.expand(classes, -1, -1, -1), own_k], 2)  # (C, H, P + T, d)
-    v = torch.cat([v.expand(classes, -1, -1, -1), own_v], 2)
-    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=sees)
-    return new_prefix, _rest_of_block(block, suffix, attended)
+def _rectangles(lengths: Sequence[int], *, extra: int) -> list[tuple[int, int]]:
+    """(classes, length) of the rectangles that cost least: their rows, and `extra` rows for each rectangle."""
+    counts = sorted(Counter(lengths).items())
+    best: list[tuple[int, list[tuple[int, int]]]] = [(0, [])]
+    for last, (longest, _) in enumerate(counts):
+        options, classes = [], 0
+        for first in range(last, -1, -1):
+            classes += counts[first][1]
+            cost, before = best[first]
+            options.append((cost + classes * longest + extra, [*before, (classes, longest)]))
+        best.append(min(options, key=lambda option: option[0]))
+    return best[-1][1]
 
 
-def _heads(block: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _pieces(classes: int, tokens: int) -> list[tuple[int, int]]:
+    """A rectangle in pieces of at most _PART_ROWS rows."""
+    most = max(1, _PART_ROWS // tokens)
+    return [(min(most, classes - done), tokens) for done in range(0, classes, most)]
+
+
+def _parts(sizes: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Neighbouring rectangles together, as long as they have at most _PART_ROWS rows."""
+    parts: list[list[tuple[int, int]]] = [[]]
+    rows = 0
+    for classes, tokens in sizes:
+        if parts[-1] and rows + classes * tokens > _PART_ROWS:
+            parts.append([])
+            rows = 0
+        parts[-1].append((classes, tokens))
+        rows += classes * tokens
+    return parts
+
+
+def _block(block: Any, x: torch.Tensor, n_prefix: int, rectangles: Sequence[Rectangle]) -> torch.Tensor:
+    """One residual attention block over the shared prefix and every class's suffix, (P + R, W)."""
     attn = block.attn
-    qkv = F.linear(block.ln_1(x), attn.in_proj_weight, attn.in_proj_bias)  # (B, L, 3 W)
-    q, k, v = (part.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for part in qkv.chunk(3, -1))
-    return q, k, v
+    qkv = F.linear(block.ln_1(x), attn.in_proj_weight, attn.in_proj_bias)  # (P + R, 3 W)
+    first, *others = qkv.split([n_prefix, *(r.classes * r.tokens for r in rectangles)])
+    q, k, v = first.unflatten(-1, (3, attn.num_heads, -1)).permute(1, 2, 0, 3)  # (H, P, d)
+    prefix = F.scaled_dot_product_attention(q.unsqueeze(0), k.unsqueeze(0), v.unsqueeze(0), is_causal=True)
+    attended = [prefix.squeeze(0).transpose(0, 1).flatten(-2)]  # (P, W)
+    for rectangle, rows in zip(rectangles, others, strict=True):
+        shape = (rectangle.classes, rectangle.tokens, 3, attn.num_heads, -1)
+        own_q, own_k, own_v = rows.view(shape).permute(2, 3, 0, 1, 4)  # (H, C', T, d)
+        attended.append(_attend(own_q, own_k, own_v, k, v, rectangle.unseen))
+    return _rest_of_block(block, x, torch.cat(attended))
+
+
+def _last_block(block: Any, x: torch.Tensor, n_prefix: int, part: Part) -> torch.Tensor:
+    """The end-of-text rows (C', W) of the last block: nothing else is read."""
+    attn = block.attn
+    width = x.shape[-1]
+    x_end = x.index_select(0, part.end + n_prefix)
+    in_weight, in_bias = attn.in_proj_weight, attn.in_proj_bias
+    kv = F.linear(block.ln_1(x), in_weight[width:], in_bias[width:])  # (P + R, 2 W)
+    q = F.linear(block.ln_1(x_end), in_weight[:width], in_bias[:width])  # (C', W)
+    first, *others = kv.split([n_prefix, *(r.classes * r.tokens for r in part.rectangles)])
+    k, v = first.unflatten(-1, (2, attn.num_heads, -1)).permute(1, 2, 0, 3)  # (H, P, d)
+    attended = []
+    queries = q.split([r.classes for r in part.rectangles])
+    for rectangle, rows, query in zip(part.rectangles, others, queries, strict=True):
+        own_k, own_v = rows.view(rectangle.classes, rectangle.tokens, 2, attn.num_heads, -1).permute(2, 3, 0, 1, 4)
+        own_q = query.view(rectangle.classes, 1, attn.num_heads, -1).permute(2, 0, 1, 3)  # (H, C', 1, d)
+        attended.append(_attend(own_q, own_k, own_v, k, v, rectangle.after_end))
+    return _rest_of_block(block, x_end, torch.cat(attended))
+
+
+def _attend(
+    q: torch.Tensor,
+    own_k: torch.Tensor,
+    own_v: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    unseen: torch.Tensor,
+) -> torch.Tensor:
+    """Attention of suffix tokens to all of the shared prefix and to the suffix of their own class.
+
+    q               (H, C, Q, d)
+    own_k, own_v    (H, C, T, d)
+    k, v            (H, P, d), never copied for a class
+    unseen          (Q, T) or (C, Q, T), True where a token must not look
+    returns         (C Q, W)
+    """
+    heads, classes, n_queries, head_width = q.shape
+    to_prefix = (q.flatten(1, 2) @ k.transpose(1, 2)).unflatten(1, (classes, n_queries))  # (H, C, Q, P)
+    to_own = (q @ own_k.transpose(-1, -2)).masked_fill(unseen, float("-inf"))  # (H, C, Q, T)
+    weights = (torch.cat([to_prefix, to_own], -1) * head_width**-0.5).softmax(-1)
+    on_prefix, on_own = weights.split([k.shape[1], own_k.shape[2]], -1)
+    joined = (on_prefix.flatten(1, 2) @ v).unflatten(1, (classes, n_queries)) + on_own @ own_v  # (H, C, Q, d)
+    rows = joined.permute(1, 2, 0, 3).reshape(classes * n_queries, heads * head_width)
+    return cast(torch.Tensor, rows)
 
 
 def _rest_of_block(block: Any, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
-    joined = attended.transpose(1, 2).flatten(-2)  # (B, L, W)
-    x = x + block.ls_1(block.attn.out_proj(joined))
+    x = x + block.ls_1(block.attn.out_proj(attended))
     return cast(torch.Tensor, x + block.ls_2(block.mlp(block.ln_2(x))))
 
 

@@ -7,8 +7,11 @@ import pytest
 import reference
 import torch
 from conftest import TINY, build_clip
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from promptctl import text
 from promptctl.errors import NameTooLong, UnsupportedBackbone
 from promptctl.models import MINI_FOLDER
 from promptctl.text import POSITIONS, TextTower
@@ -24,7 +27,15 @@ NAMES = [
 ]
 CUSTOM = {**TINY, "custom_text": True}
 NON_CAUSAL = {**TINY, "custom_text": True, "text_cfg": {**TINY["text_cfg"], "no_causal_mask": True}}
-KINDS = {"plain": TINY, "custom text": CUSTOM, "non-causal": NON_CAUSAL}
+POOLS_LAST = {**TINY, "custom_text": True, "text_cfg": {**TINY["text_cfg"], "pool_type": "last"}}
+QUICK_GELU = {**TINY, "quick_gelu": True}
+KINDS = {
+    "plain": TINY,
+    "custom text": CUSTOM,
+    "non-causal": NON_CAUSAL,
+    "pools the last": POOLS_LAST,
+    "quick GELU": QUICK_GELU,
+}
 
 
 @pytest.fixture(scope="module", params=[*KINDS, "mini"])
@@ -71,8 +82,8 @@ def test_no_merge_joins_the_name_and_the_full_stop(towers):
     _, tokenizer, tower = towers
     prompts = tower.prompts(["kite (bird of prey)"], 4)
     assert tokenizer.encode("kite (bird of prey).")[-1] != tokenizer.encode(".")[0], "the merge this test is about"
-    own = prompts.slot[0] == 4  # tokens, not context vectors
-    ids = prompts.ids[0][own].tolist()
+    (part,) = prompts.parts
+    ids = part.ids[part.slot == 4].tolist()  # tokens, not context vectors
     ids = ids[: ids.index(tokenizer.eot_token_id)]
     assert ids == [*tokenizer.encode("kite (bird of prey)"), *tokenizer.encode(".")]
 
@@ -89,12 +100,49 @@ def test_the_longest_name_fits_and_one_token_more_is_refused(towers):
     )
 
 
-def test_a_shared_context_runs_its_prefix_once(towers):
+@pytest.mark.parametrize("class_specific", [False, True])
+@pytest.mark.parametrize("kept", [0, 40_000])
+def test_a_list_too_long_for_the_memory_gives_the_same_gradients(towers, monkeypatch, class_specific, kept):
+    """Many small parts, some of them run again for the gradient instead of kept."""
     _, _, tower = towers
-    if tower._text.attn_mask is None:
-        pytest.skip("a tower without a causal mask runs whole")
-    prompts = tower.prompts(["dog", "a polar bear"], 16)
-    assert prompts.frozen.shape[:2] == (2, len(tower.tokens("a polar bear")) + 2)  # name, full stop, end-of-text
+    names = NAMES + [f"{a} {b}" for a in ("red", "small", "old") for b in ("dog", "polar bear", "bmw 320 coupe")]
+    shape = (len(names), 4, tower.width) if class_specific else (4, tower.width)
+    start = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.02
+
+    def run() -> tuple[torch.Tensor, torch.Tensor, int]:
+        context = start.clone().requires_grad_()
+        prompts = tower.prompts(names, 4, shared=not class_specific)
+        found = tower.encode(context, prompts)
+        found.square().sum().sqrt().backward()
+        return found.detach(), context.grad, len(prompts.parts)
+
+    whole, whole_gradient, one = run()
+    monkeypatch.setattr("promptctl.text._PART_ROWS", 20)
+    monkeypatch.setitem(text._KEPT_BYTES, "cpu", kept)
+    found, gradient, many = run()
+    assert many > max(one, 3)
+    assert_close(found, whole, atol=1e-10, rtol=0)
+    assert_close(gradient, whole_gradient, atol=1e-10, rtol=0)
+
+
+def test_rows_are_what_the_names_need_and_no_more(towers):
+    _, _, tower = towers
+    if not tower._shares:
+        pytest.skip("a tower that sees the padding runs whole")
+    names = ["dog", "cat"] * 20 + ["a polar bear and her cub"] * 20
+    rows = sum(len(tower.tokens(name)) + 2 for name in names)  # name, full stop, end-of-text
+    assert tower.prompts(names, 16).rows == rows
+    assert tower.prompts(names, 16, shared=False).rows == rows + 16 * len(names)
+
+
+@given(st.lists(st.integers(2, 75), min_size=1, max_size=60), st.integers(0, 40))
+def test_rectangles_hold_every_class_and_cost_no_more_than_one_or_all(lengths, extra):
+    found = text._rectangles(lengths, extra=extra)
+    room = [longest for classes, longest in found for _ in range(classes)]
+    assert all(length <= longest for length, longest in zip(sorted(lengths), room, strict=True))
+    cost = sum(room) + extra * len(found)
+    assert cost <= len(lengths) * max(lengths) + extra
+    assert cost <= sum(lengths) + extra * len(set(lengths))
 
 
 def test_a_tower_that_cannot_be_followed_exactly_is_refused_in_words(tmp_path):
