@@ -65,6 +65,12 @@ class Backbone:
         return transform  # type: ignore[no-any-return]
 
     @property
+    def image_size(self) -> int:
+        """S: the transform's pictures are S by S."""
+        size = self._preprocess["size"]
+        return int(size if isinstance(size, int) else min(size))
+
+    @property
     def logit_scale(self) -> float:
         return float(self.model.logit_scale.exp())  # type: ignore[operator,union-attr]
 

@@ -18,14 +18,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from promptctl.errors import NoImages
 from promptctl.homes import cache_home
-from promptctl.images import DECODER, OnProgress, Skipped, UnreadableImage, decode, read_file
+from promptctl.images import OnProgress, Skipped
+from promptctl.pictures import DECODER, VIEWS, UnreadableImage, decode, read_file, view
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from promptctl.backbone import Backbone
 
 Vector = NDArray[np.float32]
 _BATCH = 32
+_DECODERS = 4
+_VIEWS_A_JOB = 8
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# promptctl's image features; may be deleted at any time\n"
 
 
@@ -93,15 +99,43 @@ def encode(
     paths: Sequence[Path], backbone: Backbone, cache: FeatureCache, on_progress: OnProgress | None = None
 ) -> tuple[Features, tuple[Skipped, ...]]:
     """Features of every readable image, in order, and the files that were passed over."""
+    known, skipped = _encode([(path, (None,)) for path in paths], backbone, cache, on_progress)
+    vectors = _stack(known, backbone)
+    return Features(tuple(item.path for item in known), tuple(item.sha256 for item in known), vectors), tuple(skipped)
+
+
+def encode_views(
+    features: Features, views: int, backbone: Backbone, cache: FeatureCache, on_progress: OnProgress | None = None
+) -> NDArray[np.float32]:
+    """Features of random crops of images that were read before: `pictures.view` 0 to views - 1.
+
+    returns   (N, V, E) unit rows
+    raises    NoImages when a file has changed or gone meanwhile
+    """
+    numbers = [tuple(range(first, min(first + _VIEWS_A_JOB, views))) for first in range(0, views, _VIEWS_A_JOB)]
+    jobs = [(path, some) for path in features.paths for some in numbers]
+    known, skipped = _encode(jobs, backbone, cache, on_progress)
+    if skipped:
+        raise NoImages(f"{skipped[0].path} was there a moment ago and is no more: {skipped[0].reason}", "learn again")
+    return _stack(known, backbone).reshape(len(features), views, -1)
+
+
+def _stack(known: Sequence[_Known], backbone: Backbone) -> NDArray[np.float32]:
+    return np.array([item.vector for item in known], np.float32).reshape(-1, backbone.tower.joint_width)
+
+
+def _encode(
+    jobs: Sequence[_Job], backbone: Backbone, cache: FeatureCache, on_progress: OnProgress | None
+) -> tuple[list[_Known], list[Skipped]]:
     known: list[_Known] = []
     skipped: list[Skipped] = []
-    for batch in _batches(_prepared(paths, backbone, cache)):
+    total = sum(len(views) for _, views in jobs)
+    for batch in _batches(_prepared(jobs, backbone, cache)):
         known += _encoded([item for item in batch if not isinstance(item, Skipped)], backbone, cache)
         skipped += [item for item in batch if isinstance(item, Skipped)]
         if on_progress:
-            on_progress(len(known) + len(skipped), len(paths))
-    vectors = np.array([item.vector for item in known], np.float32).reshape(-1, backbone.tower.joint_width)
-    return Features(tuple(item.path for item in known), tuple(item.sha256 for item in known), vectors), tuple(skipped)
+            on_progress(len(known) + len(skipped), total)
+    return known, skipped
 
 
 @dataclass(frozen=True)
@@ -115,38 +149,55 @@ class _Known:
 class _Picture:
     path: Path
     sha256: str
+    key: str
     pixels: torch.Tensor  # (3, S, S)
 
 
-def _prepared(paths: Sequence[Path], backbone: Backbone, cache: FeatureCache) -> Iterator[_Known | _Picture | Skipped]:
-    """Every file read and hashed, and decoded if its feature is not known, in order, a little ahead of the tower."""
-    fingerprint = backbone.id.fingerprint
+_Job = tuple[Path, tuple[int | None, ...]]  # a file, and which views of it; None: the picture as it is
+_Item = _Known | _Picture | Skipped
 
-    def prepare(path: Path) -> _Known | _Picture | Skipped:
-        try:
-            data = read_file(path)
-            sha256 = hashlib.sha256(data).hexdigest()
-            vector = cache.get(_key(fingerprint, sha256))
-            if vector is not None and vector.shape == (backbone.tower.joint_width,):
-                return _Known(path, sha256, vector)
-            return _Picture(path, sha256, backbone.transform(decode(data)))
-        except UnreadableImage as reason:
-            return Skipped(path, str(reason))
 
-    pool = ThreadPoolExecutor(max_workers=4)
-    ahead: deque[Future[_Known | _Picture | Skipped]] = deque()
+def _prepared(jobs: Sequence[_Job], backbone: Backbone, cache: FeatureCache) -> Iterator[_Item]:
+    """Every file read and hashed, and decoded if a feature is not known, in order, a little ahead of the tower."""
+    pool = ThreadPoolExecutor(max_workers=_DECODERS)
+    ahead: deque[Future[list[_Item]]] = deque()
+    waiting = 0  # pictures that may lie in memory
+    todo = deque(jobs)
     try:
-        for path in paths:
-            ahead.append(pool.submit(prepare, path))
-            if len(ahead) > 2 * _BATCH:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+        while todo or ahead:
+            while todo and waiting <= 2 * _BATCH:
+                ahead.append(pool.submit(_prepare, *todo[0], backbone, cache))
+                waiting += len(todo.popleft()[1])
+            items = ahead.popleft().result()
+            waiting -= len(items)
+            yield from items
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _batches(items: Iterator[_Known | _Picture | Skipped]) -> Iterator[list[_Known | _Picture | Skipped]]:
+def _prepare(path: Path, views: tuple[int | None, ...], backbone: Backbone, cache: FeatureCache) -> list[_Item]:
+    try:
+        data = read_file(path)
+        sha256 = hashlib.sha256(data).hexdigest()
+        keys = [_key(backbone.id.fingerprint, sha256, view) for view in views]
+        known = [cache.get(key) for key in keys]
+        complete = all(vector is not None and vector.shape == (backbone.tower.joint_width,) for vector in known)
+        if complete:
+            return [_Known(path, sha256, vector) for vector in known if vector is not None]
+        picture = decode(data)
+        pixels = [_pixels(picture, sha256, view, backbone) for view in views]
+        return [_Picture(path, sha256, key, p) for key, p in zip(keys, pixels, strict=True)]
+    except UnreadableImage as reason:
+        return [Skipped(path, str(reason))] * len(views)
+
+
+def _pixels(picture: Image.Image, sha256: str, number: int | None, backbone: Backbone) -> torch.Tensor:
+    if number is None:
+        return backbone.transform(picture)
+    return backbone.transform(view(picture, sha256, number, backbone.image_size))
+
+
+def _batches(items: Iterator[_Item]) -> Iterator[list[_Item]]:
     while batch := list(islice(items, _BATCH)):
         yield batch
 
@@ -156,13 +207,14 @@ def _encoded(batch: Sequence[_Known | _Picture], backbone: Backbone, cache: Feat
     if not pictures:
         return [item for item in batch if isinstance(item, _Known)]
     vectors = backbone.encode(torch.stack([picture.pixels for picture in pictures]))
-    fresh = {picture.path: vector for picture, vector in zip(pictures, vectors, strict=True)}
-    cache.put({_key(backbone.id.fingerprint, p.sha256): fresh[p.path] for p in pictures})
-    return [_Known(i.path, i.sha256, fresh[i.path]) if isinstance(i, _Picture) else i for i in batch]
+    cache.put({picture.key: vector for picture, vector in zip(pictures, vectors, strict=True)})
+    fresh = iter(vectors)
+    return [_Known(i.path, i.sha256, next(fresh)) if isinstance(i, _Picture) else i for i in batch]
 
 
-def _key(fingerprint: str, sha256: str) -> str:
-    return f"{fingerprint}:{DECODER}:{sha256}"
+def _key(fingerprint: str, sha256: str, number: int | None) -> str:
+    seen = DECODER if number is None else f"{DECODER}+{VIEWS}.{number}"
+    return f"{fingerprint}:{seen}:{sha256}"
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -1,4 +1,4 @@
-"""ImageFolder: labelled images as people keep them, the shots drawn from them, and the one decoder."""
+"""ImageFolder: labelled images as people keep them, their class names, and the shots drawn from them."""
 
 from __future__ import annotations
 
@@ -8,37 +8,22 @@ import hashlib
 import io
 import json
 import os
-import stat
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from promptctl.errors import DatasetError, NoImages, OneClass, TooFewShots
+from promptctl.pictures import UnreadableImage, identify, is_image_name, read_file
 
-with suppress(ImportError):
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
-
-DECODER = "upright-rgb-1"  # part of every cached feature's key: change it when decode() changes
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini"})
 _PATH_COLUMNS = ("path", "file_name", "filename", "file", "image")
 _LABEL_COLUMNS = ("label", "class", "classname", "class_name", "category")
 
 OnProgress = Callable[[int, int], None]  # done, total
-
-
-class UnreadableImage(Exception):
-    """One file that is not a usable image; `str()` says why in a few words."""
 
 
 @dataclass(frozen=True)
@@ -255,8 +240,7 @@ def _visible_folders(folder: Path) -> list[Path]:
 
 
 def _has_images(folder: Path) -> bool:
-    known = Image.registered_extensions()
-    return any(path.suffix.lower() in known for path in walk([folder]))
+    return any(is_image_name(path) for path in walk([folder]))
 
 
 def walk(roots: Iterable[Path]) -> Iterator[Path]:
@@ -337,7 +321,7 @@ def hash_images(
 def _hash_or_reason(image: LabelledImage) -> str | UnreadableImage:
     try:
         data = read_file(image.path)
-        _identify(data)
+        identify(data)
         return hashlib.sha256(data).hexdigest()
     except UnreadableImage as reason:
         return reason
@@ -412,79 +396,3 @@ def _draw(sha256: str, seed: int) -> str:
 
 def _in_held_out_fifth(sha256: str) -> bool:
     return int(_draw(sha256, 0)[:8], 16) % 5 == 0
-
-
-# --------------------------------------------------------------------------- decoding
-
-
-def read_file(path: Path) -> bytes:
-    """The bytes of a regular file, or UnreadableImage."""
-    try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
-            raise UnreadableImage("not a readable folder" if stat.S_ISDIR(mode) else "not a regular file")
-        data = path.read_bytes()
-    except OSError as error:
-        raise UnreadableImage((error.strerror or str(error)).lower()) from error
-    if not data:
-        raise UnreadableImage("empty file")
-    return data
-
-
-def _identify(data: bytes) -> None:
-    """UnreadableImage unless the file starts like an image; pixels are not decoded."""
-    with _reasons(data), Image.open(io.BytesIO(data)):
-        pass
-
-
-def decode(data: bytes) -> Image.Image:
-    """The picture in an image file: first frame, turned upright, RGB, 16 bits scaled to 8, on white if transparent."""
-    with _reasons(data), Image.open(io.BytesIO(data)) as image:
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-        return _to_rgb(upright)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # Pillow's own convert clips 16 bits to white
-        return Image.fromarray(_to_eight_bits(image)).convert("RGB")
-    if "A" in image.getbands() or "transparency" in image.info:
-        colour = image.convert("RGBA")
-        white = Image.new("RGBA", colour.size, "white")
-        return Image.alpha_composite(white, colour).convert("RGB")
-    return image.convert("RGB")
-
-
-def _to_eight_bits(image: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
-    largest = values.max(initial=0.0)
-    full = 255.0 if largest <= 255 else 65535.0 if largest <= 65535 else largest
-    if image.mode.startswith("I;16"):
-        full = 65535.0
-    if image.mode == "F" and largest <= 1:
-        full = 1.0
-    return np.asarray(np.clip(values / full, 0, 1) * 255 + 0.5, dtype=np.uint8)
-
-
-@contextmanager
-def _reasons(data: bytes) -> Iterator[None]:
-    """Whatever a decoder raises on bad input, as one UnreadableImage with a short reason."""
-    try:
-        yield
-    except Image.DecompressionBombError as error:
-        raise UnreadableImage("more pixels than is safe to open") from error
-    except UnidentifiedImageError as error:
-        raise UnreadableImage(_unidentified(data)) from error
-    except Exception as error:
-        # decoders raise OSError, SyntaxError, ValueError, struct.error, IndexError … on broken files
-        raise UnreadableImage(f"damaged ({_short(error)})") from error
-
-
-def _unidentified(data: bytes) -> str:
-    if data[4:8] == b"ftyp" and data[8:11] in (b"hei", b"hev", b"mif") and ".heic" not in Image.registered_extensions():
-        return "HEIC, which needs one more package: pip install pillow-heif"
-    return "not an image"
-
-
-def _short(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:60]

@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 
 from promptctl.backbone import Backbone
-from promptctl.features import FeatureCache, encode
+from promptctl.errors import NoImages
+from promptctl.features import FeatureCache, encode, encode_views
 from promptctl.homes import cache_home
+from promptctl.pictures import decode, view
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +103,33 @@ def test_progress_reaches_the_total(backbone, photos):
     paths = sorted(photos.rglob("*.png")) * 4
     encode(paths, backbone, FeatureCache(), lambda done, total: seen.append((done, total)))
     assert seen == [(32, 72), (64, 72), (72, 72)]
+
+
+def test_views_are_encoded_once_and_kept(photos, backbone, monkeypatch):
+    cache = FeatureCache()
+    paths = sorted(photos.glob("*/*.png"))[:3]
+    plain, _ = encode(paths, backbone, cache)
+    counted: list[tuple[int, int]] = []
+    views = encode_views(plain, 11, backbone, cache, lambda *counts: counted.append(counts))
+    assert views.shape == (3, 11, 32)
+    assert counted[-1] == (33, 33)
+    np.testing.assert_allclose(np.linalg.norm(views, axis=-1), 1, atol=1e-6)
+    assert len({row.tobytes() for row in views.reshape(33, -1)}) == 33
+
+    picture = decode(paths[1].read_bytes())
+    fifth = backbone.transform(view(picture, plain.sha256[1], 5, 32)).unsqueeze(0)
+    np.testing.assert_allclose(views[1, 5], backbone.encode(fifth)[0], atol=1e-6)
+
+    counts = count_encoded(backbone, monkeypatch)
+    np.testing.assert_array_equal(encode_views(plain, 11, backbone, cache), views)
+    np.testing.assert_array_equal(encode_views(plain, 4, backbone, cache), views[:, :4])
+    assert counts == [], "neither these nor fewer are encoded again"
+
+
+def test_an_image_that_goes_away_between_looks_is_named(photos, backbone):
+    cache = FeatureCache()
+    paths = sorted(photos.glob("*/*.png"))[:3]
+    plain, _ = encode(paths, backbone, cache)
+    paths[2].unlink()
+    with pytest.raises(NoImages, match=r"2.png was there a moment ago and is no more: no such file or directory"):
+        encode_views(plain, 2, backbone, cache)
