@@ -69,6 +69,24 @@ class TextTower:
         piece = text.decode("utf-8", errors="replace")
         return piece if self._tokenizer.decoder[token].endswith("</w>") else f"{piece}·"
 
+    def read(self, tokens: Sequence[int]) -> str:
+        """The words of tokens, lower-case and with a space between any two, as byte pairs keep them."""
+        return str(self._tokenizer.decode(tokens)).strip()
+
+    def sentence(self, words: str) -> list[int]:
+        """Words as CLIP itself reads them: start-of-text, their tokens, end-of-text, padding to the full length.
+
+        raises NameTooLong
+        """
+        tokens, room = self.tokens(words), self.length - 2
+        if len(tokens) > room:
+            raise NameTooLong(words, len(tokens), room)
+        return [self._tokenizer.sot_token_id, *tokens, self.end_of_text, *[0] * (room - len(tokens))]
+
+    @property
+    def end_of_text(self) -> int:
+        return int(self._tokenizer.eot_token_id)
+
     @property
     def special_tokens(self) -> tuple[int, ...]:
         return tuple(int(token) for token in self._tokenizer.all_special_ids)
@@ -121,7 +139,7 @@ class TextTower:
             *((token, None) for token in name),
             *((0, row) for row in after),
             *((token, None) for token in stop),
-            (self._tokenizer.eot_token_id, None),
+            (self.end_of_text, None),
         ]
 
     def _padded(self, rows: list[list[tuple[int, int | None]]], n_context: int, n_shared: int) -> Prompts:
@@ -156,7 +174,7 @@ class TextTower:
         x = self._text.ln_final(x)
         start = prompts.ids.new_full((len(suffix), prefix.shape[0]), self._tokenizer.sot_token_id)
         ids = torch.cat([start, prompts.ids], 1)
-        pooled = text_global_pool(x, ids, self._pool, eos_token_id=self._tokenizer.eot_token_id)
+        pooled = text_global_pool(x, ids, self._pool, eos_token_id=self.end_of_text)
         return self._project(pooled, normed=True)
 
     def _project(self, x: torch.Tensor, *, normed: bool = False) -> torch.Tensor:
