@@ -49,7 +49,7 @@ class Method:
     class_specific: bool
     position: str  # of the class name: end, middle or front
     epochs: int
-    lr: float
+    lr: float  # 0 in a context that was imported: not known
     seed: int
     steps: int  # optimiser steps actually taken
 
@@ -96,6 +96,11 @@ class Card:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(entry.name for entry in self.classes)
+
+    @property
+    def is_imported(self) -> bool:
+        """Learned elsewhere: nothing is known of its images, start, rate and seed."""
+        return not self.shots.train
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, ASCII."""

@@ -43,6 +43,10 @@ class Position(str, Enum):
     front = "front"
 
 
+class ExportAs(str, Enum):
+    coop = "coop"
+
+
 class Split(str, Enum):
     train = "train"
     val = "val"
@@ -193,6 +197,48 @@ def classify(
     with render.progress() as progress:
         report = api.classify(inputs, prompt, top=top, model=model, device=device.value, on_progress=progress)
     _finish(report, output, json)
+
+
+@app.command("import")
+def import_context(
+    checkpoint: Annotated[Path, typer.Argument(help="What the original CoOp code saved: model.pth.tar-EPOCH.")],
+    name: Annotated[str, typer.Option("--name", "-n", help="What to call the context.")],
+    position: Annotated[
+        Position, typer.Option(help="Where the class name stood; the file does not tell.")
+    ] = Position.end,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Class names one a line, in the order they were learned in.  [default: read back from the file]",
+            metavar="TXT",
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(envvar="PROMPTCTL_MODEL", help="The backbone it was learned on; the file does not tell.")
+    ] = "mini",
+    device: OnDevice = Device.auto,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Store a context that the original CoOp code learned."""
+    report = api.import_context(
+        checkpoint, name, position=position.value, classes=classes, model=model, device=device.value
+    )
+    _finish(report, output, json)
+
+
+@app.command("export")
+def export_context(
+    context: ContextRef,
+    out: Annotated[Path, typer.Argument(help="The file to write.")],
+    kind: Annotated[ExportAs, typer.Option("--as", help="Whose file: coop, the original code's.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    model: OwnModel = None,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Write a context for another program."""
+    _finish(api.export_context(context, out, force=force, model=model), output, json)
 
 
 @app.command("list")

@@ -5,10 +5,11 @@ PromptctlError                 exit 1
 ├── NotInStore (10)            ContextNotFound  VersionNotFound  NotInTrash
 ├── ContextExists
 ├── InvalidName
-├── BadContextFile (12)        CorruptContext  NewerFormat
+├── BadContextFile (12)        CorruptContext  NewerFormat  BadCheckpoint
 ├── BackboneError              UnknownBackbone  UnsupportedBackbone  WeightsUnavailable (13)  BackboneMismatch
+│                              CheckpointMismatch
 ├── DatasetError               NoImages  OneClass  TooFewShots  UnknownClasses  NameTooLong  ContextTooLong
-├── StorageFailed  OutputFailed
+├── StorageFailed  OutputFailed  ExportFailed
 ├── NeedsAnswer
 └── LearningFailed
 ```
@@ -90,6 +91,11 @@ class NewerFormat(BadContextFile):
         super().__init__(f"{path} has format {found}, this promptctl reads up to {known}", "update promptctl")
 
 
+class BadCheckpoint(BadContextFile):
+    def __init__(self, path: Path, reason: str, hint: str | None = None) -> None:
+        super().__init__(f"{path} is not a CoOp checkpoint: {reason}", hint)
+
+
 class BackboneError(PromptctlError):
     """The backbone cannot be used."""
 
@@ -120,6 +126,14 @@ class BackboneMismatch(BackboneError):
         super().__init__(
             f"'{context}' was learned on other weights or preprocessing ({wanted}) than this backbone has ({found})",
             f"promptctl show {context}",
+        )
+
+
+class CheckpointMismatch(BackboneError):
+    def __init__(self, path: Path, model: str, reason: str, *, others: Sequence[str]) -> None:
+        named = "--model " + " or ".join(others) if others else "--model with the one it was learned on"
+        super().__init__(
+            f"{path} was not learned on '{model}': {reason}", f"{named} (a CoOp checkpoint does not name its backbone)"
         )
 
 
@@ -186,6 +200,11 @@ class StorageFailed(PromptctlError):
 class OutputFailed(PromptctlError):
     def __init__(self, error: OSError) -> None:
         super().__init__(f"the result cannot be written: {(error.strerror or str(error)).lower()}")
+
+
+class ExportFailed(PromptctlError):
+    def __init__(self, path: Path, reason: str, hint: str | None = None) -> None:
+        super().__init__(f"{path} cannot be written: {reason}", hint)
 
 
 class NeedsAnswer(PromptctlError):

@@ -368,6 +368,103 @@ class StoredContext:
 
 
 @dataclass(frozen=True)
+class ImportReport(Report):
+    type: ClassVar[str] = "imported"
+
+    context: str  # pets@1
+    path: Path
+    checkpoint: Path
+    classes: tuple[str, ...]  # labels
+    context_tokens: int
+    class_specific: bool
+    position: str  # as told; the checkpoint does not know
+    folder_says: str | None  # the position in the name of a folder it lay in
+    backbone: str
+    backbone_checked: bool  # by the embedded class names; otherwise by nothing but their width
+    names_listed: bool  # the names are the person's own, not read back from byte pairs
+    read_otherwise: tuple[str, ...]  # names whose last byte pairs the original code merges with the full stop
+    n_bytes: int
+    next: tuple[str, ...]
+
+    def rows(self) -> list[Row]:
+        keys = ("context", "context_tokens", "class_specific", "position", "backbone")
+        return [{"classes": len(self.classes), **{key: getattr(self, key) for key in keys}}]
+
+    def tables(self) -> list[list[Row]]:
+        return []
+
+    def summary(self) -> list[str]:
+        kind = "class-specific" if self.class_specific else "shared by all classes"
+        return [
+            f"{self.context} holds {len(self.classes)} classes from {self.checkpoint}: {_some(self.classes)}",
+            f"vectors: {self.context_tokens} on {self.backbone}, {kind}, class name at the {self.position}",
+            f"stored: {self.path} ({size(self.n_bytes)})",
+        ]
+
+    def warnings(self) -> list[str]:
+        found = []
+        if self.folder_says not in (None, self.position):
+            found.append(
+                f"the class name was put at the {self.position}, and the folder of {self.checkpoint} says "
+                f"'ctp{self.folder_says}': --position {self.folder_says} may be right"
+            )
+        if not self.backbone_checked:
+            found.append(
+                f"{self.checkpoint} holds no embedded class names, so only its width was compared with "
+                f"{self.backbone}: on another backbone of that width {self.context} means nothing"
+            )
+        return found + read_otherwise_lines(self.read_otherwise)
+
+    def advice(self) -> list[str]:
+        spelled = "the names are as byte pairs keep them; --classes names.txt gives them your own spelling"
+        return [*([] if self.names_listed else [spelled]), *next_lines(*self.next)]
+
+
+@dataclass(frozen=True)
+class ExportReport(Report):
+    type: ClassVar[str] = "exported"
+
+    context: str
+    path: Path
+    classes: tuple[str, ...]  # names, in the order of the checkpoint
+    context_tokens: int
+    class_specific: bool
+    position: str
+    backbone: str
+    epochs: int
+    read_otherwise: tuple[str, ...]
+    n_bytes: int
+
+    def rows(self) -> list[Row]:
+        keys = ("context", "path", "context_tokens", "class_specific", "position", "backbone", "epochs")
+        return [{key: getattr(self, key) for key in keys}]
+
+    def tables(self) -> list[list[Row]]:
+        return []
+
+    def summary(self) -> list[str]:
+        return [f"{self.context} is in {self.path} ({size(self.n_bytes)}) as the original code reads it"]
+
+    def warnings(self) -> list[str]:
+        return read_otherwise_lines(self.read_otherwise)
+
+    def advice(self) -> list[str]:
+        settings = {
+            "N_CTX": self.context_tokens,
+            "CSC": self.class_specific,
+            "CLASS_TOKEN_POSITION": self.position,
+            "PREC": "fp32",
+        }
+        foreign = "" if self.backbone.endswith("/openai") else " (which it does not know by itself)"
+        return [
+            f"the original code wants it at MODEL_DIR/prompt_learner/model.pth.tar-{self.epochs}, and",
+            f"  --model-dir MODEL_DIR --load-epoch {self.epochs} --eval-only",
+            "  " + " ".join(f"TRAINER.COOP.{key} {value}" for key, value in settings.items()),
+            f"  the weights of {self.backbone}{foreign}, and the classes in this order: {_some(self.classes)}",
+        ]
+
+
+@dataclass(frozen=True)
 class ListReport(Report):
     type: ClassVar[str] = "list"
 
@@ -529,27 +626,53 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
     """What a context is, a fact a line."""
     method, shots = card.method, card.shots
     kind = "class-specific" if method.class_specific else "shared by all classes"
-    start = f"from '{method.init}'" if method.init else "from noise"
     asked = "all images" if shots.asked is None else f"{shots.asked} a class"
+    used = f"{asked}: {shots.train} images learned from, {shots.held_out} held out"
     shape = f"{method.context_tokens} of text width {card.backbone.text_width}, {kind}"
-    pace = f"{method.epochs} epochs, {method.steps} steps, lr {method.lr:g}, seed {method.seed}"
     return [
         f"{context}: {len(card.classes)} classes: {_some(card.names)}",
         f"backbone:  {card.backbone.name} (fingerprint {card.backbone.fingerprint[:12]})",
-        f"vectors:   {shape}, class name at the {method.position}, {start}",
-        f"learned:   {method.learner}, {pace}",
-        f"shots:     {asked}: {shots.train} images learned from, {shots.held_out} held out",
+        f"vectors:   {shape}, class name at the {method.position}{_start(card)}",
+        f"learned:   {method.learner}, {_pace(card)}",
+        f"shots:     {'not known' if card.is_imported else used}",
         f"accuracy:  {_score_line(card)}",
         f"parent:    {card.parent[:12] if card.parent else 'none'}",
         f"file:      {path} ({size(n_bytes)}, sha256 {card.sha256[:12]})",
     ]
 
 
+def _start(card: Card) -> str:
+    if card.is_imported:
+        return ""
+    return f", from '{card.method.init}'" if card.method.init else ", from noise"
+
+
+def _pace(card: Card) -> str:
+    method = card.method
+    if card.is_imported:
+        return (
+            f"by the original code and imported, {f'{method.epochs} epochs' if method.epochs else 'epochs not known'}"
+        )
+    return f"{method.epochs} epochs, {method.steps} steps, lr {method.lr:g}, seed {method.seed}"
+
+
 def _score_line(card: Card) -> str:
+    if card.is_imported:
+        return "not measured here"
     if card.score is None:
         return "not measured, no image was left over"
     score = card.score
     return f"{percent(score.accuracy)} on the {score.images} {score.on}, zero-shot {percent(score.zero_shot_accuracy)}"
+
+
+def read_otherwise_lines(names: Sequence[str], shown: int = 5) -> list[str]:
+    """What differs between the two programs, and for which class names."""
+    if not names:
+        return []
+    some = ", ".join(f"'{name}.'" for name in names[:shown]) + (", …" if len(names) > shown else "")
+    return [
+        f"the original code joins the full stop to the end of {some}, promptctl keeps it apart: expect a difference"
+    ]
 
 
 def _some(names: Sequence[str], shown: int = 12) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from promptctl.card import Card, read_card
 from promptctl.errors import BadContextFile, ContextExists, ContextNotFound, NotInTrash, StorageFailed, VersionNotFound
+from promptctl.files import finished_file, fsync_folder, link_or_copy
 from promptctl.homes import data_home
 from promptctl.refs import Ref
 
@@ -77,9 +78,9 @@ class Store:
         folder = self._folder(name) or self._contexts / name
         try:
             _make_folder(folder)
-            with _finished_file(folder, data) as temporary:
+            with finished_file(folder, data) as temporary:
                 version = _claim_next(folder, temporary, name, new=new)
-            _fsync_folder(folder)
+            fsync_folder(folder)
         except OSError as error:
             raise StorageFailed(error, f"store '{name}' in", folder) from error
         return _entry(Ref(folder.name, version), folder / f"{version}{_SUFFIX}")
@@ -92,8 +93,8 @@ class Store:
         try:
             _make_folder(self._trash)
             folder.rename(target)
-            _fsync_folder(self._trash)
-            _fsync_folder(self._contexts)
+            fsync_folder(self._trash)
+            fsync_folder(self._contexts)
         except OSError as error:
             raise StorageFailed(error, f"remove '{name}' from", folder) from error
         return target
@@ -109,8 +110,8 @@ class Store:
         try:
             _make_folder(self._contexts)
             newest.rename(self._contexts / newest.name.rpartition("@")[0])
-            _fsync_folder(self._contexts)
-            _fsync_folder(self._trash)
+            fsync_folder(self._contexts)
+            fsync_folder(self._trash)
         except OSError as error:
             raise StorageFailed(error, f"restore '{name}' to", self._contexts) from error
         return self.find(Ref(name))
@@ -119,7 +120,7 @@ class Store:
         """StorageFailed now rather than after an hour of learning."""
         try:
             _make_folder(self._contexts)
-            with _finished_file(self._contexts, b""):
+            with finished_file(self._contexts, b""):
                 pass
         except OSError as error:
             raise StorageFailed(error, "write to", self._contexts) from error
@@ -167,37 +168,10 @@ def _claim_next(folder: Path, finished: Path, name: str, *, new: bool) -> int:
         if new and version > 1:
             raise ContextExists(name)
         try:
-            _link_or_copy(finished, folder / f"{version}{_SUFFIX}")
+            link_or_copy(finished, folder / f"{version}{_SUFFIX}")
             return version
         except FileExistsError:
             version += 1
-
-
-def _link_or_copy(finished: Path, target: Path) -> None:
-    try:
-        os.link(finished, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        # no hard links here (some network and memory-card file systems): claim the name, then fill it
-        with target.open("xb") as file:
-            file.write(finished.read_bytes())
-            file.flush()
-            os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def _finished_file(folder: Path, data: bytes) -> Iterator[Path]:
-    """A durable temporary file beside its final name, gone again afterwards."""
-    temporary = folder / f".{secrets.token_hex(8)}.part"
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _make_folder(folder: Path) -> None:
@@ -205,14 +179,4 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _fsync_folder(folder.parent)
-
-
-def _fsync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a folder to sync it
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync_folder(folder.parent)

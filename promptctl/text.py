@@ -109,6 +109,24 @@ class TextTower:
         piece = text.decode("utf-8", errors="replace")
         return piece if self._tokenizer.decoder[token].endswith("</w>") else f"{piece}·"
 
+    def read(self, tokens: Sequence[int]) -> str:
+        """The words of tokens, lower-case and with a space between any two, as byte pairs keep them."""
+        return str(self._tokenizer.decode(tokens)).strip()
+
+    def sentence(self, words: str) -> list[int]:
+        """Words as CLIP itself reads them: start-of-text, their tokens, end-of-text, padding to the full length.
+
+        raises NameTooLong
+        """
+        tokens, room = self.tokens(words), self.length - 2
+        if len(tokens) > room:
+            raise NameTooLong(words, len(tokens), room)
+        return [self._tokenizer.sot_token_id, *tokens, self.end_of_text, *[0] * (room - len(tokens))]
+
+    @property
+    def end_of_text(self) -> int:
+        return int(self._tokenizer.eot_token_id)
+
     @property
     def special_tokens(self) -> tuple[int, ...]:
         return tuple(int(token) for token in self._tokenizer.all_special_ids)
@@ -165,7 +183,7 @@ class TextTower:
             *((token, None) for token in name),
             *((0, row) for row in after),
             *((token, None) for token in stop),
-            (self._tokenizer.eot_token_id, None),
+            (self.end_of_text, None),
         ]
 
     def _packed(self, rows: list[list[tuple[int, int | None]]], n_context: int, n_shared: int) -> Prompts:
@@ -243,7 +261,7 @@ class TextTower:
         x = self._text.transformer(x, attn_mask=self._text.attn_mask)
         start = part.ids.new_full((classes, 1), self._tokenizer.sot_token_id)
         ids = torch.cat([start, part.ids.unflatten(0, (classes, -1))], 1)
-        return cast(torch.Tensor, text_global_pool(x, ids, self._pool, eos_token_id=self._tokenizer.eot_token_id))
+        return cast(torch.Tensor, text_global_pool(x, ids, self._pool, eos_token_id=self.end_of_text))
 
     def _prefix(self, context: torch.Tensor, n_shared: int) -> torch.Tensor:
         start = self._rows([self._tokenizer.sot_token_id])  # (1, W)

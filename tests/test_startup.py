@@ -25,6 +25,8 @@ main()
         (["learn", "--help"], {}),
         (["show", "nothing"], {}),
         (["learn", "nowhere", "--name", "../x"], {}),
+        (["import", "nowhere", "--name", "../x"], {}),
+        (["export", "nothing", "out", "--as", "coop"], {}),
         ([], {"_PROMPTCTL_COMPLETE": "complete_bash", "COMP_WORDS": "promptctl show ", "COMP_CWORD": "2"}),
     ],
 )

@@ -1,0 +1,588 @@
+"""Contexts to and from the original CoOp code, and files that only look so."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import io
+import json
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import reference
+import torch
+from conftest import TINY, build_clip
+from test_cli import refused
+from torch.testing import assert_close
+
+from promptctl.checkpoint import _KNOWN, Checkpoint, _Inert
+from promptctl.context import Context
+from promptctl.errors import BadCheckpoint
+from promptctl.models import MINI_FOLDER
+from promptctl.refs import Ref
+from promptctl.store import Store
+
+NAMES = ("abyssinian", "sea_lion", "bmw m3 coupe 2012")
+READ = ["abyssinian", "sea lion", "bmw m 3 coupe 2 0 1 2"]
+FORMS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+
+
+@pytest.fixture(autouse=True)
+def on_tiny(monkeypatch, tiny):
+    monkeypatch.setenv("PROMPTCTL_MODEL", tiny)
+
+
+@pytest.fixture(scope="session")
+def clip(tiny_folder):
+    where = f"local-dir:{tiny_folder}"
+    return open_clip.create_model(where).eval().requires_grad_(False), open_clip.get_tokenizer(where)
+
+
+class PromptLearner(torch.nn.Module):
+    """The learned half of CoOp as the paper's code lays it out: one parameter, two buffers, three positions."""
+
+    def __init__(self, model, tokenizer, names, *, tokens=4, class_specific=False, position="end", dtype=torch.float32):
+        super().__init__()
+        self.names = [name.replace("_", " ") for name in names]
+        self.lengths = [len(tokenizer.encode(name)) for name in self.names]
+        self.position, self.tokens = position, tokens
+        self.prompts = torch.cat([tokenizer(f"{' '.join(['X'] * tokens)} {name}.") for name in self.names])  # (C, 77)
+        embedded = model.token_embedding(self.prompts).to(dtype)
+        shape = (len(names), tokens, TINY["text_cfg"]["width"])
+        noise = torch.randn(shape if class_specific else shape[1:], generator=torch.Generator().manual_seed(5))
+        self.ctx = torch.nn.Parameter((0.02 * noise).to(dtype))
+        self.register_buffer("token_prefix", embedded[:, :1])
+        self.register_buffer("token_suffix", embedded[:, 1 + tokens :])
+
+    def features(self, model):
+        """(C, E) unit rows."""
+        rows = []
+        for i, length in enumerate(self.lengths):
+            ctx = self.ctx if self.ctx.ndim == 2 else self.ctx[i]
+            prefix, name, rest = self.token_prefix[i], self.token_suffix[i, :length], self.token_suffix[i, length:]
+            half = self.tokens // 2
+            parts = {"end": [ctx, name], "middle": [ctx[:half], name, ctx[half:]], "front": [name, ctx]}[self.position]
+            rows.append(torch.cat([prefix, *parts, rest]))
+        x = torch.stack(rows).float() + model.positional_embedding
+        x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask))
+        x = x[torch.arange(len(rows)), self.prompts.argmax(-1)] @ model.text_projection
+        return torch.nn.functional.normalize(x, dim=-1)
+
+
+def original(path: Path, learner: PromptLearner, *, zipped: bool = True, **changes) -> Path:
+    """What the original code saves, its optimiser and scheduler alive inside."""
+    optimiser = torch.optim.SGD(learner.parameters(), lr=0.002, momentum=0.9, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 50)
+    learner.ctx.grad = torch.zeros_like(learner.ctx)
+    optimiser.step()
+    content = {
+        "state_dict": OrderedDict(learner.state_dict()),
+        "epoch": 50,
+        "optimizer": optimiser.state_dict(),
+        "scheduler": {"successor": schedule, "warmup_epoch": 1, "last_epoch": 50},
+        "val_result": np.float64(0.5),
+    }
+    return save(path, content | changes, zipped=zipped)
+
+
+def save(path: Path, content: object, *, zipped: bool = True) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    return path
+
+
+def plain(learner: PromptLearner, **changes) -> dict[str, object]:
+    return {"state_dict": OrderedDict(learner.state_dict()) | changes, "epoch": 50}
+
+
+def stored(name: str) -> Context:
+    return Context.load(Store().find(Ref(name)).path)
+
+
+# --------------------------------------------------------------------------- from the original code
+
+
+@FORMS
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("position", ["end", "middle", "front"])
+@pytest.mark.parametrize("class_specific", [False, True])
+def test_an_original_checkpoint_says_the_same_here(cli, clip, tmp_path, zipped, dtype, position, class_specific):
+    learner = PromptLearner(*clip, NAMES, position=position, class_specific=class_specific, dtype=dtype)
+    path = original(tmp_path / "model.pth.tar-50", learner, zipped=zipped)
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)
+    outcome = cli("import", path, "--name", "pets", "--position", position)
+    assert outcome.code == 0, outcome.err
+    context = stored("pets")
+    np.testing.assert_array_equal(context.vectors, learner.ctx.detach().float().numpy())
+    assert list(context.card.labels) == READ
+    assert context.card.method.epochs == 50
+    if dtype == torch.float32:
+        assert_close(torch.from_numpy(context.text_features), learner.features(clip[0]), atol=1e-5, rtol=0)
+    theirs = reference.encode(*clip, learner.ctx.detach().float(), READ, position)
+    theirs = torch.nn.functional.normalize(theirs, dim=-1)
+    assert_close(torch.from_numpy(context.text_features), theirs, atol=1e-5, rtol=0)
+
+
+def test_import_says_what_came_and_what_to_type_next(cli, clip, tmp_path, tiny):
+    path = original(tmp_path / "model.pth.tar-50", PromptLearner(*clip, NAMES))
+    outcome = cli("import", path, "--name", "pets")
+    first, second, third = outcome.out.splitlines()
+    assert first == f"pets@1 holds 3 classes from {path}: {', '.join(READ)}"
+    assert second == f"vectors: 4 on {tiny}, shared by all classes, class name at the end"
+    assert third.startswith(f"stored: {Store().find(Ref('pets')).path} (")
+    assert outcome.err.splitlines() == [
+        "the names are as byte pairs keep them; --classes names.txt gives them your own spelling",
+        "next: promptctl evaluate pets TEST-FOLDER",
+        "      promptctl inspect pets",
+    ]
+    report = json.loads(cli("import", path, "--name", "again", "--json").out)
+    assert (report["type"], report["classes"], report["backbone_checked"]) == ("imported", READ, True)
+
+
+def test_an_imported_context_is_used_like_any_other(cli, clip, photos, tmp_path):
+    cli("import", original(tmp_path / "m", PromptLearner(*clip, ["polka dots", "green", "blue"])), "--name", "c")
+    (photos / "red").rename(photos / "polka_dots")
+    report = json.loads(cli("evaluate", "c", photos, "--json").out)
+    assert (report["images"], report["learned_from"], report["classes"]) == (18, 0, 3)
+    assert cli("classify", photos, "--prompt", "c").code == 0
+    said = cli("inspect", "c").out
+    assert "learned:   coop, by the original code and imported, 50 epochs" in said.splitlines()
+    assert "shots:     not known" in said.splitlines()
+    assert "accuracy:  not measured here" in said.splitlines()
+    (row,) = json.loads(cli("list", "--json").out)["contexts"]
+    assert (row["shots"], row["accuracy"]) == (None, None)
+
+
+def test_names_of_ones_own_are_checked_against_those_in_the_file(cli, clip, tmp_path):
+    path = original(tmp_path / "m", PromptLearner(*clip, NAMES))
+    names = tmp_path / "names.txt"
+    names.write_text("Abyssinian\nsea_lion\nBMW M3 Coupe 2012\n\n", "utf-8-sig")
+    assert cli("import", path, "--name", "own", "--classes", names).code == 0
+    card = stored("own").card
+    assert card.labels == ("Abyssinian", "sea_lion", "BMW M3 Coupe 2012")
+    assert card.names == ("Abyssinian", "sea lion", "BMW M3 Coupe 2012")
+
+    hint = "the names stand in the order they were learned in; without --classes they are read back"
+    names.write_text("abyssinian\nsea lamp\nbmw\n")
+    wanted = f"{names} says 'sea lamp' in line 2, {path} has 'sea lion' there"
+    refused(cli("import", path, "--name", "c", "--classes", names), 1, wanted, hint)
+    names.write_text("abyssinian\nsea lion\n")
+    wanted, hint = f"{names} names 2 classes, {path} holds 3", "one name a line, in the order they were learned in"
+    refused(cli("import", path, "--name", "c", "--classes", names), 1, wanted, hint)
+    names.write_text("a\nb\na\n")
+    wanted, hint = f"{names} names 'a' twice", "give each class a name of its own"
+    refused(cli("import", path, "--name", "c", "--classes", names), 1, wanted, hint)
+    names.write_text("a\n\nb\n")
+    wanted, hint = f"{names} has no class name in line 2", "write one class name a line"
+    refused(cli("import", path, "--name", "c", "--classes", names), 1, wanted, hint)
+    names.write_bytes(b"caf\xe9\n")
+    refused(cli("import", path, "--name", "c", "--classes", names), 1, f"{names} is not a text file in UTF-8", hint)
+    refused(cli("import", path, "--name", "c", "--classes", "gone.txt"), 1, "gone.txt: no such file or directory")
+    assert Store().names() == ("own",)
+
+
+def test_a_checkpoint_without_names_needs_them_and_warns(cli, clip, tmp_path, tiny):
+    learner = PromptLearner(*clip, NAMES)
+    path = save(tmp_path / "m", {"state_dict": {"ctx": learner.ctx.data}})
+    wanted = f"{path} does not say what its classes are called"
+    hint = "--classes names.txt, one name a line, in the order they were learned in"
+    refused(cli("import", path, "--name", "c"), 1, wanted, hint)
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    outcome = cli("import", path, "--name", "c", "--classes", tmp_path / "names.txt")
+    assert (outcome.code, outcome.err.splitlines()[0]) == (
+        0,
+        f"warning: {path} holds no embedded class names, so only its width was compared with {tiny}: "
+        "on another backbone of that width c@1 means nothing",
+    )
+    assert "epochs not known" in cli("show", "c").out
+
+
+def test_two_classes_of_one_name_are_refused(cli, clip, tmp_path):
+    path = original(tmp_path / "m", PromptLearner(*clip, ["crane", "dog", "Crane"]))
+    hint = "--classes names.txt, where capitals tell them apart, one name a line in the order they were learned in"
+    refused(cli("import", path, "--name", "c"), 1, f"{path} calls two classes 'crane'", hint)
+    (tmp_path / "names.txt").write_text("crane\ndog\nCrane")
+    assert cli("import", path, "--name", "c", "--classes", tmp_path / "names.txt").code == 0
+
+
+def test_a_name_that_swallows_the_full_stop_comes_back_and_is_told(cli, clip, tmp_path):
+    path = original(tmp_path / "m", PromptLearner(*clip, ["kite (bird of prey)", "dog"]))
+    outcome = cli("import", path, "--name", "c")
+    assert stored("c").card.labels == ("kite ( bird of prey )", "dog")
+    assert outcome.err.splitlines()[0] == (
+        "warning: the original code joins the full stop to the end of 'kite ( bird of prey ).', promptctl keeps it "
+        "apart: expect a difference"
+    )
+
+
+def test_another_backbone_is_told_by_its_tokens_and_by_its_width(cli, clip, tmp_path, tiny):
+    (tmp_path / "other").mkdir()
+    other = f"local-dir:{build_clip(tmp_path / 'other', TINY, seed=1)}"
+    path = original(tmp_path / "m", PromptLearner(*clip, NAMES))
+    refused(
+        cli("import", path, "--name", "c", "--model", other),
+        1,
+        f"{path} was not learned on '{other}': its class names are not embedded in that model's tokens",
+        "--model with the one it was learned on (a CoOp checkpoint does not name its backbone)",
+    )
+    real = {"ctx": torch.zeros(4, 512), "token_suffix": torch.zeros(3, 72, 512)}
+    path = save(tmp_path / "b16", {"state_dict": real})
+    refused(
+        cli("import", path, "--name", "c"),
+        1,
+        f"{path} was not learned on '{tiny}': its vectors have width 512, that model's tokens 32",
+        "--model ViT-B-16/openai or RN50/openai or ViT-B-32/openai or RN101/openai "
+        "(a CoOp checkpoint does not name its backbone)",
+    )
+
+
+def test_a_folder_that_says_another_position_is_quoted(cli, clip, tmp_path):
+    folder = tmp_path / "nctx4_cscFalse_ctpmiddle" / "seed1" / "prompt_learner"
+    folder.mkdir(parents=True)
+    path = original(folder / "model.pth.tar-50", PromptLearner(*clip, NAMES, position="middle"))
+    warning = (
+        f"warning: the class name was put at the end, and the folder of {path} says 'ctpmiddle': "
+        "--position middle may be right"
+    )
+    assert cli("import", path, "--name", "a").err.splitlines()[0] == warning
+    assert "warning" not in cli("import", path, "--name", "b", "--position", "middle").err
+
+
+def test_import_checks_the_name_before_it_reads(cli, clip, tmp_path, home):
+    path = original(tmp_path / "m", PromptLearner(*clip, NAMES))
+    cli("import", path, "--name", "pets")
+    refused(
+        cli("import", "nowhere", "--name", "Pets"),
+        1,
+        "a context named 'pets' already exists",
+        "choose another --name",
+    )
+    assert cli("import", "nowhere", "--name", "../x").err.startswith("error: '../x' is not a context name: ")
+    refused(cli("import", "nowhere", "--name", "c"), 1, "nowhere: no such file or directory")
+
+
+# --------------------------------------------------------------------------- what is not a CoOp checkpoint
+
+
+def not_one(outcome, path: Path, reason: str, hint: str | None = None) -> None:
+    refused(outcome, 12, f"{path} is not a CoOp checkpoint: {reason}", hint)
+
+
+OTHERS = {
+    "it has a meta_net, as CoCoOp's, whose context changes with every image": {"meta_net.linear1.weight": 1},
+    "it is a whole model, as MaPLe, PromptSRC and LASP save it, not a context": {"prompt_learner.ctx": 1},
+    "beside ctx it has 'compound_prompts_text.0', so it is another method's and more than a context": {
+        "compound_prompts_text.0": 1
+    },
+    "beside ctx it has 'proj.weight', so it is another method's and more than a context": {"proj.weight": 1},
+}
+
+
+@pytest.mark.parametrize("reason", OTHERS)
+def test_other_methods_are_told_apart(cli, clip, tmp_path, reason):
+    path = save(tmp_path / "m", plain(PromptLearner(*clip, NAMES), **OTHERS[reason]))
+    not_one(cli("import", path, "--name", "c"), path, reason)
+
+
+def test_kgcoop_learns_a_plain_context(cli, clip, tmp_path):
+    more = {"bias_vectors": torch.zeros(2, 2), "meta_net.linear1.weight": torch.zeros(2, 2)}
+    path = save(tmp_path / "m", plain(PromptLearner(*clip, NAMES), **more))
+    assert cli("import", path, "--name", "c").code == 0
+
+
+SHAPES = {
+    "it has no ctx, the context of a CoOp checkpoint": {},
+    "its ctx is not a tensor of float16, float32 or float64": {"ctx": torch.zeros(4, 32, dtype=torch.int64)},
+    "its ctx has the shape (32,), (M, W) or (classes, M, W), M up to 73, was expected": {"ctx": torch.zeros(32)},
+    "its ctx has the shape (74, 32), (M, W) or (classes, M, W), M up to 73, was expected": {"ctx": torch.zeros(74, 32)},
+    "its ctx has the shape (0, 32), (M, W) or (classes, M, W), M up to 73, was expected": {"ctx": torch.zeros(0, 32)},
+    "its ctx holds a value that is not a number, or far too large": {"ctx": torch.full((4, 32), torch.nan)},
+    "its token_suffix has the shape (3, 60, 32), (classes, 72, 32) fits its ctx": {
+        "ctx": torch.zeros(4, 32),
+        "token_suffix": torch.zeros(3, 60, 32),
+    },
+    "its ctx is of 2 classes, its token_suffix of 3": {
+        "ctx": torch.zeros(2, 4, 32),
+        "token_suffix": torch.zeros(3, 72, 32),
+    },
+}
+
+
+@FORMS
+@pytest.mark.parametrize("reason", SHAPES)
+def test_wrong_tensors_are_described(cli, tmp_path, reason, zipped):
+    path = save(tmp_path / "m", {"state_dict": SHAPES[reason]}, zipped=zipped)
+    not_one(cli("import", path, "--name", "c"), path, reason)
+
+
+@FORMS
+@pytest.mark.parametrize("content", [[1, 2], {"ctx": torch.zeros(4, 32)}, {"state_dict": 3}, torch.nn.Linear(2, 2)])
+def test_files_of_torch_save_that_hold_something_else(cli, tmp_path, content, zipped):
+    path = save(tmp_path / "m", content, zipped=zipped)
+    not_one(cli("import", path, "--name", "c"), path, "it has no state_dict")
+
+
+UNREADABLE = "torch.save did not write it, or it is cut off or damaged"
+
+
+def test_an_empty_file_a_folder_and_garbage(cli, clip, tmp_path):
+    path = tmp_path / "m"
+    path.write_bytes(b"")
+    not_one(cli("import", path, "--name", "c"), path, "it is empty")
+    not_one(cli("import", tmp_path, "--name", "c"), tmp_path, "it is a folder")
+    (tmp_path / "prompt_learner").mkdir()
+    inside = original(tmp_path / "prompt_learner" / "model.pth.tar-50", PromptLearner(*clip, NAMES))
+    not_one(cli("import", tmp_path, "--name", "c"), tmp_path, "it is a folder", f"did you mean {inside}?")
+    chance = np.random.default_rng(0)
+    for length in range(1, 200):
+        path.write_bytes(chance.bytes(length))
+        not_one(cli("import", path, "--name", "c"), path, UNREADABLE)
+
+
+@FORMS
+def test_every_truncation_is_refused(clip, tmp_path, zipped):
+    data = original(tmp_path / "whole", PromptLearner(*clip, NAMES[:2]), zipped=zipped).read_bytes()
+    path = tmp_path / "m"
+    for length in range(1, len(data) - 1, len(data) // 300):
+        path.write_bytes(data[:length])
+        with pytest.raises(BadCheckpoint):
+            Checkpoint.read(path)
+
+
+@FORMS
+def test_damaged_bytes_are_refused_or_read_and_never_anything_else(clip, tmp_path, zipped):
+    data = original(tmp_path / "whole", PromptLearner(*clip, NAMES[:2]), zipped=zipped).read_bytes()
+    chance = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(data)
+        # half of them where the pickle is
+        end = len(data) if chance.integers(2) else 6000
+        for place in chance.integers(0, end, 8):
+            damaged[place] = chance.integers(256)
+        (tmp_path / "m").write_bytes(damaged)
+        with contextlib.suppress(BadCheckpoint):
+            Checkpoint.read(tmp_path / "m")
+
+
+# --------------------------------------------------------------------------- hostile files
+
+
+class Does:
+    """Pickles as a call."""
+
+    def __init__(self, call, *arguments) -> None:
+        self.call, self.arguments = call, arguments
+
+    def __reduce__(self):
+        return self.call, self.arguments
+
+
+@FORMS
+def test_nothing_in_a_file_is_run(cli, clip, tmp_path, zipped):
+    mark = tmp_path / "mark"
+    touch = f"open({str(mark)!r}, 'w').close()"
+    calls = [
+        Does(os.system, f"touch {mark}"),
+        Does(builtins.exec, touch),
+        Does(builtins.eval, touch),
+        Does(builtins.getattr, Does(builtins.__import__, "os"), "system"),
+        Does(open, str(mark), "w"),
+        Does(Does, Does(builtins.eval, touch)),
+    ]
+    hostile = {"deep": [{"deeper": calls}], "state": Does(os.system, f"touch {mark}")}
+    learner = PromptLearner(*clip, NAMES)
+    path = save(tmp_path / "m", plain(learner) | {"optimizer": hostile, "scheduler": calls[0]}, zipped=zipped)
+    assert cli("import", path, "--name", "c").code == 0, "the context itself is sound"
+    assert not mark.exists()
+    for i, call in enumerate(calls):
+        for j, content in enumerate((call, {"state_dict": call}, {"state_dict": {"ctx": call}})):
+            path = save(tmp_path / f"{i}{j}", content, zipped=zipped)
+            assert cli("import", path, "--name", "d").code == 12
+    assert not mark.exists()
+    # the files do what they seem to where they are trusted
+    with pytest.raises(SystemExit):
+        torch.load(save(tmp_path / "m", Does(builtins.exec, f"{touch}; raise SystemExit")), weights_only=False)
+    assert mark.exists()
+
+
+def zip_of(path: Path, pickled: bytes, storages: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", pickled)
+        for key, data in storages.items():
+            archive.writestr(f"archive/data/{key}", data)
+    return path
+
+
+class Pickled:
+    """A pickle whose only tensor is what the test says."""
+
+    class Storage:
+        pass
+
+    @classmethod
+    def of(cls, kind: object, numel: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> bytes:
+        class Pickler(pickle.Pickler):
+            def persistent_id(self, thing: object) -> object:
+                return ("storage", kind, "0", "cpu", numel) if isinstance(thing, cls.Storage) else None
+
+        file = io.BytesIO()
+        tensor = Does(torch._utils._rebuild_tensor_v2, cls.Storage(), 0, shape, strides, False, OrderedDict())
+        Pickler(file, 2).dump({"state_dict": {"ctx": tensor}})
+        return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "numel", "shape", "strides"),
+    [
+        ("O", 128, (4, 4), (4, 1)),  # pointers of the file's choice
+        (torch.FloatStorage, 10**12, (10**6, 10**6), (0, 0)),  # four terabytes of one number
+        (torch.FloatStorage, 128, (4, 64), (64, 1)),  # beyond its storage
+        (torch.FloatStorage, 128, (4, 32), (-32, 1)),  # before it
+        (torch.FloatStorage, 128, (-4, -32), (32, 1)),
+        (torch.FloatStorage, -1, (4, 32), (32, 1)),
+        (os.system, 128, (4, 32), (32, 1)),
+    ],
+)
+def test_tensors_stay_inside_their_storage(tmp_path, kind, numel, shape, strides):
+    zip_of(tmp_path / "m", Pickled.of(kind, numel, shape, strides), {"0": bytes(512)})
+    with pytest.raises(BadCheckpoint, match=UNREADABLE):
+        Checkpoint.read(tmp_path / "m")
+
+
+@pytest.mark.parametrize("known", [*_KNOWN, ("os", "system")])
+def test_a_file_changes_none_of_our_classes(tmp_path, known):
+    thing = _KNOWN.get(known, _Inert)
+    before = dict(vars(thing)) if isinstance(thing, type) else thing
+    state = b"N}X\x07\0\0\0__new__K\x01s\x86b."  # (None, {"__new__": 1}), which sets attributes
+    zip_of(tmp_path / "m", b"\x80\x02c%s\n%s\n" % tuple(word.encode() for word in known) + state, {})
+    with pytest.raises(BadCheckpoint, match="is not a CoOp checkpoint"):
+        Checkpoint.read(tmp_path / "m")
+    assert (dict(vars(thing)) if isinstance(thing, type) else thing) == before
+
+
+def test_a_bomb_is_not_unpacked(tmp_path):
+    # memo entry two thousand million
+    zip_of(tmp_path / "memo", b"\x80\x02}r\xff\xff\xff\x7f.", {})
+    with pytest.raises(BadCheckpoint, match="it has no state_dict"):
+        Checkpoint.read(tmp_path / "memo")
+    pickled = Pickled.of(torch.FloatStorage, 128, (4, 32), (32, 1))
+    good = zip_of(tmp_path / "good", pickled, {"0": bytes(512)})
+    assert Checkpoint.read(good).vectors.shape == (4, 32)
+    bomb = zip_of(tmp_path / "bomb", pickled, {"0": bytes(1 << 24)}, zipfile.ZIP_DEFLATED)
+    with pytest.raises(BadCheckpoint, match=UNREADABLE):
+        Checkpoint.read(bomb)
+
+
+# --------------------------------------------------------------------------- to the original code
+
+
+@pytest.fixture
+def learned(cli, photos):
+    def learn(*options: object) -> Context:
+        assert cli("learn", photos, "--name", "colours", "--shots", 2, "--epochs", 3, *options).code == 0
+        return stored("colours")
+
+    return learn
+
+
+@pytest.mark.parametrize("position", ["end", "middle", "front"])
+@pytest.mark.parametrize("class_specific", [(), ("--class-specific",)])
+def test_export_and_import_give_the_same_context(cli, learned, tmp_path, position, class_specific):
+    before = learned("--position", position, *class_specific)
+    path = tmp_path / "model.pth.tar-3"
+    assert cli("export", "colours", path, "--as", "coop").code == 0
+    assert cli("import", path, "--name", "back", "--position", position).code == 0
+    after = stored("back")
+    for tensor in ("vectors", "text_features", "zero_shot_features"):
+        np.testing.assert_array_equal(getattr(after, tensor), getattr(before, tensor))
+    assert (after.card.names, after.card.backbone) == (before.card.names, before.card.backbone)
+    assert (after.card.method.epochs, after.card.method.class_specific) == (3, bool(class_specific))
+
+
+@pytest.mark.parametrize("position", ["end", "middle", "front"])
+@pytest.mark.parametrize("class_specific", [(), ("--class-specific",)])
+def test_the_original_code_sees_what_we_learned(cli, learned, clip, tmp_path, position, class_specific):
+    ours = learned("--position", position, "--context-tokens", 5, *class_specific)
+    cli("export", "colours", tmp_path / "m", "--as", "coop")
+    content = torch.load(tmp_path / "m", weights_only=True)
+    assert [*content] == ["state_dict", "epoch", "optimizer", "scheduler", "val_result"]
+    assert content["epoch"] == 3
+    learner = PromptLearner(
+        *clip, ours.card.names, tokens=5, position=position, class_specific=bool(class_specific)
+    ).requires_grad_(False)
+    state = content["state_dict"]
+    for buffer in ("token_prefix", "token_suffix"):
+        assert_close(state.pop(buffer), getattr(learner, buffer), atol=0, rtol=0)
+    assert learner.load_state_dict(state, strict=False).unexpected_keys == []
+    assert_close(learner.features(clip[0]), torch.from_numpy(ours.text_features), atol=1e-5, rtol=0)
+
+
+def test_export_says_what_the_original_needs(cli, learned, tmp_path, tiny):
+    learned()
+    path = tmp_path / "m"
+    outcome = cli("export", "colours", path, "--as", "coop")
+    assert outcome.out.startswith(f"colours@1 is in {path} (")
+    assert outcome.err.splitlines() == [
+        "the original code wants it at MODEL_DIR/prompt_learner/model.pth.tar-3, and",
+        "  --model-dir MODEL_DIR --load-epoch 3 --eval-only",
+        "  TRAINER.COOP.N_CTX 16 TRAINER.COOP.CSC False TRAINER.COOP.CLASS_TOKEN_POSITION end TRAINER.COOP.PREC fp32",
+        f"  the weights of {tiny} (which it does not know by itself), and the classes in this order: blue, green, red",
+    ]
+
+
+def test_export_warns_of_names_that_swallow_the_full_stop(cli, learned, photos, tmp_path):
+    (photos / "red").rename(photos / "kite (bird of prey)")
+    learned()
+    outcome = cli("export", "colours", tmp_path / "m", "--as", "coop")
+    assert outcome.err.splitlines()[0] == (
+        "warning: the original code joins the full stop to the end of 'kite (bird of prey).', promptctl keeps it "
+        "apart: expect a difference"
+    )
+
+
+def test_export_replaces_nothing_unasked(cli, learned, tmp_path):
+    learned()
+    path = tmp_path / "m"
+    path.write_text("precious")
+    wanted = f"{path} cannot be written: it already exists"
+    refused(cli("export", "colours", path, "--as", "coop"), 1, wanted, "--force replaces it")
+    assert path.read_text() == "precious"
+    assert cli("export", "colours", path, "--as", "coop", "--force").code == 0
+    assert Checkpoint.read(path).epochs == 3
+    assert [item.name for item in tmp_path.iterdir() if item.name.endswith(".part")] == []
+
+
+def test_places_where_no_file_can_be(cli, learned, tmp_path):
+    learned()
+    hint = f"a file in it: {tmp_path / 'model.pth.tar-50'}"
+    wanted = f"{tmp_path} cannot be written: it is a folder"
+    refused(cli("export", "colours", tmp_path, "--as", "coop", "--force"), 1, wanted, hint)
+    path = tmp_path / "no" / "m"
+    wanted = f"{path} cannot be written: there is no folder {path.parent}"
+    refused(cli("export", "colours", path, "--as", "coop"), 1, wanted, f"mkdir -p {path.parent}")
+    refused(cli("export", "nothing", path, "--as", "coop"), 10, "no context named 'nothing'", "promptctl list")
+    assert cli("export", "colours", path).code == 2
+
+
+def test_export_needs_the_contexts_own_backbone(cli, learned, tmp_path):
+    learned()
+    outcome = cli("export", "colours", tmp_path / "m", "--as", "coop", "--model", "mini")
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: 'colours@1' was learned on other weights or preprocessing (")
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_embedded_backbone_goes_both_ways(cli, tmp_path):
+    where = f"local-dir:{MINI_FOLDER}"
+    model, tokenizer = open_clip.create_model(where).eval(), open_clip.get_tokenizer(where)
+    embedded = model.token_embedding(tokenizer(["X X dog.", "X X café au lait."])).detach().half()
+    path = save(tmp_path / "m", {"state_dict": {"ctx": torch.zeros(2, 256).half(), "token_suffix": embedded[:, 3:]}})
+    assert cli("import", path, "--name", "c", "--model", "mini").code == 0
+    assert stored("c").card.labels == ("dog", "café au lait")
+    assert cli("export", "c", tmp_path / "out", "--as", "coop").code == 0
