@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import open_clip
@@ -16,9 +16,12 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from promptctl.card import BackboneId
+from promptctl.engine import Tower, compiled
 from promptctl.errors import BackboneError, UnsupportedBackbone
 from promptctl.models import locate
 from promptctl.text import TextTower
+
+_WORTH_COMPILING = 96  # pictures, on two cores
 
 
 class Backbone:
@@ -28,6 +31,8 @@ class Backbone:
         self.where = locate(name)
         self.name = self.where.name
         self.device = torch.device(choose_device(device))
+        self._engine: Tower | None = None
+        self._encoded = 0  # pictures so far
 
     @cached_property
     def id(self) -> BackboneId:
@@ -81,9 +86,24 @@ class Backbone:
         returns   (N, E) unit rows
         """
         with torch.inference_mode():
-            pictures = pictures.to(self.device).contiguous(memory_format=torch.channels_last)
-            features = self.model.encode_image(pictures, normalize=True)  # type: ignore[operator]
-        return np.asarray(features.float().cpu().numpy(), dtype=np.float32)
+            vectors = self._image_tower(pictures)(pictures)
+            unit = torch.nn.functional.normalize(vectors.float(), dim=-1)
+        return np.asarray(unit.cpu().numpy(), dtype=np.float32)
+
+    def _image_tower(self, pictures: torch.Tensor) -> Tower:
+        """PyTorch's own at first; after enough pictures to repay a second of compiling, the engine's."""
+        self._encoded += len(pictures)
+        if self._engine is None and self._encoded > _WORTH_COMPILING and self.device.type == "cpu":
+            self._engine = compiled(self._visual, pictures[:8]) or self._eagerly
+        return self._engine or self._eagerly
+
+    def _eagerly(self, pictures: torch.Tensor) -> torch.Tensor:
+        pictures = pictures.to(self.device).contiguous(memory_format=torch.channels_last)
+        return cast(torch.Tensor, self._visual(pictures))
+
+    @property
+    def _visual(self) -> torch.nn.Module:
+        return cast(torch.nn.Module, self.model.visual)
 
     @property
     def _preprocess(self) -> dict[str, Any]:

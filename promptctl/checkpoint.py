@@ -350,6 +350,7 @@ def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
 
 def _open_legacy(file: IO[bytes]) -> tuple[object, _BytesOf]:
     """The same of the form before: five pickles in a row, then for each storage its length and its values."""
+    size = file.seek(0, io.SEEK_END)
     file.seek(0)
     if _Unpickler(file).load() != _LEGACY_MAGIC:
         raise ValueError("not a file of torch.save")
@@ -362,7 +363,9 @@ def _open_legacy(file: IO[bytes]) -> tuple[object, _BytesOf]:
         if struct.unpack("<q", file.read(8)) != (storage.numel,):
             raise ValueError(f"storage {key} is not as long as its tensors say")
         begins[storage.key] = file.tell()
-        file.seek(storage.n_bytes, io.SEEK_CUR)
+        end = file.seek(storage.n_bytes, io.SEEK_CUR)
+        if end > size:
+            raise ValueError(f"storage {key} is cut off")
 
     def bytes_of(storage: _Storage) -> bytes:
         file.seek(begins[storage.key])

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import sys
+
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import TINY, build_clip
+
+from promptctl import backbone as backbone_module
+from promptctl.backbone import Backbone
+from promptctl.engine import compiled
+
+RESNET = {**TINY, "embed_dim": 16, "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8}}
+
+
+def pictures(n: int, size: int = 32) -> torch.Tensor:
+    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(params=["transformer", "resnet", "mini"])
+def visual(request, tmp_path):
+    if request.param == "mini":
+        return Backbone("mini").model.visual, 224
+    folder = build_clip(tmp_path, TINY if request.param == "transformer" else RESNET, seed=0)
+    return open_clip.create_model(f"local-dir:{folder}").eval().requires_grad_(False).visual, 32
+
+
+def test_the_engine_gives_the_towers_features_for_any_number_of_pictures(visual):
+    pytest.importorskip("openvino")
+    tower, size = visual
+    with torch.inference_mode():
+        engine = compiled(tower, pictures(3, size))
+        assert engine is not None
+        for n in (1, 2, 7):
+            batch = pictures(n, size)
+            cosine = F.cosine_similarity(engine(batch), tower(batch), dim=-1)
+            assert cosine.min() > 1 - 1e-6
+
+
+class Undecided(torch.nn.Module):
+    """A tower whose trace is wrong for other pictures than those it was traced with."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.flatten(1)[:, :8]
+        return rows if x.shape[0] == 2 else rows.flip(1)
+
+
+class Untraceable(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("tower", [Undecided(), Untraceable()])
+def test_a_tower_that_cannot_be_followed_has_no_engine(tower):
+    with torch.inference_mode():
+        assert compiled(tower, pictures(4)) is None
+
+
+def test_without_openvino_there_is_no_engine_and_pytorch_goes_on(tiny, monkeypatch):
+    monkeypatch.setattr(backbone_module, "_WORTH_COMPILING", 4)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    backbone = Backbone(tiny)
+    with torch.inference_mode():
+        wanted = backbone.model.encode_image(pictures(8), normalize=True)
+    torch.testing.assert_close(torch.from_numpy(backbone.encode(pictures(8))), wanted, atol=1e-6, rtol=0)
+    assert backbone._engine == backbone._eagerly
+
+
+def test_many_pictures_switch_to_the_engine_and_few_do_not(tiny, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(backbone_module, "_WORTH_COMPILING", 10)
+    backbone = Backbone(tiny)
+    first = backbone.encode(pictures(8))
+    assert backbone._engine is None
+    again = backbone.encode(pictures(8))
+    assert backbone._engine not in (None, backbone._eagerly)
+    torch.testing.assert_close(torch.from_numpy(again), torch.from_numpy(first), atol=1e-6, rtol=0)
