@@ -24,9 +24,12 @@ from promptctl.errors import (
 )
 from promptctl.refs import Ref, check_name
 from promptctl.report import (
+    CachedFeatures,
+    CacheReport,
     Classified,
     ClassifyReport,
     ClassScore,
+    ClearedReport,
     EvaluateReport,
     ExportReport,
     Guess,
@@ -366,6 +369,32 @@ def pull_model(name: str) -> PulledReport:
     return PulledReport(found.name, Path(found.pretrained or found.model.removeprefix("local-dir:")))
 
 
+def cache_info(*, store: Store | None = None) -> CacheReport:
+    """What the cache of image features holds, for which backbones."""
+    from promptctl.cache import FeatureCache
+
+    cache = FeatureCache()
+    contents = cache.contents()
+    cache.close()
+    cards = [entry.card for entry in (store or Store()).entries() if entry.card]
+    name_of = {card.backbone.fingerprint: card.backbone.name for card in cards}
+    kept = sorted(contents.features.items(), key=lambda item: -item[1])
+    rows = tuple(CachedFeatures(name_of.get(fingerprint), fingerprint, count) for fingerprint, count in kept)
+    return CacheReport(cache.path, contents.n_bytes, cache.limit_bytes, rows)
+
+
+def clear_cache() -> ClearedReport:
+    """Forget every image feature; they are computed again when they are needed."""
+    from promptctl.cache import FeatureCache
+
+    cache = FeatureCache()
+    before = cache.contents()
+    cache.clear()
+    after = cache.contents()
+    cache.close()
+    return ClearedReport(cache.path, sum(before.features.values()), before.n_bytes - after.n_bytes)
+
+
 def _whole_name(name: str, command: str) -> str:
     """The name; `remove` and `restore` take all its versions, so one with a version is refused."""
     bare, at, _ = name.partition("@")
@@ -662,7 +691,8 @@ def _features(
     on_progress: OnProgress | None,
 ) -> tuple[Features, tuple[Skipped, ...]]:
     backbone = _own_backbone(context, entry, model, device)
-    from promptctl.features import FeatureCache, encode
+    from promptctl.cache import FeatureCache
+    from promptctl.features import encode
 
     return encode(paths, backbone, FeatureCache(), partial(on_progress, "encoding") if on_progress else None)
 

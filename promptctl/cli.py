@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Backbones: what is here, what is worth fetching.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+cache_app = typer.Typer(help="Image features, kept so that no photo is encoded twice.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
 
 
 class Format(str, Enum):
@@ -311,6 +313,18 @@ def models_pull(
 ) -> None:
     """Download a backbone."""
     _finish(api.pull_model(model), output, json)
+
+
+@cache_app.command("info")
+def cache_info(output: Output = Format.table, json: Json = False) -> None:
+    """How much is kept, of which backbones; PROMPTCTL_CACHE_LIMIT, in MB, bounds it."""
+    _finish(api.cache_info(), output, json)
+
+
+@cache_app.command("clear")
+def cache_clear(output: Output = Format.table, json: Json = False) -> None:
+    """Forget all image features; photos are encoded again when they are needed."""
+    _finish(api.clear_cache(), output, json)
 
 
 def main() -> NoReturn:

@@ -9,8 +9,8 @@ PromptctlError                 exit 1
 ├── BackboneError              UnknownBackbone  UnsupportedBackbone  WeightsUnavailable (13)  BackboneMismatch
 │                              CheckpointMismatch
 ├── DatasetError               NoImages  OneClass  TooFewShots  UnknownClasses  NameTooLong  ContextTooLong
-├── StorageFailed  OutputFailed  ExportFailed
-├── NeedsAnswer
+├── StorageFailed  OutputFailed  ExportFailed  CacheBusy
+├── NeedsAnswer  InvalidSetting
 └── LearningFailed
 ```
 """
@@ -205,6 +205,16 @@ class OutputFailed(PromptctlError):
 class ExportFailed(PromptctlError):
     def __init__(self, path: Path, reason: str, hint: str | None = None) -> None:
         super().__init__(f"{path} cannot be written: {reason}", hint)
+
+
+class CacheBusy(PromptctlError):
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is in use by another program", "try again when it has finished")
+
+
+class InvalidSetting(PromptctlError):
+    def __init__(self, variable: str, found: str, wanted: str, example: str) -> None:
+        super().__init__(f"{variable} is {found!r}, {wanted} was expected", example)
 
 
 class NeedsAnswer(PromptctlError):

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from promptctl.cache import FeatureCache
 from promptctl.errors import NoImages
-from promptctl.homes import cache_home
 from promptctl.images import OnProgress, Skipped
 from promptctl.pictures import DECODER, VIEWS, UnreadableImage, decode, read_file, view
 
@@ -27,12 +24,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from promptctl.backbone import Backbone
+    from promptctl.cache import Vector
 
-Vector = NDArray[np.float32]
 _BATCH = 32
 _DECODERS = 4
 _VIEWS_A_JOB = 8
-_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# promptctl's image features; may be deleted at any time\n"
 
 
 @dataclass(frozen=True)
@@ -45,54 +41,6 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.paths)
-
-
-class FeatureCache:
-    """SQLite table of feature vectors; several processes may use it, and losing it loses only time."""
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self.path = (folder or cache_home()) / "features.sqlite"
-        self._lock = threading.Lock()
-        self._db = self._open()
-
-    def get(self, key: str) -> Vector | None:
-        """The vector under a key, or None when it is not known."""
-        if self._db is None:
-            return None
-        with suppress(sqlite3.Error), self._lock:
-            row = self._db.execute("SELECT vector FROM features WHERE key = ?", (key,)).fetchone()
-            whole = row is not None and len(row[0]) % 4 == 0
-            return np.frombuffer(row[0], dtype="<f4").astype(np.float32) if whole else None
-        return None
-
-    def put(self, vectors: dict[str, Vector]) -> None:
-        if self._db is None:
-            return
-        rows = [(key, vector.astype("<f4").tobytes()) for key, vector in vectors.items()]
-        with suppress(sqlite3.Error), self._lock, self._db:
-            self._db.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)
-
-    def close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-
-    def _open(self) -> sqlite3.Connection | None:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError), (self.path.parent / "CACHEDIR.TAG").open("x") as tag:
-                tag.write(_TAG)
-            return _connect(self.path)
-        except sqlite3.DatabaseError:
-            return self._start_again()
-        except OSError:  # a read-only home: work without
-            return None
-
-    def _start_again(self) -> sqlite3.Connection | None:
-        # an unreadable cache is an empty cache
-        with suppress(OSError, sqlite3.Error):
-            self.path.unlink(missing_ok=True)
-            return _connect(self.path)
-        return None
 
 
 def encode(
@@ -215,12 +163,3 @@ def _encoded(batch: Sequence[_Known | _Picture], backbone: Backbone, cache: Feat
 def _key(fingerprint: str, sha256: str, number: int | None) -> str:
     seen = DECODER if number is None else f"{DECODER}+{VIEWS}.{number}"
     return f"{fingerprint}:{seen}:{sha256}"
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # worker threads look up, one at a time under the cache's lock
-    db = sqlite3.connect(path, timeout=10, check_same_thread=False)
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=NORMAL")
-    db.execute("CREATE TABLE IF NOT EXISTS features (key TEXT PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID")
-    return db

@@ -550,6 +550,58 @@ class MovedReport(Report):
 
 
 @dataclass(frozen=True)
+class CachedFeatures:
+    """How many images of one backbone are known."""
+
+    backbone: str | None  # its name, where a stored context tells
+    fingerprint: str
+    features: int
+
+
+@dataclass(frozen=True)
+class CacheReport(Report):
+    type: ClassVar[str] = "cache"
+
+    path: Path
+    n_bytes: int
+    limit_bytes: int
+    backbones: tuple[CachedFeatures, ...]
+
+    def rows(self) -> list[Row]:
+        return [dataclasses.asdict(row) for row in self.backbones]
+
+    def columns(self) -> list[str]:
+        return ["backbone", "fingerprint", "features"]
+
+    def tables(self) -> list[list[Row]]:
+        return [[{**row, "fingerprint": row["fingerprint"][:12]} for row in self.rows()]]
+
+    def summary(self) -> list[str]:
+        kept = sum(row.features for row in self.backbones)
+        return [
+            f"{kept} image features in {size(self.n_bytes)} of at most {size(self.limit_bytes)}: {self.path}",
+        ]
+
+
+@dataclass(frozen=True)
+class ClearedReport(Report):
+    type: ClassVar[str] = "cleared"
+
+    path: Path
+    features: int
+    n_bytes: int  # given back
+
+    def rows(self) -> list[Row]:
+        return [dataclasses.asdict(self)]
+
+    def tables(self) -> list[list[Row]]:
+        return []
+
+    def summary(self) -> list[str]:
+        return [f"{self.features} image features forgotten, {size(self.n_bytes)} given back: {self.path}"]
+
+
+@dataclass(frozen=True)
 class ModelRow:
     """A backbone, and whether it is here."""
 

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptctl import images
+from promptctl.cache import FeatureCache
 from promptctl.context import ShotTable
 from promptctl.errors import TooFewShots
-from promptctl.features import FeatureCache, Features, encode
+from promptctl.features import Features, encode
 from promptctl.images import HashedImage, ImageFolder, LabelledImage, Sample, Skipped
 
 if TYPE_CHECKING:

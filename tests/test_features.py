@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from promptctl.backbone import Backbone
+from promptctl.cache import FeatureCache
 from promptctl.errors import NoImages
-from promptctl.features import FeatureCache, encode, encode_views
+from promptctl.features import encode, encode_views
 from promptctl.homes import cache_home
 from promptctl.pictures import decode, view
 

@@ -20,7 +20,8 @@ from sklearn.linear_model import LogisticRegression
 
 from promptctl.api import _class_entries, _zero_shot_features
 from promptctl.backbone import Backbone
-from promptctl.features import FeatureCache, encode
+from promptctl.cache import FeatureCache
+from promptctl.features import encode
 from promptctl.images import ImageFolder, hash_images, sample
 from promptctl.learners import coop
 
