@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptctl import __version__
+from promptctl import __version__, zero_shot
 from promptctl.card import BackboneId, Card, ClassEntry, Method, Score, Shots
 from promptctl.errors import (
     BackboneMismatch,
@@ -67,8 +67,6 @@ if TYPE_CHECKING:
 
 OnProgress = Callable[[str, int, int], None]  # stage, done, total
 
-ZERO_SHOT_WORDS = "a photo of a"
-
 
 def learn(
     photos: Path,
@@ -81,8 +79,13 @@ def learn(
     init: str | None = None,
     class_specific: bool = False,
     position: str = "end",
+    recipe: str = "fast",
     epochs: int | None = None,
     lr: float = 0.002,
+    views: int | None = None,
+    anchor: float = 0.0,
+    average: bool = False,
+    template: str = zero_shot.DEFAULT,
     device: str = "auto",
     classes: Path | None = None,
     fresh: bool = False,
@@ -91,12 +94,18 @@ def learn(
 ) -> LearnReport:
     """Learn a context from labelled images and store it under a name.
 
-    shots   images a class; None: all, less a fifth held out by content hash
-    raises  InvalidName, ContextExists, DatasetError and its kind, BackboneError and its kind, LearningFailed
+    shots     images a class; None: all, less a fifth held out by content hash
+    recipe    of learners.coop.RECIPES; it decides epochs and views where they are None
+    views     random crops to learn from, one an epoch; 0: the centre of every image
+    anchor    lambda of KgCoOp's term, which holds the text features to those of the template
+    average   keep the mean of the late epochs instead of the last step
+    template  what zero-shot says, and the anchor: a sentence with {} or a name known to `zero_shot`
+    raises    InvalidName, ContextExists, DatasetError and its kind, BackboneError and its kind, LearningFailed
     """
     started = time.monotonic()
     store = store or Store()
     check_name(name)
+    zero_shot.check(template)
     if not fresh and store.has(name):
         raise ContextExists(store.find(Ref(name)).ref.name)
     from promptctl.images import ImageFolder, check_classes
@@ -119,25 +128,35 @@ def learn(
     names = [entry.name for entry in entries]
     backbone.tower.prompts(names, tokens, position=position)  # NameTooLong before anything dear
     drawn = draw(folder, candidates, shots=shots, seed=seed, backbone=backbone, on_progress=on_progress)
+    method = coop.RECIPES[recipe]
+    if epochs is None:
+        epochs = method.epochs(len(drawn.train) / len(labels))
+    if views is None:
+        views = epochs if method.crops else 0
     settings = coop.Settings(
         context_tokens=tokens,
         init=init,
         class_specific=class_specific,
         position=position,
-        epochs=coop.paper_epochs(len(drawn.train), len(labels)) if epochs is None else epochs,
+        recipe=recipe,
+        epochs=epochs,
         lr=lr,
+        anchor=anchor,
+        average=average,
         seed=seed,
     )
+    by_hand = zero_shot.text_features(backbone.tower, names, template)
     learned = coop.learn(
-        drawn.train.vectors,
+        _seen(drawn.train, views, backbone, on_progress),
         drawn.targets(drawn.train),
         names,
         backbone.tower,
         logit_scale=backbone.logit_scale,
         settings=settings,
+        anchors=by_hand,
         on_step=partial(on_progress, "learning") if on_progress else None,
     )
-    context = _context(learned, settings, entries, shots, drawn, backbone)
+    context = _context(learned, settings, entries, shots, views, drawn, backbone, template, by_hand)
     entry = store.save(name, context.to_bytes(), new=not fresh)
     return _learn_report(entry, context, drawn, folder, time.monotonic() - started)
 
@@ -443,17 +462,30 @@ def _context_tokens(backbone: Backbone, asked: int | None, init: str | None) -> 
     return found
 
 
+def _seen(train: Features, views: int, backbone: Backbone, on_progress: OnProgress | None) -> NDArray[np.float32]:
+    """What is learned from: (N, V, E) random crops, or (N, E) centres."""
+    if not views:
+        return train.vectors
+    from promptctl.cache import FeatureCache
+    from promptctl.features import encode_views
+
+    cropping = partial(on_progress, "encoding crops") if on_progress else None
+    return encode_views(train, views, backbone, FeatureCache(), cropping)
+
+
 def _context(
     learned: Learned,
     settings: Settings,
     entries: tuple[ClassEntry, ...],
     shots: int | None,
+    views: int,
     drawn: Drawn,
     backbone: Backbone,
+    template: str,
+    by_hand: NDArray[np.float32],
 ) -> Context:
     from promptctl.context import Context
 
-    zero_shot = _zero_shot_features(backbone, [entry.name for entry in entries])
     card = Card(
         backbone=backbone.id,
         classes=entries,
@@ -467,26 +499,18 @@ def _context(
             lr=settings.lr,
             seed=settings.seed,
             steps=learned.steps,
+            recipe=settings.recipe,
+            views=views,
+            anchor=settings.anchor,
+            average=settings.average,
         ),
         shots=Shots(shots, len(drawn.train), len(drawn.held_out) if drawn.remembers_held_out else 0),
-        zero_shot_template=f"{ZERO_SHOT_WORDS} {{}}.",
+        zero_shot_template=template,
         logit_scale=backbone.logit_scale,
         written_by=f"promptctl {__version__}",
-        score=_score(drawn, learned.text_features, zero_shot),
+        score=_score(drawn, learned.text_features, by_hand),
     )
-    return Context(card, learned.vectors, learned.text_features, zero_shot, drawn.table())
-
-
-def _zero_shot_features(backbone: Backbone, names: Sequence[str]) -> NDArray[np.float32]:
-    """(C, E) unit rows: zero-shot is a context of words, learned for zero steps."""
-    import torch
-
-    tower = backbone.tower
-    words = tower.embed(ZERO_SHOT_WORDS)
-    with torch.no_grad():
-        texts = tower.encode(words, tower.prompts(names, len(words)))
-        unit: NDArray[np.float32] = torch.nn.functional.normalize(texts, dim=-1).float().cpu().numpy()
-    return unit
+    return Context(card, learned.vectors, learned.text_features, by_hand, drawn.table())
 
 
 def _score(drawn: Drawn, learned: NDArray[np.float32], zero_shot: NDArray[np.float32]) -> Score | None:
@@ -633,11 +657,12 @@ def _imported(found: Checkpoint, labels: Sequence[str], position: str, backbone:
             steps=0,
         ),
         shots=Shots(None, 0, 0),
-        zero_shot_template=f"{ZERO_SHOT_WORDS} {{}}.",
+        zero_shot_template=zero_shot.DEFAULT,
         logit_scale=backbone.logit_scale,
         written_by=f"promptctl {__version__}",
     )
-    return Context(card, found.vectors, texts.float().cpu().numpy(), _zero_shot_features(backbone, names), no_shots)
+    by_hand = zero_shot.text_features(tower, names)
+    return Context(card, found.vectors, texts.float().cpu().numpy(), by_hand, no_shots)
 
 
 def _class_entry(id: int, label: str) -> ClassEntry:

@@ -52,6 +52,10 @@ class Method:
     lr: float  # 0 in a context that was imported: not known
     seed: int
     steps: int  # optimiser steps actually taken
+    recipe: str = "paper"
+    views: int = 0  # random crops an image was learned from; 0: its centre
+    anchor: float = 0.0  # lambda of KgCoOp's term
+    average: bool = False  # of the late epochs, instead of the last step
 
 
 @dataclass(frozen=True)

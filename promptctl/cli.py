@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from promptctl import __version__, api, render
+from promptctl import __version__, api, render, zero_shot
 from promptctl.errors import Interrupted, NeedsAnswer, OutputFailed, PromptctlError
 from promptctl.refs import Ref
 from promptctl.report import Report
@@ -47,6 +47,11 @@ class Position(str, Enum):
 
 class ExportAs(str, Enum):
     coop = "coop"
+
+
+class Recipe(str, Enum):
+    fast = "fast"
+    paper = "paper"
 
 
 class Split(str, Enum):
@@ -103,11 +108,30 @@ def learn(
         bool, typer.Option("--class-specific", help="A context of its own for every class.")
     ] = False,
     position: Annotated[Position, typer.Option(help="Where the class name stands.")] = Position.end,
+    recipe: Annotated[
+        Recipe,
+        typer.Option(help="fast: Adam on all shots at once; paper: CoOp to the last default, hours included."),
+    ] = Recipe.fast,
     epochs: Annotated[
         int | None,
-        typer.Option(min=0, help="Passes over the shots; 0 keeps the words of --init.  [default: the paper's]"),
+        typer.Option(min=0, help="Passes over the shots; 0 keeps the words of --init.  [default: the recipe's]"),
     ] = None,
-    lr: Annotated[float, typer.Option(min=1e-9, help="Learning rate of SGD.")] = 0.002,
+    lr: Annotated[float, typer.Option(min=1e-9, help="Learning rate.")] = 0.002,
+    views: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Random crops of every shot, one an epoch; 0: its centre.  [default: paper as epochs, fast 0]"
+        ),
+    ] = None,
+    anchor: Annotated[
+        float,
+        typer.Option(min=0, metavar="LAMBDA", help="Hold the text to the template's (KgCoOp; 8 is its value)."),
+    ] = 0.0,
+    average: Annotated[bool, typer.Option("--average", help="Keep the mean of the late epochs, not the last.")] = False,
+    template: Annotated[
+        str,
+        typer.Option(help="What zero-shot says: a sentence with {}, a data set of the paper, imagenet-7 or -80."),
+    ] = zero_shot.DEFAULT,
     device: OnDevice = Device.auto,
     classes: Annotated[
         Path | None,
@@ -129,8 +153,13 @@ def learn(
             init=init,
             class_specific=class_specific,
             position=position.value,
+            recipe=recipe.value,
             epochs=epochs,
             lr=lr,
+            views=views,
+            anchor=anchor,
+            average=average,
+            template=template,
             device=device.value,
             classes=classes,
             fresh=fresh,

@@ -9,6 +9,7 @@ PromptctlError                 exit 1
 ├── BackboneError              UnknownBackbone  UnsupportedBackbone  WeightsUnavailable (13)  BackboneMismatch
 │                              CheckpointMismatch
 ├── DatasetError               NoImages  OneClass  TooFewShots  UnknownClasses  NameTooLong  ContextTooLong
+│                              BadTemplate
 ├── StorageFailed  OutputFailed  ExportFailed  CacheBusy
 ├── NeedsAnswer  InvalidSetting
 └── LearningFailed
@@ -184,6 +185,14 @@ class ContextTooLong(DatasetError):
         super().__init__(
             f"{tokens} context tokens leave no room for a class name",
             f"--context-tokens {min(16, longest)}, or any number up to {longest}",
+        )
+
+
+class BadTemplate(DatasetError):
+    def __init__(self, template: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"'{template}' is neither a sentence with {{}} for the class name nor a known template",
+            f'for example --template "a photo of a {{}}, a type of bird."; known are {", ".join(known)}',
         )
 
 

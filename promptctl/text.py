@@ -156,6 +156,16 @@ class TextTower:
         rows = [self._suffix(before, tokens, after) for tokens in named]
         return self._packed(rows, n_context, n_shared)
 
+    def encode_sentences(self, sentences: Sequence[str]) -> torch.Tensor:
+        """(N, E) text features of whole sentences, not normalised; NameTooLong for one that does not fit."""
+        rows: list[list[tuple[int, int | None]]] = []
+        for sentence in sentences:
+            tokens, room = self.tokens(sentence), self.length - 2
+            if len(tokens) > room:
+                raise NameTooLong(sentence, len(tokens), room)
+            rows.append([*((token, None) for token in tokens), (self.end_of_text, None)])
+        return self.encode(self.token_table.new_zeros(0, self.width), self._packed(rows, 0, 0))
+
     def encode(self, context: torch.Tensor, prompts: Prompts) -> torch.Tensor:
         """Text features of every class.
 

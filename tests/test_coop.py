@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import open_clip
@@ -9,6 +10,7 @@ import reference
 import torch
 import torch.nn.functional as F
 
+from promptctl import zero_shot
 from promptctl.errors import LearningFailed
 from promptctl.learners import coop
 from promptctl.text import TextTower
@@ -23,22 +25,22 @@ def tower(tiny_folder):
     return model, tokenizer, TextTower(model, tokenizer)
 
 
-def unit_features(n: int, width: int = 32) -> tuple[np.ndarray, np.ndarray]:
-    chance = np.random.default_rng(0)
-    centres = chance.normal(size=(3, width))
+def unit_features(n: int, width: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    centres = np.random.default_rng(0).normal(size=(3, width))
     targets = np.arange(n) % 3
+    chance = np.random.default_rng(seed + 1)
     x = centres[targets] + 0.3 * chance.normal(size=(n, width))
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), targets
 
 
 @pytest.mark.parametrize(("shots", "epochs"), [(1, 50), (2, 100), (4, 100), (8, 200), (16, 200), (32, 100), (64, 50)])
 def test_epochs_follow_the_paper_and_shrink_beyond_16_shots(shots, epochs):
-    assert coop.paper_epochs(shots * 10, 10) == epochs
+    assert coop.paper_epochs(shots) == epochs
 
 
 @pytest.mark.parametrize(("epochs", "last"), [(50, 7.9e-6), (100, 1.97e-6), (200, 4.9e-7)])
 def test_the_cosine_starts_at_lr_and_never_reaches_zero(epochs, last):
-    rates = [coop.learning_rate(e, epochs=epochs, lr=0.002) for e in range(epochs)]
+    rates = [coop.paper_rate(e, epochs, 0.002) for e in range(epochs)]
     assert rates[0] == 1e-5
     assert rates[1] == 0.002
     assert rates[-1] == pytest.approx(last, rel=0.01)
@@ -47,42 +49,104 @@ def test_the_cosine_starts_at_lr_and_never_reaches_zero(epochs, last):
 
 @pytest.mark.parametrize(("images", "steps"), [(20, 1), (31, 1), (32, 1), (63, 1), (64, 2), (160, 5)])
 def test_the_last_partial_batch_is_dropped(images, steps):
-    batches = coop._Batches(images, seed=1)
+    batches = coop._Batches(images, 32, torch.Generator().manual_seed(1))
     epoch = batches.epoch()
     assert len(epoch) == len(batches) == steps
-    assert all(len(batch) == min(32, images) for batch in epoch)
+    assert all(len(torch.arange(images)[batch]) == min(32, images) for batch in epoch)
+
+
+@pytest.mark.parametrize("shots, epochs", [(1, 100), (4, 100), (8, 200), (16, 300), (100, 300)])
+def test_the_fast_recipe_takes_few_steps(shots, epochs):
+    assert coop.fast_epochs(shots) == epochs
+
+
+def plain_sgd(context, gradient, state, lr):
+    """Momentum 0.9 with dampening 0, weight decay 5e-4 added to the gradient, written out."""
+    decayed = gradient + 5e-4 * context
+    state["m"] = 0.9 * state["m"] + decayed if state else decayed
+    return context - lr * state["m"]
+
+
+def plain_adam(context, gradient, state, lr):
+    """Kingma and Ba's equations with betas 0.9 and 0.99, written out."""
+    t = state["t"] = state.get("t", 0) + 1
+    state["m"] = 0.9 * state.get("m", 0) + 0.1 * gradient
+    state["v"] = 0.99 * state.get("v", 0) + 0.01 * gradient**2
+    return context - lr * (state["m"] / (1 - 0.9**t)) / ((state["v"] / (1 - 0.99**t)).sqrt() + 1e-8)
 
 
 @pytest.mark.parametrize("class_specific", [False, True])
 @pytest.mark.parametrize("position", ["end", "middle", "front"])
-def test_a_whole_run_equals_a_plain_loop_over_77_tokens(tower, position, class_specific):
-    """The paper's training loop written out: own learning rate, torch's own SGD, reference text side."""
+@pytest.mark.parametrize("views", [1, 4])
+def test_the_paper_recipe_equals_a_plain_loop_over_77_tokens(tower, position, class_specific, views):
+    """The original's training loop written out: own schedule, own SGD, own batches and views, reference text side."""
     model, tokenizer, text = tower
-    x, y = unit_features(70)
+    _, y = unit_features(70)
+    x = np.stack([unit_features(70, seed=view)[0] for view in range(views)], 1)  # (70, V, 32)
     settings = coop.Settings(
-        context_tokens=4, position=position, class_specific=class_specific, epochs=6, lr=0.02, seed=5
+        context_tokens=4, position=position, class_specific=class_specific, recipe="paper", epochs=6, lr=0.02, seed=5
     )
     ours = coop.learn(x, y, NAMES, text, logit_scale=20.0, settings=settings)
 
     shape = (3, 4, 32) if class_specific else (4, 32)
-    context = (torch.randn(shape, generator=torch.Generator().manual_seed(5)) * 0.02).requires_grad_()
-    optimiser = torch.optim.SGD([context], lr=0.02, momentum=0.9, weight_decay=5e-4)
-    order = torch.Generator().manual_seed(5)
+    context = torch.randn(shape, generator=torch.Generator().manual_seed(5)) * 0.02
+    state: dict[str, torch.Tensor] = {}
+    chance = torch.Generator().manual_seed(5)
+    turns = torch.rand(70, views, generator=chance).argsort(1)
     for epoch in range(6):
-        optimiser.param_groups[0]["lr"] = 1e-5 if epoch == 0 else 0.01 * (1 + math.cos(math.pi * (epoch - 1) / 6))
-        drawn = torch.randperm(70, generator=order)
-        for start in (0, 32):
+        lr = 1e-5 if epoch == 0 else 0.01 * (1 + math.cos(math.pi * (epoch - 1) / 6))
+        seen = torch.stack([torch.from_numpy(x[i, turns[i, epoch % views]]) for i in range(70)])
+        drawn = torch.randperm(70, generator=chance)
+        for start in (0, 32):  # the last six images of an epoch are dropped
             batch = drawn[start : start + 32]
+            context.requires_grad_()
             texts = F.normalize(reference.encode(model, tokenizer, context, NAMES, position), dim=-1)
-            loss = F.cross_entropy(20.0 * torch.from_numpy(x)[batch] @ texts.T, torch.from_numpy(y)[batch])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+            loss = F.cross_entropy(20.0 * seen[batch] @ texts.T, torch.from_numpy(y)[batch])
+            (gradient,) = torch.autograd.grad(loss, context)
+            context = plain_sgd(context.detach(), gradient, state, lr)
 
     assert ours.steps == 12
-    np.testing.assert_allclose(ours.vectors, context.detach().numpy(), atol=2e-5)
+    np.testing.assert_allclose(ours.vectors, context.numpy(), atol=2e-5)
     moved = np.abs(ours.vectors - coop.initial_context(text, 3, settings).numpy()).max()
     assert moved > 1e-3, "the run must have learned something for this comparison to mean anything"
+
+
+@pytest.mark.parametrize("class_specific", [False, True])
+@pytest.mark.parametrize(("anchor", "average"), [(0.0, False), (8.0, False), (0.0, True)])
+def test_the_fast_recipe_equals_its_equations(tower, class_specific, anchor, average):
+    """All images at once, Adam, a cosine; KgCoOp's loss CE + lambda (1 - mean cos(t, z)); PromptSRC's average."""
+    model, tokenizer, text = tower
+    x, y = unit_features(70)
+    z = zero_shot.text_features(text, NAMES)
+    settings = coop.Settings(
+        context_tokens=4, class_specific=class_specific, epochs=20, lr=0.01, seed=5, anchor=anchor, average=average
+    )
+    ours = coop.learn(x, y, NAMES, text, logit_scale=20.0, settings=settings, anchors=z)
+
+    shape = (3, 4, 32) if class_specific else (4, 32)
+    context = torch.randn(shape, generator=torch.Generator().manual_seed(5)) * 0.02
+    state: dict[str, torch.Tensor] = {}
+    total, weights = torch.zeros(shape), 0.0
+    for epoch in range(20):
+        context.requires_grad_()
+        texts = F.normalize(reference.encode(model, tokenizer, context, NAMES, "end"), dim=-1)
+        cosines = torch.stack([t @ torch.from_numpy(zc) for t, zc in zip(texts, z, strict=True)])
+        loss = F.cross_entropy(20.0 * torch.from_numpy(x) @ texts.T, torch.from_numpy(y)) + anchor * (
+            1 - cosines.mean()
+        )
+        (gradient,) = torch.autograd.grad(loss, context)
+        context = plain_adam(context.detach(), gradient, state, 0.005 * (1 + math.cos(math.pi * epoch / 20)))
+        weight = math.exp(-((epoch + 1 - 18) ** 2) / (2 * 2**2))
+        total, weights = total + weight * context, weights + weight
+
+    wanted = total / weights if average else context
+    assert ours.steps == 20
+    np.testing.assert_allclose(ours.vectors, wanted.numpy(), atol=1e-4)
+    moved = np.abs(ours.vectors - coop.initial_context(text, 3, settings).numpy()).max()
+    assert moved > 1e-2
+    if anchor:
+        free = coop.learn(x, y, NAMES, text, logit_scale=20.0, settings=replace(settings, anchor=0.0))
+        assert (ours.text_features * z).sum(1).mean() > (free.text_features * z).sum(1).mean() + 1e-3
 
 
 def test_zero_epochs_keep_the_words(tower):

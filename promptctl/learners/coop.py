@@ -1,9 +1,10 @@
 """CoOp: Zhou et al., "Learning to Prompt for Vision-Language Models", IJCV 2022, on frozen image features.
 
-The paper's recipe: SGD, momentum 0.9, weight decay 5e-4, batches of 32 with the last partial one dropped, one
-epoch at 1e-5 and then a cosine over the epochs that never quite reaches zero, plain cross-entropy over cosine
-similarities times the backbone's frozen scale, the last step kept. Unlike the reference code the context is
-kept in float32 throughout, and images are their centre crops without augmentation.
+The objective is the paper's: plain cross-entropy over cosine similarities times the backbone's frozen scale.
+Two recipes reach its minimum. `paper` is the original's to the last default: SGD, momentum 0.9, weight decay 5e-4,
+batches of 32 with the last partial one dropped, one epoch at 1e-5 and then a cosine over the epochs that never
+quite reaches zero, random crops, the last step kept. `fast` takes the gradient of all images at once and steps by
+Adam along a cosine, so that a few hundred steps do. Unlike the reference code the context is float32 throughout.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from numpy.typing import NDArray
 from promptctl.errors import LearningFailed
 from promptctl.text import TextTower
 
-BATCH = 32
-MOMENTUM = 0.9
-WEIGHT_DECAY = 5e-4
-WARM_UP_LR = 1e-5
 INIT_STD = 0.02
+PAPER_BATCH = 32
+PAPER_MOMENTUM = 0.9
+PAPER_WEIGHT_DECAY = 5e-4
+PAPER_WARM_UP_LR = 1e-5
 _MOST_SHOTS = 16
+_LATE, _SPREAD = 0.9, 0.1  # of the epochs: where the weights of an average lie (PromptSRC's 45 and 5 of 50)
+_STEPS_A_CHECK = 50  # looking at the loss makes a GPU wait
 
 OnStep = Callable[[int, int], None]  # done, total
 
@@ -38,8 +41,11 @@ class Settings:
     init: str | None = None  # words to start from; None: normal, standard deviation 0.02
     class_specific: bool = False
     position: str = "end"
+    recipe: str = "fast"
     epochs: int = 100
     lr: float = 0.002
+    anchor: float = 0.0  # lambda of KgCoOp's term
+    average: bool = False  # keep the mean of the late epochs instead of the last step
     seed: int = 1
 
 
@@ -52,9 +58,31 @@ class Learned:
     steps: int
 
 
-def paper_epochs(images: int, classes: int) -> int:
+@dataclass(frozen=True)
+class Recipe:
+    """How the objective is minimised."""
+
+    batch: int | None  # images a step; None: all
+    optimiser: Callable[[torch.Tensor], torch.optim.Optimizer]
+    rate: Callable[[int, int, float], float]  # epoch from 0, epochs, lr
+    epochs: Callable[[float], int]  # shots a class
+    crops: bool  # learns from random crops, one view an epoch
+
+
+def paper_rate(epoch: int, epochs: int, lr: float) -> float:
+    """1e-5 in the first epoch, then lr/2 (1 + cos(pi (epoch - 1) / epochs)) …
+
+    … with the cosine counted from 0 again after the warm-up epoch, as Dassl's WARMUP_RECOUNT does.
+    """
+    return PAPER_WARM_UP_LR if epoch == 0 else cosine_rate(epoch - 1, epochs, lr)
+
+
+def cosine_rate(epoch: int, epochs: int, lr: float) -> float:
+    return lr / 2 * (1 + math.cos(math.pi * epoch / epochs))
+
+
+def paper_epochs(shots: float) -> int:
     """50 epochs at 1 shot, 100 up to 4, 200 above (CoOp's scripts); beyond 16 shots as many steps as 16 take."""
-    shots = images / classes
     if shots <= 1:
         return 50
     if shots <= 4:
@@ -62,12 +90,25 @@ def paper_epochs(images: int, classes: int) -> int:
     return max(1, round(200 * min(1.0, _MOST_SHOTS / shots)))
 
 
-def learning_rate(epoch: int, *, epochs: int, lr: float) -> float:
-    """The rate of one epoch, counted from 0: 1e-5 first, then lr/2 (1 + cos(pi (epoch - 1) / epochs)) …
+def fast_epochs(shots: float) -> int:
+    """100 steps up to 4 shots, 200 up to 8, 300 above (docs/benchmarks.md); an epoch is one step."""
+    if shots <= 4:
+        return 100
+    return 200 if shots <= 8 else 300
 
-    … with the cosine counted from 0 again after the warm-up epoch, as Dassl's WARMUP_RECOUNT does.
-    """
-    return WARM_UP_LR if epoch == 0 else lr / 2 * (1 + math.cos(math.pi * (epoch - 1) / epochs))
+
+RECIPES = {
+    "fast": Recipe(
+        None, lambda context: torch.optim.Adam([context], betas=(0.9, 0.99)), cosine_rate, fast_epochs, False
+    ),
+    "paper": Recipe(
+        PAPER_BATCH,
+        lambda context: torch.optim.SGD([context], momentum=PAPER_MOMENTUM, weight_decay=PAPER_WEIGHT_DECAY),
+        paper_rate,
+        paper_epochs,
+        True,
+    ),
+}
 
 
 def initial_context(tower: TextTower, n_classes: int, settings: Settings) -> torch.Tensor:
@@ -89,58 +130,122 @@ def learn(
     *,
     logit_scale: float,
     settings: Settings,
+    anchors: NDArray[np.float32] | None = None,
     on_step: OnStep | None = None,
 ) -> Learned:
     """Learn a context.
 
-    features      (N, E) unit rows
+    features      (N, V, E) unit rows, V views of every image, one of them an epoch; or (N, E), always the same
     targets       (N,) index into names
     names         C readable class names
     logit_scale   the backbone's own, already exponentiated
+    anchors       (C, E) unit rows, what settings.anchor holds the text features to
     raises        NameTooLong, LearningFailed
     """
+    recipe = RECIPES[settings.recipe]
     prompts = tower.prompts(
         names, settings.context_tokens, position=settings.position, shared=not settings.class_specific
     )
     device = tower.token_table.device
-    images = torch.from_numpy(features).to(device)
+    chance = torch.Generator().manual_seed(settings.seed)
+    images = _Views(features, device, chance)
     wanted = torch.from_numpy(targets).to(device)
+    held_to = None if anchors is None else torch.from_numpy(anchors).to(device)
     context = initial_context(tower, len(names), settings).requires_grad_()
-    optimiser = torch.optim.SGD([context], lr=settings.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    batches = _Batches(len(images), settings.seed)
+    optimiser = recipe.optimiser(context)
+    batches = _Batches(len(images), recipe.batch, chance)
+    late = _Average(settings.epochs) if settings.average else None
     step = 0
     for epoch in range(settings.epochs):
-        optimiser.param_groups[0]["lr"] = learning_rate(epoch, epochs=settings.epochs, lr=settings.lr)
+        optimiser.param_groups[0]["lr"] = recipe.rate(epoch, settings.epochs, settings.lr)
+        seen = images.of_epoch(epoch)
         for batch in batches.epoch():
             texts = F.normalize(tower.encode(context, prompts), dim=-1)  # (C, E)
-            logits = logit_scale * images[batch] @ texts.T  # (B, C)
-            loss = F.cross_entropy(logits, wanted[batch])
+            loss = F.cross_entropy(logit_scale * seen[batch] @ texts.T, wanted[batch])
+            if held_to is not None and settings.anchor:
+                loss = loss + settings.anchor * kept_apart(texts, held_to)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             step += 1
+            if step % _STEPS_A_CHECK == 1 and not torch.isfinite(loss):
+                raise LearningFailed(step, settings.lr)
             if on_step:
                 on_step(step, settings.epochs * len(batches))
-        if not torch.isfinite(loss):
-            raise LearningFailed(step, settings.lr)
+        if late:
+            late.add(epoch, context.detach())
+    found = late.mean() if late and step else context.detach()
     with torch.no_grad():
-        texts = F.normalize(tower.encode(context, prompts), dim=-1)
+        texts = F.normalize(tower.encode(found, prompts), dim=-1)
     if not torch.isfinite(texts).all():
         raise LearningFailed(step, settings.lr)
-    return Learned(context.detach().cpu().numpy(), texts.cpu().numpy(), step)
+    return Learned(found.cpu().numpy(), texts.float().cpu().numpy(), step)
+
+
+def kept_apart(texts: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+    """How far the text features have gone from the hand-written ones, 1 - mean cosine (KgCoOp, Yao et al., CVPR 2023).
+
+    texts, anchors   (C, E) unit rows
+    """
+    return 1 - (texts * anchors).sum(-1).mean()
+
+
+class _Views:
+    """What every image looks like in an epoch: its views in an order of its own, over and over."""
+
+    def __init__(self, features: NDArray[np.float32], device: torch.device, chance: torch.Generator) -> None:
+        views = features if features.ndim == 3 else features[:, None]
+        self._all = torch.from_numpy(views).to(device)  # (N, V, E)
+        self._order = torch.rand(self._all.shape[:2], generator=chance).argsort(1).to(device)  # (N, V)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def of_epoch(self, epoch: int) -> torch.Tensor:
+        """(N, E)"""
+        count = self._order.shape[1]
+        if count == 1:
+            return self._all[:, 0]
+        chosen = self._order[:, epoch % count, None, None].expand(-1, 1, self._all.shape[-1])
+        return self._all.gather(1, chosen).squeeze(1)
 
 
 class _Batches:
-    """Random batches of 32, the last partial one dropped; fewer than 32 images are one batch."""
+    """Random batches, the last partial one dropped; all images together where they are too few or `size` is None."""
 
-    def __init__(self, n_images: int, seed: int) -> None:
+    def __init__(self, n_images: int, size: int | None, chance: torch.Generator) -> None:
         self.n_images = n_images
-        self.size = min(BATCH, n_images)
-        self.generator = torch.Generator().manual_seed(seed)
+        self.size = min(size or n_images, n_images)
+        self.chance = chance
 
     def __len__(self) -> int:
         return self.n_images // self.size
 
-    def epoch(self) -> list[torch.Tensor]:
-        order = torch.randperm(self.n_images, generator=self.generator)
+    def epoch(self) -> list[torch.Tensor] | list[slice]:
+        if self.size == self.n_images:
+            return [slice(None)]
+        order = torch.randperm(self.n_images, generator=self.chance)
         return [*order[: len(self) * self.size].split(self.size)]
+
+
+class _Average:
+    """The mean of the contexts of late epochs, weighted by a bell (PromptSRC, Khattak et al., ICCV 2023)."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+        self._sum: torch.Tensor | None = None
+        self._weight = 0.0
+
+    def add(self, epoch: int, context: torch.Tensor) -> None:
+        weight = bell(epoch + 1, self._epochs)
+        self._sum = weight * context if self._sum is None else self._sum + weight * context
+        self._weight += weight
+
+    def mean(self) -> torch.Tensor:
+        assert self._sum is not None
+        return self._sum / self._weight
+
+
+def bell(epoch: int, epochs: int) -> float:
+    """The weight of an epoch, from 1, in an average: Gaussian around 0.9 of the epochs, deviation 0.1 of them."""
+    return math.exp(-(((epoch / epochs - _LATE) / _SPREAD) ** 2) / 2)

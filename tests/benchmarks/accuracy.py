@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from promptctl.api import _class_entries, _zero_shot_features
+from promptctl import zero_shot as by_hand
+from promptctl.api import _class_entries
 from promptctl.backbone import Backbone
 from promptctl.cache import FeatureCache
 from promptctl.features import encode
@@ -49,7 +50,7 @@ class Photos:
 
 
 def zero_shot(photos: Photos, shots: int, seed: int) -> float:
-    return accuracy(photos, _zero_shot_features(photos.backbone, photos.names))
+    return accuracy(photos, by_hand.text_features(photos.backbone.tower, photos.names))
 
 
 def unified(photos: Photos, shots: int, seed: int, class_specific: bool = False) -> float:

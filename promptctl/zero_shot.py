@@ -1,0 +1,62 @@
+"""Zero-shot: hand-written templates, one or many, and the text features they give a list of class names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from promptctl.errors import BadTemplate
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from promptctl.text import TextTower
+
+DEFAULT = "a photo of a {}."
+# what the paper writes for each of its eleven data sets
+OF_DATA_SET = {
+    "imagenet": DEFAULT,
+    "caltech101": DEFAULT,
+    "oxford_pets": "a photo of a {}, a type of pet.",
+    "stanford_cars": DEFAULT,
+    "oxford_flowers": "a photo of a {}, a type of flower.",
+    "food101": "a photo of {}, a type of food.",
+    "fgvc_aircraft": "a photo of a {}, a type of aircraft.",
+    "sun397": DEFAULT,
+    "dtd": "{} texture.",
+    "eurosat": "a centered satellite photo of {}.",
+    "ucf101": "a photo of a person doing {}.",
+}
+ENSEMBLES = ("imagenet-7", "imagenet-80")  # CLIP's own for ImageNet, selected and all
+
+
+def check(template: str) -> None:
+    """BadTemplate unless it is one of the names, or a sentence with one {}."""
+    if template not in OF_DATA_SET and template not in ENSEMBLES and template.count("{}") != 1:
+        raise BadTemplate(template, (*OF_DATA_SET, *ENSEMBLES))
+
+
+def sentences(template: str) -> tuple[str, ...]:
+    """The sentences with {} that a template stands for."""
+    check(template)
+    if template in ENSEMBLES:
+        from open_clip import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
+
+        of_ensemble = SIMPLE_IMAGENET_TEMPLATES if template == "imagenet-7" else OPENAI_IMAGENET_TEMPLATES
+        return tuple(write("{}") for write in of_ensemble)
+    return (OF_DATA_SET.get(template, template),)
+
+
+def text_features(tower: TextTower, names: Sequence[str], template: str = DEFAULT) -> NDArray[np.float32]:
+    """(C, E) unit rows: what the template says of every name; of several sentences the mean of their unit features."""
+    import torch
+    from torch.nn.functional import normalize
+
+    written = sentences(template)
+    with torch.no_grad():
+        # one sentence at a time: 80 of them for 1000 names would be a lot at once
+        units = (normalize(tower.encode_sentences([s.replace("{}", name) for name in names]), dim=-1) for s in written)
+        total = torch.stack(list(units)).mean(0)
+        unit: NDArray[np.float32] = normalize(total, dim=-1).float().cpu().numpy()
+    return unit
