@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from promptctl import zero_shot
 from promptctl.errors import LearningFailed
-from promptctl.learners import coop
+from promptctl.learners import coop, steps
 from promptctl.text import TextTower
 
 NAMES = ["red", "green", "blue"]
@@ -40,18 +40,18 @@ def test_epochs_follow_the_paper_and_shrink_beyond_16_shots(shots, epochs):
 
 @pytest.mark.parametrize(("epochs", "last"), [(50, 7.9e-6), (100, 1.97e-6), (200, 4.9e-7)])
 def test_the_cosine_starts_at_lr_and_never_reaches_zero(epochs, last):
-    rates = [coop.paper_rate(e, epochs, 0.002) for e in range(epochs)]
+    rates = [steps.warm_cosine_rate(e, epochs, 0.002) for e in range(epochs)]
     assert rates[0] == 1e-5
     assert rates[1] == 0.002
     assert rates[-1] == pytest.approx(last, rel=0.01)
     assert rates[10] == pytest.approx(0.001 * (1 + math.cos(math.pi * 9 / epochs)))
 
 
-@pytest.mark.parametrize(("images", "steps"), [(20, 1), (31, 1), (32, 1), (63, 1), (64, 2), (160, 5)])
-def test_the_last_partial_batch_is_dropped(images, steps):
-    batches = coop._Batches(images, 32, torch.Generator().manual_seed(1))
+@pytest.mark.parametrize(("images", "count"), [(20, 1), (31, 1), (32, 1), (63, 1), (64, 2), (160, 5)])
+def test_the_last_partial_batch_is_dropped(images, count):
+    batches = steps.Batches(images, 32, torch.Generator().manual_seed(1))
     epoch = batches.epoch()
-    assert len(epoch) == len(batches) == steps
+    assert len(epoch) == len(batches) == count
     assert all(len(torch.arange(images)[batch]) == min(32, images) for batch in epoch)
 
 

@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 LEARNERS = {
-    "coop": ("Context Optimization (Zhou et al., IJCV 2022)", "promptctl.learners.coop"),
+    "coop": ("Context Optimization (Zhou et al., IJCV 2022): a context", "promptctl.learners.coop"),
+    "clap": ("CLAP (Silva-Rodriguez et al., CVPR 2024): weights of a fixed class list", "promptctl.learners.clap"),
+    "linear-probe": ("logistic regression on image features, the baseline", "promptctl.learners.linear_probe"),
 }

@@ -19,18 +19,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from promptctl.errors import LearningFailed
+from promptctl.learners.steps import Batches, OnStep, Views, cosine_rate, warm_cosine_rate
 from promptctl.text import TextTower
 
 INIT_STD = 0.02
 PAPER_BATCH = 32
 PAPER_MOMENTUM = 0.9
 PAPER_WEIGHT_DECAY = 5e-4
-PAPER_WARM_UP_LR = 1e-5
 _MOST_SHOTS = 16
 _LATE, _SPREAD = 0.9, 0.1  # of the epochs: where the weights of an average lie (PromptSRC's 45 and 5 of 50)
 _STEPS_A_CHECK = 50  # looking at the loss makes a GPU wait
-
-OnStep = Callable[[int, int], None]  # done, total
 
 
 @dataclass(frozen=True)
@@ -69,18 +67,6 @@ class Recipe:
     crops: bool  # learns from random crops, one view an epoch
 
 
-def paper_rate(epoch: int, epochs: int, lr: float) -> float:
-    """1e-5 in the first epoch, then lr/2 (1 + cos(pi (epoch - 1) / epochs)) …
-
-    … with the cosine counted from 0 again after the warm-up epoch, as Dassl's WARMUP_RECOUNT does.
-    """
-    return PAPER_WARM_UP_LR if epoch == 0 else cosine_rate(epoch - 1, epochs, lr)
-
-
-def cosine_rate(epoch: int, epochs: int, lr: float) -> float:
-    return lr / 2 * (1 + math.cos(math.pi * epoch / epochs))
-
-
 def paper_epochs(shots: float) -> int:
     """50 epochs at 1 shot, 100 up to 4, 200 above (CoOp's scripts); beyond 16 shots as many steps as 16 take."""
     if shots <= 1:
@@ -104,7 +90,7 @@ RECIPES = {
     "paper": Recipe(
         PAPER_BATCH,
         lambda context: torch.optim.SGD([context], momentum=PAPER_MOMENTUM, weight_decay=PAPER_WEIGHT_DECAY),
-        paper_rate,
+        warm_cosine_rate,
         paper_epochs,
         True,
     ),
@@ -148,12 +134,12 @@ def learn(
     )
     device = tower.token_table.device
     chance = torch.Generator().manual_seed(settings.seed)
-    images = _Views(features, device, chance)
+    images = Views(features, device, chance)
     wanted = torch.from_numpy(targets).to(device)
     held_to = None if anchors is None else torch.from_numpy(anchors).to(device)
     context = initial_context(tower, len(names), settings).requires_grad_()
     optimiser = recipe.optimiser(context)
-    batches = _Batches(len(images), recipe.batch, chance)
+    batches = Batches(len(images), recipe.batch, chance)
     late = _Average(settings.epochs) if settings.average else None
     step = 0
     for epoch in range(settings.epochs):
@@ -188,44 +174,6 @@ def kept_apart(texts: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
     texts, anchors   (C, E) unit rows
     """
     return 1 - (texts * anchors).sum(-1).mean()
-
-
-class _Views:
-    """What every image looks like in an epoch: its views in an order of its own, over and over."""
-
-    def __init__(self, features: NDArray[np.float32], device: torch.device, chance: torch.Generator) -> None:
-        views = features if features.ndim == 3 else features[:, None]
-        self._all = torch.from_numpy(views).to(device)  # (N, V, E)
-        self._order = torch.rand(self._all.shape[:2], generator=chance).argsort(1).to(device)  # (N, V)
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def of_epoch(self, epoch: int) -> torch.Tensor:
-        """(N, E)"""
-        count = self._order.shape[1]
-        if count == 1:
-            return self._all[:, 0]
-        chosen = self._order[:, epoch % count, None, None].expand(-1, 1, self._all.shape[-1])
-        return self._all.gather(1, chosen).squeeze(1)
-
-
-class _Batches:
-    """Random batches, the last partial one dropped; all images together where they are too few or `size` is None."""
-
-    def __init__(self, n_images: int, size: int | None, chance: torch.Generator) -> None:
-        self.n_images = n_images
-        self.size = min(size or n_images, n_images)
-        self.chance = chance
-
-    def __len__(self) -> int:
-        return self.n_images // self.size
-
-    def epoch(self) -> list[torch.Tensor] | list[slice]:
-        if self.size == self.n_images:
-            return [slice(None)]
-        order = torch.randperm(self.n_images, generator=self.chance)
-        return [*order[: len(self) * self.size].split(self.size)]
 
 
 class _Average:

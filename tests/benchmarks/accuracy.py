@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 
 from promptctl import zero_shot as by_hand
 from promptctl.api import _class_entries
@@ -25,6 +24,7 @@ from promptctl.cache import FeatureCache
 from promptctl.features import encode
 from promptctl.images import ImageFolder, hash_images, sample
 from promptctl.learners import coop
+from promptctl.learners import linear_probe as linear_probe_module
 
 METHODS = ("zero-shot", "linear-probe", "unified", "class-specific")
 
@@ -55,9 +55,7 @@ def zero_shot(photos: Photos, shots: int, seed: int) -> float:
 
 def unified(photos: Photos, shots: int, seed: int, class_specific: bool = False) -> float:
     x, y = photos.arrays(sample(photos.train, shots, seed=seed).train)
-    settings = coop.Settings(
-        epochs=coop.paper_epochs(len(x), len(photos.labels)), seed=seed, class_specific=class_specific
-    )
+    settings = coop.Settings(epochs=coop.fast_epochs(shots), seed=seed, class_specific=class_specific)
     tower, scale = photos.backbone.tower, photos.backbone.logit_scale
     learned = coop.learn(x, y, photos.names, tower, logit_scale=scale, settings=settings)
     return accuracy(photos, learned.text_features)
@@ -70,25 +68,10 @@ def class_specific(photos: Photos, shots: int, seed: int) -> float:
 def linear_probe(photos: Photos, shots: int, seed: int) -> float:
     """CoOp's probe: logistic regression, strength searched on min(shots, 4) further images a class."""
     drawn = sample(photos.train, shots, seed=seed)
-    x, y = photos.arrays(drawn.train)
-    x_val, y_val = photos.arrays(sample(drawn.held_out, min(shots, 4), seed=seed).train)
-
-    def fit(strength: float) -> LogisticRegression:
-        return LogisticRegression(C=strength, max_iter=1000).fit(x, y)
-
-    def score(strength: float) -> float:
-        return fit(strength).score(x_val, y_val)
-
-    grid = [1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6]
-    best = max(grid, key=score)
-    low, high = 1e-1 * best, 1e1 * best
-    for _ in range(8):  # the paper's binary search between the neighbours of the best
-        left, right = score(low), score(high)
-        middle = (low * high) ** 0.5
-        low, high = (middle, high) if right >= left else (low, middle)
-    best = high if score(high) >= score(low) else low
+    further = sample(drawn.held_out, linear_probe_module.validation_shots(shots), seed=seed)
+    probe = linear_probe_module.learn(*photos.arrays(drawn.train), *photos.arrays(further.train))
     x_test, y_test = photos.arrays(photos.test)
-    return 100 * fit(best).score(x_test, y_test)
+    return 100 * probe.score(x_test, y_test)
 
 
 def accuracy(photos: Photos, texts: np.ndarray) -> float:

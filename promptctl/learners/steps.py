@@ -1,0 +1,64 @@
+"""What the learners share: rates by epoch, batches of images, and the views of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+OnStep = Callable[[int, int], None]  # done, total
+
+WARM_UP_LR = 1e-5
+
+
+def warm_cosine_rate(epoch: int, epochs: int, lr: float) -> float:
+    """1e-5 in the first epoch, then lr/2 (1 + cos(pi (epoch - 1) / epochs)) …
+
+    … with the cosine counted from 0 again after the warm-up epoch, as Dassl's WARMUP_RECOUNT does.
+    """
+    return WARM_UP_LR if epoch == 0 else cosine_rate(epoch - 1, epochs, lr)
+
+
+def cosine_rate(epoch: int, epochs: int, lr: float) -> float:
+    return lr / 2 * (1 + math.cos(math.pi * epoch / epochs))
+
+
+class Views:
+    """What every image looks like in an epoch: its views in an order of its own, over and over."""
+
+    def __init__(self, features: NDArray[np.float32], device: torch.device, chance: torch.Generator) -> None:
+        views = features if features.ndim == 3 else features[:, None]
+        self._all = torch.from_numpy(views).to(device)  # (N, V, E)
+        self._order = torch.rand(self._all.shape[:2], generator=chance).argsort(1).to(device)  # (N, V)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def of_epoch(self, epoch: int) -> torch.Tensor:
+        """(N, E)"""
+        count = self._order.shape[1]
+        if count == 1:
+            return self._all[:, 0]
+        chosen = self._order[:, epoch % count, None, None].expand(-1, 1, self._all.shape[-1])
+        return self._all.gather(1, chosen).squeeze(1)
+
+
+class Batches:
+    """Random batches, the last partial one dropped; all images together where they are too few or `size` is None."""
+
+    def __init__(self, n_images: int, size: int | None, chance: torch.Generator) -> None:
+        self.n_images = n_images
+        self.size = min(size or n_images, n_images)
+        self.chance = chance
+
+    def __len__(self) -> int:
+        return self.n_images // self.size
+
+    def epoch(self) -> list[torch.Tensor] | list[slice]:
+        if self.size == self.n_images:
+            return [slice(None)]
+        order = torch.randperm(self.n_images, generator=self.chance)
+        return [*order[: len(self) * self.size].split(self.size)]

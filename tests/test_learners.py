@@ -1,0 +1,78 @@
+"""The baseline and the learner for fixed class lists, each beside its equations or scikit-learn."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from test_coop import unit_features
+
+from promptctl.errors import LearningFailed
+from promptctl.learners import LEARNERS, clap, linear_probe
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_learner_lives_where_the_table_says(name):
+    assert callable(importlib.import_module(LEARNERS[name][1]).learn)
+
+
+def test_clap_equals_its_equations():
+    """w starts at z; s f norm(w); a_c |w_c - z_c|^2 with a_c the zero-shot probability; SGD written out, float64."""
+    x, y = unit_features(40)
+    z = np.random.default_rng(3).normal(size=(3, 32)).astype(np.float32) * 2
+    found = clap.learn(x, y, z, logit_scale=10.0, settings=clap.Settings(epochs=30, seed=1))
+
+    f, w, start = x.astype(float), z.astype(float).copy(), z.astype(float)
+    one_hot = np.eye(3)[y]
+
+    def unit(rows):
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def softmax(rows):
+        e = np.exp(rows - rows.max(1, keepdims=True))
+        return e / e.sum(1, keepdims=True)
+
+    a = np.array([softmax(10 * f @ unit(start).T)[y == c, c].mean() for c in range(3)])
+    momentum = np.zeros_like(w)
+    for epoch in range(30):
+        lr = 1e-5 if epoch == 0 else 0.05 * (1 + np.cos(np.pi * (epoch - 1) / 30))
+        to_unit = 10 * (softmax(10 * f @ unit(w).T) - one_hot).T @ f / len(f)  # (C, E) gradient of norm(w)
+        length = np.linalg.norm(w, axis=1, keepdims=True)
+        gradient = (to_unit - unit(w) * (to_unit * unit(w)).sum(1, keepdims=True)) / length
+        gradient += 2 * a[:, None] * (w - start) / 3
+        momentum = 0.9 * momentum + gradient
+        w = w - lr * momentum
+    np.testing.assert_allclose(found, unit(w), atol=1e-4)
+    assert np.abs(found - unit(start)).max() > 0.05
+
+
+def test_clap_leaves_alone_a_class_without_images():
+    x, y = unit_features(40)
+    z = np.random.default_rng(3).normal(size=(4, 32)).astype(np.float32)
+    held = clap.constraint(torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(z), 10.0)
+    assert held[3] == 0
+    assert np.isfinite(clap.learn(x, y, z, logit_scale=10.0, settings=clap.Settings(epochs=3))).all()
+
+
+def test_clap_that_loses_its_numbers_stops():
+    x, y = unit_features(9)
+    with pytest.raises(LearningFailed):
+        clap.learn(x * np.nan, y, np.ones((3, 32), np.float32), logit_scale=10.0, settings=clap.Settings(epochs=2))
+
+
+def test_the_probe_finds_a_strength_as_good_as_any_of_a_fine_grid():
+    x, y = unit_features(12, seed=1)
+    x_val, y_val = unit_features(12, seed=2)
+    x_test, y_test = unit_features(300, seed=3)
+    probe = linear_probe.learn(x, y, x_val, y_val)
+    fine = [LogisticRegression(C=c, max_iter=1000).fit(x, y).score(x_val, y_val) for c in np.logspace(-6, 6, 25)]
+    assert probe.score(x_val, y_val) >= max(fine) - 1 / 12
+    assert probe.score(x_test, y_test) > 0.9
+
+
+@pytest.mark.parametrize(("shots", "seen"), [(1, 1), (2, 2), (4, 4), (16, 4)])
+def test_the_search_sees_at_most_four_images_a_class(shots, seen):
+    assert linear_probe.validation_shots(shots) == seen
