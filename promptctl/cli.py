@@ -272,6 +272,57 @@ def export_context(
     _finish(api.export_context(context, out, force=force, model=model), output, json)
 
 
+@app.command()
+def compare(
+    photos: Folder,
+    shots: Annotated[str, typer.Option(help="Images a class, several numbers.", metavar="N,N,…")] = "1,2,4,8,16",
+    seeds: Annotated[str, typer.Option(help="One draw of shots each.", metavar="N,N,…")] = "1,2,3",
+    learners: Annotated[
+        str,
+        typer.Option(
+            help="Of zero-shot, ensemble-7, ensemble-80, linear-probe, coop, "
+            "coop-csc, coop-anchor, coop-average, clap.",
+            metavar="NAME,…",
+        ),
+    ] = "zero-shot,linear-probe,coop,coop-csc,clap",
+    base_to_new: Annotated[
+        bool, typer.Option("--base-to-new", help="Also: learn half of the classes, test on them and on the others.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw the figure: .png, .svg or .pdf.", metavar="FILE")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the figure if it is there.")] = False,
+    template: Annotated[
+        str, typer.Option(help="What zero-shot says: a sentence with {}, or a data set of the paper.")
+    ] = zero_shot.DEFAULT,
+    model: Annotated[
+        str, typer.Option(envvar="PROMPTCTL_MODEL", help="Backbone: mini or any open_clip name.")
+    ] = "mini",
+    device: OnDevice = Device.auto,
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="CSV of folder,name: what the prompt calls each folder.", metavar="CSV"),
+    ] = None,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """How many photos do I need, and which learner? The paper's few-shot protocol on your own photos."""
+    with render.progress() as progress:
+        report = api.compare(
+            photos,
+            shots=_numbers(shots, "--shots"),
+            seeds=_numbers(seeds, "--seeds"),
+            learners=[name.strip() for name in learners.split(",") if name.strip()],
+            base_to_new=base_to_new,
+            template=template,
+            model=model,
+            device=device.value,
+            classes=classes,
+            plot=plot,
+            force=force,
+            on_progress=progress,
+        )
+    _finish(report, output, json)
+
+
 @app.command("list")
 def list_contexts(
     prefix: Annotated[str, typer.Argument(help="Only names that start so.")] = "",
@@ -407,6 +458,14 @@ def _shots(text: str) -> int | None:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise typer.BadParameter(f"'{text}' is neither a number from 1 nor all", param_hint="--shots")
     return int(text)
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    wrong = next((part for part in parts if not part.isascii() or not part.isdigit() or int(part) < 1), None)
+    if wrong is not None:
+        raise typer.BadParameter(f"'{wrong}' is not a number from 1", param_hint=option)
+    return tuple(dict.fromkeys(int(part) for part in parts))
 
 
 def _version(on: bool) -> None:

@@ -11,7 +11,7 @@ PromptctlError                 exit 1
 ├── DatasetError               NoImages  OneClass  TooFewShots  UnknownClasses  NameTooLong  ContextTooLong
 │                              BadTemplate
 ├── StorageFailed  OutputFailed  ExportFailed  CacheBusy
-├── NeedsAnswer  InvalidSetting
+├── NeedsAnswer  InvalidSetting  UnknownLearner
 └── LearningFailed
 ```
 """
@@ -229,6 +229,11 @@ class InvalidSetting(PromptctlError):
 class NeedsAnswer(PromptctlError):
     def __init__(self, doing: str, command: str) -> None:
         super().__init__(f"{doing} asks first, and there is no terminal to ask on", command)
+
+
+class UnknownLearner(PromptctlError):
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"no learner is called '{name}'", f"the learners are {', '.join(known)}")
 
 
 class LearningFailed(PromptctlError):

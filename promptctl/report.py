@@ -352,6 +352,90 @@ class ClassifyReport(Report):
 
 
 @dataclass(frozen=True)
+class ComparedRow:
+    """One learner at one number of shots, over the seeds."""
+
+    learner: str
+    shots: int
+    mean: float  # fraction
+    std: float  # of the population, fraction
+    runs: tuple[float, ...]  # accuracy of every seed, fraction
+    seconds: float  # a run, without encoding
+
+
+@dataclass(frozen=True)
+class BaseToNewRow:
+    """Taught the base classes: accuracy on them, on the new ones, and the harmonic mean, each over the seeds."""
+
+    learner: str
+    shots: int
+    base: float
+    base_std: float
+    new: float
+    new_std: float
+    harmonic: float
+    harmonic_std: float
+
+
+@dataclass(frozen=True)
+class CompareReport(Report):
+    type: ClassVar[str] = "compared"
+
+    photos: Path
+    backbone: str
+    template: str
+    classes: int
+    train_images: int  # shots are drawn from
+    test_images: int  # everything is measured on
+    measured_on: str  # which images these are
+    seeds: tuple[int, ...]
+    left_out: str | None  # shots there are not enough images for
+    learners: tuple[ComparedRow, ...]
+    base_to_new: tuple[BaseToNewRow, ...]
+    plot: Path | None
+    skipped: tuple[SkippedFile, ...]
+
+    def rows(self) -> list[Row]:
+        keys = ("learner", "shots", "mean", "std", "seconds")
+        return [{key: getattr(row, key) for key in keys} for row in self.learners]
+
+    def records(self) -> list[Row]:
+        halves = [{"type": "base-to-new", **dataclasses.asdict(row)} for row in self.base_to_new]
+        return [*({"type": "few-shot", **dataclasses.asdict(row)} for row in self.learners), *halves]
+
+    def tables(self) -> list[list[Row]]:
+        names = dict.fromkeys(row.learner for row in self.learners)
+        curve = [
+            {
+                "learner": name,
+                **{_shots(row.shots): spread(row.mean, row.std) for row in self.learners if row.learner == name},
+            }
+            for name in names
+        ]
+        halves = [
+            {
+                "base to new": row.learner,
+                "shots": row.shots,
+                "base": spread(row.base, row.base_std),
+                "new": spread(row.new, row.new_std),
+                "harmonic": spread(row.harmonic, row.harmonic_std),
+            }
+            for row in self.base_to_new
+        ]
+        return [curve, halves] if halves else [curve]
+
+    def summary(self) -> list[str]:
+        lines = [
+            f"top-1 in % on {self.test_images} {self.measured_on} of {self.classes} classes, "
+            f"mean ± deviation over {len(self.seeds)} seed{'' if len(self.seeds) == 1 else 's'}, on {self.backbone}",
+        ]
+        return lines + ([f"figure: {self.plot}"] if self.plot else [])
+
+    def warnings(self) -> list[str]:
+        return skipped_lines(self.skipped) + ([self.left_out] if self.left_out else [])
+
+
+@dataclass(frozen=True)
 class StoredContext:
     """One line of `list`."""
 
@@ -742,6 +826,14 @@ def skipped_lines(skipped: Sequence[SkippedFile], shown: int = 20) -> list[str]:
     count = f"{len(skipped)} skipped:"
     more = [f"  and {len(skipped) - shown} more, all in --json"] if len(skipped) > shown else []
     return [count, *(f"  {item.path}: {item.reason}" for item in skipped[:shown]), *more]
+
+
+def spread(mean: float, std: float) -> str:
+    return f"{100 * mean:.1f} ± {100 * std:.1f}"
+
+
+def _shots(count: int) -> str:
+    return f"{count} shot{'' if count == 1 else 's'}"
 
 
 def percent(fraction: float | None) -> str:

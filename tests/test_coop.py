@@ -55,7 +55,7 @@ def test_the_last_partial_batch_is_dropped(images, count):
     assert all(len(torch.arange(images)[batch]) == min(32, images) for batch in epoch)
 
 
-@pytest.mark.parametrize("shots, epochs", [(1, 100), (4, 100), (8, 200), (16, 300), (100, 300)])
+@pytest.mark.parametrize("shots, epochs", [(1, 100), (4, 100), (8, 200), (16, 400), (100, 400)])
 def test_the_fast_recipe_takes_few_steps(shots, epochs):
     assert coop.fast_epochs(shots) == epochs
 

@@ -77,10 +77,10 @@ def paper_epochs(shots: float) -> int:
 
 
 def fast_epochs(shots: float) -> int:
-    """100 steps up to 4 shots, 200 up to 8, 300 above (docs/benchmarks.md); an epoch is one step."""
+    """100 steps up to 4 shots, 200 up to 8, 400 above (docs/benchmarks.md); an epoch is one step."""
     if shots <= 4:
         return 100
-    return 200 if shots <= 8 else 300
+    return 200 if shots <= 8 else 400
 
 
 RECIPES = {

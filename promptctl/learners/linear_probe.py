@@ -26,7 +26,12 @@ def learn(
     validation: NDArray[np.float32],
     validation_targets: NDArray[np.int64],
 ) -> LogisticRegression:
-    """The fitted probe: C is the best of seven powers of ten, then of eight halvings between its neighbours."""
+    """The fitted probe: C is the best of seven powers of ten, then of eight halvings between its neighbours.
+
+    Without validation images there is nothing to search on, and C is 1.
+    """
+    if not len(validation):
+        return fit(features, targets, 1.0)
     known: dict[float, float] = {}
 
     def score(strength: float) -> float:

@@ -1,0 +1,221 @@
+"""Compare: the paper's few-shot protocol on one's own photos, every learner on the same shots and test images."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import normalize
+
+from promptctl import images, zero_shot
+from promptctl.images import HashedImage
+from promptctl.learners import clap, coop, linear_probe
+
+if TYPE_CHECKING:
+    from promptctl.backbone import Backbone
+
+Vectors = NDArray[np.float32]
+ANCHOR = 8.0  # KgCoOp's own lambda
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Encoded photos of a class list: those shots are drawn from, and those everything is measured on."""
+
+    name_of: Mapping[str, str]  # label → class name, labels in sorted order
+    train: tuple[HashedImage, ...]
+    test: tuple[HashedImage, ...]
+    vector_of: Mapping[Path, Vectors]
+    backbone: Backbone
+    template: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.name_of)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.name_of.values())
+
+    @property
+    def most_shots(self) -> tuple[int, str]:
+        """How many shots every class has, and the class that has no more."""
+        found = Counter(image.label for image in self.train)
+        return min((found[label], label) for label in self.labels)
+
+    @cached_property
+    def by_hand(self) -> Vectors:
+        """(C, E) unit rows of the template."""
+        return zero_shot.text_features(self.backbone.tower, self.names, self.template)
+
+    @cached_property
+    def prototypes(self) -> Vectors:
+        """(C, E) of the template, not normalised."""
+        return zero_shot.prototypes(self.backbone.tower, self.names, self.template)
+
+    def arrays(self, some: Sequence[HashedImage]) -> tuple[Vectors, NDArray[np.int64]]:
+        """(N, E) unit rows and (N,) class indices."""
+        index = {label: i for i, label in enumerate(self.labels)}
+        vectors = np.stack([self.vector_of[image.path] for image in some]) if some else np.empty((0, 1), np.float32)
+        return vectors, np.array([index[image.label] for image in some], dtype=np.int64)
+
+    def only(self, labels: Sequence[str]) -> Pool:
+        """The same photos of some classes."""
+        keep = {label: self.name_of[label] for label in labels}
+        train, test = (tuple(i for i in part if i.label in keep) for part in (self.train, self.test))
+        return replace(self, name_of=keep, train=train, test=test)
+
+    def accuracy(self, texts: Vectors) -> float:
+        """Fraction of the test images nearest to their own class, (C, E) unit rows."""
+        x, y = self.arrays(self.test)
+        return float(((x @ texts.T).argmax(1) == y).mean())
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The shots of one seed."""
+
+    pool: Pool
+    shots: int
+    seed: int
+
+    @cached_property
+    def sample(self) -> images.Sample:
+        return images.sample(self.pool.train, self.shots, seed=self.seed)
+
+    def context(self, *, class_specific: bool = False, anchor: float = 0.0, average: bool = False) -> coop.Learned:
+        pool = self.pool
+        settings = coop.Settings(
+            class_specific=class_specific,
+            epochs=coop.RECIPES["fast"].epochs(self.shots),
+            anchor=anchor,
+            average=average,
+            seed=self.seed,
+        )
+        x, y = pool.arrays(self.sample.train)
+        tower, scale = pool.backbone.tower, pool.backbone.logit_scale
+        return coop.learn(x, y, pool.names, tower, logit_scale=scale, settings=settings, anchors=pool.by_hand)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One way to classify."""
+
+    summary: str
+    accuracy: Callable[[Draw], float]
+    context: Callable[[Draw], coop.Learned] | None = None  # where it learns one, which speaks of new classes too
+    template: Callable[[Pool], str] | None = None  # where it is zero-shot
+
+
+def _zero_shot(summary: str, template: Callable[[Pool], str]) -> Compared:
+    def accuracy(draw: Draw) -> float:
+        tower, pool = draw.pool.backbone.tower, draw.pool
+        return pool.accuracy(zero_shot.text_features(tower, pool.names, template(pool)))
+
+    return Compared(summary, accuracy, template=template)
+
+
+def _coop(summary: str, *, class_specific: bool = False, anchor: float = 0.0, average: bool = False) -> Compared:
+    def context(draw: Draw) -> coop.Learned:
+        return draw.context(class_specific=class_specific, anchor=anchor, average=average)
+
+    def accuracy(draw: Draw) -> float:
+        return draw.pool.accuracy(context(draw).text_features)
+
+    return Compared(summary, accuracy, None if class_specific else context)
+
+
+def _clap(draw: Draw) -> float:
+    pool = draw.pool
+    x, y = pool.arrays(draw.sample.train)
+    settings = clap.Settings(seed=draw.seed)
+    return pool.accuracy(clap.learn(x, y, pool.prototypes, logit_scale=pool.backbone.logit_scale, settings=settings))
+
+
+def _linear_probe(draw: Draw) -> float:
+    pool, held_out = draw.pool, draw.sample.held_out
+    left = Counter(image.label for image in held_out)
+    further = min(linear_probe.validation_shots(draw.shots), *(left[label] for label in pool.labels))
+    validation = images.sample(held_out, further, seed=draw.seed).train if further else ()
+    probe = linear_probe.learn(*pool.arrays(draw.sample.train), *pool.arrays(validation))
+    return float(probe.score(*pool.arrays(pool.test)))
+
+
+COMPARED = {
+    "zero-shot": _zero_shot("the hand-written template", lambda pool: pool.template),
+    "ensemble-7": _zero_shot("CLIP's seven selected templates", lambda pool: "imagenet-7"),
+    "ensemble-80": _zero_shot("CLIP's eighty templates", lambda pool: "imagenet-80"),
+    "linear-probe": Compared("logistic regression on image features", _linear_probe),
+    "coop": _coop("a context for all classes"),
+    "coop-csc": _coop("a context for each class", class_specific=True),
+    "coop-anchor": _coop("held to the template (KgCoOp)", anchor=ANCHOR),
+    "coop-average": _coop("the mean of late epochs", average=True),
+    "clap": Compared("class weights held to the template", _clap),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One learner on the shots of one seed."""
+
+    learner: str
+    shots: int
+    seed: int
+    accuracy: float  # fraction
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BaseToNew:
+    """One learner taught half of the classes: how it does on them, and on the others among themselves."""
+
+    learner: str
+    shots: int
+    seed: int
+    base: float  # fraction
+    new: float  # fraction
+
+    @property
+    def harmonic(self) -> float:
+        return 2 * self.base * self.new / (self.base + self.new) if self.base + self.new else 0.0
+
+
+def run(pool: Pool, learner: str, shots: int, seed: int) -> Run:
+    started = time.monotonic()
+    accuracy = COMPARED[learner].accuracy(Draw(pool, shots, seed))
+    return Run(learner, shots, seed, accuracy, time.monotonic() - started)
+
+
+def speaks_of_new_classes(learner: str) -> bool:
+    return COMPARED[learner].context is not None or COMPARED[learner].template is not None
+
+
+def halves(labels: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Base and new classes: the first half of the sorted labels, the larger one, and the rest."""
+    ordered = sorted(labels)
+    middle = (len(ordered) + 1) // 2
+    return tuple(ordered[:middle]), tuple(ordered[middle:])
+
+
+def base_to_new(pool: Pool, learner: str, shots: int, seed: int) -> BaseToNew:
+    base, new = (pool.only(half) for half in halves(pool.labels))
+    how, tower = COMPARED[learner], pool.backbone.tower
+    if how.context is None:
+        assert how.template is not None
+        template = how.template(pool)
+        texts = [zero_shot.text_features(tower, half.names, template) for half in (base, new)]
+    else:
+        learned = how.context(Draw(base, shots, seed))
+        vectors = torch.from_numpy(learned.vectors).to(tower.token_table.device)
+        with torch.no_grad():
+            spoken = normalize(tower.encode(vectors, tower.prompts(new.names, len(vectors))), dim=-1)
+        texts = [learned.text_features, spoken.float().cpu().numpy()]
+    return BaseToNew(learner, shots, seed, base.accuracy(texts[0]), new.accuracy(texts[1]))

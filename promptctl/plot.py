@@ -1,0 +1,44 @@
+"""Plot: accuracy by shots as a figure."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from promptctl.report import ComparedRow
+
+KINDS = (".png", ".svg", ".pdf")
+
+
+def curve(rows: Sequence[ComparedRow], title: str, kind: str) -> bytes:
+    """Accuracy over shots, a line a learner with its spread over seeds; `kind` of KINDS."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    # dates and random ids would make every file differ
+    pyplot.rcParams["svg.hashsalt"] = "promptctl"
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    shots = sorted({row.shots for row in rows})
+    for learner in dict.fromkeys(row.learner for row in rows):
+        of_learner = sorted((row for row in rows if row.learner == learner), key=lambda row: row.shots)
+        x = [row.shots for row in of_learner]
+        mean = [100 * row.mean for row in of_learner]
+        flat = len(set(mean)) == 1
+        (line,) = axes.plot(x, mean, "--" if flat else "o-", label=learner, linewidth=1.6, markersize=4)
+        low = [100 * (row.mean - row.std) for row in of_learner]
+        high = [100 * (row.mean + row.std) for row in of_learner]
+        axes.fill_between(x, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(shots, [str(n) for n in shots])
+    axes.set_xlabel("labelled photos a class")
+    axes.set_ylabel("top-1 accuracy (%)")
+    axes.set_title(title)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize="small")
+    file = io.BytesIO()
+    metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(kind)
+    figure.savefig(file, format=kind.removeprefix("."), dpi=160, metadata=metadata)
+    pyplot.close(figure)
+    return file.getvalue()

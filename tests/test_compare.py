@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from conftest import COLOURS, copy_into_splits, paint
+from sklearn.linear_model import LogisticRegression
+
+from promptctl import compare, images, zero_shot
+from promptctl.backbone import Backbone
+from promptctl.cache import FeatureCache
+from promptctl.features import encode
+from promptctl.learners import coop
+
+FOUR = {**COLOURS, "yellow": (220, 210, 40)}
+
+
+@pytest.fixture
+def pool(tmp_path, tiny):
+    folder = images.ImageFolder.scan(paint(tmp_path / "four", images=8, colours=FOUR))
+    hashed, _ = images.hash_images(folder.images)
+    backbone = Backbone(tiny)
+    features, _ = encode([image.path for image in hashed], backbone, FeatureCache())
+    divided = images.hold_out_fifth(hashed)
+    vector_of = dict(zip(features.paths, features.vectors, strict=True))
+    names = {label: f"{label} thing" for label in folder.labels}
+    return compare.Pool(names, divided.train, divided.held_out, vector_of, backbone, zero_shot.DEFAULT)
+
+
+def test_a_run_learns_from_the_drawn_shots_and_is_measured_on_the_test_images(pool):
+    found = compare.run(pool, "coop", 2, 3)
+    x, y = pool.arrays(images.sample(pool.train, 2, seed=3).train)
+    tower, scale = pool.backbone.tower, pool.backbone.logit_scale
+    settings = coop.Settings(epochs=100, seed=3)
+    learned = coop.learn(x, y, pool.names, tower, logit_scale=scale, settings=settings)
+    x_test, y_test = pool.arrays(pool.test)
+    assert found.accuracy == ((x_test @ learned.text_features.T).argmax(1) == y_test).mean()
+    assert not {image.sha256 for image in pool.test} & {image.sha256 for image in pool.train}
+
+
+@pytest.mark.parametrize("learner", compare.COMPARED)
+def test_every_learner_runs_and_repeats_itself(pool, learner):
+    first, again = (compare.run(pool, learner, 2, 1) for _ in range(2))
+    assert 0 <= first.accuracy <= 1
+    assert first.accuracy == again.accuracy
+
+
+def test_a_probe_without_validation_images_is_scikit_learns_default(pool):
+    most, _ = pool.most_shots
+    x, y = pool.arrays(images.sample(pool.train, most, seed=1).train)
+    plain = LogisticRegression(max_iter=1000).fit(x, y).score(*pool.arrays(pool.test))
+    assert len({image.label for image in images.sample(pool.train, most, seed=1).held_out}) < 4
+    assert compare.run(pool, "linear-probe", most, 1).accuracy == plain
+
+
+@pytest.mark.parametrize(("labels", "base"), [("dcba", "ab"), ("edcba", "abc"), ("ab", "a")])
+def test_base_classes_are_the_first_and_larger_half(labels, base):
+    assert compare.halves(labels) == (tuple(base), tuple(sorted(set(labels) - set(base))))
+
+
+def test_base_to_new_asks_the_context_about_classes_it_never_saw(pool):
+    found = compare.base_to_new(pool, "coop", 2, 1)
+    base, new = (pool.only(half) for half in compare.halves(pool.labels))
+    assert base.labels == ("blue", "green")
+    learned = compare.Draw(base, 2, 1).context()
+    tower = pool.backbone.tower
+    prompts = tower.prompts(["red thing", "yellow thing"], 16)
+    import torch
+
+    texts = tower.encode(torch.from_numpy(learned.vectors), prompts).numpy()
+    x, y = new.arrays(new.test)
+    texts = texts / np.linalg.norm(texts, axis=1, keepdims=True)
+    assert found.new == ((x @ texts.T).argmax(1) == y).mean()
+    assert found.base == base.accuracy(learned.text_features)
+    assert compare.BaseToNew("x", 1, 1, 0.5, 0.25).harmonic == pytest.approx(1 / 3)
+    assert compare.BaseToNew("x", 1, 1, 0.0, 0.0).harmonic == 0.0
+
+
+def test_zero_shot_does_not_depend_on_shots_or_seed(pool):
+    assert len({compare.run(pool, "zero-shot", shots, seed).accuracy for shots in (1, 2) for seed in (1, 2)}) == 1
+
+
+# --------------------------------------------------------------------------- the command
+
+
+def test_the_command_prints_a_table_and_draws_the_figure(cli, tmp_path, tiny):
+    photos = paint(tmp_path / "four", images=8, colours=FOUR)
+    plot = tmp_path / "curve.png"
+    asked = ("compare", photos, "--model", tiny, "--shots", "1,2,16", "--seeds", "1,2", "--learners", "zero-shot,coop")
+    done = cli(*asked, "--base-to-new", "--plot", plot)
+    assert done.code == 0, done.err
+    assert "1 shot" in done.out
+    assert "2 shots" in done.out
+    assert "16 shots" not in done.out
+    assert "left out 16 shots: class '" in done.err
+    assert "harmonic" in done.out
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+    refused = cli(*asked, "--plot", plot)
+    assert (refused.code, refused.err) == (
+        1,
+        f"error: {plot} cannot be written: it already exists\nhint:  --force replaces it\n",
+    )
+    assert cli(*asked, "--plot", plot, "--force").code == 0
+
+
+def test_json_holds_every_run(cli, photos, tiny, tmp_path):
+    split = copy_into_splits(photos, tmp_path / "split")
+    asked = ("compare", split, "--model", tiny, "--shots", "1,2", "--seeds", "1,2,3", "--learners", "coop,linear-probe")
+    report = json.loads(cli(*asked, "--json").out)
+    assert report["measured_on"] == "images of test/"
+    assert (report["train_images"], report["test_images"]) == (12, 6)
+    for row in report["learners"]:
+        assert len(row["runs"]) == 3
+        assert row["mean"] == pytest.approx(np.mean(row["runs"]))
+        assert row["std"] == pytest.approx(np.std(row["runs"]))
+    rows = list(csv.DictReader(io.StringIO(cli(*asked, "--format", "csv").out)))
+    assert [(row["learner"], row["shots"]) for row in rows] == [
+        ("coop", "1"),
+        ("coop", "2"),
+        ("linear-probe", "1"),
+        ("linear-probe", "2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--learners", "coop,tip"], "no learner is called 'tip'"),
+        (["--base-to-new"], "--base-to-new halves the classes, and {photos} has 3"),
+        (["--shots", "40"], "class 'blue' has"),
+        (["--plot", "curve.gif"], "curve.gif cannot be written: a figure ends in .png, .svg, .pdf"),
+        (["--template", "a photo"], "'a photo' is neither a sentence with {{}} for the class name"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_in_words(cli, photos, tiny, options, error):
+    done = cli("compare", photos, "--model", tiny, *options)
+    assert done.code == 1
+    assert done.err.splitlines()[-2].startswith("error: " + error.format(photos=photos))
+
+
+def test_shots_that_are_no_numbers_are_a_usage_error(cli, photos):
+    assert cli("compare", photos, "--shots", "1,many").code == 2
+
+
+@pytest.mark.parametrize("kind", [".svg", ".pdf"])
+def test_the_same_rows_draw_the_same_figure(kind):
+    from promptctl.plot import curve
+    from promptctl.report import ComparedRow
+
+    rows = [ComparedRow("coop", k, 0.5 + k / 100, 0.02, (0.5,), 1.0) for k in (1, 2, 4)]
+    assert curve(rows, "birds", kind) == curve(rows, "birds", kind)
