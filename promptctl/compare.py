@@ -56,11 +56,6 @@ class Pool:
         """(C, E) unit rows of the template."""
         return zero_shot.text_features(self.backbone.tower, self.names, self.template)
 
-    @cached_property
-    def prototypes(self) -> Vectors:
-        """(C, E) of the template, not normalised."""
-        return zero_shot.prototypes(self.backbone.tower, self.names, self.template)
-
     def arrays(self, some: Sequence[HashedImage]) -> tuple[Vectors, NDArray[np.int64]]:
         """(N, E) unit rows and (N,) class indices."""
         index = {label: i for i, label in enumerate(self.labels)}
@@ -137,7 +132,7 @@ def _clap(draw: Draw) -> float:
     pool = draw.pool
     x, y = pool.arrays(draw.sample.train)
     settings = clap.Settings(seed=draw.seed)
-    return pool.accuracy(clap.learn(x, y, pool.prototypes, logit_scale=pool.backbone.logit_scale, settings=settings))
+    return pool.accuracy(clap.learn(x, y, pool.by_hand, logit_scale=pool.backbone.logit_scale, settings=settings))
 
 
 def _linear_probe(draw: Draw) -> float:

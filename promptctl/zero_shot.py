@@ -60,13 +60,3 @@ def text_features(tower: TextTower, names: Sequence[str], template: str = DEFAUL
         total = torch.stack(list(units)).mean(0)
         unit: NDArray[np.float32] = normalize(total, dim=-1).float().cpu().numpy()
     return unit
-
-
-def prototypes(tower: TextTower, names: Sequence[str], template: str = DEFAULT) -> NDArray[np.float32]:
-    """(C, E) as the tower gives them, not normalised, the mean over the sentences of the template."""
-    import torch
-
-    with torch.no_grad():
-        raw = [tower.encode_sentences([s.replace("{}", name) for name in names]) for s in sentences(template)]
-        mean: NDArray[np.float32] = torch.stack(raw).mean(0).float().cpu().numpy()
-    return mean

@@ -3,6 +3,8 @@
 A linear classifier of unit weights that starts at the zero-shot text features and is held to them, each class as
 strongly as zero-shot is right about it: L = CE(s f norm(w)) + mean_c a_c |w_c - z_c|^2, where a_c is the mean zero-shot
 probability of the true class over the images of class c. Its weights belong to their class list; there is no context.
+The original starts at text features as they leave the tower, and so their length, which differs from backbone to
+backbone, decides how hard z holds w; ours are unit rows (docs/benchmarks.md shows both).
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ def learn(
 
     features     (N, E) or (N, V, E) unit rows, V views of every image, one of them an epoch
     targets      (N,) index into prototypes
-    prototypes   (C, E) zero-shot text features, not normalised: their length is how far a step goes
+    prototypes   (C, E) zero-shot text features, unit rows; longer ones hold harder
     raises       LearningFailed
     """
     chance = torch.Generator().manual_seed(settings.seed)
