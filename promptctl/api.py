@@ -172,6 +172,7 @@ def evaluate(
     photos: Path,
     *,
     split: str | None = None,
+    blend: float | None = 1.0,
     model: str | None = None,
     device: str = "auto",
     store: Store | None = None,
@@ -179,6 +180,7 @@ def evaluate(
 ) -> EvaluateReport:
     """Measure a context on labelled images, beside zero-shot on the same images.
 
+    blend   share of the learned text features, the rest zero-shot's; None: chosen by folds of the context's shots
     split   which part of a folder with `train/ val/ test/` to use; None: test, or else val, or else everything
     """
     entry = (store or Store()).find(Ref.parse(ref))
@@ -196,7 +198,8 @@ def evaluate(
         if image.label not in index
     ]
     images = tuple(image for image in images if image.label in index)
-    features, skipped = _features([image.path for image in images], context, entry, model, device, on_progress)
+    backbone = _own_backbone(context, entry, model, device)
+    features, skipped = _features([image.path for image in images], backbone, on_progress)
     if not len(features):
         raise NoImages(f"none of the {len(images)} images in {photos} could be read", f"ls {photos}")
     label_of = {image.path: image.label for image in images}
@@ -204,7 +207,8 @@ def evaluate(
 
     targets = np.array([index[label_of[path]] for path in features.paths], dtype=np.int64)
     where = photos if part in (None, "all") else f"{photos} ({part})"
-    return _evaluation(context, entry, str(where), features, targets, (*folder.skipped, *strange, *skipped))
+    share = _share(blend, context, entry, backbone, on_progress)
+    return _evaluation(context, entry, share, str(where), features, targets, (*folder.skipped, *strange, *skipped))
 
 
 def inspect(
@@ -235,16 +239,18 @@ def classify(
     ref: str,
     *,
     top: int = 3,
+    blend: float | None = 1.0,
     model: str | None = None,
     device: str = "auto",
     store: Store | None = None,
     on_progress: OnProgress | None = None,
 ) -> ClassifyReport:
-    """The most probable classes of every image among files and folder trees."""
+    """The most probable classes of every image among files and folder trees; `blend` as in `evaluate`."""
     entry = (store or Store()).find(Ref.parse(ref))
     missing = next((path for path in inputs if not path.exists() and not path.is_symlink()), None)
     if missing is not None:
         raise NoImages(f"there is no file or folder {missing}", f"ls {missing.parent}")
+    from promptctl.blend import mixed
     from promptctl.classifier import predict
     from promptctl.context import Context
     from promptctl.images import walk
@@ -253,9 +259,13 @@ def classify(
     paths = list(walk(inputs))
     if not paths:
         raise NoImages(f"there is no file in {', '.join(map(str, inputs))}", f"ls {inputs[0]}")
-    features, skipped = _features(paths, context, entry, model, device, on_progress)
-    predictions = predict(features.vectors, context.text_features, logit_scale=context.card.logit_scale)
-    return ClassifyReport(str(entry.ref), _classified(features, predictions, context.card, top), _skipped(skipped))
+    backbone = _own_backbone(context, entry, model, device)
+    features, skipped = _features(paths, backbone, on_progress)
+    share = _share(blend, context, entry, backbone, on_progress)
+    texts = mixed(context.text_features, context.zero_shot_features, share)
+    predictions = predict(features.vectors, texts, logit_scale=context.card.logit_scale)
+    found = _classified(features, predictions, context.card, top)
+    return ClassifyReport(str(entry.ref), share, found, _skipped(skipped))
 
 
 def compare(
@@ -880,18 +890,23 @@ def _class_index(card: Card, labels: Sequence[str], context: str) -> dict[str, i
 
 
 def _features(
-    paths: Sequence[Path],
-    context: Context,
-    entry: Entry,
-    model: str | None,
-    device: str,
-    on_progress: OnProgress | None,
+    paths: Sequence[Path], backbone: Backbone, on_progress: OnProgress | None
 ) -> tuple[Features, tuple[Skipped, ...]]:
-    backbone = _own_backbone(context, entry, model, device)
     from promptctl.cache import FeatureCache
     from promptctl.features import encode
 
     return encode(paths, backbone, FeatureCache(), partial(on_progress, "encoding") if on_progress else None)
+
+
+def _share(
+    asked: float | None, context: Context, entry: Entry, backbone: Backbone, on_progress: OnProgress | None
+) -> float:
+    if asked is not None:
+        return asked
+    from promptctl.blend import share_by_folds
+
+    on_fold = partial(on_progress, "blending") if on_progress else None
+    return share_by_folds(context, str(entry.ref), backbone.tower, on_fold)
 
 
 def _own_backbone(context: Context, entry: Entry, model: str | None, device: str) -> Backbone:
@@ -915,18 +930,23 @@ def _id_line(backbone: BackboneId) -> str:
 def _evaluation(
     context: Context,
     entry: Entry,
+    share: float,
     where: str,
     features: Features,
     targets: NDArray[np.int64],
     skipped: Sequence[Skipped],
 ) -> EvaluateReport:
+    from promptctl.blend import mixed
     from promptctl.classifier import predict
     from promptctl.evaluation import class_scores, scores
 
     card = context.card
     learned, zero_shot = (
         predict(features.vectors, texts, logit_scale=card.logit_scale)
-        for texts in (context.text_features, context.zero_shot_features)
+        for texts in (
+            mixed(context.text_features, context.zero_shot_features, share),
+            context.zero_shot_features,
+        )
     )
     per_class = tuple(
         ClassScore(
@@ -942,6 +962,7 @@ def _evaluation(
     )
     return EvaluateReport(
         context=str(entry.ref),
+        blend=share,
         where=where,
         images=len(targets),
         learned_from=_learned_from(context, features),

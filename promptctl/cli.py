@@ -82,6 +82,10 @@ OwnModel = Annotated[
     str | None,
     typer.Option("--model", help="Where to find the context's own backbone, if not under the name it has in the card."),
 ]
+Blend = Annotated[
+    str,
+    typer.Option(help="Share of what was learned, the rest zero-shot's; auto chooses by folds of the shots."),
+]
 
 
 @app.callback()
@@ -179,6 +183,7 @@ def evaluate(
         float | None,
         typer.Option(min=0, max=100, help="Exit with 4 when top-1 is below this many percent."),
     ] = None,
+    blend: Blend = "1",
     model: OwnModel = None,
     device: OnDevice = Device.auto,
     output: Output = Format.table,
@@ -190,6 +195,7 @@ def evaluate(
             context,
             photos,
             split=split.value if split else None,
+            blend=_share(blend),
             model=model,
             device=device.value,
             on_progress=progress,
@@ -219,6 +225,7 @@ def classify(
     inputs: Annotated[list[Path], typer.Argument(help="Image files and folders, searched through.")],
     prompt: Annotated[str, typer.Option("--prompt", "-p", help="NAME or NAME@VERSION.", autocompletion=_known_names)],
     top: Annotated[int, typer.Option("--top", "--top-k", min=1, help="Classes an image.")] = 3,
+    blend: Blend = "1",
     model: OwnModel = None,
     device: OnDevice = Device.auto,
     output: Output = Format.table,
@@ -226,7 +233,9 @@ def classify(
 ) -> None:
     """Say what is in every image of files and folder trees."""
     with render.progress() as progress:
-        report = api.classify(inputs, prompt, top=top, model=model, device=device.value, on_progress=progress)
+        report = api.classify(
+            inputs, prompt, top=top, blend=_share(blend), model=model, device=device.value, on_progress=progress
+        )
     _finish(report, output, json)
 
 
@@ -458,6 +467,18 @@ def _shots(text: str) -> int | None:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise typer.BadParameter(f"'{text}' is neither a number from 1 nor all", param_hint="--shots")
     return int(text)
+
+
+def _share(text: str) -> float | None:
+    if text.lower() == "auto":
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise typer.BadParameter(f"'{text}' is neither a number from 0 to 1 nor auto", param_hint="--blend")
+    return share
 
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:

@@ -151,6 +151,7 @@ class EvaluateReport(Report):
     type: ClassVar[str] = "evaluation"
 
     context: str
+    blend: float  # share of the learned text features, the rest zero-shot's
     where: str  # the folder, and which part of it
     images: int
     learned_from: int  # of these images, those the context was learned from
@@ -193,7 +194,8 @@ class EvaluateReport(Report):
     def summary(self) -> list[str]:
         gain = 100 * (self.learned.top1 - self.zero_shot.top1)
         return [
-            f"{self.context} on {self.images} images of {self.where}: {percent(self.learned.top1)} right, "
+            f"{self.context}{blended(self.blend)} on {self.images} images of {self.where}: "
+            f"{percent(self.learned.top1)} right, "
             f"{gain:+.1f} points against zero-shot ('{self.zero_shot_template}', {percent(self.zero_shot.top1)})"
         ]
 
@@ -301,6 +303,7 @@ class ClassifyReport(Report):
     type: ClassVar[str] = "classification"
 
     context: str
+    blend: float
     images: tuple[Classified, ...]
     skipped: tuple[SkippedFile, ...]
 
@@ -826,6 +829,10 @@ def skipped_lines(skipped: Sequence[SkippedFile], shown: int = 20) -> list[str]:
     count = f"{len(skipped)} skipped:"
     more = [f"  and {len(skipped) - shown} more, all in --json"] if len(skipped) > shown else []
     return [count, *(f"  {item.path}: {item.reason}" for item in skipped[:shown]), *more]
+
+
+def blended(share: float) -> str:
+    return "" if share == 1 else f" blended with zero-shot ({share:g} learned)"
 
 
 def spread(mean: float, std: float) -> str:

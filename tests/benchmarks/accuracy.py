@@ -1,89 +1,69 @@
-"""Accuracy on real photos: zero-shot, linear probe, CoOp unified and class-specific, several shots and seeds.
+"""Accuracy on real photos: baselines, learners and recipes, several shots and seeds.
 
     python tests/benchmarks/accuracy.py FOLDER [FOLDER ...] [--shots 1,4,16] [--seeds 1,2,3] [--names NAMES.csv]
-                                        [--methods zero-shot,linear-probe,unified,class-specific] [--json OUT.json]
+                                        [--methods fast,fast-csc,paper,paper-csc,crops,crops-csc] [--views 20]
 
 Each FOLDER has train/ and test/ with class folders. Shots are drawn from train/ as `promptctl learn` draws them;
 every figure is top-1 on all of test/, mean and population standard deviation over the seeds.
+
+fast, paper     the recipes on centre crops; with -csc class-specific
+crops           the paper's recipe on --views random crops of every shot
+fast-M4 …       the fast recipe with 4 or 8 vectors, fast-words from "a photo of a"
+anything else   a learner of `promptctl compare`
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from promptctl import zero_shot as by_hand
-from promptctl.api import _class_entries
+from promptctl import api, compare, images, zero_shot
 from promptctl.backbone import Backbone
 from promptctl.cache import FeatureCache
-from promptctl.features import encode
-from promptctl.images import ImageFolder, hash_images, sample
+from promptctl.features import Features, encode_views
 from promptctl.learners import coop
-from promptctl.learners import linear_probe as linear_probe_module
 
-METHODS = ("zero-shot", "linear-probe", "unified", "class-specific")
-
-
-class Photos:
-    """One data set, encoded."""
-
-    def __init__(self, folder: Path, names: Path | None, backbone: Backbone) -> None:
-        found = ImageFolder.scan(folder)
-        self.name, self.backbone = folder.name, backbone
-        self.labels = found.labels
-        own_names = names if names and set(_first_column(names)) <= set(self.labels) else None
-        self.names = [entry.name for entry in _class_entries(self.labels, own_names)]
-        self.train, _ = hash_images(found.only("train"))
-        self.test, _ = hash_images(found.only("test"))
-        cache = FeatureCache()
-        features, _ = encode([image.path for image in (*self.train, *self.test)], backbone, cache)
-        self.vector_of = dict(zip(features.paths, features.vectors, strict=True))
-
-    def arrays(self, images):
-        x = np.stack([self.vector_of[image.path] for image in images])
-        return x, np.array([self.labels.index(image.label) for image in images])
+METHODS = ("fast", "paper", "crops", "fast-csc", "paper-csc", "crops-csc")
+VARIANTS = {
+    "fast-M4": {"context_tokens": 4},
+    "fast-M8": {"context_tokens": 8},
+    "fast-words": {"context_tokens": 4, "init": "a photo of a"},
+}
 
 
-def zero_shot(photos: Photos, shots: int, seed: int) -> float:
-    return accuracy(photos, by_hand.text_features(photos.backbone.tower, photos.names))
+def pool_of(folder: Path, names: Path | None, backbone: Backbone) -> compare.Pool:
+    found = images.ImageFolder.scan(folder)
+    named = [line.split(",")[0] for line in names.read_text().splitlines()] if names else []
+    own = names if set(named) & set(found.labels) else None
+    entries = api._class_entries(found.labels, own)
+    pool, _, _ = api._pool(found, entries, backbone, zero_shot.DEFAULT, None)
+    return pool
 
 
-def unified(photos: Photos, shots: int, seed: int, class_specific: bool = False) -> float:
-    x, y = photos.arrays(sample(photos.train, shots, seed=seed).train)
-    settings = coop.Settings(epochs=coop.fast_epochs(shots), seed=seed, class_specific=class_specific)
-    tower, scale = photos.backbone.tower, photos.backbone.logit_scale
-    learned = coop.learn(x, y, photos.names, tower, logit_scale=scale, settings=settings)
-    return accuracy(photos, learned.text_features)
-
-
-def class_specific(photos: Photos, shots: int, seed: int) -> float:
-    return unified(photos, shots, seed, class_specific=True)
-
-
-def linear_probe(photos: Photos, shots: int, seed: int) -> float:
-    """CoOp's probe: logistic regression, strength searched on min(shots, 4) further images a class."""
-    drawn = sample(photos.train, shots, seed=seed)
-    further = sample(drawn.held_out, linear_probe_module.validation_shots(shots), seed=seed)
-    probe = linear_probe_module.learn(*photos.arrays(drawn.train), *photos.arrays(further.train))
-    x_test, y_test = photos.arrays(photos.test)
-    return 100 * probe.score(x_test, y_test)
-
-
-def accuracy(photos: Photos, texts: np.ndarray) -> float:
-    x, y = photos.arrays(photos.test)
-    return 100 * float(((x @ texts.T).argmax(1) == y).mean())
-
-
-def _first_column(path: Path) -> list[str]:
-    return [line.split(",")[0] for line in path.read_text().splitlines() if line]
-
-
-RUN = {"zero-shot": zero_shot, "linear-probe": linear_probe, "unified": unified, "class-specific": class_specific}
+def accuracy(pool: compare.Pool, method: str, shots: int, seed: int, views: int) -> float:
+    if method in compare.COMPARED:
+        return compare.run(pool, method, shots, seed).accuracy
+    draw = compare.Draw(pool, shots, seed)
+    x, y = pool.arrays(draw.sample.train)
+    recipe = "fast" if method.startswith("fast") else "paper"
+    if method.startswith("crops"):
+        shown = draw.sample.train
+        known = Features(tuple(i.path for i in shown), tuple(i.sha256 for i in shown), x)
+        x = encode_views(known, views, pool.backbone, FeatureCache())
+    settings = coop.Settings(
+        recipe=recipe,
+        class_specific=method.endswith("-csc"),
+        epochs=coop.RECIPES[recipe].epochs(shots),
+        seed=seed,
+        **VARIANTS.get(method, {}),
+    )
+    scale = pool.backbone.logit_scale
+    learned = coop.learn(x, y, pool.names, pool.backbone.tower, logit_scale=scale, settings=settings)
+    return pool.accuracy(learned.text_features)
 
 
 def main() -> None:
@@ -93,30 +73,25 @@ def main() -> None:
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--names", type=Path)
+    parser.add_argument("--views", type=int, default=20)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
     seeds = [int(seed) for seed in options.seeds.split(",")]
-    results = {}
     backbone = Backbone(options.model)
     for folder in options.folders:
-        photos = Photos(folder, options.names, backbone)
+        pool = pool_of(folder, options.names, backbone)
         for method in options.methods.split(","):
             for shots in map(int, options.shots.split(",")):
                 started = time.time()
-                runs = [RUN[method](photos, shots, seed) for seed in seeds]
-                key = f"{photos.name} {method} {shots}"
-                results[key] = runs
+                runs = [100 * accuracy(pool, method, shots, seed, options.views) for seed in seeds]
                 print(
-                    f"{key:34s} {np.mean(runs):5.1f} ± {np.std(runs):3.1f}   {' '.join(f'{run:5.1f}' for run in runs)}"
-                    f"   {(time.time() - started) / len(seeds):.1f} s a run",
+                    f"{folder.name + ' ' + method + ' ' + str(shots):30s} {np.mean(runs):5.1f} ± {np.std(runs):3.1f}   "
+                    f"{' '.join(f'{run:5.1f}' for run in runs)}   {(time.time() - started) / len(seeds):.1f} s a run",
                     flush=True,
                 )
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

@@ -120,7 +120,9 @@ def towers(backbone: Backbone) -> dict[str, Callable[[torch.Tensor], object]]:
         print("onnxruntime is not installed and left out")
     else:
         path = Path(tempfile.mkdtemp()) / "tower.onnx"
+        torch.backends.mha.set_fastpath_enabled(False)  # one fused operation that ONNX does not know
         torch.onnx.export(plain, (x,), path, input_names=["x"], dynamic_axes={"x": {0: "n"}}, dynamo=False)
+        torch.backends.mha.set_fastpath_enabled(True)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = torch.get_num_threads()
         session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])

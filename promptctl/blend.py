@@ -1,0 +1,98 @@
+"""Blend: learned and zero-shot text features mixed, w = norm((1 - a) z + a t), and a chosen by folds of the shots.
+
+The mixing is WiSE-FT's, on the text side (Wortsman et al., CVPR 2022; Lin et al., CVPR 2023).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptctl.errors import DatasetError
+from promptctl.learners import coop
+
+if TYPE_CHECKING:
+    from promptctl.context import Context
+    from promptctl.text import TextTower
+
+Vectors = NDArray[np.float32]
+SHARES = tuple(i / 10 for i in range(11))
+FOLDS = 5
+
+
+def mixed(learned: Vectors, zero_shot: Vectors, share: float) -> Vectors:
+    """(C, E) unit rows: `share` of the learned text features, the rest of the zero-shot ones.
+
+    learned, zero_shot   (C, E) unit rows
+    """
+    if share == 1:
+        return learned
+    rows = share * learned + (1 - share) * zero_shot
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def share_by_folds(
+    context: Context, name: str, tower: TextTower, on_fold: Callable[[int, int], None] | None = None
+) -> float:
+    """The share that is right most often on shots it was not learned from; of equals the largest.
+
+    Learns the context again on all folds but one, with its own settings, from the features it carries.
+    raises   DatasetError when a class has fewer than two of them
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    x, y = _shots(context)
+    fewest = min(Counter(y.tolist()).get(c, 0) for c in range(len(context.card.classes)))
+    if fewest < 2:
+        has = "a class with one shot" if len(y) else "no shots"
+        raise DatasetError(
+            f"'{name}' has {has}, and choosing a blend takes two a class",
+            "--blend 0.5, or any other share from 0 to 1",
+        )
+    folds = StratifiedKFold(min(FOLDS, fewest), shuffle=True, random_state=context.card.method.seed)
+    right = np.zeros(len(SHARES))
+    for done, (train, held_out) in enumerate(folds.split(x, y), 1):
+        learned = coop.learn(
+            x[train],
+            y[train],
+            context.card.names,
+            tower,
+            logit_scale=context.card.logit_scale,
+            settings=_settings(context),
+            anchors=context.zero_shot_features,
+        )
+        for i, share in enumerate(SHARES):
+            texts = mixed(learned.text_features, context.zero_shot_features, share)
+            right[i] += ((x[held_out] @ texts.T).argmax(1) == y[held_out]).sum()
+        if on_fold:
+            on_fold(done, folds.get_n_splits())
+    return SHARES[int(np.flatnonzero(right == right.max())[-1])]
+
+
+def _shots(context: Context) -> tuple[Vectors, NDArray[np.int64]]:
+    """(N, E) unit rows and (N,) class indices of what the context was learned from."""
+    own = context.shots.held_out == 0
+    rows = context.shots.features[own].astype(np.float32)
+    index = {entry.id: i for i, entry in enumerate(context.card.classes)}
+    targets = np.array([index[int(id)] for id in context.shots.class_ids[own]], dtype=np.int64)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True), targets
+
+
+def _settings(context: Context) -> coop.Settings:
+    method = context.card.method
+    return coop.Settings(
+        context_tokens=method.context_tokens,
+        init=method.init,
+        class_specific=method.class_specific,
+        position=method.position,
+        recipe=method.recipe,
+        epochs=method.epochs,
+        lr=method.lr,
+        anchor=method.anchor,
+        average=method.average,
+        seed=method.seed,
+    )

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from promptctl import blend
+from promptctl.backbone import Backbone
+from promptctl.context import Context
+from promptctl.errors import DatasetError
+from promptctl.learners import coop
+from promptctl.refs import Ref
+from promptctl.store import Store
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def test_a_mixture_is_its_equation():
+    chance = np.random.default_rng(0)
+    t, z = unit(chance.normal(size=(5, 8))), unit(chance.normal(size=(5, 8)))
+    for share in (0.0, 0.3, 1.0):
+        wanted = [(1 - share) * zc + share * tc for tc, zc in zip(t, z, strict=True)]
+        np.testing.assert_allclose(blend.mixed(t, z, share), unit(np.array(wanted)), atol=1e-6)
+    np.testing.assert_allclose(blend.mixed(t, z, 1.0), t, atol=1e-6)
+
+
+@pytest.fixture
+def learned(cli, photos, tiny) -> Context:
+    done = cli("learn", photos, "--name", "colours", "--shots", 4, "--model", tiny, "--epochs", 20, "--lr", 0.01)
+    assert done.code == 0, done.err
+    return Context.load(Store().find(Ref("colours")).path)
+
+
+def test_folds_choose_the_share_a_plain_loop_chooses(learned, tiny):
+    from sklearn.model_selection import StratifiedKFold
+
+    tower = Backbone(tiny).tower
+    x, y = unit(learned.shots.features.astype(np.float32)), learned.shots.class_ids.astype(np.int64)
+    settings = coop.Settings(epochs=20, lr=0.01, seed=1)
+    right = dict.fromkeys(blend.SHARES, 0)
+    for train, held_out in StratifiedKFold(4, shuffle=True, random_state=1).split(x, y):
+        fold = coop.learn(
+            x[train], y[train], learned.card.names, tower, logit_scale=learned.card.logit_scale, settings=settings
+        )
+        for share in right:
+            texts = share * fold.text_features + (1 - share) * learned.zero_shot_features
+            right[share] += int(((x[held_out] @ unit(texts).T).argmax(1) == y[held_out]).sum())
+    best = max(share for share in right if right[share] == max(right.values()))
+    folds = []
+    assert blend.share_by_folds(learned, "colours@1", tower, lambda *count: folds.append(count)) == best
+    assert folds == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_one_shot_is_not_enough_to_choose(cli, photos, tiny):
+    cli("learn", photos, "--name", "one", "--shots", 1, "--model", tiny, "--epochs", 1)
+    context = Context.load(Store().find(Ref("one")).path)
+    with pytest.raises(DatasetError) as refused:
+        blend.share_by_folds(context, "one@1", Backbone(tiny).tower)
+    assert str(refused.value) == "'one@1' has a class with one shot, and choosing a blend takes two a class"
+    assert refused.value.hint == "--blend 0.5, or any other share from 0 to 1"
+
+
+def test_the_ends_of_the_scale_are_zero_shot_and_the_context(cli, learned, photos):
+    def top1(*options: object) -> tuple[float, float, float]:
+        report = json.loads(cli("evaluate", "colours", photos, *options, "--json").out)
+        return report["blend"], report["learned"]["top1"], report["zero_shot"]["top1"]
+
+    plain = top1()
+    assert plain[0] == 1
+    share, accuracy, zero_shot = top1("--blend", 0)
+    assert (share, accuracy) == (0, zero_shot)
+    assert top1("--blend", 1) == plain
+    assert top1("--blend", "auto")[0] in blend.SHARES
+    assert "blended with zero-shot (0.5 learned)" in cli("evaluate", "colours", photos, "--blend", "0.5").out
+
+
+def test_classify_blends_too(cli, learned, photos):
+    whole, half = (
+        json.loads(cli("classify", photos, "--prompt", "colours", "--blend", share, "--json").out)
+        for share in ("1", "0.5")
+    )
+    assert (whole["blend"], half["blend"]) == (1, 0.5)
+    assert whole["images"] != half["images"]
+
+
+@pytest.mark.parametrize("share", ["1.5", "-1", "half", "nan"])
+def test_a_share_is_between_nothing_and_all(cli, learned, photos, share):
+    done = cli("evaluate", "colours", photos, "--blend", share)
+    assert done.code == 2
+    assert "is neither a number from 0 to 1 nor auto" in done.err
