@@ -20,6 +20,7 @@ from promptctl.errors import (
     ExportFailed,
     InvalidName,
     NoImages,
+    SettingsClash,
     TooFewShots,
     UnknownClasses,
     UnknownLearner,
@@ -66,8 +67,8 @@ if TYPE_CHECKING:
     from promptctl.context import Context
     from promptctl.features import Features
     from promptctl.images import ImageFolder, LabelledImage, Skipped
-    from promptctl.learners.coop import Learned, Settings
     from promptctl.shots import Drawn
+    from promptctl.teaching import Taught
     from promptctl.text import TextTower
     from promptctl.words import NearWord
 
@@ -85,9 +86,10 @@ def learn(
     init: str | None = None,
     class_specific: bool = False,
     position: str = "end",
+    learner: str = "coop",
     recipe: str = "fast",
     epochs: int | None = None,
-    lr: float = 0.002,
+    lr: float | None = None,
     views: int | None = None,
     anchor: float = 0.0,
     average: bool = False,
@@ -101,17 +103,29 @@ def learn(
     """Learn a context from labelled images and store it under a name.
 
     shots     images a class; None: all, less a fifth held out by content hash
+    learner   coop, or clap: class weights instead of a context, for a class list that stays
     recipe    of learners.coop.RECIPES; it decides epochs and views where they are None
     views     random crops to learn from, one an epoch; 0: the centre of every image
     anchor    lambda of KgCoOp's term, which holds the text features to those of the template
     average   keep the mean of the late epochs instead of the last step
     template  what zero-shot says, and the anchor: a sentence with {} or a name known to `zero_shot`
-    raises    InvalidName, ContextExists, DatasetError and its kind, BackboneError and its kind, LearningFailed
+    raises    InvalidName, SettingsClash, ContextExists, DatasetError, BackboneError and their kinds, LearningFailed
     """
     started = time.monotonic()
     store = store or Store()
     check_name(name)
     zero_shot.check(template)
+    if learner == "clap":
+        of_a_context = {
+            "--context-tokens": context_tokens is not None,
+            "--init": init is not None,
+            "--class-specific": class_specific,
+            "--position": position != "end",
+            "--recipe": recipe != "fast",
+            "--anchor": anchor != 0,
+            "--average": average,
+        }
+        _refuse_clash("clap", "learns weights of its classes and no context", of_a_context)
     if not fresh and store.has(name):
         raise ContextExists(store.find(Ref(name)).ref.name)
     from promptctl.images import ImageFolder, check_classes
@@ -126,43 +140,38 @@ def learn(
     refuse_if_hopeless(model)
 
     from promptctl.backbone import Backbone
-    from promptctl.learners import coop
+    from promptctl.learners import clap, coop
     from promptctl.shots import draw
+    from promptctl.teaching import teach_clap, teach_coop
 
     backbone = Backbone(model, device)
-    tokens = _context_tokens(backbone, context_tokens, init)
+    tokens = _context_tokens(backbone, context_tokens, init) if learner == "coop" else 0
     names = [entry.name for entry in entries]
     backbone.tower.prompts(names, tokens, position=position)  # NameTooLong before anything dear
     drawn = draw(folder, candidates, shots=shots, seed=seed, backbone=backbone, on_progress=on_progress)
-    method = coop.RECIPES[recipe]
-    if epochs is None:
-        epochs = method.epochs(len(drawn.train) / len(labels))
-    if views is None:
-        views = epochs if method.crops else 0
-    settings = coop.Settings(
-        context_tokens=tokens,
-        init=init,
-        class_specific=class_specific,
-        position=position,
-        recipe=recipe,
-        epochs=epochs,
-        lr=lr,
-        anchor=anchor,
-        average=average,
-        seed=seed,
-    )
     by_hand = zero_shot.text_features(backbone.tower, names, template)
-    learned = coop.learn(
-        _seen(drawn.train, views, backbone, on_progress),
-        drawn.targets(drawn.train),
-        names,
-        backbone.tower,
-        logit_scale=backbone.logit_scale,
-        settings=settings,
-        anchors=by_hand,
-        on_step=partial(on_progress, "learning") if on_progress else None,
-    )
-    context = _context(learned, settings, entries, shots, views, drawn, backbone, template, by_hand)
+    if learner == "clap":
+        weights = clap.Settings(
+            epochs=clap.Settings.epochs if epochs is None else epochs,
+            lr=clap.Settings.lr if lr is None else lr,
+            seed=seed,
+        )
+        taught = teach_clap(weights, drawn, by_hand, backbone, views=views, on_progress=on_progress)
+    else:
+        settings = coop.Settings(
+            context_tokens=tokens,
+            init=init,
+            class_specific=class_specific,
+            position=position,
+            recipe=recipe,
+            epochs=coop.RECIPES[recipe].epochs(len(drawn.train) / len(labels)) if epochs is None else epochs,
+            lr=coop.Settings.lr if lr is None else lr,
+            anchor=anchor,
+            average=average,
+            seed=seed,
+        )
+        taught = teach_coop(settings, names, drawn, by_hand, backbone, views=views, on_progress=on_progress)
+    context = _context(taught, entries, shots, drawn, backbone, template, by_hand)
     entry = store.save(name, context.to_bytes(), new=not fresh)
     return _learn_report(entry, context, drawn, folder, time.monotonic() - started)
 
@@ -409,6 +418,8 @@ def export_context(
     from promptctl.context import Context
 
     context = Context.load(entry.path)
+    if not context.vectors.size:
+        raise ExportFailed(out, f"{entry.ref} is {context.card.method.learner} and has no context")
     card, method = context.card, context.card.method
     tower = _own_backbone(context, entry, model, "cpu").tower
     data = checkpoint.to_bytes(context.vectors, card.names, tower, epochs=method.epochs)
@@ -556,23 +567,16 @@ def _context_tokens(backbone: Backbone, asked: int | None, init: str | None) -> 
     return found
 
 
-def _seen(train: Features, views: int, backbone: Backbone, on_progress: OnProgress | None) -> NDArray[np.float32]:
-    """What is learned from: (N, V, E) random crops, or (N, E) centres."""
-    if not views:
-        return train.vectors
-    from promptctl.cache import FeatureCache
-    from promptctl.features import encode_views
-
-    cropping = partial(on_progress, "encoding crops") if on_progress else None
-    return encode_views(train, views, backbone, FeatureCache(), cropping)
+def _refuse_clash(learner: str, because: str, asked: Mapping[str, bool]) -> None:
+    option = next((option for option, given in asked.items() if given), None)
+    if option is not None:
+        raise SettingsClash(learner, because, option)
 
 
 def _context(
-    learned: Learned,
-    settings: Settings,
+    taught: Taught,
     entries: tuple[ClassEntry, ...],
     shots: int | None,
-    views: int,
     drawn: Drawn,
     backbone: Backbone,
     template: str,
@@ -583,28 +587,14 @@ def _context(
     card = Card(
         backbone=backbone.id,
         classes=entries,
-        method=Method(
-            learner="coop",
-            context_tokens=settings.context_tokens,
-            init=settings.init,
-            class_specific=settings.class_specific,
-            position=settings.position,
-            epochs=settings.epochs,
-            lr=settings.lr,
-            seed=settings.seed,
-            steps=learned.steps,
-            recipe=settings.recipe,
-            views=views,
-            anchor=settings.anchor,
-            average=settings.average,
-        ),
+        method=taught.method,
         shots=Shots(shots, len(drawn.train), len(drawn.held_out) if drawn.remembers_held_out else 0),
         zero_shot_template=template,
         logit_scale=backbone.logit_scale,
         written_by=f"promptctl {__version__}",
-        score=_score(drawn, learned.text_features, by_hand),
+        score=_score(drawn, taught.text_features, by_hand),
     )
-    return Context(card, learned.vectors, learned.text_features, by_hand, drawn.table())
+    return Context(card, taught.vectors, taught.text_features, by_hand, drawn.table())
 
 
 def _score(drawn: Drawn, learned: NDArray[np.float32], zero_shot: NDArray[np.float32]) -> Score | None:

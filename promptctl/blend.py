@@ -5,6 +5,7 @@ The mixing is WiSE-FT's, on the text side (Wortsman et al., CVPR 2022; Lin et al
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptctl.errors import DatasetError
-from promptctl.learners import coop
+from promptctl.learners import clap, coop
 
 if TYPE_CHECKING:
     from promptctl.context import Context
@@ -56,17 +57,9 @@ def share_by_folds(
     folds = StratifiedKFold(min(FOLDS, fewest), shuffle=True, random_state=context.card.method.seed)
     right = np.zeros(len(SHARES))
     for done, (train, held_out) in enumerate(folds.split(x, y), 1):
-        learned = coop.learn(
-            x[train],
-            y[train],
-            context.card.names,
-            tower,
-            logit_scale=context.card.logit_scale,
-            settings=_settings(context),
-            anchors=context.zero_shot_features,
-        )
+        learned = _again(context, x[train], y[train], tower)
         for i, share in enumerate(SHARES):
-            texts = mixed(learned.text_features, context.zero_shot_features, share)
+            texts = mixed(learned, context.zero_shot_features, share)
             right[i] += ((x[held_out] @ texts.T).argmax(1) == y[held_out]).sum()
         if on_fold:
             on_fold(done, folds.get_n_splits())
@@ -82,17 +75,14 @@ def _shots(context: Context) -> tuple[Vectors, NDArray[np.int64]]:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True), targets
 
 
-def _settings(context: Context) -> coop.Settings:
-    method = context.card.method
-    return coop.Settings(
-        context_tokens=method.context_tokens,
-        init=method.init,
-        class_specific=method.class_specific,
-        position=method.position,
-        recipe=method.recipe,
-        epochs=method.epochs,
-        lr=method.lr,
-        anchor=method.anchor,
-        average=method.average,
-        seed=method.seed,
-    )
+def _again(context: Context, x: Vectors, y: NDArray[np.int64], tower: TextTower) -> Vectors:
+    """(C, E) what the context's learner makes of other shots, its settings the same."""
+    card, method, by_hand = context.card, context.card.method, context.zero_shot_features
+    scale = card.logit_scale
+    if method.learner == "clap":
+        weights = clap.Settings(method.epochs, method.lr, method.seed)
+        return clap.learn(x, y, by_hand, logit_scale=scale, settings=weights)
+    own = {field.name: getattr(method, field.name) for field in dataclasses.fields(coop.Settings)}
+    settings = coop.Settings(**own)
+    learned = coop.learn(x, y, card.names, tower, logit_scale=scale, settings=settings, anchors=by_hand)
+    return learned.text_features

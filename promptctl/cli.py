@@ -49,6 +49,11 @@ class ExportAs(str, Enum):
     coop = "coop"
 
 
+class Learner(str, Enum):
+    coop = "coop"
+    clap = "clap"
+
+
 class Recipe(str, Enum):
     fast = "fast"
     paper = "paper"
@@ -112,6 +117,9 @@ def learn(
         bool, typer.Option("--class-specific", help="A context of its own for every class.")
     ] = False,
     position: Annotated[Position, typer.Option(help="Where the class name stands.")] = Position.end,
+    learner: Annotated[
+        Learner, typer.Option(help="coop learns a context; clap weights of these classes and no others.")
+    ] = Learner.coop,
     recipe: Annotated[
         Recipe,
         typer.Option(help="fast: Adam on all shots at once; paper: CoOp to the last default, hours included."),
@@ -120,7 +128,7 @@ def learn(
         int | None,
         typer.Option(min=0, help="Passes over the shots; 0 keeps the words of --init.  [default: the recipe's]"),
     ] = None,
-    lr: Annotated[float, typer.Option(min=1e-9, help="Learning rate.")] = 0.002,
+    lr: Annotated[float | None, typer.Option(min=1e-9, help="Learning rate.  [default: 0.002, of clap 0.1]")] = None,
     views: Annotated[
         int | None,
         typer.Option(
@@ -157,6 +165,7 @@ def learn(
             init=init,
             class_specific=class_specific,
             position=position.value,
+            learner=learner.value,
             recipe=recipe.value,
             epochs=epochs,
             lr=lr,

@@ -11,7 +11,7 @@ PromptctlError                 exit 1
 ├── DatasetError               NoImages  OneClass  TooFewShots  UnknownClasses  NameTooLong  ContextTooLong
 │                              BadTemplate
 ├── StorageFailed  OutputFailed  ExportFailed  CacheBusy
-├── NeedsAnswer  InvalidSetting  UnknownLearner
+├── NeedsAnswer  InvalidSetting  UnknownLearner  SettingsClash
 └── LearningFailed
 ```
 """
@@ -234,6 +234,11 @@ class NeedsAnswer(PromptctlError):
 class UnknownLearner(PromptctlError):
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__(f"no learner is called '{name}'", f"the learners are {', '.join(known)}")
+
+
+class SettingsClash(PromptctlError):
+    def __init__(self, learner: str, because: str, option: str) -> None:
+        super().__init__(f"{learner} {because}, {option} says nothing to it", f"leave out {option} or --learner")
 
 
 class LearningFailed(PromptctlError):

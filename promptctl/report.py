@@ -767,11 +767,14 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
     kind = "class-specific" if method.class_specific else "shared by all classes"
     asked = "all images" if shots.asked is None else f"{shots.asked} a class"
     used = f"{asked}: {shots.train} images learned from, {shots.held_out} held out"
-    shape = f"{method.context_tokens} of text width {card.backbone.text_width}, {kind}"
+    shape = f"{method.context_tokens} of text width {card.backbone.text_width}, {kind}, class name at the "
+    shape += f"{method.position}{_start(card)}"
+    if not method.context_tokens:
+        shape = "none, but a weight for each class, which speaks of no other class"
     return [
         f"{context}: {len(card.classes)} classes: {_some(card.names)}",
         f"backbone:  {card.backbone.name} (fingerprint {card.backbone.fingerprint[:12]})",
-        f"vectors:   {shape}, class name at the {method.position}{_start(card)}",
+        f"vectors:   {shape}",
         f"learned:   {method.learner}, {_pace(card)}",
         f"shots:     {'not known' if card.is_imported else used}",
         f"accuracy:  {_score_line(card)}",
@@ -792,7 +795,11 @@ def _pace(card: Card) -> str:
         return (
             f"by the original code and imported, {f'{method.epochs} epochs' if method.epochs else 'epochs not known'}"
         )
-    return f"{method.epochs} epochs, {method.steps} steps, lr {method.lr:g}, seed {method.seed}"
+    how = f"{method.recipe} recipe, " if method.learner == "coop" else ""
+    extra = f", {method.views} crops a photo" if method.views else ""
+    extra += f", anchor {method.anchor:g}" if method.anchor else ""
+    extra += ", mean of the late epochs" if method.average else ""
+    return f"{how}{method.epochs} epochs, {method.steps} steps, lr {method.lr:g}, seed {method.seed}{extra}"
 
 
 def _score_line(card: Card) -> str:

@@ -800,3 +800,52 @@ def test_a_script_that_uses_the_api_gets_reports(photos):
     assert promptctl.evaluate("c", photos).images == 18
     with pytest.raises(promptctl.PromptctlError):
         promptctl.evaluate("nothing", Path("x"))
+
+
+# --------------------------------------------------------------------------- other learners and recipes
+
+
+def test_clap_is_stored_and_used_like_a_context(cli, photos, tiny):
+    learned = cli("learn", photos, "--name", "weights", "--shots", 3, "--model", tiny, "--learner", "clap")
+    assert learned.code == 0, learned.err
+    shown = cli("show", "weights").out
+    assert "vectors:   none, but a weight for each class, which speaks of no other class" in shown
+    assert "learned:   clap, 300 epochs, 300 steps, lr 0.1, seed 1" in shown
+    assert json.loads(cli("evaluate", "weights", photos, "--json").out)["learned"]["top1"] > 0.5
+    assert json.loads(cli("evaluate", "weights", photos, "--blend", "auto", "--json").out)["blend"] <= 1
+    assert json.loads(cli("inspect", "weights", "--json").out)["vectors"] == []
+    assert cli("inspect", "weights").code == 0
+    assert cli("classify", photos, "--prompt", "weights").code == 0
+    refused = cli("export", "weights", "out.pth.tar", "--as", "coop")
+    assert refused.err == "error: out.pth.tar cannot be written: weights@1 is clap and has no context\n"
+
+
+def test_clap_refuses_what_only_a_context_has(cli, photos, tiny):
+    done = cli("learn", photos, "--name", "w", "--model", tiny, "--learner", "clap", "--init", "a photo of a")
+    assert done.err == (
+        "error: clap learns weights of its classes and no context, --init says nothing to it\n"
+        "hint:  leave out --init or --learner\n"
+    )
+
+
+def test_the_paper_recipe_learns_from_as_many_crops_as_it_has_epochs(cli, photos, tiny):
+    asked = ("learn", photos, "--shots", 2, "--model", tiny, "--recipe", "paper")
+    assert cli(*asked, "--name", "paper", "--epochs", 5).code == 0
+    method = json.loads(cli("show", "paper", "--json").out)["card"]["method"]
+    assert (method["recipe"], method["epochs"], method["views"], method["steps"]) == ("paper", 5, 5, 5)
+    assert cli(*asked, "--name", "few", "--epochs", 5, "--views", 2).code == 0
+    assert "paper recipe, 5 epochs, 5 steps, lr 0.002, seed 1, 2 crops a photo" in cli("show", "few").out
+    known = json.loads(cli("cache", "info", "--json").out)["backbones"][0]["features"]
+    assert known == 18 + 6 * 5, "the photos themselves, and five crops of the six drawn"
+
+
+def test_anchor_average_and_template_are_remembered(cli, photos, tiny):
+    template = "a photo of a {}, a type of colour."
+    options = ("--anchor", "8", "--average", "--template", template)
+    done = cli("learn", photos, "--name", "held", "--shots", 2, "--model", tiny, "--epochs", 6, *options)
+    assert done.code == 0, done.err
+    card = json.loads(cli("show", "held", "--json").out)["card"]
+    assert (card["method"]["anchor"], card["method"]["average"]) == (8.0, True)
+    assert card["zero_shot_template"] == template
+    assert "anchor 8, mean of the late epochs" in cli("show", "held").out
+    assert f"against zero-shot ('{template}'" in cli("evaluate", "held", photos).out.replace("\n", " ")

@@ -76,6 +76,10 @@ def learn(
     return found
 
 
+def steps_an_epoch(n_images: int) -> int:
+    return max(1, n_images // BATCH)
+
+
 def constraint(
     images: torch.Tensor, targets: torch.Tensor, prototypes: torch.Tensor, logit_scale: float
 ) -> torch.Tensor:
