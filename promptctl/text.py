@@ -23,8 +23,10 @@ from promptctl.errors import ContextTooLong, NameTooLong, UnsupportedBackbone
 Position = Literal["end", "middle", "front"]
 POSITIONS: tuple[str, ...] = get_args(Position)
 
-# one more rectangle costs about as much as this many more rows (measured on two cores); a GPU rather pads
+# one more rectangle costs about as much as this many more rows: measured on two cores; a GPU, where starting
+# a kernel costs more than its work, rather pads (reckoned, not measured)
 _RECTANGLE_IN_ROWS = {"cpu": 16}
+_RECTANGLE_IN_ROWS_ON_GPU = 500
 _PART_ROWS = 1024
 _KEPT_BYTES = {"cpu": 1 << 30, "mps": 1 << 30}  # of activations kept for the gradient; the rest is computed twice
 _KEPT_BYTES_ON_GPU = 4 << 30
@@ -200,7 +202,9 @@ class TextTower:
         device = self.token_table.device
         by_length = sorted(range(len(rows)), key=lambda c: len(rows[c]))
         if self._shares:
-            sizes = _rectangles([len(row) for row in rows], extra=_RECTANGLE_IN_ROWS.get(device.type, 1 << 20))
+            sizes = _rectangles(
+                [len(row) for row in rows], extra=_RECTANGLE_IN_ROWS.get(device.type, _RECTANGLE_IN_ROWS_ON_GPU)
+            )
         else:
             sizes = [(len(rows), self.length - 1 - n_shared)]  # towers that see the padding run all of it
         sizes = [piece for size in sizes for piece in _pieces(*size)]

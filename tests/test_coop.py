@@ -49,7 +49,7 @@ def test_the_cosine_starts_at_lr_and_never_reaches_zero(epochs, last):
 
 @pytest.mark.parametrize(("images", "count"), [(20, 1), (31, 1), (32, 1), (63, 1), (64, 2), (160, 5)])
 def test_the_last_partial_batch_is_dropped(images, count):
-    batches = steps.Batches(images, 32, torch.Generator().manual_seed(1))
+    batches = steps.Batches(images, 32, torch.device("cpu"), torch.Generator().manual_seed(1))
     epoch = batches.epoch()
     assert len(epoch) == len(batches) == count
     assert all(len(torch.arange(images)[batch]) == min(32, images) for batch in epoch)

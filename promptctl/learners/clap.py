@@ -55,7 +55,7 @@ def learn(
     held = constraint(images.of_epoch(0), wanted, start, logit_scale)
     weights = start.clone().requires_grad_()
     optimiser = torch.optim.SGD([weights], momentum=MOMENTUM)
-    batches = Batches(len(images), BATCH, chance)
+    batches = Batches(len(images), BATCH, start.device, chance)
     step = 0
     for epoch in range(settings.epochs):
         optimiser.param_groups[0]["lr"] = warm_cosine_rate(epoch, settings.epochs, settings.lr)

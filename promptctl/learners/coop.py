@@ -139,7 +139,7 @@ def learn(
     held_to = None if anchors is None else torch.from_numpy(anchors).to(device)
     context = initial_context(tower, len(names), settings).requires_grad_()
     optimiser = recipe.optimiser(context)
-    batches = Batches(len(images), recipe.batch, chance)
+    batches = Batches(len(images), recipe.batch, device, chance)
     late = _Average(settings.epochs) if settings.average else None
     step = 0
     for epoch in range(settings.epochs):

@@ -49,8 +49,9 @@ class Views:
 class Batches:
     """Random batches, the last partial one dropped; all images together where they are too few or `size` is None."""
 
-    def __init__(self, n_images: int, size: int | None, chance: torch.Generator) -> None:
+    def __init__(self, n_images: int, size: int | None, device: torch.device, chance: torch.Generator) -> None:
         self.n_images = n_images
+        self.device = device
         self.size = min(size or n_images, n_images)
         self.chance = chance
 
@@ -60,5 +61,6 @@ class Batches:
     def epoch(self) -> list[torch.Tensor] | list[slice]:
         if self.size == self.n_images:
             return [slice(None)]
-        order = torch.randperm(self.n_images, generator=self.chance)
+        # one copy an epoch, or a GPU would wait in every step
+        order = torch.randperm(self.n_images, generator=self.chance).to(self.device)
         return [*order[: len(self) * self.size].split(self.size)]
