@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from promptctl.api import classify, evaluate, export_context, import_context, inspect, learn
+    from promptctl.api import classify, compare, evaluate, export_context, import_context, inspect, learn
     from promptctl.card import Card
     from promptctl.context import Context
     from promptctl.errors import PromptctlError
@@ -18,6 +18,7 @@ _HOMES = {
     "evaluate": "api",
     "inspect": "api",
     "classify": "api",
+    "compare": "api",
     "import_context": "api",
     "export_context": "api",
     "Card": "card",
@@ -33,6 +34,7 @@ __all__ = [
     "Store",
     "__version__",
     "classify",
+    "compare",
     "evaluate",
     "export_context",
     "import_context",

@@ -21,7 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from promptctl import api, compare, images, zero_shot
+from promptctl import images, protocol, zero_shot
+from promptctl.api.common import class_entries
+from promptctl.api.comparing import _pool
 from promptctl.backbone import Backbone
 from promptctl.cache import FeatureCache
 from promptctl.features import Features, encode_views
@@ -35,19 +37,19 @@ VARIANTS = {
 }
 
 
-def pool_of(folder: Path, names: Path | None, backbone: Backbone) -> compare.Pool:
+def pool_of(folder: Path, names: Path | None, backbone: Backbone) -> protocol.Pool:
     found = images.ImageFolder.scan(folder)
     named = [line.split(",")[0] for line in names.read_text().splitlines()] if names else []
     own = names if set(named) & set(found.labels) else None
-    entries = api._class_entries(found.labels, own)
-    pool, _, _ = api._pool(found, entries, backbone, zero_shot.DEFAULT, None)
+    entries = class_entries(found.labels, own)
+    pool, _, _ = _pool(found, entries, backbone, zero_shot.DEFAULT, None)
     return pool
 
 
-def accuracy(pool: compare.Pool, method: str, shots: int, seed: int, views: int) -> float:
-    if method in compare.COMPARED:
-        return compare.run(pool, method, shots, seed).accuracy
-    draw = compare.Draw(pool, shots, seed)
+def accuracy(pool: protocol.Pool, method: str, shots: int, seed: int, views: int) -> float:
+    if method in protocol.COMPARED:
+        return protocol.run(pool, method, shots, seed).accuracy
+    draw = protocol.Draw(pool, shots, seed)
     x, y = pool.arrays(draw.sample.train)
     recipe = "fast" if method.startswith("fast") else "paper"
     if method.startswith("crops"):

@@ -9,7 +9,7 @@ import pytest
 from conftest import COLOURS, copy_into_splits, paint
 from sklearn.linear_model import LogisticRegression
 
-from promptctl import compare, images, zero_shot
+from promptctl import images, protocol, zero_shot
 from promptctl.backbone import Backbone
 from promptctl.cache import FeatureCache
 from promptctl.features import encode
@@ -27,11 +27,11 @@ def pool(tmp_path, tiny):
     divided = images.hold_out_fifth(hashed)
     vector_of = dict(zip(features.paths, features.vectors, strict=True))
     names = {label: f"{label} thing" for label in folder.labels}
-    return compare.Pool(names, divided.train, divided.held_out, vector_of, backbone, zero_shot.DEFAULT)
+    return protocol.Pool(names, divided.train, divided.held_out, vector_of, backbone, zero_shot.DEFAULT)
 
 
 def test_a_run_learns_from_the_drawn_shots_and_is_measured_on_the_test_images(pool):
-    found = compare.run(pool, "coop", 2, 3)
+    found = protocol.run(pool, "coop", 2, 3)
     x, y = pool.arrays(images.sample(pool.train, 2, seed=3).train)
     tower, scale = pool.backbone.tower, pool.backbone.logit_scale
     settings = coop.Settings(epochs=100, seed=3)
@@ -41,9 +41,9 @@ def test_a_run_learns_from_the_drawn_shots_and_is_measured_on_the_test_images(po
     assert not {image.sha256 for image in pool.test} & {image.sha256 for image in pool.train}
 
 
-@pytest.mark.parametrize("learner", compare.COMPARED)
+@pytest.mark.parametrize("learner", protocol.COMPARED)
 def test_every_learner_runs_and_repeats_itself(pool, learner):
-    first, again = (compare.run(pool, learner, 2, 1) for _ in range(2))
+    first, again = (protocol.run(pool, learner, 2, 1) for _ in range(2))
     assert 0 <= first.accuracy <= 1
     assert first.accuracy == again.accuracy
 
@@ -53,19 +53,19 @@ def test_a_probe_without_validation_images_is_scikit_learns_default(pool):
     x, y = pool.arrays(images.sample(pool.train, most, seed=1).train)
     plain = LogisticRegression(max_iter=1000).fit(x, y).score(*pool.arrays(pool.test))
     assert len({image.label for image in images.sample(pool.train, most, seed=1).held_out}) < 4
-    assert compare.run(pool, "linear-probe", most, 1).accuracy == plain
+    assert protocol.run(pool, "linear-probe", most, 1).accuracy == plain
 
 
 @pytest.mark.parametrize(("labels", "base"), [("dcba", "ab"), ("edcba", "abc"), ("ab", "a")])
 def test_base_classes_are_the_first_and_larger_half(labels, base):
-    assert compare.halves(labels) == (tuple(base), tuple(sorted(set(labels) - set(base))))
+    assert protocol.halves(labels) == (tuple(base), tuple(sorted(set(labels) - set(base))))
 
 
 def test_base_to_new_asks_the_context_about_classes_it_never_saw(pool):
-    found = compare.base_to_new(pool, "coop", 2, 1)
-    base, new = (pool.only(half) for half in compare.halves(pool.labels))
+    found = protocol.base_to_new(pool, "coop", 2, 1)
+    base, new = (pool.only(half) for half in protocol.halves(pool.labels))
     assert base.labels == ("blue", "green")
-    learned = compare.Draw(base, 2, 1).context()
+    learned = protocol.Draw(base, 2, 1).context()
     tower = pool.backbone.tower
     prompts = tower.prompts(["red thing", "yellow thing"], 16)
     import torch
@@ -75,12 +75,12 @@ def test_base_to_new_asks_the_context_about_classes_it_never_saw(pool):
     texts = texts / np.linalg.norm(texts, axis=1, keepdims=True)
     assert found.new == ((x @ texts.T).argmax(1) == y).mean()
     assert found.base == base.accuracy(learned.text_features)
-    assert compare.BaseToNew("x", 1, 1, 0.5, 0.25).harmonic == pytest.approx(1 / 3)
-    assert compare.BaseToNew("x", 1, 1, 0.0, 0.0).harmonic == 0.0
+    assert protocol.BaseToNew("x", 1, 1, 0.5, 0.25).harmonic == pytest.approx(1 / 3)
+    assert protocol.BaseToNew("x", 1, 1, 0.0, 0.0).harmonic == 0.0
 
 
 def test_zero_shot_does_not_depend_on_shots_or_seed(pool):
-    assert len({compare.run(pool, "zero-shot", shots, seed).accuracy for shots in (1, 2) for seed in (1, 2)}) == 1
+    assert len({protocol.run(pool, "zero-shot", shots, seed).accuracy for shots in (1, 2) for seed in (1, 2)}) == 1
 
 
 # --------------------------------------------------------------------------- the command

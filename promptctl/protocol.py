@@ -1,4 +1,4 @@
-"""Compare: the paper's few-shot protocol on one's own photos, every learner on the same shots and test images."""
+"""Protocol: the paper's few-shot protocol on one's own photos, every learner on the same shots and test images."""
 
 from __future__ import annotations
 

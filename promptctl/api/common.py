@@ -1,0 +1,81 @@
+"""What several walks share."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptctl.card import BackboneId, ClassEntry
+from promptctl.errors import (
+    BackboneMismatch,
+    DatasetError,
+    ExportFailed,
+    NoImages,
+)
+from promptctl.report import (
+    SkippedFile,
+)
+from promptctl.store import Entry
+
+if TYPE_CHECKING:
+    from promptctl.backbone import Backbone
+    from promptctl.context import Context
+    from promptctl.images import ImageFolder, LabelledImage, Skipped
+
+OnProgress = Callable[[str, int, int], None]  # stage, done, total
+
+
+def to_learn_from(folder: ImageFolder) -> tuple[LabelledImage, ...]:
+    images = folder.only("train", None) if folder.splits else folder.images
+    if not images:
+        raise NoImages(f"{folder.root} has no images to learn from, only {' and '.join(sorted(folder.splits))}")
+    return images
+
+
+def class_entries(labels: Sequence[str], names_file: Path | None) -> tuple[ClassEntry, ...]:
+    from promptctl.images import read_names, readable
+
+    names: Mapping[str, str] = read_names(names_file, labels) if names_file else {}
+    entries = tuple(ClassEntry(i, label, names.get(label, readable(label))) for i, label in enumerate(labels))
+    label_of: dict[str, str] = {}
+    for entry in entries:
+        if entry.name in label_of:
+            raise DatasetError(
+                f"the prompt would call both '{label_of[entry.name]}' and '{entry.label}' '{entry.name}'",
+                "give each a name of its own with --classes names.csv, or put them in one folder",
+            )
+        label_of[entry.name] = entry.label
+    return entries
+
+
+def own_backbone(context: Context, entry: Entry, model: str | None, device: str) -> Backbone:
+    """The backbone a context was learned on, told by fingerprint; `model` may say where else to find it."""
+    from promptctl.models import refuse_if_hopeless
+
+    wanted = context.card.backbone
+    refuse_if_hopeless(model or wanted.name)
+    from promptctl.backbone import Backbone
+
+    backbone = Backbone(model or wanted.name, device)
+    if backbone.id.fingerprint != wanted.fingerprint:
+        raise BackboneMismatch(str(entry.ref), _id_line(wanted), _id_line(backbone.id))
+    return backbone
+
+
+def _id_line(backbone: BackboneId) -> str:
+    return f"{backbone.name} {backbone.fingerprint[:12]}"
+
+
+def check_free(out: Path, force: bool) -> None:
+    if out.is_dir():
+        raise ExportFailed(out, "it is a folder", f"a file in it: {out / 'model.pth.tar-50'}")
+    if not out.parent.is_dir():
+        raise ExportFailed(out, f"there is no folder {out.parent}", f"mkdir -p {shlex.quote(str(out.parent))}")
+    if not force and (out.exists() or out.is_symlink()):
+        raise ExportFailed(out, "it already exists", "--force replaces it")
+
+
+def skipped_files(skipped: Sequence[Skipped]) -> tuple[SkippedFile, ...]:
+    return tuple(SkippedFile(item.path, item.reason) for item in skipped)

@@ -1,0 +1,220 @@
+"""Learn: labelled photos → a stored context."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptctl import __version__, zero_shot
+from promptctl.api.common import OnProgress, class_entries, skipped_files, to_learn_from
+from promptctl.card import Card, ClassEntry, Score, Shots
+from promptctl.errors import (
+    ContextExists,
+    DatasetError,
+    SettingsClash,
+)
+from promptctl.refs import Ref, check_name
+from promptctl.report import (
+    LearnReport,
+)
+from promptctl.store import Entry, Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from promptctl.backbone import Backbone
+    from promptctl.context import Context
+    from promptctl.images import ImageFolder
+    from promptctl.shots import Drawn
+    from promptctl.teaching import Taught
+
+
+def learn(
+    photos: Path,
+    name: str,
+    *,
+    shots: int | None = None,
+    seed: int = 1,
+    model: str = "mini",
+    context_tokens: int | None = None,
+    init: str | None = None,
+    class_specific: bool = False,
+    position: str = "end",
+    learner: str = "coop",
+    recipe: str = "fast",
+    epochs: int | None = None,
+    lr: float | None = None,
+    views: int | None = None,
+    anchor: float = 0.0,
+    average: bool = False,
+    template: str = zero_shot.DEFAULT,
+    device: str = "auto",
+    classes: Path | None = None,
+    fresh: bool = False,
+    store: Store | None = None,
+    on_progress: OnProgress | None = None,
+) -> LearnReport:
+    """Learn a context from labelled images and store it under a name.
+
+    shots     images a class; None: all, less a fifth held out by content hash
+    learner   coop, or clap: class weights instead of a context, for a class list that stays
+    recipe    of learners.coop.RECIPES; it decides epochs and views where they are None
+    views     random crops to learn from, one an epoch; 0: the centre of every image
+    anchor    lambda of KgCoOp's term, which holds the text features to those of the template
+    average   keep the mean of the late epochs instead of the last step
+    template  what zero-shot says, and the anchor: a sentence with {} or a name known to `zero_shot`
+    raises    InvalidName, SettingsClash, ContextExists, DatasetError, BackboneError and their kinds, LearningFailed
+    """
+    started = time.monotonic()
+    store = store or Store()
+    check_name(name)
+    zero_shot.check(template)
+    if learner == "clap":
+        of_a_context = {
+            "--context-tokens": context_tokens is not None,
+            "--init": init is not None,
+            "--class-specific": class_specific,
+            "--position": position != "end",
+            "--recipe": recipe != "fast",
+            "--anchor": anchor != 0,
+            "--average": average,
+        }
+        _refuse_clash("clap", "learns weights of its classes and no context", of_a_context)
+    if not fresh and store.has(name):
+        raise ContextExists(store.find(Ref(name)).ref.name)
+    from promptctl.images import ImageFolder, check_classes
+    from promptctl.models import refuse_if_hopeless
+
+    folder = ImageFolder.scan(photos)
+    candidates = to_learn_from(folder)
+    labels = tuple(sorted({image.label for image in candidates}))
+    check_classes(labels, photos)
+    entries = class_entries(labels, classes)
+    store.check_writable()
+    refuse_if_hopeless(model)
+
+    from promptctl.backbone import Backbone
+    from promptctl.learners import clap, coop
+    from promptctl.shots import draw
+    from promptctl.teaching import teach_clap, teach_coop
+
+    backbone = Backbone(model, device)
+    tokens = _context_tokens(backbone, context_tokens, init) if learner == "coop" else 0
+    names = [entry.name for entry in entries]
+    backbone.tower.prompts(names, tokens, position=position)  # NameTooLong before anything dear
+    drawn = draw(folder, candidates, shots=shots, seed=seed, backbone=backbone, on_progress=on_progress)
+    by_hand = zero_shot.text_features(backbone.tower, names, template)
+    if learner == "clap":
+        weights = clap.Settings(
+            epochs=clap.Settings.epochs if epochs is None else epochs,
+            lr=clap.Settings.lr if lr is None else lr,
+            seed=seed,
+        )
+        taught = teach_clap(weights, drawn, by_hand, backbone, views=views, on_progress=on_progress)
+    else:
+        settings = coop.Settings(
+            context_tokens=tokens,
+            init=init,
+            class_specific=class_specific,
+            position=position,
+            recipe=recipe,
+            epochs=coop.RECIPES[recipe].epochs(len(drawn.train) / len(labels)) if epochs is None else epochs,
+            lr=coop.Settings.lr if lr is None else lr,
+            anchor=anchor,
+            average=average,
+            seed=seed,
+        )
+        taught = teach_coop(settings, names, drawn, by_hand, backbone, views=views, on_progress=on_progress)
+    context = _context(taught, entries, shots, drawn, backbone, template, by_hand)
+    entry = store.save(name, context.to_bytes(), new=not fresh)
+    return _learn_report(entry, context, drawn, folder, time.monotonic() - started)
+
+
+def _context_tokens(backbone: Backbone, asked: int | None, init: str | None) -> int:
+    if init is None:
+        return 16 if asked is None else asked
+    found = len(backbone.tower.tokens(init))
+    if not found:
+        raise DatasetError("--init has no words in it", 'for example --init "a photo of a"')
+    if asked not in (None, found):
+        raise DatasetError(
+            f"'{init}' is {found} token{'' if found == 1 else 's'}, --context-tokens {asked} was asked",
+            "leave --context-tokens out: the words of --init decide",
+        )
+    return found
+
+
+def _refuse_clash(learner: str, because: str, asked: Mapping[str, bool]) -> None:
+    option = next((option for option, given in asked.items() if given), None)
+    if option is not None:
+        raise SettingsClash(learner, because, option)
+
+
+def _context(
+    taught: Taught,
+    entries: tuple[ClassEntry, ...],
+    shots: int | None,
+    drawn: Drawn,
+    backbone: Backbone,
+    template: str,
+    by_hand: NDArray[np.float32],
+) -> Context:
+    from promptctl.context import Context
+
+    card = Card(
+        backbone=backbone.id,
+        classes=entries,
+        method=taught.method,
+        shots=Shots(shots, len(drawn.train), len(drawn.held_out) if drawn.remembers_held_out else 0),
+        zero_shot_template=template,
+        logit_scale=backbone.logit_scale,
+        written_by=f"promptctl {__version__}",
+        score=_score(drawn, taught.text_features, by_hand),
+    )
+    return Context(card, taught.vectors, taught.text_features, by_hand, drawn.table())
+
+
+def _score(drawn: Drawn, learned: NDArray[np.float32], zero_shot: NDArray[np.float32]) -> Score | None:
+    if not len(drawn.held_out):
+        return None
+    targets = drawn.targets(drawn.held_out)
+    right = [float(((drawn.held_out.vectors @ texts.T).argmax(1) == targets).mean()) for texts in (learned, zero_shot)]
+    return Score(drawn.measured_on, len(targets), *right)
+
+
+def _learn_report(entry: Entry, context: Context, drawn: Drawn, folder: ImageFolder, seconds: float) -> LearnReport:
+    card, score = context.card, context.card.score
+    name = entry.ref.name
+    return LearnReport(
+        context=str(entry.ref),
+        path=entry.path,
+        classes=len(card.classes),
+        shots=card.shots.asked,
+        train_images=card.shots.train,
+        measured_on=score.on if score else None,
+        measured_images=score.images if score else 0,
+        accuracy=score.accuracy if score else None,
+        zero_shot_accuracy=score.zero_shot_accuracy if score else None,
+        steps=card.method.steps,
+        seconds=round(seconds, 2),
+        n_bytes=entry.n_bytes,
+        skipped=skipped_files(drawn.skipped),
+        next=(
+            f"promptctl evaluate {name} {_nearby(folder, 'test')}",
+            f"promptctl classify {_nearby(folder, 'unsorted')} --prompt {name}",
+        ),
+    )
+
+
+def _nearby(folder: ImageFolder, what: str) -> str:
+    """The path a person would type: the folder's own test part, a neighbour of that name, or what to put there."""
+    if what in folder.splits:
+        return shlex.quote(str(folder.root))
+    beside = folder.root.parent / what
+    if not beside.is_dir():
+        return f"{what.upper()}-FOLDER"
+    return shlex.quote(str(beside) if beside.is_absolute() or str(beside).startswith("..") else f"./{beside}")

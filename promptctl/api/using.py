@@ -1,0 +1,252 @@
+"""Evaluate, inspect, classify: what a stored context says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptctl.api.common import OnProgress, own_backbone, skipped_files
+from promptctl.card import Card
+from promptctl.errors import (
+    NoImages,
+    UnknownClasses,
+)
+from promptctl.refs import Ref
+from promptctl.report import (
+    Classified,
+    ClassifyReport,
+    ClassScore,
+    EvaluateReport,
+    Guess,
+    InspectReport,
+    NearWordRow,
+    Scores,
+    VectorReport,
+)
+from promptctl.store import Entry, Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from promptctl.backbone import Backbone
+    from promptctl.classifier import Predictions
+    from promptctl.context import Context
+    from promptctl.features import Features
+    from promptctl.images import ImageFolder, LabelledImage, Skipped
+    from promptctl.words import NearWord
+
+
+def evaluate(
+    ref: str,
+    photos: Path,
+    *,
+    split: str | None = None,
+    blend: float | None = 1.0,
+    model: str | None = None,
+    device: str = "auto",
+    store: Store | None = None,
+    on_progress: OnProgress | None = None,
+) -> EvaluateReport:
+    """Measure a context on labelled images, beside zero-shot on the same images.
+
+    blend   share of the learned text features, the rest zero-shot's; None: chosen by folds of the context's shots
+    split   which part of a folder with `train/ val/ test/` to use; None: test, or else val, or else everything
+    """
+    entry = (store or Store()).find(Ref.parse(ref))
+    from promptctl.context import Context
+    from promptctl.images import ImageFolder, Skipped
+
+    context = Context.load(entry.path)
+    folder = ImageFolder.scan(photos)
+    part = split or folder.measured_part
+    images = _to_measure_on(folder, part)
+    index = _class_index(context.card, sorted({image.label for image in images}), str(entry.ref))
+    strange = [
+        Skipped(image.path, f"'{image.label}' is not a class of {entry.ref}")
+        for image in images
+        if image.label not in index
+    ]
+    images = tuple(image for image in images if image.label in index)
+    backbone = own_backbone(context, entry, model, device)
+    features, skipped = _features([image.path for image in images], backbone, on_progress)
+    if not len(features):
+        raise NoImages(f"none of the {len(images)} images in {photos} could be read", f"ls {photos}")
+    label_of = {image.path: image.label for image in images}
+    import numpy as np
+
+    targets = np.array([index[label_of[path]] for path in features.paths], dtype=np.int64)
+    where = photos if part in (None, "all") else f"{photos} ({part})"
+    share = _share(blend, context, entry, backbone, on_progress)
+    return _evaluation(context, entry, share, str(where), features, targets, (*folder.skipped, *strange, *skipped))
+
+
+def inspect(
+    ref: str, *, top: int = 5, model: str | None = None, device: str = "auto", store: Store | None = None
+) -> InspectReport:
+    """What a context is, and the vocabulary tokens nearest to each of its vectors."""
+    entry = (store or Store()).find(Ref.parse(ref))
+    from promptctl import words
+    from promptctl.context import Context
+
+    context = Context.load(entry.path)
+    backbone = own_backbone(context, entry, model, device)
+    flat = context.vectors.reshape(-1, context.vectors.shape[-1])
+    near = [words.nearest(flat, backbone.tower, k=top, metric=metric) for metric in words.METRICS]
+    tokens = context.card.method.context_tokens
+    names: Sequence[str | None] = context.card.names if context.card.method.class_specific else (None,)
+    vectors = tuple(
+        VectorReport(
+            names[row // tokens], row % tokens + 1, float((vector @ vector) ** 0.5), _words(by_l2), _words(by_cosine)
+        )
+        for row, (vector, by_l2, by_cosine) in enumerate(zip(flat, *near, strict=True))
+    )
+    return InspectReport(str(entry.ref), context.card, entry.n_bytes, entry.path, vectors)
+
+
+def classify(
+    inputs: Sequence[Path],
+    ref: str,
+    *,
+    top: int = 3,
+    blend: float | None = 1.0,
+    model: str | None = None,
+    device: str = "auto",
+    store: Store | None = None,
+    on_progress: OnProgress | None = None,
+) -> ClassifyReport:
+    """The most probable classes of every image among files and folder trees; `blend` as in `evaluate`."""
+    entry = (store or Store()).find(Ref.parse(ref))
+    missing = next((path for path in inputs if not path.exists() and not path.is_symlink()), None)
+    if missing is not None:
+        raise NoImages(f"there is no file or folder {missing}", f"ls {missing.parent}")
+    from promptctl.blend import mixed
+    from promptctl.classifier import predict
+    from promptctl.context import Context
+    from promptctl.images import walk
+
+    context = Context.load(entry.path)
+    paths = list(walk(inputs))
+    if not paths:
+        raise NoImages(f"there is no file in {', '.join(map(str, inputs))}", f"ls {inputs[0]}")
+    backbone = own_backbone(context, entry, model, device)
+    features, skipped = _features(paths, backbone, on_progress)
+    share = _share(blend, context, entry, backbone, on_progress)
+    texts = mixed(context.text_features, context.zero_shot_features, share)
+    predictions = predict(features.vectors, texts, logit_scale=context.card.logit_scale)
+    found = _classified(features, predictions, context.card, top)
+    return ClassifyReport(str(entry.ref), share, found, skipped_files(skipped))
+
+
+def _to_measure_on(folder: ImageFolder, part: str | None) -> tuple[LabelledImage, ...]:
+    if part in (None, "all"):
+        return folder.images
+    images = folder.only(part)
+    if not images:
+        found = " and ".join(sorted(folder.splits)) or "no split at all"
+        raise NoImages(f"{folder.root} has no images in the split '{part}', only {found}", "--split all")
+    return images
+
+
+def _class_index(card: Card, labels: Sequence[str], context: str) -> dict[str, int]:
+    """Which class of the context each folder means, where it means one: by label, name or alias, whatever its case."""
+    words: dict[str, int] = {}
+    for i, entry in enumerate(card.classes):
+        for word in (entry.label, entry.name, *entry.aliases):
+            words.setdefault(word.casefold(), i)
+    index = {label: words[label.casefold()] for label in labels if label.casefold() in words}
+    if not index:
+        raise UnknownClasses(labels, context)
+    return index
+
+
+def _features(
+    paths: Sequence[Path], backbone: Backbone, on_progress: OnProgress | None
+) -> tuple[Features, tuple[Skipped, ...]]:
+    from promptctl.cache import FeatureCache
+    from promptctl.features import encode
+
+    return encode(paths, backbone, FeatureCache(), partial(on_progress, "encoding") if on_progress else None)
+
+
+def _share(
+    asked: float | None, context: Context, entry: Entry, backbone: Backbone, on_progress: OnProgress | None
+) -> float:
+    if asked is not None:
+        return asked
+    from promptctl.blend import share_by_folds
+
+    on_fold = partial(on_progress, "blending") if on_progress else None
+    return share_by_folds(context, str(entry.ref), backbone.tower, on_fold)
+
+
+def _evaluation(
+    context: Context,
+    entry: Entry,
+    share: float,
+    where: str,
+    features: Features,
+    targets: NDArray[np.int64],
+    skipped: Sequence[Skipped],
+) -> EvaluateReport:
+    from promptctl.blend import mixed
+    from promptctl.classifier import predict
+    from promptctl.evaluation import class_scores, scores
+
+    card = context.card
+    learned, zero_shot = (
+        predict(features.vectors, texts, logit_scale=card.logit_scale)
+        for texts in (
+            mixed(context.text_features, context.zero_shot_features, share),
+            context.zero_shot_features,
+        )
+    )
+    per_class = tuple(
+        ClassScore(
+            label=card.labels[c.index],
+            name=card.names[c.index],
+            images=c.images,
+            accuracy=c.recall,
+            zero_shot_accuracy=z.recall,
+            f1=c.f1,
+            mistaken_for=None if c.mistaken_for is None else card.names[c.mistaken_for],
+        )
+        for c, z in zip(class_scores(learned, targets), class_scores(zero_shot, targets), strict=True)
+    )
+    return EvaluateReport(
+        context=str(entry.ref),
+        blend=share,
+        where=where,
+        images=len(targets),
+        learned_from=_learned_from(context, features),
+        classes=len(card.classes),
+        learned=Scores(**scores(learned, targets)),
+        zero_shot=Scores(**scores(zero_shot, targets)),
+        zero_shot_template=card.zero_shot_template,
+        per_class=per_class,
+        skipped=skipped_files(skipped),
+    )
+
+
+def _learned_from(context: Context, features: Features) -> int:
+    """How many of the images the context was learned from."""
+    own = context.shots.sha256[context.shots.held_out == 0]
+    known = {row.tobytes().hex() for row in own}
+    return sum(sha256 in known for sha256 in features.sha256)
+
+
+def _classified(features: Features, predictions: Predictions, card: Card, top: int) -> tuple[Classified, ...]:
+    best = predictions.top(min(top, len(card.classes)))
+    return tuple(
+        Classified(
+            path,
+            tuple(Guess(card.labels[c], card.names[c], float(predictions.probabilities[row, c])) for c in best[row]),
+        )
+        for row, path in enumerate(features.paths)
+    )
+
+
+def _words(near: Sequence[NearWord]) -> tuple[NearWordRow, ...]:
+    return tuple(NearWordRow(word.word, word.euclidean, word.cosine) for word in near)
