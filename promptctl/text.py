@@ -158,6 +158,11 @@ class TextTower:
         rows = [self._suffix(before, tokens, after) for tokens in named]
         return self._packed(rows, n_context, n_shared)
 
+    def operations(self, prompts: Prompts) -> float:
+        """Floating-point operations of one forward and the gradient of the context, about."""
+        a_row_a_block = 24 * self.width**2  # four products of W by W, two of W by 4 W, a product and a sum each
+        return 2.0 * prompts.rows * a_row_a_block * len(self._text.transformer.resblocks)
+
     def encode_sentences(self, sentences: Sequence[str]) -> torch.Tensor:
         """(N, E) text features of whole sentences, not normalised; NameTooLong for one that does not fit."""
         rows: list[list[tuple[int, int | None]]] = []

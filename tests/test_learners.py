@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from test_coop import unit_features
 
 from promptctl.errors import LearningFailed
-from promptctl.learners import LEARNERS, clap, linear_probe
+from promptctl.learners import LEARNERS, clap, linear_probe, steps
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -76,3 +76,15 @@ def test_the_probe_finds_a_strength_as_good_as_any_of_a_fine_grid():
 @pytest.mark.parametrize(("shots", "seen"), [(1, 1), (2, 2), (4, 4), (16, 4)])
 def test_the_search_sees_at_most_four_images_a_class(shots, seen):
     assert linear_probe.validation_shots(shots) == seen
+
+
+@pytest.mark.parametrize(("operations", "threads"), [(1e8, 1), (1e10, 2)])
+def test_small_steps_run_on_one_thread_and_the_setting_comes_back(operations, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with steps.threads_for(operations):
+            assert torch.get_num_threads() == threads
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

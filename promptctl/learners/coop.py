@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from promptctl.errors import LearningFailed
-from promptctl.learners.steps import Batches, OnStep, Views, cosine_rate, warm_cosine_rate
+from promptctl.learners.steps import Batches, OnStep, Views, cosine_rate, threads_for, warm_cosine_rate
 from promptctl.text import TextTower
 
 INIT_STD = 0.02
@@ -142,24 +142,25 @@ def learn(
     batches = Batches(len(images), recipe.batch, device, chance)
     late = _Average(settings.epochs) if settings.average else None
     step = 0
-    for epoch in range(settings.epochs):
-        optimiser.param_groups[0]["lr"] = recipe.rate(epoch, settings.epochs, settings.lr)
-        seen = images.of_epoch(epoch)
-        for batch in batches.epoch():
-            texts = F.normalize(tower.encode(context, prompts), dim=-1)  # (C, E)
-            loss = F.cross_entropy(logit_scale * seen[batch] @ texts.T, wanted[batch])
-            if held_to is not None and settings.anchor:
-                loss = loss + settings.anchor * kept_apart(texts, held_to)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            step += 1
-            if step % _STEPS_A_CHECK == 1 and not torch.isfinite(loss):
-                raise LearningFailed(step, settings.lr)
-            if on_step:
-                on_step(step, settings.epochs * len(batches))
-        if late:
-            late.add(epoch, context.detach())
+    with threads_for(tower.operations(prompts)):
+        for epoch in range(settings.epochs):
+            optimiser.param_groups[0]["lr"] = recipe.rate(epoch, settings.epochs, settings.lr)
+            seen = images.of_epoch(epoch)
+            for batch in batches.epoch():
+                texts = F.normalize(tower.encode(context, prompts), dim=-1)  # (C, E)
+                loss = F.cross_entropy(logit_scale * seen[batch] @ texts.T, wanted[batch])
+                if held_to is not None and settings.anchor:
+                    loss = loss + settings.anchor * kept_apart(texts, held_to)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                step += 1
+                if step % _STEPS_A_CHECK == 1 and not torch.isfinite(loss):
+                    raise LearningFailed(step, settings.lr)
+                if on_step:
+                    on_step(step, settings.epochs * len(batches))
+            if late:
+                late.add(epoch, context.detach())
     found = late.mean() if late and step else context.detach()
     with torch.no_grad():
         texts = F.normalize(tower.encode(found, prompts), dim=-1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -12,6 +13,19 @@ from numpy.typing import NDArray
 OnStep = Callable[[int, int], None]  # done, total
 
 WARM_UP_LR = 1e-5
+_WORTH_SHARING = 2e9  # floating-point operations of a step
+
+
+@contextlib.contextmanager
+def threads_for(operations: float) -> Iterator[None]:
+    """One thread for steps too small to share: a second gains little, and waits long where the machine is busy."""
+    before = torch.get_num_threads()
+    if operations < _WORTH_SHARING:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def warm_cosine_rate(epoch: int, epochs: int, lr: float) -> float:
