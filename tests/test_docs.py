@@ -20,7 +20,7 @@ import pytest
 from typer import Typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from promptctl.cli import app, models_app
+from promptctl.cli import app, cache_app, models_app
 from promptctl.refs import Ref
 from promptctl.store import Store
 
@@ -39,7 +39,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands() -> Iterator[tuple[str, Callable[..., object]]]:
-    for prefix, group in (("promptctl", app), ("promptctl models", models_app)):
+    for prefix, group in (("promptctl", app), ("promptctl models", models_app), ("promptctl cache", cache_app)):
         assert isinstance(group, Typer)
         for command in group.registered_commands:
             assert command.callback
@@ -145,7 +145,7 @@ def test_the_readmes_walk_works_as_typed(cli, tmp_path, monkeypatch):
     page = ROOT / "README.md"
     walk = [line[2:] for block in blocks(page, "console") for line in block.splitlines() if line.startswith("$ ")]
     have = [line for block in blocks(page, "") for line in block.splitlines() if line.startswith("promptctl ")]
-    assert [line.split()[1] for line in walk] == ["learn", "evaluate", "inspect", "classify"]
+    assert [line.split()[1] for line in walk] == ["learn", "evaluate", "inspect", "classify", "compare"]
     for line in walk:
         outcome = cli(*shlex.split(line)[1:])
         assert (outcome.code, "error" in outcome.err, "warning" in outcome.err) == (0, False, False), line
