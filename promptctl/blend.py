@@ -81,7 +81,7 @@ def _again(context: Context, x: Vectors, y: NDArray[np.int64], tower: TextTower)
     scale = card.logit_scale
     if method.learner == "clap":
         weights = clap.Settings(method.epochs, method.lr, method.seed)
-        return clap.learn(x, y, by_hand, logit_scale=scale, settings=weights)
+        return clap.learn(x, y, by_hand, logit_scale=scale, settings=weights).text_features
     own = {field.name: getattr(method, field.name) for field in dataclasses.fields(coop.Settings)}
     settings = coop.Settings(**own)
     learned = coop.learn(x, y, card.names, tower, logit_scale=scale, settings=settings, anchors=by_hand)

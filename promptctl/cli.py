@@ -87,6 +87,13 @@ OwnModel = Annotated[
     str | None,
     typer.Option("--model", help="Where to find the context's own backbone, if not under the name it has in the card."),
 ]
+Model = Annotated[str, typer.Option(envvar="PROMPTCTL_MODEL", help="Backbone: mini or any open_clip name.")]
+Template = Annotated[
+    str, typer.Option(help="What zero-shot says: a sentence with {}, a data set of the paper, imagenet-7 or -80.")
+]
+ClassNames = Annotated[
+    Path | None, typer.Option(help="CSV of folder,name: what the prompt calls each folder.", metavar="CSV")
+]
 Blend = Annotated[
     str,
     typer.Option(help="Share of what was learned, the rest zero-shot's; auto chooses by folds of the shots."),
@@ -108,9 +115,7 @@ def learn(
     name: Annotated[str, typer.Option("--name", "-n", help="What to call the context.")],
     shots: Annotated[str, typer.Option(help="Images a class to learn from, or all.", metavar="N|all")] = "all",
     seed: Annotated[int, typer.Option(help="Decides the draw of shots, the start and the batches.")] = 1,
-    model: Annotated[
-        str, typer.Option(envvar="PROMPTCTL_MODEL", help="Backbone: mini or any open_clip name.")
-    ] = "mini",
+    model: Model = "mini",
     context_tokens: Annotated[int | None, typer.Option(min=1, help="Context vectors M.  [default: 16]")] = None,
     init: Annotated[str | None, typer.Option(help='Words to start from, such as "a photo of a".')] = None,
     class_specific: Annotated[
@@ -140,15 +145,9 @@ def learn(
         typer.Option(min=0, metavar="LAMBDA", help="Hold the text to the template's (KgCoOp; 8 is its value)."),
     ] = 0.0,
     average: Annotated[bool, typer.Option("--average", help="Keep the mean of the late epochs, not the last.")] = False,
-    template: Annotated[
-        str,
-        typer.Option(help="What zero-shot says: a sentence with {}, a data set of the paper, imagenet-7 or -80."),
-    ] = zero_shot.DEFAULT,
+    template: Template = zero_shot.DEFAULT,
     device: OnDevice = Device.auto,
-    classes: Annotated[
-        Path | None,
-        typer.Option(help="CSV of folder,name: what the prompt calls each folder.", metavar="CSV"),
-    ] = None,
+    classes: ClassNames = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Next version of an existing name, from scratch.")] = False,
     output: Output = Format.table,
     json: Json = False,
@@ -308,17 +307,10 @@ def compare(
     ] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw the figure: .png, .svg or .pdf.", metavar="FILE")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the figure if it is there.")] = False,
-    template: Annotated[
-        str, typer.Option(help="What zero-shot says: a sentence with {}, or a data set of the paper.")
-    ] = zero_shot.DEFAULT,
-    model: Annotated[
-        str, typer.Option(envvar="PROMPTCTL_MODEL", help="Backbone: mini or any open_clip name.")
-    ] = "mini",
+    template: Template = zero_shot.DEFAULT,
+    model: Model = "mini",
     device: OnDevice = Device.auto,
-    classes: Annotated[
-        Path | None,
-        typer.Option(help="CSV of folder,name: what the prompt calls each folder.", metavar="CSV"),
-    ] = None,
+    classes: ClassNames = None,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:

@@ -52,9 +52,14 @@ class Pool:
         return min((found[label], label) for label in self.labels)
 
     @cached_property
-    def by_hand(self) -> Vectors:
-        """(C, E) unit rows of the template."""
-        return zero_shot.text_features(self.backbone.tower, self.names, self.template)
+    def _written(self) -> dict[str, Vectors]:
+        return {}
+
+    def by_hand(self, template: str) -> Vectors:
+        """(C, E) unit rows of a template, computed once."""
+        if template not in self._written:
+            self._written[template] = zero_shot.text_features(self.backbone.tower, self.names, template)
+        return self._written[template]
 
     def arrays(self, some: Sequence[HashedImage]) -> tuple[Vectors, NDArray[np.int64]]:
         """(N, E) unit rows and (N,) class indices."""
@@ -97,7 +102,9 @@ class Draw:
         )
         x, y = pool.arrays(self.sample.train)
         tower, scale = pool.backbone.tower, pool.backbone.logit_scale
-        return coop.learn(x, y, pool.names, tower, logit_scale=scale, settings=settings, anchors=pool.by_hand)
+        return coop.learn(
+            x, y, pool.names, tower, logit_scale=scale, settings=settings, anchors=pool.by_hand(pool.template)
+        )
 
 
 @dataclass(frozen=True)
@@ -112,8 +119,7 @@ class Compared:
 
 def _zero_shot(summary: str, template: Callable[[Pool], str]) -> Compared:
     def accuracy(draw: Draw) -> float:
-        tower, pool = draw.pool.backbone.tower, draw.pool
-        return pool.accuracy(zero_shot.text_features(tower, pool.names, template(pool)))
+        return draw.pool.accuracy(draw.pool.by_hand(template(draw.pool)))
 
     return Compared(summary, accuracy, template=template)
 
@@ -131,8 +137,9 @@ def _coop(summary: str, *, class_specific: bool = False, anchor: float = 0.0, av
 def _clap(draw: Draw) -> float:
     pool = draw.pool
     x, y = pool.arrays(draw.sample.train)
-    settings = clap.Settings(seed=draw.seed)
-    return pool.accuracy(clap.learn(x, y, pool.by_hand, logit_scale=pool.backbone.logit_scale, settings=settings))
+    start, scale = pool.by_hand(pool.template), pool.backbone.logit_scale
+    learned = clap.learn(x, y, start, logit_scale=scale, settings=clap.Settings(seed=draw.seed))
+    return pool.accuracy(learned.text_features)
 
 
 def _linear_probe(draw: Draw) -> float:
@@ -206,7 +213,7 @@ def base_to_new(pool: Pool, learner: str, shots: int, seed: int) -> BaseToNew:
     if how.context is None:
         assert how.template is not None
         template = how.template(pool)
-        texts = [zero_shot.text_features(tower, half.names, template) for half in (base, new)]
+        texts = [half.by_hand(template) for half in (base, new)]
     else:
         learned = how.context(Draw(base, shots, seed))
         vectors = torch.from_numpy(learned.vectors).to(tower.token_table.device)

@@ -83,11 +83,11 @@ def teach_clap(
         epochs=settings.epochs,
         lr=settings.lr,
         seed=settings.seed,
-        steps=settings.epochs * clap.steps_an_epoch(len(seen)),
+        steps=learned.steps,
         recipe="clap",
         views=views or 0,
     )
-    return Taught(method, np.empty((0, backbone.id.text_width), np.float32), learned)
+    return Taught(method, np.empty((0, backbone.id.text_width), np.float32), learned.text_features)
 
 
 def _seen(train: Features, views: int, backbone: Backbone, on_progress: OnProgress | None) -> Vectors:

@@ -120,10 +120,9 @@ class TextTower:
 
         raises NameTooLong
         """
-        tokens, room = self.tokens(words), self.length - 2
-        if len(tokens) > room:
-            raise NameTooLong(words, len(tokens), room)
-        return [self._tokenizer.sot_token_id, *tokens, self.end_of_text, *[0] * (room - len(tokens))]
+        tokens = self._fitting(words)
+        padding = self.length - 2 - len(tokens)
+        return [self._tokenizer.sot_token_id, *tokens, self.end_of_text, *[0] * padding]
 
     @property
     def end_of_text(self) -> int:
@@ -165,12 +164,9 @@ class TextTower:
 
     def encode_sentences(self, sentences: Sequence[str]) -> torch.Tensor:
         """(N, E) text features of whole sentences, not normalised; NameTooLong for one that does not fit."""
-        rows: list[list[tuple[int, int | None]]] = []
-        for sentence in sentences:
-            tokens, room = self.tokens(sentence), self.length - 2
-            if len(tokens) > room:
-                raise NameTooLong(sentence, len(tokens), room)
-            rows.append([*((token, None) for token in tokens), (self.end_of_text, None)])
+        rows: list[list[tuple[int, int | None]]] = [
+            [(token, None) for token in (*self._fitting(sentence), self.end_of_text)] for sentence in sentences
+        ]
         return self.encode(self.token_table.new_zeros(0, self.width), self._packed(rows, 0, 0))
 
     def encode(self, context: torch.Tensor, prompts: Prompts) -> torch.Tensor:
@@ -191,6 +187,12 @@ class TextTower:
                 outputs.append(run(context, part, prompts))
         x = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
         return self._project(x.index_select(0, prompts.order))
+
+    def _fitting(self, sentence: str) -> list[int]:
+        tokens, room = self.tokens(sentence), self.length - 2
+        if len(tokens) > room:
+            raise NameTooLong(sentence, len(tokens), room)
+        return tokens
 
     def _suffix(self, before: range, name: list[int], after: range) -> list[tuple[int, int | None]]:
         """(token id, context row) of every suffix position of one class; a context row has id 0."""

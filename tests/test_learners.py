@@ -23,7 +23,7 @@ def test_clap_equals_its_equations():
     """w starts at z; s f norm(w); a_c |w_c - z_c|^2 with a_c the zero-shot probability; SGD written out, float64."""
     x, y = unit_features(40)
     z = np.random.default_rng(3).normal(size=(3, 32)).astype(np.float32) * 2
-    found = clap.learn(x, y, z, logit_scale=10.0, settings=clap.Settings(epochs=30, seed=1))
+    found = clap.learn(x, y, z, logit_scale=10.0, settings=clap.Settings(epochs=30, seed=1)).text_features
 
     f, w, start = x.astype(float), z.astype(float).copy(), z.astype(float)
     one_hot = np.eye(3)[y]
@@ -54,7 +54,7 @@ def test_clap_leaves_alone_a_class_without_images():
     z = np.random.default_rng(3).normal(size=(4, 32)).astype(np.float32)
     held = clap.constraint(torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(z), 10.0)
     assert held[3] == 0
-    assert np.isfinite(clap.learn(x, y, z, logit_scale=10.0, settings=clap.Settings(epochs=3))).all()
+    assert np.isfinite(clap.learn(x, y, z, logit_scale=10.0, settings=clap.Settings(epochs=3)).text_features).all()
 
 
 def test_clap_that_loses_its_numbers_stops():

@@ -8,15 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl.card import BackboneId, ClassEntry
-from promptctl.errors import (
-    BackboneMismatch,
-    DatasetError,
-    ExportFailed,
-    NoImages,
-)
-from promptctl.report import (
-    SkippedFile,
-)
+from promptctl.errors import BackboneMismatch, DatasetError, ExportFailed, NoImages
+from promptctl.report import SkippedFile
 from promptctl.store import Entry
 
 if TYPE_CHECKING:

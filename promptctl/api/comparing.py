@@ -10,19 +10,8 @@ from typing import TYPE_CHECKING
 from promptctl import zero_shot
 from promptctl.api.common import OnProgress, check_free, class_entries, skipped_files, to_learn_from
 from promptctl.card import ClassEntry
-from promptctl.errors import (
-    DatasetError,
-    ExportFailed,
-    NoImages,
-    TooFewShots,
-    UnknownLearner,
-)
-from promptctl.report import (
-    BaseToNewRow,
-    ComparedRow,
-    CompareReport,
-    SkippedFile,
-)
+from promptctl.errors import DatasetError, ExportFailed, NoImages, TooFewShots, UnknownLearner
+from promptctl.report import BaseToNewRow, ComparedRow, CompareReport, SkippedFile
 
 if TYPE_CHECKING:
     from promptctl.backbone import Backbone

@@ -9,17 +9,9 @@ from typing import TYPE_CHECKING
 from promptctl import __version__, zero_shot
 from promptctl.api.common import check_free, own_backbone
 from promptctl.card import Card, ClassEntry, Method, Shots
-from promptctl.errors import (
-    CheckpointMismatch,
-    ContextExists,
-    DatasetError,
-    ExportFailed,
-)
+from promptctl.errors import CheckpointMismatch, ContextExists, DatasetError, ExportFailed
 from promptctl.refs import Ref, check_name
-from promptctl.report import (
-    ExportReport,
-    ImportReport,
-)
+from promptctl.report import ExportReport, ImportReport
 from promptctl.store import Store
 
 if TYPE_CHECKING:

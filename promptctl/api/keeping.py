@@ -6,9 +6,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptctl.errors import (
-    InvalidName,
-)
+from promptctl.errors import InvalidName
 from promptctl.refs import Ref, check_name
 from promptctl.report import (
     CachedFeatures,

@@ -11,15 +11,9 @@ from typing import TYPE_CHECKING
 from promptctl import __version__, zero_shot
 from promptctl.api.common import OnProgress, class_entries, skipped_files, to_learn_from
 from promptctl.card import Card, ClassEntry, Score, Shots
-from promptctl.errors import (
-    ContextExists,
-    DatasetError,
-    SettingsClash,
-)
+from promptctl.errors import ContextExists, DatasetError, SettingsClash
 from promptctl.refs import Ref, check_name
-from promptctl.report import (
-    LearnReport,
-)
+from promptctl.report import LearnReport
 from promptctl.store import Entry, Store
 
 if TYPE_CHECKING:

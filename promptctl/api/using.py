@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING
 
 from promptctl.api.common import OnProgress, own_backbone, skipped_files
 from promptctl.card import Card
-from promptctl.errors import (
-    NoImages,
-    UnknownClasses,
-)
+from promptctl.errors import NoImages, UnknownClasses
 from promptctl.refs import Ref
 from promptctl.report import (
     Classified,

@@ -32,6 +32,14 @@ class Settings:
     seed: int = 1
 
 
+@dataclass(frozen=True)
+class Learned:
+    """The result of a run."""
+
+    text_features: NDArray[np.float32]  # (C, E) unit rows, one weight a class
+    steps: int
+
+
 def learn(
     features: NDArray[np.float32],
     targets: NDArray[np.int64],
@@ -40,8 +48,8 @@ def learn(
     logit_scale: float,
     settings: Settings,
     on_step: OnStep | None = None,
-) -> NDArray[np.float32]:
-    """Class weights, (C, E) unit rows.
+) -> Learned:
+    """Learn class weights.
 
     features     (N, E) or (N, V, E) unit rows, V views of every image, one of them an epoch
     targets      (N,) index into prototypes
@@ -73,11 +81,7 @@ def learn(
     found: NDArray[np.float32] = F.normalize(weights.detach(), dim=-1).numpy()
     if not np.isfinite(found).all():
         raise LearningFailed(step, settings.lr)
-    return found
-
-
-def steps_an_epoch(n_images: int) -> int:
-    return max(1, n_images // BATCH)
+    return Learned(found, step)
 
 
 def constraint(
