@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +54,18 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny(tiny_folder: Path) -> str:
     return f"local-dir:{tiny_folder}"
+
+
+@pytest.fixture(scope="session")
+def clip(tiny_folder: Path) -> tuple[Any, Any, Any]:
+    """The tiny CLIP as open_clip loads it: the model, its tokenizer, and our text tower over it."""
+    import open_clip
+
+    from promptctl.text import TextTower
+
+    model = open_clip.create_model(f"local-dir:{tiny_folder}").eval().requires_grad_(False)
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{tiny_folder}")
+    return model, tokenizer, TextTower(model, tokenizer)
 
 
 @pytest.fixture

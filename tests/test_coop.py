@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import open_clip
 import pytest
 import reference
 import torch
@@ -13,16 +12,8 @@ import torch.nn.functional as F
 from promptctl import zero_shot
 from promptctl.errors import LearningFailed
 from promptctl.learners import coop, steps
-from promptctl.text import TextTower
 
 NAMES = ["red", "green", "blue"]
-
-
-@pytest.fixture(scope="module")
-def tower(tiny_folder):
-    model = open_clip.create_model(f"local-dir:{tiny_folder}").eval().requires_grad_(False)
-    tokenizer = open_clip.get_tokenizer(f"local-dir:{tiny_folder}")
-    return model, tokenizer, TextTower(model, tokenizer)
 
 
 def unit_features(n: int, width: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -78,9 +69,9 @@ def plain_adam(context, gradient, state, lr):
 @pytest.mark.parametrize("class_specific", [False, True])
 @pytest.mark.parametrize("position", ["end", "middle", "front"])
 @pytest.mark.parametrize("views", [1, 4])
-def test_the_paper_recipe_equals_a_plain_loop_over_77_tokens(tower, position, class_specific, views):
+def test_the_paper_recipe_equals_a_plain_loop_over_77_tokens(clip, position, class_specific, views):
     """The original's training loop written out: own schedule, own SGD, own batches and views, reference text side."""
-    model, tokenizer, text = tower
+    model, tokenizer, text = clip
     _, y = unit_features(70)
     x = np.stack([unit_features(70, seed=view)[0] for view in range(views)], 1)  # (70, V, 32)
     settings = coop.Settings(
@@ -113,9 +104,9 @@ def test_the_paper_recipe_equals_a_plain_loop_over_77_tokens(tower, position, cl
 
 @pytest.mark.parametrize("class_specific", [False, True])
 @pytest.mark.parametrize(("anchor", "average"), [(0.0, False), (8.0, False), (0.0, True)])
-def test_the_fast_recipe_equals_its_equations(tower, class_specific, anchor, average):
+def test_the_fast_recipe_equals_its_equations(clip, class_specific, anchor, average):
     """All images at once, Adam, a cosine; KgCoOp's loss CE + lambda (1 - mean cos(t, z)); PromptSRC's average."""
-    model, tokenizer, text = tower
+    model, tokenizer, text = clip
     x, y = unit_features(70)
     z = zero_shot.text_features(text, NAMES)
     settings = coop.Settings(
@@ -149,8 +140,8 @@ def test_the_fast_recipe_equals_its_equations(tower, class_specific, anchor, ave
         assert (ours.text_features * z).sum(1).mean() > (free.text_features * z).sum(1).mean() + 1e-3
 
 
-def test_zero_epochs_keep_the_words(tower):
-    _, _, text = tower
+def test_zero_epochs_keep_the_words(clip):
+    _, _, text = clip
     x, y = unit_features(9)
     settings = coop.Settings(context_tokens=4, init="a photo of a", epochs=0)
     learned = coop.learn(x, y, NAMES, text, logit_scale=20.0, settings=settings)
@@ -158,15 +149,15 @@ def test_zero_epochs_keep_the_words(tower):
     np.testing.assert_array_equal(learned.vectors, text.embed("a photo of a").numpy())
 
 
-def test_class_specific_contexts_start_from_words_too(tower):
-    _, _, text = tower
+def test_class_specific_contexts_start_from_words_too(clip):
+    _, _, text = clip
     start = coop.initial_context(text, 3, coop.Settings(init="a photo of a", class_specific=True))
     assert start.shape == (3, 4, 32)
     torch.testing.assert_close(start[2], text.embed("a photo of a"))
 
 
-def test_the_same_seed_learns_the_same_and_another_does_not(tower):
-    _, _, text = tower
+def test_the_same_seed_learns_the_same_and_another_does_not(clip):
+    _, _, text = clip
     x, y = unit_features(40)
     runs = [
         coop.learn(x, y, NAMES, text, logit_scale=20.0, settings=coop.Settings(epochs=3, seed=seed)).vectors
@@ -176,8 +167,8 @@ def test_the_same_seed_learns_the_same_and_another_does_not(tower):
     assert not np.allclose(runs[0], runs[2])
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tower):
-    _, _, text = tower
+def test_a_loss_that_is_no_number_stops_the_run(clip):
+    _, _, text = clip
     x, y = unit_features(40)
     with pytest.raises(LearningFailed) as failed:
         coop.learn(x * np.nan, y, NAMES, text, logit_scale=20.0, settings=coop.Settings(epochs=3))

@@ -8,16 +8,8 @@ import torch.nn.functional as F
 
 from promptctl import zero_shot
 from promptctl.errors import BadTemplate, NameTooLong
-from promptctl.text import TextTower
 
 NAMES = ["dog", "kite (bird of prey)", "polar bear"]
-
-
-@pytest.fixture(scope="module")
-def clip(tiny_folder):
-    model = open_clip.create_model(f"local-dir:{tiny_folder}").eval().requires_grad_(False)
-    tokenizer = open_clip.get_tokenizer(f"local-dir:{tiny_folder}")
-    return model, tokenizer, TextTower(model, tokenizer)
 
 
 @pytest.mark.parametrize("template", ["a photo of a {}.", "{} texture.", "a photo of {}, a type of food."])
