@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _BATCH = 32
 _DECODERS = 4
-_VIEWS_A_JOB = 8
+_VIEWS_A_JOB = _BATCH  # a file is read and hashed once for so many of its views
 
 
 @dataclass(frozen=True)
