@@ -6,8 +6,8 @@ The mixing is WiSE-FT's, on the text side (Wortsman et al., CVPR 2022; Lin et al
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from promptctl.text import TextTower
 
 Vectors = NDArray[np.float32]
+OnFold = Callable[[int, int], None]  # done, total
 SHARES = tuple(i / 10 for i in range(11))
 FOLDS = 5
 
@@ -36,34 +37,53 @@ def mixed(learned: Vectors, zero_shot: Vectors, share: float) -> Vectors:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
-def share_by_folds(
-    context: Context, name: str, tower: TextTower, on_fold: Callable[[int, int], None] | None = None
-) -> float:
-    """The share that is right most often on shots it was not learned from; of equals the largest.
+def share_by_folds(context: Context, name: str, tower: TextTower, on_fold: OnFold | None = None) -> float:
+    """The best share for a context, learned again on folds of the shots it carries, with its own settings.
 
-    Learns the context again on all folds but one, with its own settings, from the features it carries.
     raises   DatasetError when a class has fewer than two of them
     """
-    from sklearn.model_selection import StratifiedKFold
-
     x, y = _shots(context)
-    fewest = min(Counter(y.tolist()).get(c, 0) for c in range(len(context.card.classes)))
-    if fewest < 2:
+    if _fewest(y, len(context.card.classes)) < 2:
         has = "a class with one shot" if len(y) else "no shots"
         raise DatasetError(
             f"'{name}' has {has}, and choosing a blend takes two a class",
             "--blend 0.5, or any other share from 0 to 1",
         )
-    folds = StratifiedKFold(min(FOLDS, fewest), shuffle=True, random_state=context.card.method.seed)
+    again = partial(_again, context, tower=tower)
+    return best_share(x, y, again, context.zero_shot_features, context.card.method.seed, on_fold)
+
+
+def best_share(
+    x: Vectors,
+    y: NDArray[np.int64],
+    learn: Callable[[Vectors, NDArray[np.int64]], Vectors],
+    zero_shot: Vectors,
+    seed: int,
+    on_fold: OnFold | None = None,
+) -> float:
+    """The share that is right most often on shots it was not learned from; of equals the largest.
+
+    x, y        (N, E) unit rows and (N,) class indices, two or more of every class
+    learn       rows and targets of all folds but one → (C, E) learned text features, unit rows
+    zero_shot   (C, E) unit rows
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    folds = StratifiedKFold(min(FOLDS, _fewest(y, len(zero_shot))), shuffle=True, random_state=seed)
     right = np.zeros(len(SHARES))
     for done, (train, held_out) in enumerate(folds.split(x, y), 1):
-        learned = _again(context, x[train], y[train], tower)
+        learned = learn(x[train], y[train])
         for i, share in enumerate(SHARES):
-            texts = mixed(learned, context.zero_shot_features, share)
+            texts = mixed(learned, zero_shot, share)
             right[i] += ((x[held_out] @ texts.T).argmax(1) == y[held_out]).sum()
         if on_fold:
             on_fold(done, folds.get_n_splits())
     return SHARES[int(np.flatnonzero(right == right.max())[-1])]
+
+
+def _fewest(y: NDArray[np.int64], classes: int) -> int:
+    """Shots of the class that has fewest."""
+    return int(np.bincount(y, minlength=classes).min())
 
 
 def _shots(context: Context) -> tuple[Vectors, NDArray[np.int64]]:
@@ -75,7 +95,7 @@ def _shots(context: Context) -> tuple[Vectors, NDArray[np.int64]]:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True), targets
 
 
-def _again(context: Context, x: Vectors, y: NDArray[np.int64], tower: TextTower) -> Vectors:
+def _again(context: Context, x: Vectors, y: NDArray[np.int64], *, tower: TextTower) -> Vectors:
     """(C, E) what the context's learner makes of other shots, its settings the same."""
     card, method, by_hand = context.card, context.card.method, context.zero_shot_features
     scale = card.logit_scale

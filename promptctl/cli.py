@@ -298,7 +298,7 @@ def compare(
         str,
         typer.Option(
             help="Of zero-shot, ensemble-7, ensemble-80, linear-probe, coop, "
-            "coop-csc, coop-anchor, coop-average, clap.",
+            "coop-csc, coop-anchor, coop-average, coop-blend, clap.",
             metavar="NAME,…",
         ),
     ] = "zero-shot,linear-probe,coop,coop-csc,clap",

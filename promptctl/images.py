@@ -367,6 +367,18 @@ def hold_out_fifth(images: Sequence[HashedImage]) -> Sample:
     return Sample(tuple(train), tuple(held_out))
 
 
+def fifth_of_each(images: Sequence[HashedImage]) -> Sample:
+    """Every image, less a fifth of each class, to the nearest image and at least one where there are two."""
+    train: list[HashedImage] = []
+    held_out: list[HashedImage] = []
+    for of_class in by_class(images).values():
+        ordered = sorted(of_class, key=lambda image: image.sha256)
+        apart = max(round(len(ordered) / 5), min(1, len(ordered) - 1))
+        train += ordered[apart:]
+        held_out += ordered[:apart]
+    return Sample(tuple(train), tuple(held_out))
+
+
 def at_most(images: Sequence[HashedImage], limit: int) -> tuple[HashedImage, ...]:
     """The images, or `limit` of them spread evenly over the classes, chosen by content hash."""
     if len(images) <= limit:

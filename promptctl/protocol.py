@@ -6,16 +6,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from promptctl import images, zero_shot
+from promptctl import blend, images, zero_shot
 from promptctl.images import HashedImage
 from promptctl.learners import clap, coop, linear_probe
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Vectors = NDArray[np.float32]
 ANCHOR = 8.0  # KgCoOp's own lambda
+BLEND_OF_ONE = 0.5  # one shot a class has no folds to choose a share by
 
 
 @dataclass(frozen=True)
@@ -91,20 +92,26 @@ class Draw:
     def sample(self) -> images.Sample:
         return images.sample(self.pool.train, self.shots, seed=self.seed)
 
-    def context(self, *, class_specific: bool = False, anchor: float = 0.0, average: bool = False) -> coop.Learned:
-        pool = self.pool
-        settings = coop.Settings(
-            class_specific=class_specific,
-            epochs=coop.RECIPES["fast"].epochs(self.shots),
-            anchor=anchor,
-            average=average,
-            seed=self.seed,
-        )
-        x, y = pool.arrays(self.sample.train)
-        tower, scale = pool.backbone.tower, pool.backbone.logit_scale
+    def context(self, **settings: Any) -> coop.Learned:
+        """What CoOp learns from these shots, its settings the defaults but for those given."""
+        return self.learn(*self.pool.arrays(self.sample.train), **settings)
+
+    def learn(self, x: Vectors, y: NDArray[np.int64], **settings: Any) -> coop.Learned:
+        """The same from (N, E) unit rows and (N,) class indices."""
+        pool, backbone = self.pool, self.pool.backbone
+        epochs = coop.RECIPES["fast"].epochs(self.shots)
         return coop.learn(
-            x, y, pool.names, tower, logit_scale=scale, settings=settings, anchors=pool.by_hand(pool.template)
+            x,
+            y,
+            pool.names,
+            backbone.tower,
+            logit_scale=backbone.logit_scale,
+            settings=coop.Settings(epochs=epochs, seed=self.seed, **settings),
+            anchors=pool.by_hand(pool.template),
         )
+
+
+Speaker = Callable[[Pool], Vectors]  # the classes of a pool → their (C, E) unit rows
 
 
 @dataclass(frozen=True)
@@ -113,25 +120,48 @@ class Compared:
 
     summary: str
     accuracy: Callable[[Draw], float]
-    context: Callable[[Draw], coop.Learned] | None = None  # where it learns one, which speaks of new classes too
-    template: Callable[[Pool], str] | None = None  # where it is zero-shot
+    speaker: Callable[[Draw], Speaker] | None = None  # where what is learned speaks of other classes too
 
 
-def _zero_shot(summary: str, template: Callable[[Pool], str]) -> Compared:
-    def accuracy(draw: Draw) -> float:
-        return draw.pool.accuracy(draw.pool.by_hand(template(draw.pool)))
-
-    return Compared(summary, accuracy, template=template)
+def _speaking(summary: str, speaker: Callable[[Draw], Speaker]) -> Compared:
+    return Compared(summary, lambda draw: draw.pool.accuracy(speaker(draw)(draw.pool)), speaker)
 
 
-def _coop(summary: str, *, class_specific: bool = False, anchor: float = 0.0, average: bool = False) -> Compared:
-    def context(draw: Draw) -> coop.Learned:
-        return draw.context(class_specific=class_specific, anchor=anchor, average=average)
+def _template(name: str | None, summary: str) -> Compared:
+    return _speaking(summary, lambda draw: lambda pool: pool.by_hand(name or pool.template))
 
-    def accuracy(draw: Draw) -> float:
-        return draw.pool.accuracy(context(draw).text_features)
 
-    return Compared(summary, accuracy, None if class_specific else context)
+def _context(draw: Draw, **settings: Any) -> Speaker:
+    learned = draw.context(**settings)
+    return lambda pool: learned.text_features if pool is draw.pool else _spoken(learned, pool)
+
+
+def _spoken(learned: coop.Learned, pool: Pool) -> Vectors:
+    """(C, E) unit rows: what a shared context says of classes it was not taught."""
+    tower = pool.backbone.tower
+    vectors = torch.from_numpy(learned.vectors).to(tower.token_table.device)
+    with torch.no_grad():
+        spoken = normalize(tower.encode(vectors, tower.prompts(pool.names, len(vectors))), dim=-1)
+    rows: Vectors = spoken.float().cpu().numpy()
+    return rows
+
+
+def _blended(draw: Draw) -> Speaker:
+    pool = draw.pool
+    x, y = pool.arrays(draw.sample.train)
+
+    def again(rows: Vectors, targets: NDArray[np.int64]) -> Vectors:
+        return draw.learn(rows, targets).text_features
+
+    share = BLEND_OF_ONE
+    if draw.shots > 1:
+        share = blend.best_share(x, y, again, pool.by_hand(pool.template), draw.seed)
+    learned = _context(draw)
+    return lambda other: blend.mixed(learned(other), other.by_hand(other.template), share)
+
+
+def _class_specific(draw: Draw) -> float:
+    return draw.pool.accuracy(draw.context(class_specific=True).text_features)
 
 
 def _clap(draw: Draw) -> float:
@@ -152,14 +182,15 @@ def _linear_probe(draw: Draw) -> float:
 
 
 COMPARED = {
-    "zero-shot": _zero_shot("the hand-written template", lambda pool: pool.template),
-    "ensemble-7": _zero_shot("CLIP's seven selected templates", lambda pool: "imagenet-7"),
-    "ensemble-80": _zero_shot("CLIP's eighty templates", lambda pool: "imagenet-80"),
+    "zero-shot": _template(None, "the hand-written template"),
+    "ensemble-7": _template("imagenet-7", "CLIP's seven selected templates"),
+    "ensemble-80": _template("imagenet-80", "CLIP's eighty templates"),
     "linear-probe": Compared("logistic regression on image features", _linear_probe),
-    "coop": _coop("a context for all classes"),
-    "coop-csc": _coop("a context for each class", class_specific=True),
-    "coop-anchor": _coop("held to the template (KgCoOp)", anchor=ANCHOR),
-    "coop-average": _coop("the mean of late epochs", average=True),
+    "coop": _speaking("a context for all classes", _context),
+    "coop-csc": Compared("a context for each class", _class_specific),
+    "coop-anchor": _speaking("held to the template (KgCoOp)", partial(_context, anchor=ANCHOR)),
+    "coop-average": _speaking("the mean of late epochs", partial(_context, average=True)),
+    "coop-blend": _speaking("mixed with the template, as much as folds choose", _blended),
     "clap": Compared("class weights held to the template", _clap),
 }
 
@@ -197,7 +228,7 @@ def run(pool: Pool, learner: str, shots: int, seed: int) -> Run:
 
 
 def speaks_of_new_classes(learner: str) -> bool:
-    return COMPARED[learner].context is not None or COMPARED[learner].template is not None
+    return COMPARED[learner].speaker is not None
 
 
 def halves(labels: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -209,15 +240,7 @@ def halves(labels: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def base_to_new(pool: Pool, learner: str, shots: int, seed: int) -> BaseToNew:
     base, new = (pool.only(half) for half in halves(pool.labels))
-    how, tower = COMPARED[learner], pool.backbone.tower
-    if how.context is None:
-        assert how.template is not None
-        template = how.template(pool)
-        texts = [half.by_hand(template) for half in (base, new)]
-    else:
-        learned = how.context(Draw(base, shots, seed))
-        vectors = torch.from_numpy(learned.vectors).to(tower.token_table.device)
-        with torch.no_grad():
-            spoken = normalize(tower.encode(vectors, tower.prompts(new.names, len(vectors))), dim=-1)
-        texts = [learned.text_features, spoken.float().cpu().numpy()]
-    return BaseToNew(learner, shots, seed, base.accuracy(texts[0]), new.accuracy(texts[1]))
+    speaker = COMPARED[learner].speaker
+    assert speaker is not None
+    speak = speaker(Draw(base, shots, seed))
+    return BaseToNew(learner, shots, seed, base.accuracy(speak(base)), new.accuracy(speak(new)))

@@ -12,6 +12,7 @@ from promptctl.images import (
     HashedImage,
     ImageFolder,
     at_most,
+    fifth_of_each,
     hash_images,
     hold_out_fifth,
     read_names,
@@ -215,6 +216,13 @@ def test_the_held_out_fifth_never_changes_when_images_come():
 
 def test_every_class_keeps_an_image_to_learn_from():
     assert all(hold_out_fifth(hashed(1, label)).train for label in "abcdefghijklmnopqrstuvwxyz")
+
+
+@pytest.mark.parametrize(("images", "apart"), [(1, 0), (2, 1), (6, 1), (8, 2), (20, 4)])
+def test_a_fifth_of_each_class_whatever_its_hashes(images, apart):
+    divided = fifth_of_each(hashed(images))
+    assert [sum(image.label == label for image in divided.held_out) for label in "ab"] == [apart, apart]
+    assert sorted((*divided.train, *divided.held_out), key=str) == sorted(hashed(images), key=str)
 
 
 def test_a_limit_is_spread_over_the_classes():

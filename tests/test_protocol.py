@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import COLOURS, copy_into_splits, paint
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
 
 from promptctl import images, protocol, zero_shot
 from promptctl.backbone import Backbone
@@ -24,7 +25,7 @@ def pool(tmp_path, tiny):
     hashed, _ = images.hash_images(folder.images)
     backbone = Backbone(tiny)
     features, _ = encode([image.path for image in hashed], backbone, FeatureCache())
-    divided = images.hold_out_fifth(hashed)
+    divided = images.fifth_of_each(hashed)
     vector_of = dict(zip(features.paths, features.vectors, strict=True))
     names = {label: f"{label} thing" for label in folder.labels}
     return protocol.Pool(names, divided.train, divided.held_out, vector_of, backbone, zero_shot.DEFAULT)
@@ -46,6 +47,32 @@ def test_every_learner_runs_and_repeats_itself(pool, learner):
     first, again = (protocol.run(pool, learner, 2, 1) for _ in range(2))
     assert 0 <= first.accuracy <= 1
     assert first.accuracy == again.accuracy
+
+
+def test_a_blend_mixes_what_plain_folds_choose(pool):
+    by_hand = pool.by_hand(zero_shot.DEFAULT)
+    draw = protocol.Draw(pool, 4, 1)
+    x, y = pool.arrays(draw.sample.train)
+    right = dict.fromkeys(range(11), 0)
+    for train, held_out in StratifiedKFold(4, shuffle=True, random_state=1).split(x, y):
+        fold = draw.learn(x[train], y[train]).text_features
+        for tenths in right:
+            texts = tenths * fold + (10 - tenths) * by_hand
+            texts = texts / np.linalg.norm(texts, axis=1, keepdims=True)
+            right[tenths] += int(((x[held_out] @ texts.T).argmax(1) == y[held_out]).sum())
+    best = max(tenths for tenths in right if right[tenths] == max(right.values()))
+    texts = best * draw.context().text_features + (10 - best) * by_hand
+    texts = texts / np.linalg.norm(texts, axis=1, keepdims=True)
+    x, y = pool.arrays(pool.test)
+    assert protocol.run(pool, "coop-blend", 4, 1).accuracy == ((x @ texts.T).argmax(1) == y).mean()
+
+
+def test_one_shot_is_blended_half_and_half(pool):
+    learned, by_hand = protocol.Draw(pool, 1, 1).context().text_features, pool.by_hand(zero_shot.DEFAULT)
+    x, y = pool.arrays(pool.test)
+    texts = learned + by_hand
+    texts = texts / np.linalg.norm(texts, axis=1, keepdims=True)
+    assert protocol.run(pool, "coop-blend", 1, 1).accuracy == ((x @ texts.T).argmax(1) == y).mean()
 
 
 def test_a_probe_without_validation_images_is_scikit_learns_default(pool):

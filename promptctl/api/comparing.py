@@ -36,8 +36,8 @@ def compare(
 ) -> CompareReport:
     """Run the paper's few-shot protocol on one's own photos; nothing is stored.
 
-    Shots are drawn from train/ and measured on test/ (or val/); without such parts a fifth of the images, chosen by
-    content hash, is measured on and the rest drawn from.
+    Shots are drawn from train/ and measured on test/ (or val/); without such parts a fifth of each class, chosen
+    by content hash, is measured on and the rest drawn from.
 
     learners   of protocol.COMPARED
     raises     DatasetError and its kind, BackboneError and its kind, ExportFailed
@@ -138,7 +138,7 @@ def _pool(
         train = tuple(image for image in good if image.split != part)
         test, measured_on = tuple(image for image in good if image.split == part), f"images of {part}/"
     else:
-        divided = images.hold_out_fifth(good)
+        divided = images.fifth_of_each(good)
         train, test, measured_on = divided.train, divided.held_out, "images held out"
     if not test:
         raise NoImages(f"{folder.root} has no image left to measure on", "more images a class, or a test/ folder")
