@@ -46,6 +46,11 @@ class FeatureCache:
         self._lock = threading.Lock()
         self._db = self._open()
 
+    @property
+    def keeps(self) -> bool:
+        """False where nothing can be written, and everything is computed every time."""
+        return self._db is not None
+
     def get(self, key: str) -> Vector | None:
         """The vector under a key, or None when it is not known."""
         import numpy as np

@@ -650,6 +650,7 @@ class CacheReport(Report):
     type: ClassVar[str] = "cache"
 
     path: Path
+    keeps: bool  # False where it cannot be written
     n_bytes: int
     limit_bytes: int
     backbones: tuple[CachedFeatures, ...]
@@ -664,10 +665,10 @@ class CacheReport(Report):
         return [[{**row, "fingerprint": row["fingerprint"][:12]} for row in self.rows()]]
 
     def summary(self) -> list[str]:
+        if not self.keeps:
+            return [f"no cache, image features are computed every time: {self.path} cannot be written"]
         kept = sum(row.features for row in self.backbones)
-        return [
-            f"{kept} image features in {size(self.n_bytes)} of at most {size(self.limit_bytes)}: {self.path}",
-        ]
+        return [f"{kept} image features in {size(self.n_bytes)} of at most {size(self.limit_bytes)}: {self.path}"]
 
 
 @dataclass(frozen=True)

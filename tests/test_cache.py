@@ -101,3 +101,14 @@ def test_cache_commands(cli, photos, tiny):
     assert cleared.out.startswith("18 image features forgotten, ")
     assert json.loads(cli("cache", "info", "--json").out)["backbones"] == []
     assert cli("cache", "info", "--format", "csv").out == "backbone,fingerprint,features\n"
+
+
+def test_where_nothing_can_be_written_there_is_no_cache(cli, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PROMPTCTL_HOME", str(tmp_path / "file" / "home"))
+    done = cli("cache", "info")
+    assert done.code == 0
+    said = done.out.replace("\n", "")
+    assert said.startswith("no cache, image features are computed every time: ")
+    assert said.endswith("features.sqlite cannot be written")
+    assert json.loads(cli("cache", "info", "--json").out)["keeps"] is False

@@ -89,7 +89,7 @@ def cache_info(*, store: Store | None = None) -> CacheReport:
     name_of = {card.backbone.fingerprint: card.backbone.name for card in cards}
     kept = sorted(contents.features.items(), key=lambda item: -item[1])
     rows = tuple(CachedFeatures(name_of.get(fingerprint), fingerprint, count) for fingerprint, count in kept)
-    return CacheReport(cache.path, contents.n_bytes, cache.limit_bytes, rows)
+    return CacheReport(cache.path, cache.keeps, contents.n_bytes, cache.limit_bytes, rows)
 
 
 def clear_cache() -> ClearedReport:
