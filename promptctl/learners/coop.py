@@ -142,15 +142,20 @@ def learn(
     batches = Batches(len(images), recipe.batch, device, chance)
     late = _Average(settings.epochs) if settings.average else None
     step = 0
+
+    def loss_of(seen: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+        texts = F.normalize(tower.encode(context, prompts), dim=-1)  # (C, E)
+        loss = F.cross_entropy(logit_scale * seen @ texts.T, true)
+        if held_to is not None and settings.anchor:
+            loss = loss + settings.anchor * kept_apart(texts, held_to)
+        return loss
+
     with threads_for(tower.operations(prompts)):
         for epoch in range(settings.epochs):
             optimiser.param_groups[0]["lr"] = recipe.rate(epoch, settings.epochs, settings.lr)
             seen = images.of_epoch(epoch)
             for batch in batches.epoch():
-                texts = F.normalize(tower.encode(context, prompts), dim=-1)  # (C, E)
-                loss = F.cross_entropy(logit_scale * seen[batch] @ texts.T, wanted[batch])
-                if held_to is not None and settings.anchor:
-                    loss = loss + settings.anchor * kept_apart(texts, held_to)
+                loss = loss_of(seen[batch], wanted[batch])
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()

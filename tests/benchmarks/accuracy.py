@@ -1,13 +1,13 @@
 """Accuracy on real photos: baselines, learners and recipes, several shots and seeds.
 
     python tests/benchmarks/accuracy.py FOLDER [FOLDER ...] [--shots 1,4,16] [--seeds 1,2,3] [--names NAMES.csv]
-                                        [--methods fast,fast-csc,paper,paper-csc,crops,crops-csc] [--views 20]
+                                        [--methods fast,fast-csc,paper,paper-csc,crops,crops-csc] [--views 200]
 
 Each FOLDER has train/ and test/ with class folders. Shots are drawn from train/ as `promptctl learn` draws them;
 every figure is top-1 on all of test/, mean and population standard deviation over the seeds.
 
 fast, paper     the recipes on centre crops; with -csc class-specific
-crops           the paper's recipe on --views random crops of every shot
+crops           the paper's recipe on random crops of every shot, as many as it has epochs unless --views says otherwise
 fast-M4 …       the fast recipe with 4 or 8 vectors, fast-words from "a photo of a"
 anything else   a learner of `promptctl compare`
 """
@@ -46,20 +46,21 @@ def pool_of(folder: Path, names: Path | None, backbone: Backbone) -> protocol.Po
     return pool
 
 
-def accuracy(pool: protocol.Pool, method: str, shots: int, seed: int, views: int) -> float:
+def accuracy(pool: protocol.Pool, method: str, shots: int, seed: int, views: int | None) -> float:
     if method in protocol.COMPARED:
         return protocol.run(pool, method, shots, seed).accuracy
     draw = protocol.Draw(pool, shots, seed)
     x, y = pool.arrays(draw.sample.train)
     recipe = "fast" if method.startswith("fast") else "paper"
+    epochs = coop.RECIPES[recipe].epochs(shots)
     if method.startswith("crops"):
         shown = draw.sample.train
         known = Features(tuple(i.path for i in shown), tuple(i.sha256 for i in shown), x)
-        x = encode_views(known, views, pool.backbone, FeatureCache())
+        x = encode_views(known, views or epochs, pool.backbone, FeatureCache())
     settings = coop.Settings(
         recipe=recipe,
         class_specific=method.endswith("-csc"),
-        epochs=coop.RECIPES[recipe].epochs(shots),
+        epochs=epochs,
         seed=seed,
         **VARIANTS.get(method, {}),
     )
@@ -75,7 +76,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--names", type=Path)
-    parser.add_argument("--views", type=int, default=20)
+    parser.add_argument("--views", type=int)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--threads", type=int)
     options = parser.parse_args()
