@@ -65,7 +65,8 @@ class Pool:
     def arrays(self, some: Sequence[HashedImage]) -> tuple[Vectors, NDArray[np.int64]]:
         """(N, E) unit rows and (N,) class indices."""
         index = {label: i for i, label in enumerate(self.labels)}
-        vectors = np.stack([self.vector_of[image.path] for image in some]) if some else np.empty((0, 1), np.float32)
+        width = self.backbone.id.joint_width
+        vectors = np.array([self.vector_of[image.path] for image in some], np.float32).reshape(-1, width)
         return vectors, np.array([index[image.label] for image in some], dtype=np.int64)
 
     def only(self, labels: Sequence[str]) -> Pool:
@@ -118,17 +119,16 @@ Speaker = Callable[[Pool], Vectors]  # the classes of a pool → their (C, E) un
 class Compared:
     """One way to classify."""
 
-    summary: str
     accuracy: Callable[[Draw], float]
     speaker: Callable[[Draw], Speaker] | None = None  # where what is learned speaks of other classes too
 
 
-def _speaking(summary: str, speaker: Callable[[Draw], Speaker]) -> Compared:
-    return Compared(summary, lambda draw: draw.pool.accuracy(speaker(draw)(draw.pool)), speaker)
+def _speaking(speaker: Callable[[Draw], Speaker]) -> Compared:
+    return Compared(lambda draw: draw.pool.accuracy(speaker(draw)(draw.pool)), speaker)
 
 
-def _template(name: str | None, summary: str) -> Compared:
-    return _speaking(summary, lambda draw: lambda pool: pool.by_hand(name or pool.template))
+def _template(name: str | None) -> Compared:
+    return _speaking(lambda draw: lambda pool: pool.by_hand(name or pool.template))
 
 
 def _context(draw: Draw, **settings: Any) -> Speaker:
@@ -182,16 +182,16 @@ def _linear_probe(draw: Draw) -> float:
 
 
 COMPARED = {
-    "zero-shot": _template(None, "the hand-written template"),
-    "ensemble-7": _template("imagenet-7", "CLIP's seven selected templates"),
-    "ensemble-80": _template("imagenet-80", "CLIP's eighty templates"),
-    "linear-probe": Compared("logistic regression on image features", _linear_probe),
-    "coop": _speaking("a context for all classes", _context),
-    "coop-csc": Compared("a context for each class", _class_specific),
-    "coop-anchor": _speaking("held to the template (KgCoOp)", partial(_context, anchor=ANCHOR)),
-    "coop-average": _speaking("the mean of late epochs", partial(_context, average=True)),
-    "coop-blend": _speaking("mixed with the template, as much as folds choose", _blended),
-    "clap": Compared("class weights held to the template", _clap),
+    "zero-shot": _template(None),
+    "ensemble-7": _template("imagenet-7"),
+    "ensemble-80": _template("imagenet-80"),
+    "linear-probe": Compared(_linear_probe),
+    "coop": _speaking(_context),
+    "coop-csc": Compared(_class_specific),
+    "coop-anchor": _speaking(partial(_context, anchor=ANCHOR)),
+    "coop-average": _speaking(partial(_context, average=True)),
+    "coop-blend": _speaking(_blended),
+    "clap": Compared(_clap),
 }
 
 

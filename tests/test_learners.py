@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-
 import numpy as np
 import pytest
 import torch
@@ -11,12 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from test_coop import unit_features
 
 from promptctl.errors import LearningFailed
-from promptctl.learners import LEARNERS, clap, linear_probe, steps
-
-
-@pytest.mark.parametrize("name", LEARNERS)
-def test_every_learner_lives_where_the_table_says(name):
-    assert callable(importlib.import_module(LEARNERS[name][1]).learn)
+from promptctl.learners import clap, linear_probe, steps
 
 
 def test_clap_equals_its_equations():
@@ -57,6 +50,22 @@ def test_clap_leaves_alone_a_class_without_images():
     assert np.isfinite(clap.learn(x, y, z, logit_scale=10.0, settings=clap.Settings(epochs=3)).text_features).all()
 
 
+def test_clap_weighs_its_constraint_by_every_view():
+    x, y = unit_features(12)
+    views = np.stack([x, np.roll(x, 1, axis=1), -x], 1)
+    z = np.random.default_rng(3).normal(size=(3, 32)).astype(np.float32)
+    seen = []
+    original = clap.constraint
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clap, "constraint", lambda *a: (seen.append(original(*a)), seen[-1])[1])
+        clap.learn(views, y, z, logit_scale=10.0, settings=clap.Settings(epochs=1))
+    by_view = [
+        original(torch.from_numpy(v), torch.from_numpy(y), torch.from_numpy(z), 10.0) for v in (x, views[:, 1], -x)
+    ]
+    torch.testing.assert_close(seen[0], torch.stack(by_view).mean(0))
+    assert not torch.allclose(seen[0], by_view[0])
+
+
 def test_clap_that_loses_its_numbers_stops():
     x, y = unit_features(9)
     with pytest.raises(LearningFailed):
@@ -71,6 +80,31 @@ def test_the_probe_finds_a_strength_as_good_as_any_of_a_fine_grid():
     fine = [LogisticRegression(C=c, max_iter=1000).fit(x, y).score(x_val, y_val) for c in np.logspace(-6, 6, 25)]
     assert probe.score(x_val, y_val) >= max(fine) - 1 / 12
     assert probe.score(x_test, y_test) > 0.9
+
+
+@pytest.mark.parametrize("kept", [set(), {1e7}, {1e2}, {1e-3, 1e1}, {3e-5}])
+def test_the_search_takes_the_turns_of_coops_own(kept, monkeypatch):
+    """Written out from its description: argmax over seven strengths, then eight comparisons of a range's two ends."""
+
+    class Tried:
+        def __init__(self, strength):
+            self.strength = strength
+
+        def score(self, *_):
+            return max((1 / (1 + abs(np.log10(self.strength / good))) for good in kept), default=0.5)
+
+    strengths = [1e6, 1e4, 1e2, 1, 1e-2, 1e-4, 1e-6]
+    peak = strengths[int(np.argmax([Tried(s).score() for s in strengths]))]
+    left, right = 0.1 * peak, 10 * peak
+    for _ in range(8):
+        middle = 10 ** (0.5 * (np.log10(left) + np.log10(right)))
+        if Tried(left).score() < Tried(right).score():
+            final, left = right, middle
+        else:
+            final, right = left, middle
+    monkeypatch.setattr(linear_probe, "fit", lambda x, y, strength: Tried(strength))
+    found = linear_probe.learn(np.ones((2, 2)), np.arange(2), np.ones((2, 2)), np.arange(2))
+    assert found.strength == pytest.approx(final)
 
 
 @pytest.mark.parametrize(("shots", "seen"), [(1, 1), (2, 2), (4, 4), (16, 4)])

@@ -1,9 +1,15 @@
-"""The learners: name → what it is and where it lives. A new one is one file here and one line below."""
+"""The learners, one file each: settings, and a function from image features to what was learned."""
 
-from __future__ import annotations
-
-LEARNERS = {
-    "coop": ("Context Optimization (Zhou et al., IJCV 2022): a context", "promptctl.learners.coop"),
-    "clap": ("CLAP (Silva-Rodriguez et al., CVPR 2024): weights of a fixed class list", "promptctl.learners.clap"),
-    "linear-probe": ("logistic regression on image features, the baseline", "promptctl.learners.linear_probe"),
-}
+# what `compare` knows; protocol.py says how
+COMPARED = (
+    "zero-shot",  # the template that was asked for
+    "ensemble-7",  # CLIP's seven selected templates
+    "ensemble-80",  # all of CLIP's
+    "linear-probe",  # logistic regression on image features
+    "coop",
+    "coop-csc",  # class-specific
+    "coop-anchor",  # held to the template (KgCoOp)
+    "coop-average",  # the mean of late epochs
+    "coop-blend",  # mixed with the template, as much as folds choose; half and half at one shot
+    "clap",
+)

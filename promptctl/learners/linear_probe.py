@@ -1,6 +1,6 @@
 """Linear probe: the paper's baseline, logistic regression on image features, its strength searched as CLIP's was.
 
-The original takes image features as they leave the tower; these are of unit length, which the search makes up for.
+CoOp's own probe takes image features as they leave the tower; these are of unit length, which the search makes up for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 GRID = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
-_HALVINGS = 8
+_COMPARISONS = 8  # the last one decides
 _ITERATIONS = 1000
 _MOST_VALIDATION = 4  # images a class
 
@@ -26,9 +26,10 @@ def learn(
     validation: NDArray[np.float32],
     validation_targets: NDArray[np.int64],
 ) -> LogisticRegression:
-    """The fitted probe: C is the best of seven powers of ten, then of eight halvings between its neighbours.
+    """The fitted probe: C is the best of seven powers of ten, then refined from a tenth to ten times of it.
 
-    Without validation images there is nothing to search on, and C is 1.
+    Each of eight comparisons keeps the better half of the range, in logarithms; of equals the weaker C, and of the
+    seven powers the stronger, as in CoOp's code. Without validation images there is nothing to search on, and C is 1.
     """
     if not len(validation):
         return fit(features, targets, 1.0)
@@ -41,10 +42,10 @@ def learn(
 
     best = max(GRID, key=score)
     low, high = 0.1 * best, 10 * best
-    for _ in range(_HALVINGS):
+    for _ in range(_COMPARISONS - 1):
         middle = float(np.sqrt(low * high))
-        low, high = (middle, high) if score(high) >= score(low) else (low, middle)
-    return fit(features, targets, high if score(high) >= score(low) else low)
+        low, high = (middle, high) if score(high) > score(low) else (low, middle)
+    return fit(features, targets, high if score(high) > score(low) else low)
 
 
 def fit(features: NDArray[np.float32], targets: NDArray[np.int64], strength: float) -> LogisticRegression:

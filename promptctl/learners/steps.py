@@ -51,6 +51,11 @@ class Views:
     def __len__(self) -> int:
         return len(self._all)
 
+    @property
+    def every(self) -> torch.Tensor:
+        """(N V, E), the views of one image side by side"""
+        return self._all.flatten(0, 1)
+
     def of_epoch(self, epoch: int) -> torch.Tensor:
         """(N, E)"""
         count = self._order.shape[1]
