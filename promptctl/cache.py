@@ -93,6 +93,12 @@ class FeatureCache:
         except sqlite3.OperationalError as error:
             raise CacheBusy(self.path) from error
 
+    def __enter__(self) -> FeatureCache:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         if self._db is not None:
             self._db.close()
@@ -117,8 +123,9 @@ class FeatureCache:
             with suppress(FileExistsError), (self.path.parent / "CACHEDIR.TAG").open("x") as tag:
                 tag.write(_TAG)
             return _connect(self.path)
-        except sqlite3.DatabaseError:
-            return self._start_again()
+        except sqlite3.DatabaseError as error:
+            # in use by another program for too long: work without
+            return None if "locked" in str(error) else self._start_again()
         except OSError:  # a read-only home: work without
             return None
 

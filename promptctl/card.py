@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import struct
@@ -195,9 +196,14 @@ def _build(kind: Any, value: Any) -> Any:
 def _build_dataclass(kind: Any, value: Any) -> Any:
     if not isinstance(value, dict):
         raise TypeError(f"{kind.__name__} was expected, not {value!r:.40}")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     fields = [field for field in dataclasses.fields(kind) if field.name in value or _is_required(field)]
     return kind(**{field.name: _build(hints[field.name], value[field.name]) for field in fields})
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:

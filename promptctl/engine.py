@@ -1,4 +1,4 @@
-"""Engine: an image tower compiled for this CPU, several times as fast as PyTorch runs it, and the same to rounding.
+"""Engine: an image tower compiled for this CPU, faster than PyTorch runs it, and the same to rounding.
 
 OpenVINO was the fastest of what could be measured (docs/benchmarks.md). The tower is translated in memory from
 PyTorch's own trace: no file, no converter that reports home. Where any of it is missing or disagrees with PyTorch,

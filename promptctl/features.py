@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from promptctl.cache import FeatureCache
 from promptctl.errors import NoImages
@@ -21,8 +22,6 @@ from promptctl.images import OnProgress, Skipped
 from promptctl.pictures import DECODER, VIEWS, UnreadableImage, decode, read_file, view
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from promptctl.backbone import Backbone
     from promptctl.cache import Vector
 
@@ -65,6 +64,10 @@ def encode_views(
     known, skipped = _encode(jobs, backbone, cache, on_progress)
     if skipped:
         raise NoImages(f"{skipped[0].path} was there a moment ago and is no more: {skipped[0].reason}", "learn again")
+    expected = dict(zip(features.paths, features.sha256, strict=True))
+    changed = next((item.path for item in known if item.sha256 != expected[item.path]), None)
+    if changed is not None:
+        raise NoImages(f"{changed} has changed since a moment ago", "learn again")
     return _stack(known, backbone).reshape(len(features), views, -1)
 
 
@@ -78,7 +81,7 @@ def _encode(
     known: list[_Known] = []
     skipped: list[Skipped] = []
     total = sum(len(views) for _, views in jobs)
-    for batch in _batches(_prepared(jobs, backbone, cache)):
+    for batch in _batches(_prepared(jobs, _Eye.of(backbone), cache)):
         known += _encoded([item for item in batch if not isinstance(item, Skipped)], backbone, cache)
         skipped += [item for item in batch if isinstance(item, Skipped)]
         if on_progress:
@@ -101,11 +104,29 @@ class _Picture:
     pixels: torch.Tensor  # (3, S, S)
 
 
+@dataclass(frozen=True)
+class _Eye:
+    """What the decoders need of a backbone, asked of it once: several threads would load it several times."""
+
+    fingerprint: str
+    width: int  # E
+    image_size: int
+    transform: Callable[[Image.Image], torch.Tensor]
+
+    @staticmethod
+    def of(backbone: Backbone) -> _Eye:
+        return _Eye(backbone.id.fingerprint, backbone.id.joint_width, backbone.image_size, backbone.transform)
+
+    def pixels(self, picture: Image.Image, sha256: str, number: int | None) -> torch.Tensor:
+        """(3, S, S) of a picture, or of one of its views."""
+        return self.transform(picture if number is None else view(picture, sha256, number, self.image_size))
+
+
 _Job = tuple[Path, tuple[int | None, ...]]  # a file, and which views of it; None: the picture as it is
 _Item = _Known | _Picture | Skipped
 
 
-def _prepared(jobs: Sequence[_Job], backbone: Backbone, cache: FeatureCache) -> Iterator[_Item]:
+def _prepared(jobs: Sequence[_Job], eye: _Eye, cache: FeatureCache) -> Iterator[_Item]:
     """Every file read and hashed, and decoded if a feature is not known, in order, a little ahead of the tower."""
     pool = ThreadPoolExecutor(max_workers=_DECODERS)
     ahead: deque[Future[list[_Item]]] = deque()
@@ -114,7 +135,7 @@ def _prepared(jobs: Sequence[_Job], backbone: Backbone, cache: FeatureCache) -> 
     try:
         while todo or ahead:
             while todo and waiting <= 2 * _BATCH:
-                ahead.append(pool.submit(_prepare, *todo[0], backbone, cache))
+                ahead.append(pool.submit(_prepare, *todo[0], eye, cache))
                 waiting += len(todo.popleft()[1])
             items = ahead.popleft().result()
             waiting -= len(items)
@@ -123,26 +144,24 @@ def _prepared(jobs: Sequence[_Job], backbone: Backbone, cache: FeatureCache) -> 
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _prepare(path: Path, views: tuple[int | None, ...], backbone: Backbone, cache: FeatureCache) -> list[_Item]:
+def _prepare(path: Path, views: tuple[int | None, ...], eye: _Eye, cache: FeatureCache) -> list[_Item]:
     try:
         data = read_file(path)
         sha256 = hashlib.sha256(data).hexdigest()
-        keys = [_key(backbone.id.fingerprint, sha256, view) for view in views]
+        keys = [_key(eye.fingerprint, sha256, number) for number in views]
         known = [cache.get(key) for key in keys]
-        complete = all(vector is not None and vector.shape == (backbone.tower.joint_width,) for vector in known)
-        if complete:
-            return [_Known(path, sha256, vector) for vector in known if vector is not None]
-        picture = decode(data)
-        pixels = [_pixels(picture, sha256, view, backbone) for view in views]
-        return [_Picture(path, sha256, key, p) for key, p in zip(keys, pixels, strict=True)]
+        fits = [vector is not None and vector.shape == (eye.width,) for vector in known]
+        picture = None if all(fits) else decode(data)
+        items: list[_Item] = []
+        for number, key, vector, usable in zip(views, keys, known, fits, strict=True):
+            if vector is not None and usable:
+                items.append(_Known(path, sha256, vector))
+            else:
+                assert picture is not None
+                items.append(_Picture(path, sha256, key, eye.pixels(picture, sha256, number)))
+        return items
     except UnreadableImage as reason:
         return [Skipped(path, str(reason))] * len(views)
-
-
-def _pixels(picture: Image.Image, sha256: str, number: int | None, backbone: Backbone) -> torch.Tensor:
-    if number is None:
-        return backbone.transform(picture)
-    return backbone.transform(view(picture, sha256, number, backbone.image_size))
 
 
 def _batches(items: Iterator[_Item]) -> Iterator[list[_Item]]:

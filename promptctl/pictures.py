@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from promptctl.errors import reason_of
+
 with suppress(ImportError):
     import pillow_heif
 
@@ -23,6 +25,7 @@ VIEWS = "crop-flip-1"  # and this when view_box() changes
 _AREA = (0.08, 1.0)  # of the picture, as torchvision's RandomResizedCrop and CoOp have it
 _RATIO = (3 / 4, 4 / 3)  # width to height
 _TRIES = 10
+_LONGEST_SHAPE = 50  # long side to short
 
 
 class UnreadableImage(Exception):
@@ -37,7 +40,7 @@ def read_file(path: Path) -> bytes:
             raise UnreadableImage("not a readable folder" if stat.S_ISDIR(mode) else "not a regular file")
         data = path.read_bytes()
     except OSError as error:
-        raise UnreadableImage((error.strerror or str(error)).lower()) from error
+        raise UnreadableImage(reason_of(error)) from error
     if not data:
         raise UnreadableImage("empty file")
     return data
@@ -54,7 +57,7 @@ def decode(data: bytes) -> Image.Image:
     with _reasons(data), Image.open(io.BytesIO(data)) as image:
         image.load()
         upright = ImageOps.exif_transpose(image)
-        return _to_rgb(upright)
+        return _to_rgb(_within_reason(upright))
 
 
 def is_image_name(path: Path) -> bool:
@@ -87,6 +90,16 @@ def view_box(width: int, height: int, chance: np.random.Generator) -> tuple[int,
     w, h = min(width, round(height * _RATIO[1])), min(height, round(width / _RATIO[0]))
     left, upper = (width - w) // 2, (height - h) // 2
     return left, upper, left + w, upper + h
+
+
+def _within_reason(image: Image.Image) -> Image.Image:
+    """The middle of a picture that is a line: resized by its short side, it would take gigabytes."""
+    longest = _LONGEST_SHAPE * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    width, height = (min(side, longest) for side in image.size)
+    left, upper = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, upper, left + width, upper + height))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -57,6 +57,23 @@ def test_a_table_of_another_shape_is_an_empty_cache(tmp_path):
     assert cache.get("fingerprint:upright:0") is not None
 
 
+def test_a_cache_that_is_locked_for_long_is_done_without_and_left_alone(tmp_path, monkeypatch):
+    cache = FeatureCache(tmp_path)
+    cache.put(vectors(0, 1))
+    cache.close()
+    holder = sqlite3.connect(cache.path)
+    holder.execute("PRAGMA journal_mode=DELETE")
+    holder.execute("BEGIN EXCLUSIVE")
+    original = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: original(*a, **(k | {"timeout": 0.1})))
+    without = FeatureCache(tmp_path)
+    assert not without.keeps
+    assert without.get("fingerprint:upright:0") is None
+    holder.rollback()
+    holder.close()
+    assert FeatureCache(tmp_path).get("fingerprint:upright:0") is not None
+
+
 def test_clearing_gives_the_disk_back():
     cache = FeatureCache()
     cache.put(vectors(0, 3000))

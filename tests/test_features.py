@@ -134,3 +134,48 @@ def test_an_image_that_goes_away_between_looks_is_named(photos, backbone):
     paths[2].unlink()
     with pytest.raises(NoImages, match=r"2.png was there a moment ago and is no more: no such file or directory"):
         encode_views(plain, 2, backbone, cache)
+
+
+def test_only_the_views_that_are_not_known_are_encoded(backbone, photos, monkeypatch):
+    features, _ = encode(sorted(photos.rglob("*.png"))[:2], backbone, FeatureCache())
+    few = encode_views(features, 4, backbone, FeatureCache())
+    counts = count_encoded(backbone, monkeypatch)
+    more = encode_views(features, 5, backbone, FeatureCache())
+    assert sum(counts) == 2
+    np.testing.assert_array_equal(more[:, :4], few)
+
+
+def test_a_photo_that_changed_between_is_not_taken_for_the_same(backbone, photos):
+    paths = sorted(photos.rglob("*.png"))
+    features, _ = encode(paths[:1], backbone, FeatureCache())
+    paths[-1].replace(paths[0])
+    with pytest.raises(NoImages) as refused:
+        encode_views(features, 2, backbone, FeatureCache())
+    assert str(refused.value) == f"{paths[0]} has changed since a moment ago"
+
+
+def test_threads_load_a_backbone_once(tiny_folder, photos, monkeypatch):
+    import open_clip
+
+    class Unlocked:
+        """functools.cached_property as Python has it since 3.12."""
+
+        def __init__(self, make):
+            self.make = make
+
+        def __set_name__(self, _, name):
+            self.name = name
+
+        def __get__(self, owner, _=None):
+            if self.name not in owner.__dict__:
+                owner.__dict__[self.name] = self.make(owner)
+            return owner.__dict__[self.name]
+
+    for name in ("id", "model", "tower", "transform"):
+        unlocked = Unlocked(Backbone.__dict__[name].func)
+        unlocked.__set_name__(Backbone, name)
+        monkeypatch.setattr(Backbone, name, unlocked)
+    loads, original = [], open_clip.create_model
+    monkeypatch.setattr(open_clip, "create_model", lambda *a, **k: (loads.append(a), original(*a, **k))[1])
+    encode(sorted(photos.rglob("*.png")), Backbone(f"local-dir:{tiny_folder}"), FeatureCache())
+    assert len(loads) == 1
