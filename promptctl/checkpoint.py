@@ -73,7 +73,7 @@ class Checkpoint:
         """The context in a file of `torch.save`, of today's zip form or the one before; OSError or BadCheckpoint."""
         if path.is_dir():
             inside = [*path.glob("model*.pth.tar*"), *path.glob("prompt_learner/model*.pth.tar*")]
-            raise BadCheckpoint(path, "it is a folder", f"did you mean {max(inside)}?" if inside else None)
+            raise BadCheckpoint(path, "it is a folder", f"did you mean {max(inside, key=_epoch)}?" if inside else None)
         with path.open("rb") as file:
             if not file.peek(1):
                 raise BadCheckpoint(path, "it is empty")
@@ -97,6 +97,12 @@ class Checkpoint:
             token_of.setdefault(row, token)
         names = [_until(tower.end_of_text, map(token_of.get, _rounded(rows))) for rows in self.suffix]
         return None if None in names else [name for name in names if name is not None]
+
+
+def _epoch(path: Path) -> int:
+    """The epoch at the end of a checkpoint's name, `model.pth.tar-200`; 0 where there is none."""
+    number = path.name.rpartition("-")[2]
+    return int(number) if number.isascii() and number.isdigit() else 0
 
 
 def position_in_path(path: Path) -> str | None:
@@ -257,15 +263,15 @@ class _Dict(dict[Any, Any]):
 class _Storage(NamedTuple):
     """Where the values of tensors lie, not yet read."""
 
-    kind: object  # a value of _STORAGES, if the file is honest
+    kind: str  # a value of _STORAGES, if the file is honest
     key: str
     numel: int
 
     @property
     def dtype(self) -> np.dtype[Any]:
         if self.kind not in _STORAGES.values():
-            raise ValueError(f"a storage of an unknown kind: {self.kind!r:.40}")
-        return np.dtype(str(self.kind))
+            raise ValueError("a storage of an unknown kind")
+        return np.dtype(self.kind)
 
     @property
     def n_bytes(self) -> int:
@@ -284,6 +290,8 @@ class _Tensor:
         pass
 
     def array(self, bytes_of: _BytesOf) -> NDArray[Any]:
+        if any(type(number) is not int for number in (self._offset, *self._shape, *self._strides)):
+            raise ValueError("a tensor that is not described as torch does")
         dtype, data = self._storage.dtype, bytes_of(self._storage)
         # a stride of zero would make any size of nothing
         if len(data) != self._storage.n_bytes or math.prod(self._shape) > self._storage.numel:
@@ -315,8 +323,33 @@ _KNOWN: dict[tuple[str, str], Any] = {
 }
 
 
+def _with_plain_keys(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
+    """An opcode's method, for keys of a dictionary or set that lie so on the stack and are no tuples.
+
+    A tuple that holds one tuple twice, and that another twice, and so on, is short in a file and endless to hash.
+    """
+
+    def checked(unpickler: Any) -> None:
+        if any(type(key) in (tuple, frozenset) for key in unpickler.stack[keys]):
+            raise ValueError("a key that is neither a word nor a number")
+        load(unpickler)
+
+    return checked
+
+
 class _Unpickler(pickle._Unpickler):  # the one in Python: the one in C takes gigabytes where a file asks it to
-    """An unpickler that imports nothing."""
+    """An unpickler that imports nothing, and lets nothing be a key whose hash could take for ever."""
+
+    dispatch = pickle._Unpickler.dispatch | {
+        opcode[0]: _with_plain_keys(pickle._Unpickler.dispatch[opcode[0]], keys)
+        for opcode, keys in (
+            (pickle.SETITEM, slice(-2, -1)),
+            (pickle.SETITEMS, slice(0, None, 2)),
+            (pickle.DICT, slice(0, None, 2)),
+            (pickle.ADDITEMS, slice(None)),
+            (pickle.FROZENSET, slice(None)),
+        )
+    }
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="utf-8")
@@ -329,7 +362,9 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: the one in C takes gi
         if pid[0] == "module":  # a class with its source, in the form before
             return pid[1]
         _, kind, key, _, numel, *_ = pid
-        storage = _Storage(kind, str(key), int(numel))
+        if type(key) is not str or type(numel) is not int:
+            raise ValueError("a storage that is not described as torch does")
+        storage = _Storage(kind if type(kind) is str else "unknown", key, numel)
         return self.storages.setdefault(storage.key, storage)
 
 
@@ -359,7 +394,7 @@ def _open_legacy(file: IO[bytes]) -> tuple[object, _BytesOf]:
     content = unpickler.load()
     begins: dict[str, int] = {}
     for key in _Unpickler(file).load():
-        storage = unpickler.storages[str(key)]
+        storage = unpickler.storages[key]
         if struct.unpack("<q", file.read(8)) != (storage.numel,):
             raise ValueError(f"storage {key} is not as long as its tensors say")
         begins[storage.key] = file.tell()

@@ -466,6 +466,50 @@ def test_a_file_changes_none_of_our_classes(tmp_path, known):
     assert (dict(vars(thing)) if isinstance(thing, type) else thing) == before
 
 
+def nested(levels: int, innermost: bytes) -> bytes:
+    """Opcodes of a tuple that holds one tuple twice, and that another twice, and so on."""
+    return innermost + b"".join(
+        pickle.BINPUT + bytes([i]) + pickle.BINGET + bytes([i]) + pickle.TUPLE2 for i in range(levels)
+    )
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"(X\x07\x00\x00\x00storageX\x01\x00\x00\x00f%sX\x03\x00\x00\x00cpuK\x01tQ.",  # the key of a storage
+        b"(X\x07\x00\x00\x00storage%sX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQ.",  # its kind
+        b"}%sK\x01s.",
+        b"}(%sK\x01u.",
+        b"(%sK\x01d.",
+        b"\x8f(%s\x90.",
+        b"(%s\x91.",
+    ],
+)
+def test_what_is_short_in_a_file_and_endless_to_read_is_refused(tmp_path, body):
+    pickled = b"\x80\x04" + body.replace(b"%s", nested(60, b"K\x00"))
+    path = zip_of(tmp_path / "m.pth.tar", pickled, {})
+    with pytest.raises(BadCheckpoint):
+        Checkpoint.read(path)
+
+
+def test_a_shape_of_sequences_is_refused(tmp_path):
+    rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n"
+    storage = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQ"
+    shape = b"(K\x01K\x02\x86J\x00\x00\x00\x40t"  # ((1, 2), 2**30)
+    tensor = rebuild + b"(" + storage + b"K\x00" + shape + b"K\x01K\x01\x86\x89)tR"
+    state = b"}X\x0a\x00\x00\x00state_dict}X\x03\x00\x00\x00ctx" + tensor + b"ss."
+    with pytest.raises(BadCheckpoint):
+        Checkpoint.read(zip_of(tmp_path / "m.pth.tar", b"\x80\x02" + state, {"0": b"\0" * 4}))
+
+
+def test_the_last_epoch_of_a_folder_is_suggested(cli, tmp_path):
+    for epoch in (50, 200, 100):
+        (tmp_path / f"model.pth.tar-{epoch}").touch()
+    assert "did you mean" in (err := cli("import", tmp_path, "--name", "pets").err)
+    assert "model.pth.tar-200" in err
+
+
 def test_a_bomb_is_not_unpacked(tmp_path):
     # memo entry two thousand million
     zip_of(tmp_path / "memo", b"\x80\x02}r\xff\xff\xff\x7f.", {})
@@ -560,7 +604,7 @@ def test_export_replaces_nothing_unasked(cli, learned, tmp_path):
 
 def test_places_where_no_file_can_be(cli, learned, tmp_path):
     learned()
-    hint = f"a file in it: {tmp_path / 'model.pth.tar-50'}"
+    hint = "name a file in it"
     wanted = f"{tmp_path} cannot be written: it is a folder"
     refused(cli("export", "colours", tmp_path, "--as", "coop", "--force"), 1, wanted, hint)
     path = tmp_path / "no" / "m"
@@ -568,6 +612,18 @@ def test_places_where_no_file_can_be(cli, learned, tmp_path):
     refused(cli("export", "colours", path, "--as", "coop"), 1, wanted, f"mkdir -p {path.parent}")
     refused(cli("export", "nothing", path, "--as", "coop"), 10, "no context named 'nothing'", "promptctl list")
     assert cli("export", "colours", path).code == 2
+
+
+def test_export_puts_nothing_in_the_place_of_a_device_or_a_link(cli, learned, tmp_path):
+    learned()
+    os.mkfifo(tmp_path / "pipe")
+    wanted = f"{tmp_path / 'pipe'} cannot be written: it is there and no file"
+    refused(cli("export", "colours", tmp_path / "pipe", "--as", "coop", "--force"), 1, wanted, "name another")
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert cli("export", "colours", tmp_path / "link", "--as", "coop", "--force").code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert Checkpoint.read(tmp_path / "file").epochs
 
 
 def test_export_needs_the_contexts_own_backbone(cli, learned, tmp_path):
