@@ -15,10 +15,14 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
-from promptctl.errors import DatasetError, NoImages, OneClass, TooFewShots
+from promptctl.errors import DatasetError, NoImages, OneClass, TooFewShots, reason_of
 from promptctl.pictures import UnreadableImage, identify, is_image_name, read_file
 
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini"})
 _PATH_COLUMNS = ("path", "file_name", "filename", "file", "image")
 _LABEL_COLUMNS = ("label", "class", "classname", "class_name", "category")
@@ -74,7 +78,8 @@ class ImageFolder:
             raise NoImages(f"there is no folder {root}", f"ls {root.parent}")
         found = _scan_file(root) if root.is_file() else _scan_folder(root)
         if not found.images:
-            raise NoImages(f"{root} has class folders but no image in them", f"ls {root}")
+            inside = "lists no image" if root.is_file() else "has class folders but no image in them"
+            raise NoImages(f"{root} {inside}", f"ls {root}")
         return found
 
     @property
@@ -141,6 +146,13 @@ def _from_class_folders(root: Path, folders: Iterable[tuple[Path, str | None]]) 
 
 
 def _from_rows(root: Path, rows: Sequence[LabelledImage]) -> ImageFolder:
+    label_of: dict[Path, str] = {}
+    for row in rows:
+        if label_of.setdefault(row.path, row.label) != row.label:
+            raise DatasetError(
+                f"{root} calls {row.path} both '{label_of[row.path]}' and '{row.label}'",
+                "an image shows one class: leave one of the lines out",
+            )
     missing = tuple(Skipped(row.path, "no such file") for row in rows if not row.path.is_file())
     images = tuple(row for row in rows if row.path.is_file())
     if not images and missing:
@@ -171,7 +183,7 @@ def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}", "ls .") from error
+        raise DatasetError(f"{path} cannot be read: {reason_of(error)}", "ls .") from error
     except (csv.Error, UnicodeError) as error:
         raise DatasetError(f"{path} is not a CSV: {error}", "write one image a line: path,label") from error
 
@@ -205,8 +217,13 @@ def _labelled(manifest: Path, line: int, record: object) -> LabelledImage:
         )
     # a Hugging Face folder keeps metadata.csv inside train/, test/ …: the folder is the split then
     folder_split = manifest.parent.name if manifest.stem == "metadata" else ""
-    split = str(columns.get("split") or folder_split).strip().lower()
-    return LabelledImage(manifest.parent / str(file), str(label).strip(), SPLITS.get(split))
+    said = str(columns.get("split") or "").strip().lower()
+    if said and said not in SPLITS:
+        raise DatasetError(f"{manifest} has the split '{said}' in line {line}", "the splits are train, val and test")
+    path = manifest.parent / str(file)
+    if not path.exists():  # blanks after a comma
+        path = manifest.parent / str(file).strip()
+    return LabelledImage(path, str(label).strip(), SPLITS.get(said or folder_split.lower()))
 
 
 def _read_zhou(path: Path) -> list[LabelledImage]:
@@ -252,7 +269,9 @@ def walk(roots: Iterable[Path]) -> Iterator[Path]:
 
 def _walk_one(root: Path, seen: set[str]) -> Iterator[Path]:
     if not root.is_dir():
-        yield root
+        if str(root) not in seen:
+            seen.add(str(root))
+            yield root
         return
     real = os.path.realpath(root)
     if real in seen:  # a link that leads back: every real folder once
@@ -352,7 +371,7 @@ def sample(images: Sequence[HashedImage], shots: int, *, seed: int) -> Sample:
 
 
 def hold_out_fifth(images: Sequence[HashedImage]) -> Sample:
-    """Every image, less about a fifth of each class held out by its own hash alone.
+    """Every image, less about a fifth of each class held out by its own hash alone; for what keeps learning.
 
     The side of an image depends on nothing but its content, so it never changes when others come or go; only
     a class that would be left without any training image keeps its first one.
@@ -361,14 +380,19 @@ def hold_out_fifth(images: Sequence[HashedImage]) -> Sample:
     held_out: list[HashedImage] = []
     for of_class in by_class(images).values():
         ordered = sorted(of_class, key=lambda image: image.sha256)
-        kept = [image for image in ordered if not _in_held_out_fifth(image.sha256)] or ordered[:1]
-        train += kept
-        held_out += [image for image in ordered if image not in kept]
+        apart = [image for image in ordered if _in_held_out_fifth(image.sha256)]
+        if len(apart) == len(ordered):
+            apart = ordered[1:]
+        held_out += apart
+        train += [image for image in ordered if image.sha256 not in {other.sha256 for other in apart}]
     return Sample(tuple(train), tuple(held_out))
 
 
 def fifth_of_each(images: Sequence[HashedImage]) -> Sample:
-    """Every image, less a fifth of each class, to the nearest image and at least one where there are two."""
+    """Every image, less a fifth of each class, to the nearest image and at least one where there are two.
+
+    For what is measured once: however few the images, the shares are right.
+    """
     train: list[HashedImage] = []
     held_out: list[HashedImage] = []
     for of_class in by_class(images).values():

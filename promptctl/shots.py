@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,25 +68,28 @@ def draw(
     """
     reading, encoding = (partial(on_progress, stage) if on_progress else None for stage in ("reading", "encoding"))
     split = folder.measured_part
+    remembers = shots is None and split is None
+    cache = FeatureCache()
     apart = folder.only(split) if split else ()
     usable, unreadable = images.hash_images(candidates, reading)
     measured, unreadable_apart = images.hash_images(apart, reading) if apart else ((), ())
     skipped = [*folder.skipped, *unreadable, *unreadable_apart]
-    cache = FeatureCache()
-    while True:
-        _check_enough(candidates, usable, skipped, shots)
-        sample, measured_on = _divide(usable, measured, split, shots, seed)
-        train, damaged = encode([image.path for image in sample.train], backbone, cache, encoding)
-        if not damaged:
-            break
-        skipped += damaged
-        bad = {item.path for item in damaged}
-        usable = tuple(image for image in usable if image.path not in bad)
+    with cache:
+        while True:
+            _check_enough(candidates, usable, skipped, shots)
+            sample, measured_on = _divide(usable, measured, split, shots, seed)
+            train, damaged = encode([image.path for image in sample.train], backbone, cache, encoding)
+            if not damaged:
+                break
+            skipped += damaged
+            bad = {item.path for item in damaged}
+            usable = tuple(image for image in usable if image.path not in bad)
+        fair, unfair = measurable(sample.held_out, {image.label for image in candidates}, sample.train)
+        some = fair if remembers else images.at_most(fair, MOST_MEASURED)
+        held_out, damaged = encode([image.path for image in some], backbone, cache, encoding)
+    skipped += unfair
     labels = sorted({image.label for image in candidates})
-    held_out, damaged = encode([image.path for image in sample.held_out], backbone, cache, encoding)
-    cache.close()
-    class_of = {image.path: labels.index(image.label) for image in (*sample.train, *sample.held_out)}
-    remembers = shots is None and split is None
+    class_of = {image.path: labels.index(image.label) for image in (*sample.train, *fair)}
     return Drawn(train, held_out, measured_on, (*skipped, *damaged), remembers, class_of)
 
 
@@ -121,7 +124,21 @@ def _divide(
         return images.hold_out_fifth(usable), "images held out"
     sample = images.sample(usable, shots, seed=seed) if shots else Sample(tuple(usable), ())
     if split is None:
-        return Sample(sample.train, images.at_most(sample.held_out, MOST_MEASURED)), "images not sampled"
-    known = {image.label for image in usable}
-    apart = [image for image in measured if image.label in known]
-    return Sample(sample.train, images.at_most(apart, MOST_MEASURED)), f"images of {split}/"
+        return sample, "images not sampled"
+    return Sample(sample.train, tuple(measured)), f"images of {split}/"
+
+
+def measurable(
+    candidates: Sequence[HashedImage], labels: Collection[str], learned: Sequence[HashedImage]
+) -> tuple[tuple[HashedImage, ...], tuple[Skipped, ...]]:
+    """The images that say how good a learner is, and the others: of classes it was not taught, or that it has seen."""
+    seen = {image.sha256 for image in learned}
+    fair, unfair = [], []
+    for image in candidates:
+        if image.label not in labels:
+            unfair.append(Skipped(image.path, f"'{image.label}' is not a class of the photos to learn from"))
+        elif image.sha256 in seen:
+            unfair.append(Skipped(image.path, "a copy of a photo to learn from, so it is not measured on"))
+        else:
+            fair.append(image)
+    return tuple(fair), tuple(unfair)

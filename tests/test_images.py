@@ -245,3 +245,35 @@ def test_files_that_are_not_images_are_named(photos):
         ("notes.txt", "not an image"),
         ("empty.png", "empty file"),
     }
+
+
+def test_a_picture_of_two_classes_is_refused(photos):
+    (photos / "list.csv").write_text("path,label\nred/0.png,red\nred/0.png,red\nred/0.png,blue\n")
+    with pytest.raises(DatasetError) as refused:
+        ImageFolder.scan(photos / "list.csv")
+    assert str(refused.value) == f"{photos / 'list.csv'} calls {photos / 'red/0.png'} both 'red' and 'blue'"
+
+
+def test_splits_have_their_names_and_no_others(photos):
+    rows = ["red/0.png,red,training", "red/1.png,red,Testing", "red/2.png,red,dev", "red/3.png,red,"]
+    (photos / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    wanted = ["train", "test", "val", None]
+    assert [image.split for image in ImageFolder.scan(photos / "list.csv").images] == wanted
+    (photos / "list.csv").write_text("\n".join(["path,label,split", *rows, "red/4.png,red,holdout"]))
+    with pytest.raises(DatasetError) as refused:
+        ImageFolder.scan(photos / "list.csv")
+    assert str(refused.value) == f"{photos / 'list.csv'} has the split 'holdout' in line 6"
+
+
+def test_a_list_with_nothing_in_it_and_one_with_blanks(photos):
+    (photos / "list.csv").write_text("path,label\n")
+    with pytest.raises(NoImages) as refused:
+        ImageFolder.scan(photos / "list.csv")
+    assert str(refused.value) == f"{photos / 'list.csv'} lists no image"
+    (photos / "list.csv").write_text("path, label\n red/0.png , red\n")
+    assert found(ImageFolder.scan(photos / "list.csv")) == {("0.png", "red", None)}
+
+
+def test_a_file_named_twice_is_walked_once(photos):
+    one = photos / "red" / "0.png"
+    assert sorted(walk([one, photos, one])) == sorted(walk([photos]))
