@@ -38,7 +38,7 @@ def mixed(learned: Vectors, zero_shot: Vectors, share: float) -> Vectors:
 
 
 def share_by_folds(context: Context, name: str, tower: TextTower, on_fold: OnFold | None = None) -> float:
-    """The best share for a context, learned again on folds of the shots it carries, with its own settings.
+    """The best share for a context, learned again on folds of the shots it carries, which are centre crops.
 
     raises   DatasetError when a class has fewer than two of them
     """
@@ -69,7 +69,7 @@ def best_share(
     """
     from sklearn.model_selection import StratifiedKFold
 
-    folds = StratifiedKFold(min(FOLDS, _fewest(y, len(zero_shot))), shuffle=True, random_state=seed)
+    folds = StratifiedKFold(min(FOLDS, _fewest(y, len(zero_shot))), shuffle=True, random_state=seed % 2**32)
     right = np.zeros(len(SHARES))
     for done, (train, held_out) in enumerate(folds.split(x, y), 1):
         learned = learn(x[train], y[train])
@@ -96,7 +96,7 @@ def _shots(context: Context) -> tuple[Vectors, NDArray[np.int64]]:
 
 
 def _again(context: Context, x: Vectors, y: NDArray[np.int64], *, tower: TextTower) -> Vectors:
-    """(C, E) what the context's learner makes of other shots, its settings the same."""
+    """(C, E) what the context's learner makes of other shots, with its own settings, from the centres of its photos."""
     card, method, by_hand = context.card, context.card.method, context.zero_shot_features
     scale = card.logit_scale
     if method.learner == "clap":

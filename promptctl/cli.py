@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 import os
 import signal
 import sys
@@ -14,7 +15,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from promptctl import __version__, api, render, zero_shot
-from promptctl.errors import Interrupted, NeedsAnswer, OutputFailed, PromptctlError
+from promptctl.errors import Interrupted, NeedsAnswer, OutputFailed, PromptctlError, ReaderLeft, reason_of
+from promptctl.learners import COMPARED
 from promptctl.refs import Ref
 from promptctl.report import Report
 from promptctl.store import Store
@@ -73,6 +75,12 @@ class Device(str, Enum):
     mps = "mps"
 
 
+def _finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number to learn with")
+    return value
+
+
 def _known_names(incomplete: str) -> list[str]:
     return [name for name in Store().names() if name.startswith(incomplete)]
 
@@ -114,7 +122,9 @@ def learn(
     photos: Folder,
     name: Annotated[str, typer.Option("--name", "-n", help="What to call the context.")],
     shots: Annotated[str, typer.Option(help="Images a class to learn from, or all.", metavar="N|all")] = "all",
-    seed: Annotated[int, typer.Option(help="Decides the draw of shots, the start and the batches.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Decides the draw of shots, the start and the batches.")
+    ] = 1,
     model: Model = "mini",
     context_tokens: Annotated[int | None, typer.Option(min=1, help="Context vectors M.  [default: 16]")] = None,
     init: Annotated[str | None, typer.Option(help='Words to start from, such as "a photo of a".')] = None,
@@ -131,18 +141,23 @@ def learn(
     ] = Recipe.fast,
     epochs: Annotated[
         int | None,
-        typer.Option(min=0, help="Passes over the shots; 0 keeps the words of --init.  [default: the recipe's]"),
+        typer.Option(min=0, help="Passes over the shots; 0 keeps the start, words or noise.  [default: the recipe's]"),
     ] = None,
-    lr: Annotated[float | None, typer.Option(min=1e-9, help="Learning rate.  [default: 0.002, of clap 0.1]")] = None,
+    lr: Annotated[
+        float | None, typer.Option(min=1e-9, callback=_finite, help="Learning rate.  [default: 0.002, of clap 0.1]")
+    ] = None,
     views: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Random crops of every shot, one an epoch; 0: its centre.  [default: paper as epochs, fast 0]"
+            min=0,
+            help="Random crops of every shot, one an epoch; 0: its centre.  [default: paper as epochs, else 0]",
         ),
     ] = None,
     anchor: Annotated[
         float,
-        typer.Option(min=0, metavar="LAMBDA", help="Hold the text to the template's (KgCoOp; 8 is its value)."),
+        typer.Option(
+            min=0, callback=_finite, metavar="LAMBDA", help="Hold the text to the template's (KgCoOp; 8 is its value)."
+        ),
     ] = 0.0,
     average: Annotated[bool, typer.Option("--average", help="Keep the mean of the late epochs, not the last.")] = False,
     template: Template = zero_shot.DEFAULT,
@@ -297,8 +312,7 @@ def compare(
     learners: Annotated[
         str,
         typer.Option(
-            help="Of zero-shot, ensemble-7, ensemble-80, linear-probe, coop, "
-            "coop-csc, coop-anchor, coop-average, coop-blend, clap.",
+            help=f"Of {', '.join(COMPARED)}.",
             metavar="NAME,…",
         ),
     ] = "zero-shot,linear-probe,coop,coop-csc,clap",
@@ -319,7 +333,7 @@ def compare(
         report = api.compare(
             photos,
             shots=_numbers(shots, "--shots"),
-            seeds=_numbers(seeds, "--seeds"),
+            seeds=_numbers(seeds, "--seeds", least=0),
             learners=[name.strip() for name in learners.split(",") if name.strip()],
             base_to_new=base_to_new,
             template=template,
@@ -428,13 +442,13 @@ def main() -> NoReturn:
         sys.exit(_say(str(error), error.hint, error.exit_code))
     except Interrupted as stop:
         sys.exit(_say("interrupted, nothing half-done was kept", None, stop.exit_code))
-    except BrokenPipeError:  # whoever read our output has left
+    except ReaderLeft:
         _give_up_stdout()
         sys.exit(141)
     except OSError as error:
         if error.filename is None:
             raise
-        sys.exit(_say(f"{error.filename}: {(error.strerror or str(error)).lower()}", None, 1))
+        sys.exit(_say(f"{error.filename}: {reason_of(error)}", None, 1))
     sys.exit(0)
 
 
@@ -482,11 +496,11 @@ def _share(text: str) -> float | None:
     return share
 
 
-def _numbers(text: str, option: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in text.split(",")]
-    wrong = next((part for part in parts if not part.isascii() or not part.isdigit() or int(part) < 1), None)
-    if wrong is not None:
-        raise typer.BadParameter(f"'{wrong}' is not a number from 1", param_hint=option)
+def _numbers(text: str, option: str, *, least: int = 1) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    for part in parts or [text]:
+        if not part.isascii() or not part.isdigit() or not least <= int(part) < 2**32:
+            raise typer.BadParameter(f"'{part}' is not a number from {least}", param_hint=option)
     return tuple(dict.fromkeys(int(part) for part in parts))
 
 

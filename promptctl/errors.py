@@ -9,7 +9,7 @@ PromptctlError                 exit 1
 ├── BackboneError              UnknownBackbone  UnsupportedBackbone  WeightsUnavailable (13)  BackboneMismatch
 │                              CheckpointMismatch
 ├── DatasetError               NoImages  OneClass  TooFewShots  UnknownClasses  NameTooLong  ContextTooLong
-│                              BadTemplate
+│                              BadTemplate  TemplateTooLong
 ├── StorageFailed  OutputFailed  ExportFailed  CacheBusy
 ├── NeedsAnswer  InvalidSetting  UnknownLearner  SettingsClash
 └── LearningFailed
@@ -21,6 +21,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says of a failure, in small letters: "no space left on device"."""
+    return (error.strerror or str(error)).lower()
 
 
 class PromptctlError(Exception):
@@ -39,6 +44,10 @@ class Interrupted(BaseException):
     def __init__(self, exit_code: int) -> None:
         super().__init__("interrupted")
         self.exit_code = exit_code
+
+
+class ReaderLeft(BaseException):
+    """Whoever read our output wants no more of it."""
 
 
 class NotInStore(PromptctlError):
@@ -196,19 +205,27 @@ class BadTemplate(DatasetError):
         )
 
 
+class TemplateTooLong(DatasetError):
+    def __init__(self, sentence: str, tokens: int, room: int) -> None:
+        super().__init__(
+            f"the template says '{sentence}', which is {tokens} tokens long, and {room} fit",
+            "a shorter --template, or shorter names with --classes names.csv",
+        )
+
+
 class StorageFailed(PromptctlError):
     """The disk said no."""
 
     def __init__(self, error: OSError, doing: str, place: Path) -> None:
         super().__init__(
-            f"cannot {doing} {place}: {(error.strerror or str(error)).lower()}",
+            f"cannot {doing} {place}: {reason_of(error)}",
             "PROMPTCTL_HOME moves the store elsewhere",
         )
 
 
 class OutputFailed(PromptctlError):
     def __init__(self, error: OSError) -> None:
-        super().__init__(f"the result cannot be written: {(error.strerror or str(error)).lower()}")
+        super().__init__(f"the result cannot be written: {reason_of(error)}")
 
 
 class ExportFailed(PromptctlError):
@@ -233,7 +250,9 @@ class NeedsAnswer(PromptctlError):
 
 class UnknownLearner(PromptctlError):
     def __init__(self, name: str, known: Sequence[str]) -> None:
-        super().__init__(f"no learner is called '{name}'", f"the learners are {', '.join(known)}")
+        super().__init__(
+            f"no learner is called '{name}'" if name else "no learner is named", f"the learners are {', '.join(known)}"
+        )
 
 
 class SettingsClash(PromptctlError):
@@ -243,4 +262,6 @@ class SettingsClash(PromptctlError):
 
 class LearningFailed(PromptctlError):
     def __init__(self, step: int, lr: float) -> None:
-        super().__init__(f"the loss stopped being a number at step {step}", f"a smaller --lr, for example {lr / 10:g}")
+        super().__init__(
+            f"the loss had stopped being a number by step {step}", f"a smaller --lr, for example {lr / 10:g}"
+        )

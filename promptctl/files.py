@@ -10,7 +10,9 @@ from pathlib import Path
 
 
 def place(path: Path, data: bytes, *, replace: bool) -> None:
-    """Write a file whole or not at all; FileExistsError when it is there and may not be replaced."""
+    """Write a file whole or not at all, where a link leads if it may replace one; FileExistsError if it may not."""
+    if replace:
+        path = Path(os.path.realpath(path))
     with finished_file(path.parent, data) as temporary:
         if replace:
             temporary.replace(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 
 from promptctl.report import ComparedRow
@@ -25,10 +26,10 @@ def curve(rows: Sequence[ComparedRow], title: str, kind: str) -> bytes:
         of_learner = sorted((row for row in rows if row.learner == learner), key=lambda row: row.shots)
         x = [row.shots for row in of_learner]
         mean = [100 * row.mean for row in of_learner]
-        flat = len(set(mean)) == 1
-        (line,) = axes.plot(x, mean, "--" if flat else "o-", label=learner, linewidth=1.6, markersize=4)
-        low = [100 * (row.mean - row.std) for row in of_learner]
-        high = [100 * (row.mean + row.std) for row in of_learner]
+        by_hand = learner.startswith(("zero-shot", "ensemble"))
+        (line,) = axes.plot(x, mean, "o--" if by_hand else "o-", label=learner, linewidth=1.6, markersize=4)
+        low = [100 * (row.mean - (row.std or 0)) for row in of_learner]
+        high = [100 * (row.mean + (row.std or 0)) for row in of_learner]
         axes.fill_between(x, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
     axes.set_xscale("log", base=2)
     axes.set_xticks(shots, [str(n) for n in shots])
@@ -39,6 +40,8 @@ def curve(rows: Sequence[ComparedRow], title: str, kind: str) -> bytes:
     axes.legend(frameon=False, fontsize="small")
     file = io.BytesIO()
     metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(kind)
-    figure.savefig(file, format=kind.removeprefix("."), dpi=160, metadata=metadata)
+    with warnings.catch_warnings():  # of a letter in the title that the font lacks
+        warnings.simplefilter("ignore")
+        figure.savefig(file, format=kind.removeprefix("."), dpi=160, metadata=metadata)
     pyplot.close(figure)
     return file.getvalue()

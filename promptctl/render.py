@@ -7,11 +7,11 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptctl.errors import OutputFailed
+from promptctl.errors import OutputFailed, ReaderLeft
 from promptctl.report import Report, Row, percent
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def render(report: Report, output: str = "table") -> None:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError:  # no OSError from here on: Typer would end with 1 for it, without a word
+        raise ReaderLeft from None
     except OSError as error:
         raise OutputFailed(error) from error
     if output == "table":
@@ -46,8 +46,9 @@ def render(report: Report, output: str = "table") -> None:
 
 def talk(line: str) -> None:
     """One line to the person, on stderr."""
-    sys.stderr.write(printable(line) + "\n")
-    sys.stderr.flush()
+    with suppress(BrokenPipeError):  # nobody listens
+        sys.stderr.write(printable(line) + "\n")
+        sys.stderr.flush()
 
 
 def as_table(report: Report) -> str:

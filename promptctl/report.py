@@ -109,8 +109,8 @@ class LearnReport(Report):
         found = skipped_lines(self.skipped)
         if self.accuracy is not None and self.accuracy < (self.zero_shot_accuracy or 0):
             found.append(
-                f"{self.context} is worse than zero-shot on {self.measured_on}: more shots, another --init or "
-                "--class-specific may help"
+                f"{self.context} is worse than zero-shot on {self.measured_on}: more shots may help, and promptctl "
+                "compare tells which learner would"
             )
         return found
 
@@ -152,6 +152,7 @@ class EvaluateReport(Report):
 
     context: str
     blend: float  # share of the learned text features, the rest zero-shot's
+    blend_chosen: bool  # by folds of the shots
     where: str  # the folder, and which part of it
     images: int
     learned_from: int  # of these images, those the context was learned from
@@ -194,7 +195,7 @@ class EvaluateReport(Report):
     def summary(self) -> list[str]:
         gain = 100 * (self.learned.top1 - self.zero_shot.top1)
         return [
-            f"{self.context}{blended(self.blend)} on {self.images} images of {self.where}: "
+            f"{self.context}{blended(self.blend, self.blend_chosen)} on {self.images} images of {self.where}: "
             f"{percent(self.learned.top1)} right, "
             f"{gain:+.1f} points against zero-shot ('{self.zero_shot_template}', {percent(self.zero_shot.top1)})"
         ]
@@ -304,6 +305,7 @@ class ClassifyReport(Report):
 
     context: str
     blend: float
+    blend_chosen: bool
     images: tuple[Classified, ...]
     skipped: tuple[SkippedFile, ...]
 
@@ -361,7 +363,7 @@ class ComparedRow:
     learner: str
     shots: int
     mean: float  # fraction
-    std: float  # of the population, fraction
+    std: float | None  # of the population, fraction; None over one seed
     runs: tuple[float, ...]  # accuracy of every seed, fraction
     seconds: float  # a run, without encoding
 
@@ -373,11 +375,11 @@ class BaseToNewRow:
     learner: str
     shots: int
     base: float
-    base_std: float
+    base_std: float | None
     new: float
-    new_std: float
+    new_std: float | None
     harmonic: float
-    harmonic_std: float
+    harmonic_std: float | None
 
 
 @dataclass(frozen=True)
@@ -395,12 +397,26 @@ class CompareReport(Report):
     left_out: str | None  # shots there are not enough images for
     learners: tuple[ComparedRow, ...]
     base_to_new: tuple[BaseToNewRow, ...]
+    speechless: tuple[str, ...]  # asked for base to new, and cannot
     plot: Path | None
+    no_plot: str | None  # why there is no figure although one was asked for
     skipped: tuple[SkippedFile, ...]
+
+    def complaint(self) -> str | None:
+        return self.no_plot
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.no_plot else 0
 
     def rows(self) -> list[Row]:
         keys = ("learner", "shots", "mean", "std", "seconds")
-        return [{key: getattr(row, key) for key in keys} for row in self.learners]
+        rows = [{key: getattr(row, key) for key in keys} for row in self.learners]
+        if self.base_to_new:
+            halves = {(row.learner, row.shots): dataclasses.asdict(row) for row in self.base_to_new}
+            nothing = dict.fromkeys(field.name for field in dataclasses.fields(BaseToNewRow))
+            rows = [{**nothing, **halves.get((row["learner"], row["shots"]), {}), **row} for row in rows]
+        return rows
 
     def records(self) -> list[Row]:
         halves = [{"type": "base-to-new", **dataclasses.asdict(row)} for row in self.base_to_new]
@@ -428,14 +444,17 @@ class CompareReport(Report):
         return [curve, halves] if halves else [curve]
 
     def summary(self) -> list[str]:
+        over = f"mean ± deviation over {len(self.seeds)} seeds" if len(self.seeds) > 1 else "one seed"
         lines = [
-            f"top-1 in % on {self.test_images} {self.measured_on} of {self.classes} classes, "
-            f"mean ± deviation over {len(self.seeds)} seed{'' if len(self.seeds) == 1 else 's'}, on {self.backbone}",
+            f"top-1 in % on {self.test_images} {self.measured_on}; {self.classes} classes, {over}, on {self.backbone}"
         ]
         return lines + ([f"figure: {self.plot}"] if self.plot else [])
 
     def warnings(self) -> list[str]:
-        return skipped_lines(self.skipped) + ([self.left_out] if self.left_out else [])
+        found = skipped_lines(self.skipped) + ([self.left_out] if self.left_out else [])
+        if self.speechless:
+            found.append(f"{' and '.join(self.speechless)} cannot speak of classes not learned: not in base to new")
+        return found
 
 
 @dataclass(frozen=True)
@@ -484,7 +503,7 @@ class ImportReport(Report):
         kind = "class-specific" if self.class_specific else "shared by all classes"
         return [
             f"{self.context} holds {len(self.classes)} classes from {self.checkpoint}: {_some(self.classes)}",
-            f"vectors: {self.context_tokens} on {self.backbone}, {kind}, class name at the {self.position}",
+            f"vectors: {self.context_tokens} on {self.backbone}, {kind}, class name {_at(self.position)}",
             f"stored: {self.path} ({size(self.n_bytes)})",
         ]
 
@@ -492,7 +511,7 @@ class ImportReport(Report):
         found = []
         if self.folder_says not in (None, self.position):
             found.append(
-                f"the class name was put at the {self.position}, and the folder of {self.checkpoint} says "
+                f"the class name was put {_at(self.position)}, and the folder of {self.checkpoint} says "
                 f"'ctp{self.folder_says}': --position {self.folder_says} may be right"
             )
         if not self.backbone_checked:
@@ -768,8 +787,8 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
     kind = "class-specific" if method.class_specific else "shared by all classes"
     asked = "all images" if shots.asked is None else f"{shots.asked} a class"
     used = f"{asked}: {shots.train} images learned from, {shots.held_out} held out"
-    shape = f"{method.context_tokens} of text width {card.backbone.text_width}, {kind}, class name at the "
-    shape += f"{method.position}{_start(card)}"
+    shape = f"{method.context_tokens} of text width {card.backbone.text_width}, {kind}, class name "
+    shape += f"{_at(method.position)}{_start(card)}"
     if not method.context_tokens:
         shape = "none, but a weight for each class, which speaks of no other class"
     return [
@@ -778,10 +797,15 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
         f"vectors:   {shape}",
         f"learned:   {method.learner}, {_pace(card)}",
         f"shots:     {'not known' if card.is_imported else used}",
+        f"template:  {card.zero_shot_template}",
         f"accuracy:  {_score_line(card)}",
         f"parent:    {card.parent[:12] if card.parent else 'none'}",
         f"file:      {path} ({size(n_bytes)}, sha256 {card.sha256[:12]})",
     ]
+
+
+def _at(position: str) -> str:
+    return "in the middle" if position == "middle" else f"at the {position}"
 
 
 def _start(card: Card) -> str:
@@ -839,12 +863,14 @@ def skipped_lines(skipped: Sequence[SkippedFile], shown: int = 20) -> list[str]:
     return [count, *(f"  {item.path}: {item.reason}" for item in skipped[:shown]), *more]
 
 
-def blended(share: float) -> str:
-    return "" if share == 1 else f" blended with zero-shot ({share:g} learned)"
+def blended(share: float, chosen: bool) -> str:
+    if share == 1:
+        return " with nothing of zero-shot, as its folds chose," if chosen else ""
+    return f" blended with zero-shot ({share:g} learned{', as its folds chose' if chosen else ''})"
 
 
-def spread(mean: float, std: float) -> str:
-    return f"{100 * mean:.1f} ± {100 * std:.1f}"
+def spread(mean: float, std: float | None) -> str:
+    return f"{100 * mean:.1f}" if std is None else f"{100 * mean:.1f} ± {100 * std:.1f}"
 
 
 def _shots(count: int) -> str:

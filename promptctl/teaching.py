@@ -1,4 +1,4 @@
-"""Teaching: a draw of shots and a learner's settings → what was learned, and how."""
+"""Teaching: a draw of shots and a wish how to learn → what was learned, and how."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from promptctl.learners import clap, coop
 if TYPE_CHECKING:
     from promptctl.backbone import Backbone
     from promptctl.shots import Drawn
+    from promptctl.wish import Wish
 
 OnProgress = Callable[[str, int, int], None]  # stage, done, total
 Vectors = NDArray[np.float32]
@@ -33,19 +34,41 @@ class Taught:
     text_features: Vectors  # (C, E) unit rows
 
 
-def teach_coop(
-    settings: coop.Settings,
+def teach(
+    wish: Wish,
     names: Sequence[str],
     drawn: Drawn,
     by_hand: Vectors,
     backbone: Backbone,
-    *,
-    views: int | None,
     on_progress: OnProgress | None = None,
 ) -> Taught:
-    """A context; views None are those of the recipe, by_hand (C, E) what an anchor holds to."""
-    if views is None:
-        views = settings.epochs if coop.RECIPES[settings.recipe].crops else 0
+    """What the learner makes of the shots; by_hand (C, E) are the zero-shot text features."""
+    learner = _clap if wish.learner == "clap" else _coop
+    return learner(wish, names, drawn, by_hand, backbone, on_progress)
+
+
+def _coop(
+    wish: Wish,
+    names: Sequence[str],
+    drawn: Drawn,
+    by_hand: Vectors,
+    backbone: Backbone,
+    on_progress: OnProgress | None,
+) -> Taught:
+    recipe = coop.RECIPES[wish.recipe]
+    settings = coop.Settings(
+        context_tokens=wish.tokens(backbone.tower),
+        init=wish.init,
+        class_specific=wish.class_specific,
+        position=wish.position,
+        recipe=wish.recipe,
+        epochs=recipe.epochs(len(drawn.train) / len(names)) if wish.epochs is None else wish.epochs,
+        lr=coop.Settings.lr if wish.lr is None else wish.lr,
+        anchor=wish.anchor,
+        average=wish.average,
+        seed=wish.seed,
+    )
+    views = (settings.epochs if recipe.crops else 0) if wish.views is None else min(wish.views, settings.epochs)
     learned = coop.learn(
         _seen(drawn.train, views, backbone, on_progress),
         drawn.targets(drawn.train),
@@ -60,32 +83,38 @@ def teach_coop(
     return Taught(method, learned.vectors, learned.text_features)
 
 
-def teach_clap(
-    settings: clap.Settings,
+def _clap(
+    wish: Wish,
+    names: Sequence[str],
     drawn: Drawn,
     by_hand: Vectors,
     backbone: Backbone,
-    *,
-    views: int | None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress | None,
 ) -> Taught:
-    """Class weights that start at by_hand (C, E); no context."""
-    seen = _seen(drawn.train, views or 0, backbone, on_progress)
-    on_step = partial(on_progress, "learning") if on_progress else None
-    targets, scale = drawn.targets(drawn.train), backbone.logit_scale
-    learned = clap.learn(seen, targets, by_hand, logit_scale=scale, settings=settings, on_step=on_step)
+    settings = clap.Settings(
+        epochs=clap.Settings.epochs if wish.epochs is None else wish.epochs,
+        lr=clap.Settings.lr if wish.lr is None else wish.lr,
+        seed=wish.seed,
+    )
+    views = min(wish.views or 0, settings.epochs)
+    learned = clap.learn(
+        _seen(drawn.train, views, backbone, on_progress),
+        drawn.targets(drawn.train),
+        by_hand,
+        logit_scale=backbone.logit_scale,
+        settings=settings,
+        on_step=partial(on_progress, "learning") if on_progress else None,
+    )
     method = Method(
         learner="clap",
         context_tokens=0,
         init=None,
         class_specific=False,
         position="end",
-        epochs=settings.epochs,
-        lr=settings.lr,
-        seed=settings.seed,
         steps=learned.steps,
         recipe="clap",
-        views=views or 0,
+        views=views,
+        **dataclasses.asdict(settings),
     )
     return Taught(method, np.empty((0, backbone.id.text_width), np.float32), learned.text_features)
 
@@ -95,4 +124,5 @@ def _seen(train: Features, views: int, backbone: Backbone, on_progress: OnProgre
     if not views:
         return train.vectors
     cropping = partial(on_progress, "encoding crops") if on_progress else None
-    return encode_views(train, views, backbone, FeatureCache(), cropping)
+    with FeatureCache() as cache:
+        return encode_views(train, views, backbone, cache, cropping)

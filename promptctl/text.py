@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, text_global_pool
 from torch.utils.checkpoint import checkpoint
 
-from promptctl.errors import ContextTooLong, NameTooLong, UnsupportedBackbone
+from promptctl.errors import ContextTooLong, NameTooLong, TemplateTooLong, UnsupportedBackbone
 
 Position = Literal["end", "middle", "front"]
 POSITIONS: tuple[str, ...] = get_args(Position)
@@ -163,9 +163,10 @@ class TextTower:
         return 2.0 * prompts.rows * a_row_a_block * len(self._text.transformer.resblocks)
 
     def encode_sentences(self, sentences: Sequence[str]) -> torch.Tensor:
-        """(N, E) text features of whole sentences, not normalised; NameTooLong for one that does not fit."""
+        """(N, E) text features of whole sentences, not normalised; TemplateTooLong for one that does not fit."""
         rows: list[list[tuple[int, int | None]]] = [
-            [(token, None) for token in (*self._fitting(sentence), self.end_of_text)] for sentence in sentences
+            [(token, None) for token in (*self._fitting(sentence, TemplateTooLong), self.end_of_text)]
+            for sentence in sentences
         ]
         return self.encode(self.token_table.new_zeros(0, self.width), self._packed(rows, 0, 0))
 
@@ -188,10 +189,10 @@ class TextTower:
         x = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
         return self._project(x.index_select(0, prompts.order))
 
-    def _fitting(self, sentence: str) -> list[int]:
+    def _fitting(self, sentence: str, too_long: type[NameTooLong] | type[TemplateTooLong] = NameTooLong) -> list[int]:
         tokens, room = self.tokens(sentence), self.length - 2
         if len(tokens) > room:
-            raise NameTooLong(sentence, len(tokens), room)
+            raise too_long(sentence, len(tokens), room)
         return tokens
 
     def _suffix(self, before: range, name: list[int], after: range) -> list[tuple[int, int | None]]:

@@ -33,7 +33,9 @@ ENSEMBLES = ("imagenet-7", "imagenet-80")  # CLIP's own for ImageNet, selected a
 
 def check(template: str) -> None:
     """BadTemplate unless it is one of the names, or a sentence with one {}."""
-    if template not in OF_DATA_SET and template not in ENSEMBLES and template.count("{}") != 1:
+    around = template.split("{}")
+    is_sentence = len(around) == 2 and not any(brace in part for part in around for brace in "{}")
+    if template not in OF_DATA_SET and template not in ENSEMBLES and not is_sentence:
         raise BadTemplate(template, (*OF_DATA_SET, *ENSEMBLES))
 
 
@@ -49,7 +51,10 @@ def sentences(template: str) -> tuple[str, ...]:
 
 
 def text_features(tower: TextTower, names: Sequence[str], template: str = DEFAULT) -> NDArray[np.float32]:
-    """(C, E) unit rows: what the template says of every name; of several sentences the mean of their unit features."""
+    """(C, E) unit rows: what the template says of every name; of several sentences the mean of their unit features.
+
+    raises   TemplateTooLong
+    """
     import torch
     from torch.nn.functional import normalize
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -429,7 +430,7 @@ def test_a_part_of_the_folder_can_be_chosen(cli, photos, tmp_path, learned):
     refused(
         cli("evaluate", "colours", photos, "--split", "val"),
         1,
-        f"{photos} has no images in the split 'val', only no split at all",
+        f"{photos} has no images in the split 'val' and no parts at all",
         "--split all",
     )
 
@@ -471,9 +472,9 @@ def test_a_corrupted_context_names_its_file(cli, photos, learned, command):
 
 def test_inspect_tells_what_it_is_and_the_words_nearby(cli, photos, learned):
     lines = cli("inspect", "colours", "--top", 2).out.splitlines()
-    facts = [line.split(":")[0] for line in lines[:8]]
-    assert facts == ["colours@1", "backbone", "vectors", "learned", "shots", "accuracy", "parent", "file"]
-    assert len(lines) == 8 + 1 + 16
+    facts = [line.split(":")[0] for line in lines[:9]]
+    assert facts == ["colours@1", "backbone", "vectors", "learned", "shots", "template", "accuracy", "parent", "file"]
+    assert len(lines) == 9 + 1 + 16
 
 
 def test_inspect_covers_every_vector_of_every_class(cli, photos):
@@ -710,6 +711,16 @@ def test_an_interrupted_learn_leaves_nothing_behind(photos, number, code, home):
     assert list((home / "contexts").iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [["list", "--json"], ["classify", "{photos}", "--prompt", "colours"]])
+def test_a_reader_that_has_left_is_told_by_141(photos, learned, command):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    line = [sys.executable, "-m", "promptctl", *(part.format(photos=photos) for part in command)]
+    done = subprocess.run(line, stdout=theirs, stderr=subprocess.PIPE, text=True)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_a_pipe_that_closes_early_is_no_traceback(photos, learned):
     script = f"{sys.executable} -m promptctl classify {photos} --prompt colours --format csv | head -1"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
@@ -837,6 +848,8 @@ def test_the_paper_recipe_learns_from_as_many_crops_as_it_has_epochs(cli, photos
     assert "paper recipe, 5 epochs, 5 steps, lr 0.002, seed 1, 2 crops a photo" in cli("show", "few").out
     known = json.loads(cli("cache", "info", "--json").out)["backbones"][0]["features"]
     assert known == 18 + 6 * 5, "the photos themselves, and five crops of the six drawn"
+    assert cli(*asked, "--name", "many", "--epochs", 3, "--views", 10**9).code == 0
+    assert json.loads(cli("show", "many", "--json").out)["card"]["method"]["views"] == 3, "no more than are shown"
 
 
 def test_anchor_average_and_template_are_remembered(cli, photos, tiny):
@@ -849,3 +862,50 @@ def test_anchor_average_and_template_are_remembered(cli, photos, tiny):
     assert card["zero_shot_template"] == template
     assert "anchor 8, mean of the late epochs" in cli("show", "held").out
     assert f"against zero-shot ('{template}'" in cli("evaluate", "held", photos).out.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    "option", [("--lr", "nan"), ("--lr", "inf"), ("--anchor", "inf"), ("--seed", "-1"), ("--seed", 2**32)]
+)
+def test_numbers_nothing_can_be_learned_with_are_usage_errors(cli, photos, tiny, option):
+    assert cli("learn", photos, "--name", "colours", "--model", tiny, *option).code == 2
+
+
+def test_learning_measures_itself_on_nothing_it_has_seen(cli, photos, tiny, tmp_path):
+    split = copy_into_splits(photos, tmp_path / "split")
+    shutil.copytree(split / "train", split / "test", dirs_exist_ok=True)
+    shutil.copytree(split / "test" / "red", split / "test" / "pink")
+    done = cli("learn", split, "--name", "colours", "--shots", 4, "--model", tiny, "--epochs", 1, "--json")
+    report = json.loads(done.out)
+    assert (report["train_images"], report["measured_images"]) == (12, 6)
+    reasons = Counter(item["reason"] for item in report["skipped"])
+    assert reasons == {
+        "a copy of a photo to learn from, so it is not measured on": 12,
+        "'pink' is not a class of the photos to learn from": 6,
+    }
+
+
+def test_names_that_capitals_alone_tell_apart_are_one_to_the_model(cli, photos, tiny):
+    (photos / "red").rename(photos / "Blue")
+    refused(
+        cli("learn", photos, "--name", "colours", "--model", tiny),
+        1,
+        "the prompt would call both 'Blue' and 'blue' 'blue'",
+        "give each a name of its own with --classes names.csv, or put them in one folder",
+    )
+
+
+def test_a_folder_means_its_own_class_before_anybody_elses_name(cli, photos, tiny, tmp_path):
+    (tmp_path / "names.csv").write_text("blue,green thing\ngreen,red thing\nred,green\n")
+    options = ("--model", tiny, "--epochs", 1, "--classes", tmp_path / "names.csv")
+    assert cli("learn", photos, "--name", "mixed", "--shots", 2, *options).code == 0
+    rows = json.loads(cli("evaluate", "mixed", photos, "--json").out)["per_class"]
+    assert [(row["label"], row["images"]) for row in rows] == [("blue", 6), ("green", 6), ("red", 6)]
+    (photos / "red").rename(photos / "GREEN thing")
+    done = json.loads(cli("evaluate", "mixed", photos, "--json").out)
+    assert [(row["label"], row["images"]) for row in done["per_class"]] == [("blue", 12), ("green", 6)]
+    (photos / "GREEN thing").rename(photos / "GREEN")
+    skipped = json.loads(cli("evaluate", "mixed", photos, "--json").out)["skipped"]
+    assert {item["reason"] for item in skipped} == {"'GREEN' is not a class of mixed@1"}, (
+        "a label, and a name of another"
+    )

@@ -14,7 +14,7 @@ from promptctl import images, protocol, zero_shot
 from promptctl.backbone import Backbone
 from promptctl.cache import FeatureCache
 from promptctl.features import encode
-from promptctl.learners import coop
+from promptctl.learners import COMPARED, coop
 
 FOUR = {**COLOURS, "yellow": (220, 210, 40)}
 
@@ -156,9 +156,13 @@ def test_json_holds_every_run(cli, photos, tiny, tmp_path):
     ("options", "error"),
     [
         (["--learners", "coop,tip"], "no learner is called 'tip'"),
+        (["--learners", ","], "no learner is named"),
+        (["--template", "{} " + "very " * 80], "the template says 'blue very"),
         (["--base-to-new"], "--base-to-new halves the classes, and {photos} has 3"),
         (["--shots", "40"], "class 'blue' has"),
         (["--plot", "curve.gif"], "curve.gif cannot be written: a figure ends in .png, .svg, .pdf"),
+        (["--plot", ""], ". cannot be written: a figure ends in .png, .svg, .pdf"),
+        (["--template", "{} of {x}"], "'{{}} of {{x}}' is neither a sentence with {{}}"),
         (["--template", "a photo"], "'a photo' is neither a sentence with {{}} for the class name"),
     ],
 )
@@ -169,7 +173,8 @@ def test_what_cannot_be_compared_is_said_in_words(cli, photos, tiny, options, er
 
 
 def test_shots_that_are_no_numbers_are_a_usage_error(cli, photos):
-    assert cli("compare", photos, "--shots", "1,many").code == 2
+    for shots in ("1,many", "0", ",", "", "-1", str(2**32)):
+        assert cli("compare", photos, "--shots", shots).code == 2
 
 
 @pytest.mark.parametrize("kind", [".svg", ".pdf"])
@@ -179,3 +184,93 @@ def test_the_same_rows_draw_the_same_figure(kind):
 
     rows = [ComparedRow("coop", k, 0.5 + k / 100, 0.02, (0.5,), 1.0) for k in (1, 2, 4)]
     assert curve(rows, "birds", kind) == curve(rows, "birds", kind)
+
+
+def test_a_learner_named_twice_runs_once(cli, photos, tiny):
+    asked = ("compare", photos, "--model", tiny, "--shots", "1", "--seeds", "1,2", "--learners", "zero-shot,zero-shot")
+    (row,) = json.loads(cli(*asked, "--json").out)["learners"]
+    assert len(row["runs"]) == 2
+
+
+def test_one_number_of_shots_is_a_point_in_the_figure():
+    from promptctl.plot import curve
+    from promptctl.report import ComparedRow
+
+    svg = curve([ComparedRow("coop", 4, 0.5, 0.02, (0.5,), 1.0)], "birds", ".svg").decode()
+    assert svg.count("fill: #1f77b4; stroke: #1f77b4") == 2, "itself and in the legend"
+
+
+def test_a_figure_that_cannot_be_written_loses_no_result(cli, photos, tiny, tmp_path, monkeypatch):
+    from promptctl import files
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "place", full)
+    asked = ("compare", photos, "--model", tiny, "--shots", "1", "--seeds", "1", "--learners", "zero-shot")
+    done = cli(*asked, "--plot", tmp_path / "curve.png")
+    assert done.code == 1
+    assert "zero-shot" in done.out
+    assert done.err.endswith(f"error: {tmp_path / 'curve.png'} cannot be written: no space left on device\n")
+
+
+def test_a_half_without_test_images_is_told_before_anything_is_learned(cli, tmp_path, tiny):
+    split = copy_into_splits(paint(tmp_path / "four", images=6, colours=FOUR), tmp_path / "split")
+    for path in (split / "test").glob("red/*"):
+        path.unlink()
+    for path in (split / "test").glob("yellow/*"):
+        path.unlink()
+    done = cli("compare", split, "--model", tiny, "--shots", "1", "--base-to-new", "--learners", "zero-shot")
+    assert done.code == 1
+    assert f"error: {split} has no image to measure the new classes on (red, yellow)" in done.err
+
+
+def test_test_images_it_could_know_and_of_classes_it_cannot_are_named(cli, photos, tiny, tmp_path):
+    import shutil
+
+    split = copy_into_splits(photos, tmp_path / "split")
+    shutil.copy(split / "train" / "red" / "0.png", split / "test" / "red" / "seen.png")
+    shutil.copytree(split / "test" / "red", split / "test" / "pink")
+    done = cli("compare", split, "--model", tiny, "--shots", "1", "--seeds", "1", "--learners", "zero-shot", "--json")
+    report = json.loads(done.out)
+    assert report["test_images"] == 6
+    assert sorted((item["path"].split("/")[-2:], item["reason"]) for item in report["skipped"]) == [
+        (["pink", "4.png"], "'pink' is not a class of the photos to learn from"),
+        (["pink", "5.png"], "'pink' is not a class of the photos to learn from"),
+        (["pink", "seen.png"], "'pink' is not a class of the photos to learn from"),
+        (["red", "seen.png"], "a copy of a photo to learn from, so it is not measured on"),
+    ]
+
+
+def test_the_names_are_those_of_the_protocol():
+    assert tuple(protocol.COMPARED) == COMPARED
+
+
+def test_what_cannot_speak_of_new_classes_is_named_and_csv_holds_what_can(cli, tmp_path, tiny):
+    photos = paint(tmp_path / "four", images=6, colours=FOUR)
+    asked = ("compare", photos, "--model", tiny, "--shots", "1", "--seeds", "1", "--base-to-new", "--learners")
+    done = cli(*asked, "zero-shot,linear-probe,clap", "--format", "csv")
+    assert "warning: linear-probe and clap cannot speak of classes not learned: not in base to new" in done.err
+    zero_shot_row, probe, _ = csv.DictReader(io.StringIO(done.out))
+    assert 0 <= float(zero_shot_row["harmonic"]) <= 1
+    assert (zero_shot_row["std"], zero_shot_row["base_std"], probe["base"], probe["std"]) == ("", "", "", "")
+    assert " ± " not in cli(*asked, "zero-shot").out, "one seed has no deviation"
+
+
+def test_what_is_learned_is_a_line_and_what_is_written_by_hand_is_dashed():
+    from promptctl.plot import curve
+    from promptctl.report import ComparedRow
+
+    def line(learner):
+        return curve([ComparedRow(learner, k, 0.5, None, (0.5,), 1.0) for k in (1, 2)], "birds", ".svg").decode()
+
+    assert "dasharray" in line("zero-shot")
+    assert "dasharray" not in line("clap")
+
+
+def test_a_letter_the_font_lacks_draws_no_complaint(recwarn):
+    from promptctl.plot import curve
+    from promptctl.report import ComparedRow
+
+    curve([ComparedRow("coop", 1, 0.5, None, (0.5,), 1.0)], "鳥の写真", ".png")
+    assert not [w for w in recwarn if "Glyph" in str(w.message)]

@@ -15,7 +15,7 @@ IMAGES = tuple(
     Classified(Path(f"unsorted/IMG_{i}.jpg"), (Guess("ibis", "glossy ibis", 0.875), Guess("emu", "emu", 0.125)))
     for i in range(3)
 )
-REPORT = ClassifyReport("birds@1", 1.0, IMAGES, ())
+REPORT = ClassifyReport("birds@1", 1.0, False, IMAGES, ())
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_records_where_it_does_not_fit(terminal):
 
 @pytest.mark.parametrize("output", ["table", "json", "jsonl", "csv"])
 def test_warnings_go_to_stderr_in_every_format(capsys, output):
-    render.render(ClassifyReport("birds@1", 1.0, (), (SkippedFile(Path("a.txt"), "not an image"),)), output)
+    render.render(ClassifyReport("birds@1", 1.0, False, (), (SkippedFile(Path("a.txt"), "not an image"),)), output)
     printed = capsys.readouterr()
     assert printed.err == "warning: 1 skipped:\n  a.txt: not an image\n"
     if output == "csv":

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from promptctl import zero_shot
-from promptctl.errors import BadTemplate, NameTooLong
+from promptctl.errors import BadTemplate, TemplateTooLong
 
 NAMES = ["dog", "kite (bird of prey)", "polar bear"]
 
@@ -50,5 +50,5 @@ def test_a_template_needs_a_place_for_the_name(template):
 
 
 def test_a_sentence_that_does_not_fit_is_named(clip):
-    with pytest.raises(NameTooLong, match="tokens long, 75 fit"):
+    with pytest.raises(TemplateTooLong, match="tokens long, and 75 fit"):
         zero_shot.text_features(clip[2], ["dog " * 80])

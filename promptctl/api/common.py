@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptctl import files
 from promptctl.card import BackboneId, ClassEntry
-from promptctl.errors import BackboneMismatch, DatasetError, ExportFailed, NoImages
+from promptctl.errors import BackboneMismatch, DatasetError, ExportFailed, NoImages, reason_of
 from promptctl.report import SkippedFile
 from promptctl.store import Entry
 
@@ -34,12 +35,15 @@ def class_entries(labels: Sequence[str], names_file: Path | None) -> tuple[Class
     entries = tuple(ClassEntry(i, label, names.get(label, readable(label))) for i, label in enumerate(labels))
     label_of: dict[str, str] = {}
     for entry in entries:
-        if entry.name in label_of:
+        if not entry.name:
+            raise DatasetError(f"the folder '{entry.label}' is no name", "give it one with --classes names.csv")
+        spoken = entry.name.casefold()  # CLIP reads capitals as small letters
+        if spoken in label_of:
             raise DatasetError(
-                f"the prompt would call both '{label_of[entry.name]}' and '{entry.label}' '{entry.name}'",
+                f"the prompt would call both '{label_of[spoken]}' and '{entry.label}' '{entry.name}'",
                 "give each a name of its own with --classes names.csv, or put them in one folder",
             )
-        label_of[entry.name] = entry.label
+        label_of[spoken] = entry.label
     return entries
 
 
@@ -62,12 +66,20 @@ def _id_line(backbone: BackboneId) -> str:
 
 
 def check_free(out: Path, force: bool) -> None:
+    """ExportFailed now, rather than when there is something to write; a link stands for what it leads to."""
     if out.is_dir():
-        raise ExportFailed(out, "it is a folder", f"a file in it: {out / 'model.pth.tar-50'}")
+        raise ExportFailed(out, "it is a folder", "name a file in it")
+    if out.exists() and not out.is_file():  # a device, a pipe
+        raise ExportFailed(out, "it is there and no file", "name another")
     if not out.parent.is_dir():
         raise ExportFailed(out, f"there is no folder {out.parent}", f"mkdir -p {shlex.quote(str(out.parent))}")
     if not force and (out.exists() or out.is_symlink()):
         raise ExportFailed(out, "it already exists", "--force replaces it")
+    try:
+        with files.finished_file(out.parent, b""):
+            pass
+    except OSError as error:
+        raise ExportFailed(out, reason_of(error), "name another folder") from error
 
 
 def skipped_files(skipped: Sequence[Skipped]) -> tuple[SkippedFile, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING
 from promptctl import zero_shot
 from promptctl.api.common import OnProgress, check_free, class_entries, skipped_files, to_learn_from
 from promptctl.card import ClassEntry
-from promptctl.errors import DatasetError, ExportFailed, NoImages, TooFewShots, UnknownLearner
+from promptctl.errors import DatasetError, ExportFailed, NoImages, TooFewShots, UnknownLearner, reason_of
+from promptctl.learners import COMPARED
 from promptctl.report import BaseToNewRow, ComparedRow, CompareReport, SkippedFile
+from promptctl.wish import DEFAULT_TOKENS
 
 if TYPE_CHECKING:
     from promptctl.backbone import Backbone
@@ -39,10 +42,11 @@ def compare(
     Shots are drawn from train/ and measured on test/ (or val/); without such parts a fifth of each class, chosen
     by content hash, is measured on and the rest drawn from.
 
-    learners   of protocol.COMPARED
+    learners   of learners.COMPARED
     raises     DatasetError and its kind, BackboneError and its kind, ExportFailed
     """
     zero_shot.check(template)
+    learners = _known_learners(learners)
     _check_plot(plot, force)
     from promptctl.images import ImageFolder, check_classes
     from promptctl.models import refuse_if_hopeless
@@ -55,10 +59,16 @@ def compare(
     from promptctl import protocol
     from promptctl.backbone import Backbone
 
-    _check_learners(learners, protocol.COMPARED)
     if base_to_new and len(labels) < 4:
         raise DatasetError(f"--base-to-new halves the classes, and {photos} has {len(labels)}", "four classes or more")
-    pool, measured_on, skipped = _pool(folder, entries, Backbone(model, device), template, on_progress)
+    backbone = Backbone(model, device)
+    # NameTooLong and TemplateTooLong before anything dear
+    longest = max((entry.name for entry in entries), key=lambda name: len(backbone.tower.tokens(name)))
+    backbone.tower.prompts([longest], DEFAULT_TOKENS)
+    zero_shot.text_features(backbone.tower, [longest], template)
+    pool, measured_on, skipped = _pool(folder, entries, backbone, template, on_progress)
+    if base_to_new:
+        _check_halves(pool, photos)
     feasible, left_out = _feasible(shots, pool)
     jobs = [(name, k, seed) for name in learners for k in feasible for seed in seeds]
     halved = [job for job in jobs if base_to_new and protocol.speaks_of_new_classes(job[0])]
@@ -72,14 +82,7 @@ def compare(
         if on_progress:
             on_progress("comparing", done, len(jobs) + len(halved))
     rows = _compared_rows(runs)
-    if plot:
-        from promptctl import files
-        from promptctl.plot import curve
-
-        try:
-            files.place(plot, curve(rows, photos.resolve().name, plot.suffix.lower()), replace=force)
-        except OSError as error:
-            raise ExportFailed(plot, (error.strerror or str(error)).lower()) from error
+    no_plot = _drawn(plot, rows, photos, force) if plot else None
     return CompareReport(
         photos=photos,
         backbone=pool.backbone.name,
@@ -92,9 +95,23 @@ def compare(
         left_out=left_out,
         learners=rows,
         base_to_new=_halved_rows(halves),
-        plot=plot,
+        speechless=tuple(name for name in learners if base_to_new and not protocol.speaks_of_new_classes(name)),
+        plot=None if no_plot else plot,
+        no_plot=no_plot,
         skipped=skipped,
     )
+
+
+def _drawn(plot: Path, rows: Sequence[ComparedRow], photos: Path, force: bool) -> str | None:
+    """The figure written, or why not: an hour of learning is not lost over it."""
+    from promptctl import files
+    from promptctl.plot import curve
+
+    try:
+        files.place(plot, curve(rows, photos.resolve().name, plot.suffix.lower()), replace=force)
+    except OSError as error:
+        return str(ExportFailed(plot, reason_of(error)))
+    return None
 
 
 def _check_plot(plot: Path | None, force: bool) -> None:
@@ -103,14 +120,28 @@ def _check_plot(plot: Path | None, force: bool) -> None:
     from promptctl.plot import KINDS
 
     if plot.suffix.lower() not in KINDS:
-        raise ExportFailed(plot, f"a figure ends in {', '.join(KINDS)}", f"--plot {plot.with_suffix('.png')}")
+        example = plot.parent / f"{plot.stem or 'curve'}.png"
+        raise ExportFailed(plot, f"a figure ends in {', '.join(KINDS)}", f"--plot {shlex.quote(str(example))}")
     check_free(plot, force)
 
 
-def _check_learners(asked: Sequence[str], known: Mapping[str, object]) -> None:
-    strange = next((name for name in asked if name not in known), None)
+def _known_learners(asked: Sequence[str]) -> tuple[str, ...]:
+    """Each once; UnknownLearner for a strange one, or for none at all."""
+    strange = next((name for name in asked or [""] if name not in COMPARED), None)
     if strange is not None:
-        raise UnknownLearner(strange, tuple(known))
+        raise UnknownLearner(strange, COMPARED)
+    return tuple(dict.fromkeys(asked))
+
+
+def _check_halves(pool: Pool, photos: Path) -> None:
+    from promptctl.protocol import halves
+
+    for half, labels in zip(("base", "new"), halves(pool.labels), strict=True):
+        if not any(image.label in labels for image in pool.test):
+            raise NoImages(
+                f"{photos} has no image to measure the {half} classes on ({', '.join(labels)})",
+                "leave out --base-to-new, or add such images",
+            )
 
 
 def _pool(
@@ -125,24 +156,24 @@ def _pool(
     from promptctl.cache import FeatureCache
     from promptctl.features import encode
     from promptctl.protocol import Pool
+    from promptctl.shots import measurable
 
     reading, encoding = (partial(on_progress, stage) if on_progress else None for stage in ("reading", "encoding"))
     part = folder.measured_part
-    wanted = [*to_learn_from(folder), *(folder.only(part) if part else ())]
-    usable, unreadable = images.hash_images(wanted, reading)
-    features, damaged = encode([image.path for image in usable], backbone, FeatureCache(), encoding)
+    to_draw, unreadable = images.hash_images(to_learn_from(folder), reading)
+    apart, unreadable_apart = images.hash_images(folder.only(part), reading) if part else ((), ())
+    with FeatureCache() as cache:
+        features, damaged = encode([image.path for image in (*to_draw, *apart)], backbone, cache, encoding)
     vector_of = dict(zip(features.paths, features.vectors, strict=True))
-    known = {entry.label for entry in entries}
-    good = [image for image in usable if image.path in vector_of and image.label in known]
-    if part:
-        train = tuple(image for image in good if image.split != part)
-        test, measured_on = tuple(image for image in good if image.split == part), f"images of {part}/"
-    else:
-        divided = images.fifth_of_each(good)
-        train, test, measured_on = divided.train, divided.held_out, "images held out"
+    train, test = (tuple(image for image in some if image.path in vector_of) for some in (to_draw, apart))
+    measured_on = f"images of {part}/"
+    if part is None:
+        divided = images.fifth_of_each(train)
+        train, test, measured_on = divided.train, divided.held_out, "images held out, a fifth of each class"
+    test, unfair = measurable(test, {entry.label for entry in entries}, train)
     if not test:
         raise NoImages(f"{folder.root} has no image left to measure on", "more images a class, or a test/ folder")
-    skipped = skipped_files((*folder.skipped, *unreadable, *damaged))
+    skipped = skipped_files((*folder.skipped, *unreadable, *unreadable_apart, *damaged, *unfair))
     name_of = {entry.label: entry.name for entry in entries}
     return Pool(name_of, train, test, vector_of, backbone, template), measured_on, skipped
 
@@ -167,7 +198,7 @@ def _compared_rows(runs: Sequence[Run]) -> tuple[ComparedRow, ...]:
         of_row = [run for run in runs if (run.learner, run.shots) == (learner, k)]
         accuracies = tuple(run.accuracy for run in of_row)
         seconds = float(np.mean([run.seconds for run in of_row]))
-        rows.append(ComparedRow(learner, k, float(np.mean(accuracies)), float(np.std(accuracies)), accuracies, seconds))
+        rows.append(ComparedRow(learner, k, float(np.mean(accuracies)), _std(accuracies), accuracies, seconds))
     return tuple(rows)
 
 
@@ -177,6 +208,24 @@ def _halved_rows(halves: Sequence[BaseToNew]) -> tuple[BaseToNewRow, ...]:
     rows = []
     for learner, k in dict.fromkeys((half.learner, half.shots) for half in halves):
         of_row = [half for half in halves if (half.learner, half.shots) == (learner, k)]
-        columns = ([half.base for half in of_row], [half.new for half in of_row], [half.harmonic for half in of_row])
-        rows.append(BaseToNewRow(learner, k, *(float(f(column)) for column in columns for f in (np.mean, np.std))))
+        base, new, harmonic = zip(*((half.base, half.new, half.harmonic) for half in of_row), strict=True)
+        rows.append(
+            BaseToNewRow(
+                learner,
+                k,
+                base=float(np.mean(base)),
+                base_std=_std(base),
+                new=float(np.mean(new)),
+                new_std=_std(new),
+                harmonic=float(np.mean(harmonic)),
+                harmonic_std=_std(harmonic),
+            )
+        )
     return tuple(rows)
+
+
+def _std(values: Sequence[float]) -> float | None:
+    """Of the population; None where there is one value, which says nothing of others."""
+    import numpy as np
+
+    return float(np.std(values)) if len(values) > 1 else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from promptctl import __version__, zero_shot
 from promptctl.api.common import check_free, own_backbone
 from promptctl.card import Card, ClassEntry, Method, Shots
-from promptctl.errors import CheckpointMismatch, ContextExists, DatasetError, ExportFailed
+from promptctl.errors import CheckpointMismatch, ContextExists, DatasetError, ExportFailed, reason_of
 from promptctl.refs import Ref, check_name
 from promptctl.report import ExportReport, ImportReport
 from promptctl.store import Store
@@ -92,7 +92,7 @@ def export_context(
     try:
         files.place(out, data, replace=force)
     except OSError as error:
-        raise ExportFailed(out, (error.strerror or str(error)).lower()) from error
+        raise ExportFailed(out, reason_of(error)) from error
     return ExportReport(
         context=str(entry.ref),
         path=out,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from promptctl.errors import InvalidName
 from promptctl.refs import Ref, check_name
@@ -21,9 +20,6 @@ from promptctl.report import (
     StoredContext,
 )
 from promptctl.store import Entry, Store
-
-if TYPE_CHECKING:
-    pass
 
 
 def list_contexts(prefix: str = "", *, store: Store | None = None) -> ListReport:

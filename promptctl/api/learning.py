@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import __version__, zero_shot
 from promptctl.api.common import OnProgress, class_entries, skipped_files, to_learn_from
 from promptctl.card import Card, ClassEntry, Score, Shots
-from promptctl.errors import ContextExists, DatasetError, SettingsClash
+from promptctl.errors import ContextExists
 from promptctl.refs import Ref, check_name
 from promptctl.report import LearnReport
 from promptctl.store import Entry, Store
+from promptctl.wish import Wish
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,22 +67,15 @@ def learn(
     store = store or Store()
     check_name(name)
     zero_shot.check(template)
-    if learner == "clap":
-        of_a_context = {
-            "--context-tokens": context_tokens is not None,
-            "--init": init is not None,
-            "--class-specific": class_specific,
-            "--position": position != "end",
-            "--recipe": recipe != "fast",
-            "--anchor": anchor != 0,
-            "--average": average,
-        }
-        _refuse_clash("clap", "learns weights of its classes and no context", of_a_context)
-    if not fresh and store.has(name):
-        raise ContextExists(store.find(Ref(name)).ref.name)
+    wish = Wish(
+        learner, context_tokens, init, class_specific, position, recipe, epochs, lr, views, anchor, average, seed
+    )
+    wish.check()
     from promptctl.images import ImageFolder, check_classes
     from promptctl.models import refuse_if_hopeless
 
+    if not fresh and store.has(name):
+        raise ContextExists(store.find(Ref(name)).ref.name)
     folder = ImageFolder.scan(photos)
     candidates = to_learn_from(folder)
     labels = tuple(sorted({image.label for image in candidates}))
@@ -92,60 +85,19 @@ def learn(
     refuse_if_hopeless(model)
 
     from promptctl.backbone import Backbone
-    from promptctl.learners import clap, coop
     from promptctl.shots import draw
-    from promptctl.teaching import teach_clap, teach_coop
+    from promptctl.teaching import teach
 
     backbone = Backbone(model, device)
-    tokens = _context_tokens(backbone, context_tokens, init) if learner == "coop" else 0
     names = [entry.name for entry in entries]
-    backbone.tower.prompts(names, tokens, position=position)  # NameTooLong before anything dear
-    drawn = draw(folder, candidates, shots=shots, seed=seed, backbone=backbone, on_progress=on_progress)
+    # NameTooLong and the like before anything dear
+    backbone.tower.prompts(names, wish.tokens(backbone.tower), position=position)
     by_hand = zero_shot.text_features(backbone.tower, names, template)
-    if learner == "clap":
-        weights = clap.Settings(
-            epochs=clap.Settings.epochs if epochs is None else epochs,
-            lr=clap.Settings.lr if lr is None else lr,
-            seed=seed,
-        )
-        taught = teach_clap(weights, drawn, by_hand, backbone, views=views, on_progress=on_progress)
-    else:
-        settings = coop.Settings(
-            context_tokens=tokens,
-            init=init,
-            class_specific=class_specific,
-            position=position,
-            recipe=recipe,
-            epochs=coop.RECIPES[recipe].epochs(len(drawn.train) / len(labels)) if epochs is None else epochs,
-            lr=coop.Settings.lr if lr is None else lr,
-            anchor=anchor,
-            average=average,
-            seed=seed,
-        )
-        taught = teach_coop(settings, names, drawn, by_hand, backbone, views=views, on_progress=on_progress)
+    drawn = draw(folder, candidates, shots=shots, seed=seed, backbone=backbone, on_progress=on_progress)
+    taught = teach(wish, names, drawn, by_hand, backbone, on_progress)
     context = _context(taught, entries, shots, drawn, backbone, template, by_hand)
     entry = store.save(name, context.to_bytes(), new=not fresh)
     return _learn_report(entry, context, drawn, folder, time.monotonic() - started)
-
-
-def _context_tokens(backbone: Backbone, asked: int | None, init: str | None) -> int:
-    if init is None:
-        return 16 if asked is None else asked
-    found = len(backbone.tower.tokens(init))
-    if not found:
-        raise DatasetError("--init has no words in it", 'for example --init "a photo of a"')
-    if asked not in (None, found):
-        raise DatasetError(
-            f"'{init}' is {found} token{'' if found == 1 else 's'}, --context-tokens {asked} was asked",
-            "leave --context-tokens out: the words of --init decide",
-        )
-    return found
-
-
-def _refuse_clash(learner: str, because: str, asked: Mapping[str, bool]) -> None:
-    option = next((option for option, given in asked.items() if given), None)
-    if option is not None:
-        raise SettingsClash(learner, because, option)
 
 
 def _context(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +78,8 @@ def evaluate(
     targets = np.array([index[label_of[path]] for path in features.paths], dtype=np.int64)
     where = photos if part in (None, "all") else f"{photos} ({part})"
     share = _share(blend, context, entry, backbone, on_progress)
-    return _evaluation(context, entry, share, str(where), features, targets, (*folder.skipped, *strange, *skipped))
+    left_out = (*folder.skipped, *strange, *skipped)
+    return _evaluation(context, entry, share, blend is None, str(where), features, targets, left_out)
 
 
 def inspect(
@@ -91,14 +93,14 @@ def inspect(
     context = Context.load(entry.path)
     backbone = own_backbone(context, entry, model, device)
     flat = context.vectors.reshape(-1, context.vectors.shape[-1])
-    near = [words.nearest(flat, backbone.tower, k=top, metric=metric) for metric in words.METRICS]
+    near = words.nearest(flat, backbone.tower, k=top)
     tokens = context.card.method.context_tokens
     names: Sequence[str | None] = context.card.names if context.card.method.class_specific else (None,)
     vectors = tuple(
         VectorReport(
             names[row // tokens], row % tokens + 1, float((vector @ vector) ** 0.5), _words(by_l2), _words(by_cosine)
         )
-        for row, (vector, by_l2, by_cosine) in enumerate(zip(flat, *near, strict=True))
+        for row, (vector, by_l2, by_cosine) in enumerate(zip(flat, *near.values(), strict=True))
     )
     return InspectReport(str(entry.ref), context.card, entry.n_bytes, entry.path, vectors)
 
@@ -134,7 +136,7 @@ def classify(
     texts = mixed(context.text_features, context.zero_shot_features, share)
     predictions = predict(features.vectors, texts, logit_scale=context.card.logit_scale)
     found = _classified(features, predictions, context.card, top)
-    return ClassifyReport(str(entry.ref), share, found, skipped_files(skipped))
+    return ClassifyReport(str(entry.ref), share, blend is None, found, skipped_files(skipped))
 
 
 def _to_measure_on(folder: ImageFolder, part: str | None) -> tuple[LabelledImage, ...]:
@@ -142,21 +144,37 @@ def _to_measure_on(folder: ImageFolder, part: str | None) -> tuple[LabelledImage
         return folder.images
     images = folder.only(part)
     if not images:
-        found = " and ".join(sorted(folder.splits)) or "no split at all"
-        raise NoImages(f"{folder.root} has no images in the split '{part}', only {found}", "--split all")
+        found = " and ".join(sorted(folder.splits))
+        only = f", only {found}" if found else " and no parts at all"
+        raise NoImages(f"{folder.root} has no images in the split '{part}'{only}", "--split all")
     return images
 
 
 def _class_index(card: Card, labels: Sequence[str], context: str) -> dict[str, int]:
-    """Which class of the context each folder means, where it means one: by label, name or alias, whatever its case."""
-    words: dict[str, int] = {}
-    for i, entry in enumerate(card.classes):
-        for word in (entry.label, entry.name, *entry.aliases):
-            words.setdefault(word.casefold(), i)
-    index = {label: words[label.casefold()] for label in labels if label.casefold() in words}
+    """Which class of the context each folder means, where it means one.
+
+    By label, else by name or alias, else by any of them whatever its case; a word that means two classes means none.
+    """
+    by_label = _meanings((i, entry.label) for i, entry in enumerate(card.classes))
+    by_name = _meanings((i, word) for i, entry in enumerate(card.classes) for word in (entry.name, *entry.aliases))
+    in_any_case = _meanings(
+        (i, w.casefold()) for words in (by_label, by_name) for w, found in words.items() for i in found
+    )
+    index = {}
+    for label in labels:
+        meant = by_label.get(label) or by_name.get(label) or in_any_case.get(label.casefold(), set())
+        if len(meant) == 1:
+            (index[label],) = meant
     if not index:
         raise UnknownClasses(labels, context)
     return index
+
+
+def _meanings(words: Iterable[tuple[int, str]]) -> dict[str, set[int]]:
+    meant: defaultdict[str, set[int]] = defaultdict(set)
+    for i, word in words:
+        meant[word].add(i)
+    return dict(meant)
 
 
 def _features(
@@ -165,7 +183,8 @@ def _features(
     from promptctl.cache import FeatureCache
     from promptctl.features import encode
 
-    return encode(paths, backbone, FeatureCache(), partial(on_progress, "encoding") if on_progress else None)
+    with FeatureCache() as cache:
+        return encode(paths, backbone, cache, partial(on_progress, "encoding") if on_progress else None)
 
 
 def _share(
@@ -183,6 +202,7 @@ def _evaluation(
     context: Context,
     entry: Entry,
     share: float,
+    chosen: bool,
     where: str,
     features: Features,
     targets: NDArray[np.int64],
@@ -215,6 +235,7 @@ def _evaluation(
     return EvaluateReport(
         context=str(entry.ref),
         blend=share,
+        blend_chosen=chosen,
         where=where,
         images=len(targets),
         learned_from=_learned_from(context, features),
