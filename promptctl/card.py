@@ -8,15 +8,17 @@ import hashlib
 import json
 import struct
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from promptctl.errors import CorruptContext, NewerFormat
+from promptctl.errors import CorruptContext, NewerFormat, TooManyClasses
 
 FORMAT = 1
 KEY = "promptctl"
-LONGEST_HEADER = 16 << 20  # bytes; a hundred thousand classes fit
+LONGEST_HEADER = 1 << 20  # bytes; ten thousand classes fit
+_ROOM_FOR_THE_REST = 16 << 10  # of a header, beside the classes
 UNSEALED = "0" * 64
 
 
@@ -117,7 +119,31 @@ def read_card(path: Path) -> Card:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = header_length(file.read(8), size, path)
-        return card_of(file.read(length), path)
+        header = file.read(length)
+    card = card_of(header, path)
+    if 8 + length + _tensor_bytes(header) != size:
+        raise CorruptContext(path, "it is cut off, or something was added to it")
+    return card
+
+
+def check_room(classes: Sequence[ClassEntry]) -> None:
+    """TooManyClasses when they would not fit into a header, before anything is learned of them."""
+    text = json.dumps([dataclasses.asdict(entry) for entry in classes], separators=(",", ":"))
+    n_bytes = len(json.dumps(text))  # as JSON inside JSON
+    if n_bytes > LONGEST_HEADER - _ROOM_FOR_THE_REST:
+        raise TooManyClasses(len(classes), len(classes) * (LONGEST_HEADER - _ROOM_FOR_THE_REST) // n_bytes)
+
+
+def _tensor_bytes(header: bytes) -> int:
+    """How many bytes the tensors take, as the header has it; -1 when it does not say."""
+    ends = [0]
+    for name, described in json.loads(header).items():
+        if name != "__metadata__":
+            offsets = described.get("data_offsets") if isinstance(described, dict) else None
+            if not isinstance(offsets, list) or len(offsets) != 2 or type(offsets[1]) is not int:
+                return -1
+            ends.append(offsets[1])
+    return max(ends)
 
 
 def header_length(first_eight: bytes, file_size: int, path: Path | str) -> int:

@@ -15,11 +15,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from promptctl import __version__, api, render, zero_shot
-from promptctl.errors import Interrupted, NeedsAnswer, OutputFailed, PromptctlError, ReaderLeft, reason_of
+from promptctl.errors import Interrupted, NeedsAnswer, OutputFailed, PromptctlError, ReaderLeft, WrongOption, reason_of
 from promptctl.learners import COMPARED
-from promptctl.refs import Ref
 from promptctl.report import Report
-from promptctl.store import Store
+from promptctl.store import TRASH_DAYS, Store
 
 app = typer.Typer(
     name="promptctl",
@@ -48,7 +47,16 @@ class Position(str, Enum):
 
 
 class ExportAs(str, Enum):
+    context = "context"
     coop = "coop"
+
+
+class Sort(str, Enum):
+    name = "name"
+    changed = "changed"
+    accuracy = "accuracy"
+    classes = "classes"
+    size = "size"
 
 
 class Learner(str, Enum):
@@ -82,11 +90,26 @@ def _finite(value: float | None) -> float | None:
 
 
 def _known_names(incomplete: str) -> list[str]:
-    return [name for name in Store().names() if name.startswith(incomplete)]
+    return [name for name in Store().names() if name.casefold().startswith(incomplete.casefold())]
+
+
+def _known_refs(incomplete: str) -> list[str]:
+    """Names; after an @ the versions of one."""
+    name, at, _ = incomplete.partition("@")
+    if not at:
+        return _known_names(incomplete)
+    refs = [str(entry.ref) for known in _known_names(name) for entry in Store().versions(known)]
+    return [ref for ref in refs if ref.casefold().startswith(incomplete.casefold())]
+
+
+def _in_trash(incomplete: str) -> list[str]:
+    found = [*_known_refs(incomplete), *(removed.name for removed in Store().trash())]
+    return [name for name in dict.fromkeys(found) if name.casefold().startswith(incomplete.casefold())]
 
 
 Folder = Annotated[Path, typer.Argument(help="Folder of class folders, with or without train/ val/ test/; or a CSV.")]
-ContextRef = Annotated[str, typer.Argument(help="NAME or NAME@VERSION.", autocompletion=_known_names)]
+ContextRef = Annotated[str, typer.Argument(help="NAME, NAME@VERSION or a context file.", autocompletion=_known_refs)]
+StoredRef = Annotated[str, typer.Argument(help="NAME or NAME@VERSION.", autocompletion=_known_refs)]
 Name = Annotated[str, typer.Argument(help="NAME of a stored context.", autocompletion=_known_names)]
 Json = Annotated[bool, typer.Option("--json", help="The whole report as JSON.")]
 Output = Annotated[Format, typer.Option("--format", help="How to print the result.")]
@@ -246,7 +269,9 @@ def inspect(
 @app.command()
 def classify(
     inputs: Annotated[list[Path], typer.Argument(help="Image files and folders, searched through.")],
-    prompt: Annotated[str, typer.Option("--prompt", "-p", help="NAME or NAME@VERSION.", autocompletion=_known_names)],
+    prompt: Annotated[
+        str, typer.Option("--prompt", "-p", help="NAME, NAME@VERSION or a context file.", autocompletion=_known_refs)
+    ],
     top: Annotated[int, typer.Option("--top", "--top-k", min=1, help="Classes an image.")] = 3,
     blend: Blend = "1",
     model: OwnModel = None,
@@ -264,28 +289,43 @@ def classify(
 
 @app.command("import")
 def import_context(
-    checkpoint: Annotated[Path, typer.Argument(help="What the original CoOp code saved: model.pth.tar-EPOCH.")],
-    name: Annotated[str, typer.Option("--name", "-n", help="What to call the context.")],
+    file: Annotated[
+        Path, typer.Argument(help="A context file; or what the original CoOp code saved: model.pth.tar-EPOCH.")
+    ],
+    name: Annotated[
+        str | None, typer.Option("--name", "-n", help="What to call the context.  [default: as the file]")
+    ] = None,
     position: Annotated[
-        Position, typer.Option(help="Where the class name stood; the file does not tell.")
-    ] = Position.end,
+        Position | None,
+        typer.Option(help="Of the original code's: where the class name stood.  [default: end]"),
+    ] = None,
     classes: Annotated[
         Path | None,
         typer.Option(
-            help="Class names one a line, in the order they were learned in.  [default: read back from the file]",
+            help="Of the original code's: class names one a line, in the order they were learned in.  "
+            "[default: read back from the file]",
             metavar="TXT",
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option(envvar="PROMPTCTL_MODEL", help="The backbone it was learned on; the file does not tell.")
-    ] = "mini",
+        str | None,
+        typer.Option(
+            help="Of the original code's: the backbone it was learned on.  [default: PROMPTCTL_MODEL, else mini]"
+        ),
+    ] = None,
     device: OnDevice = Device.auto,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Store a context that the original CoOp code learned."""
+    """Store a context from a file: promptctl's own, or the original CoOp code's."""
     report = api.import_context(
-        checkpoint, name, position=position.value, classes=classes, model=model, device=device.value
+        file,
+        name,
+        position=position.value if position else None,
+        classes=classes,
+        model=model,
+        usual_model=os.environ.get("PROMPTCTL_MODEL") or "mini",
+        device=device.value,
     )
     _finish(report, output, json)
 
@@ -294,14 +334,22 @@ def import_context(
 def export_context(
     context: ContextRef,
     out: Annotated[Path, typer.Argument(help="The file to write.")],
-    kind: Annotated[ExportAs, typer.Option("--as", help="Whose file: coop, the original code's.")],
+    kind: Annotated[ExportAs, typer.Option("--as", help="Whose file: coop is the original code's.")] = ExportAs.context,
+    without_shots: Annotated[
+        bool, typer.Option("--without-shots", help="Leave out the features of the images it was learned from.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     model: OwnModel = None,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Write a context for another program."""
-    _finish(api.export_context(context, out, force=force, model=model), output, json)
+    """Write a context to a file of its own."""
+    if kind is ExportAs.context and model:
+        raise WrongOption("a context file is written without its backbone", "leave out --model")
+    if kind is ExportAs.coop:
+        _finish(api.export_checkpoint(context, out, force=force, model=model), output, json)
+    else:
+        _finish(api.export_context(context, out, shots=not without_shots, force=force), output, json)
 
 
 @app.command()
@@ -350,40 +398,127 @@ def compare(
 @app.command("list")
 def list_contexts(
     prefix: Annotated[str, typer.Argument(help="Only names that start so.")] = "",
+    sort: Annotated[Sort, typer.Option(help="In which order; all but name with the largest first.")] = Sort.name,
+    trash: Annotated[bool, typer.Option("--trash", help="What was removed and can be restored.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Names only, one a line.")] = False,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
     """The contexts in the store."""
-    _finish(api.list_contexts(prefix), output, json, quiet=quiet)
+    report = api.list_trash() if trash else api.list_contexts(prefix, sort=sort.value)
+    _finish(report, output, json, quiet=quiet)
 
 
 @app.command()
 def show(context: ContextRef, output: Output = Format.table, json: Json = False) -> None:
-    """What a stored context is."""
+    """What a context is."""
     _finish(api.show(context), output, json)
 
 
 @app.command()
-def remove(
+def log(name: Name, output: Output = Format.table, json: Json = False) -> None:
+    """The versions of a context: when, what changed, how good."""
+    _finish(api.log(name), output, json)
+
+
+@app.command()
+def diff(
+    before: ContextRef,
+    after: ContextRef,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """How one context differs from another: classes, settings, accuracy on their shots, vectors."""
+    _finish(api.diff(before, after), output, json)
+
+
+@app.command()
+def copy(
+    context: StoredRef,
+    name: Annotated[str, typer.Argument(help="The other name.")],
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Keep a context under another name as well: all its versions, or the one named."""
+    _finish(api.copy(context, name), output, json)
+
+
+@app.command()
+def rename(
     name: Name,
+    new_name: Annotated[str, typer.Argument(help="The name it gets.")],
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Call a context with all its versions something else."""
+    _finish(api.rename(name, new_name), output, json)
+
+
+@app.command()
+def remove(
+    context: StoredRef,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where no terminal is.")] = False,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Move a context with all its versions to the trash."""
-    if not yes and "@" not in name:
-        Store().find(Ref.parse(name))
-        if not sys.stdin.isatty():
-            raise NeedsAnswer(f"removing '{name}'", f"promptctl remove {name} --yes")
-        typer.confirm(f"Move '{name}' and all its versions to the trash?", abort=True, err=True)
-    _finish(api.remove(name), output, json)
+    """Move a context with all its versions to the trash, or one old version of it."""
+    if not yes:
+        what = api.to_remove(context)
+        _ask(f"Move {what} to the trash?", f"removing '{context}'", f"promptctl remove {context} --yes")
+    _finish(api.remove(context), output, json)
 
 
 @app.command()
-def restore(name: Name, output: Output = Format.table, json: Json = False) -> None:
-    """Bring a removed context back from the trash."""
-    _finish(api.restore(name), output, json)
+def restore(
+    context: Annotated[str, typer.Argument(help="NAME, out of the trash; or NAME@VERSION.", autocompletion=_in_trash)],
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Bring a removed context back, or make an old version the newest."""
+    _finish(api.restore(context), output, json)
+
+
+@app.command()
+def check(
+    contexts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names with all their versions, versions, or files.", autocompletion=_known_refs),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every version, and the trash.")] = False,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Read contexts to the last bit, and see whether their backbones are here and the same."""
+    with render.progress():
+        report = api.check(contexts or (), everything=everything)
+    _finish(report, output, json)
+
+
+@app.command()
+def gc(
+    days: Annotated[float, typer.Option(min=0, help="Empty the trash of what has lain there so long.")] = TRASH_DAYS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where no terminal is.")] = False,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Take away for good what an interrupted program left behind, and what has been in the trash for long."""
+    if not (dry_run or yes) and (going := api.trash_to_empty(days)):
+        count = f"{len(going)} removed context{'' if len(going) == 1 else 's'}"
+        _ask(f"Delete {count} for good?", "emptying the trash", f"promptctl gc --days {days:g} --yes")
+    _finish(api.gc(days=days, dry_run=dry_run), output, json)
+
+
+@app.command("path")
+def show_path(
+    context: Annotated[
+        str | None, typer.Argument(help="NAME or NAME@VERSION.  [default: the store]", autocompletion=_known_refs)
+    ] = None,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Where the store is, or a context's file."""
+    _finish(api.path(context), output, json)
 
 
 @app.command()
@@ -467,6 +602,12 @@ def _finish(
     code = report.exit_code if exit_code is None else exit_code
     if code:
         raise typer.Exit(code)
+
+
+def _ask(question: str, doing: str, command: str) -> None:
+    if not sys.stdin.isatty():
+        raise NeedsAnswer(doing, command)
+    typer.confirm(question, abort=True, err=True)
 
 
 def _say(sentence: str, hint: str | None, exit_code: int) -> int:

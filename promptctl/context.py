@@ -30,6 +30,15 @@ class ShotTable:
     def __len__(self) -> int:
         return len(self.class_ids)
 
+    @staticmethod
+    def empty(joint_width: int) -> ShotTable:
+        return ShotTable(
+            np.empty((0, joint_width), np.float16),
+            np.empty(0, np.int32),
+            np.empty((0, 32), np.uint8),
+            np.empty(0, np.uint8),
+        )
+
 
 @dataclass(frozen=True)
 class Context:
@@ -58,6 +67,11 @@ class Context:
             return _assemble(card, tensors)
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise CorruptContext(path, f"its tensors do not fit its metadata ({error})") from error
+
+    def without_shots(self) -> Context:
+        """The same for somebody who shall not have the features of the images it was learned from."""
+        joint = self.card.backbone.joint_width
+        return dataclasses.replace(self, shots=ShotTable.empty(joint))
 
     @staticmethod
     def load(path: Path) -> Context:

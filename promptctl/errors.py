@@ -2,22 +2,24 @@
 
 ```
 PromptctlError                 exit 1
-├── NotInStore (10)            ContextNotFound  VersionNotFound  NotInTrash
-├── ContextExists
+├── NotInStore (10)            ContextNotFound  VersionNotFound  NotInTrash  NoSuchFile
+├── StoreLocked (11)
+├── ContextExists  NewestVersion
 ├── InvalidName
 ├── BadContextFile (12)        CorruptContext  NewerFormat  BadCheckpoint
 ├── BackboneError              UnknownBackbone  UnsupportedBackbone  WeightsUnavailable (13)  BackboneMismatch
 │                              CheckpointMismatch
 ├── DatasetError               NoImages  OneClass  TooFewShots  UnknownClasses  NameTooLong  ContextTooLong
-│                              BadTemplate  TemplateTooLong
+│                              BadTemplate  TemplateTooLong  TooManyClasses
 ├── StorageFailed  OutputFailed  ExportFailed  CacheBusy
-├── NeedsAnswer  InvalidSetting  UnknownLearner  SettingsClash
+├── NeedsAnswer  InvalidSetting  UnknownLearner  SettingsClash  UnknownSort  WrongOption
 └── LearningFailed
 ```
 """
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +28,9 @@ from pathlib import Path
 def reason_of(error: OSError) -> str:
     """What the system says of a failure, in small letters: "no space left on device"."""
     return (error.strerror or str(error)).lower()
+
+
+_LONGEST_REASON = 200  # characters
 
 
 class PromptctlError(Exception):
@@ -62,6 +67,11 @@ class ContextNotFound(NotInStore):
         super().__init__(f"no context named '{name}'", f"promptctl restore {name}" if removed else hint)
 
 
+class NoSuchFile(NotInStore):
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"there is no context file {path}", f"ls {shlex.quote(str(path.parent))}")
+
+
 class NotInTrash(NotInStore):
     def __init__(self, name: str, *, stored: bool) -> None:
         where = ", it is in the store" if stored else ""
@@ -69,8 +79,20 @@ class NotInTrash(NotInStore):
 
 
 class VersionNotFound(NotInStore):
-    def __init__(self, name: str, version: int, *, newest: int) -> None:
-        super().__init__(f"'{name}' has no version {version}, the newest is {newest}", f"promptctl show {name}")
+    def __init__(self, name: str, version: int, *, newest: int, removed: bool = False) -> None:
+        super().__init__(
+            f"'{name}' has no version {version}, the newest is {newest}",
+            f"promptctl restore {name}@{version}" if removed else f"promptctl log {name}",
+        )
+
+
+class NewestVersion(PromptctlError):
+    """A name's newest version cannot go alone, or its number would be given again."""
+
+    def __init__(self, ref: str, older: str) -> None:
+        super().__init__(
+            f"{ref} is the newest version", f"promptctl restore {older}   (an older one becomes the newest)"
+        )
 
 
 class ContextExists(PromptctlError):
@@ -93,7 +115,9 @@ class BadContextFile(PromptctlError):
 
 class CorruptContext(BadContextFile):
     def __init__(self, path: Path | str, reason: str) -> None:
-        super().__init__(f"{path} is not an intact context: {reason}", "restore the file from a copy, or learn again")
+        # what a reader quotes of a hostile file may be long
+        short = " ".join(reason[:_LONGEST_REASON].split())
+        super().__init__(f"{path} is not an intact context: {short}", "restore the file from a copy, or learn again")
 
 
 class NewerFormat(BadContextFile):
@@ -181,6 +205,14 @@ class UnknownClasses(DatasetError):
         super().__init__(f"{shown} {verb} of '{context}'", f"promptctl show {context}")
 
 
+class TooManyClasses(DatasetError):
+    def __init__(self, classes: int, about: int) -> None:
+        super().__init__(
+            f"{classes} classes with names as long as these do not fit into a context file, about {about} do",
+            "divide them into several contexts",
+        )
+
+
 class NameTooLong(DatasetError):
     def __init__(self, name: str, tokens: int, room: int) -> None:
         super().__init__(
@@ -216,10 +248,22 @@ class TemplateTooLong(DatasetError):
 class StorageFailed(PromptctlError):
     """The disk said no."""
 
-    def __init__(self, error: OSError, doing: str, place: Path) -> None:
+    def __init__(self, error: OSError, doing: str, store: Path) -> None:
+        place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else store
         super().__init__(
-            f"cannot {doing} {place}: {reason_of(error)}",
+            f"cannot {doing}: {place}: {reason_of(error)}",
             "PROMPTCTL_HOME moves the store elsewhere",
+        )
+
+
+class StoreLocked(PromptctlError):
+    """Another program is changing the store and does not finish."""
+
+    exit_code = 11
+
+    def __init__(self, path: Path, holder: str) -> None:
+        super().__init__(
+            f"{holder} has held {path} too long", "end it, or wait longer with PROMPTCTL_LOCK_TIMEOUT=SECONDS"
         )
 
 
@@ -246,6 +290,15 @@ class InvalidSetting(PromptctlError):
 class NeedsAnswer(PromptctlError):
     def __init__(self, doing: str, command: str) -> None:
         super().__init__(f"{doing} asks first, and there is no terminal to ask on", command)
+
+
+class UnknownSort(PromptctlError):
+    def __init__(self, asked: str, known: Sequence[str]) -> None:
+        super().__init__(f"contexts cannot be sorted by '{asked}'", f"--sort {', '.join(known)}")
+
+
+class WrongOption(PromptctlError):
+    """An option that means nothing for this kind of file."""
 
 
 class UnknownLearner(PromptctlError):

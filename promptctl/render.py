@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptctl.errors import OutputFailed, ReaderLeft
-from promptctl.report import Report, Row, percent
+from promptctl.report import Report, Row
+from promptctl.report.words import percent
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,17 +7,29 @@ import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from difflib import get_close_matches
 from pathlib import Path
 
+from promptctl import files
 from promptctl.card import Card, read_card
-from promptctl.errors import BadContextFile, ContextExists, ContextNotFound, NotInTrash, StorageFailed, VersionNotFound
-from promptctl.files import finished_file, fsync_folder, link_or_copy
+from promptctl.errors import (
+    BadContextFile,
+    ContextExists,
+    ContextNotFound,
+    NewestVersion,
+    NotInTrash,
+    StorageFailed,
+    VersionNotFound,
+)
 from promptctl.homes import data_home
-from promptctl.refs import Ref
+from promptctl.lock import only_writer
+from promptctl.refs import Ref, check_name
 
-_SUFFIX = ".safetensors"
+SUFFIX = ".safetensors"
+_STAMP = "%Y%m%dT%H%M%S.%f"  # to the microsecond, so that what was removed last comes back first
+_STAMPS = (_STAMP, "%Y%m%dT%H%M%S")  # and as it was written before
+TRASH_DAYS = 30  # what lies longer in the trash, `gc` takes away
 
 
 @dataclass(frozen=True)
@@ -32,15 +44,41 @@ class Entry:
     fault: str | None = None  # why not
 
 
+@dataclass(frozen=True)
+class Removed:
+    """Versions of a name that were removed together."""
+
+    name: str
+    versions: tuple[int, ...]
+    when: datetime
+    path: Path
+
+    @property
+    def n_bytes(self) -> int:
+        return files.size_of(self.path)
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something `gc` takes away."""
+
+    path: Path
+    what: str  # in words
+    n_bytes: int
+
+
 class Store:
     """`<home>/contexts/<name>/<version>.safetensors`; the largest number is the current version.
 
-    A version is claimed by linking a finished, fsynced temporary file to its name, so a reader sees a
-    whole file or none and two writers never get the same number. Removing moves a name to `<home>/trash`.
+    A change holds the store's lock and comes to pass in one step: a finished, fsynced file is linked to its name, or a
+    folder renamed. So a reader needs no lock and sees all of it or nothing, and so does whoever opens the store after
+    the power went. What is removed goes to `<home>/trash/<name>@<UTC time>-<random>`.
     """
 
     def __init__(self, home: Path | None = None) -> None:
         self.home = home or data_home()
+
+    # ---------------------------------------------------------------- reading
 
     def names(self) -> tuple[str, ...]:
         """Every name that has at least one version, sorted."""
@@ -59,71 +97,161 @@ class Store:
         newest = max(versions)
         version = ref.version or newest
         if version not in versions:
-            raise VersionNotFound(folder.name, version, newest=newest)
-        return _entry(Ref(folder.name, version), versions[version])
+            in_trash = any(version in removed.versions for removed in self._removed(ref.name))
+            raise VersionNotFound(folder.name, version, newest=newest, removed=in_trash)
+        try:
+            return _entry(Ref(folder.name, version), versions[version])
+        except FileNotFoundError:  # removed this moment
+            raise ContextNotFound(ref.name, removed=True) from None
 
     def entries(self) -> tuple[Entry, ...]:
         """The current version of every name, from headers only."""
-        return tuple(self.find(Ref(name)) for name in self.names())
+        found = []
+        for name in self.names():
+            with contextlib.suppress(ContextNotFound):  # removed this moment
+                found.append(self.find(Ref(name)))
+        return tuple(found)
 
     def versions(self, name: str) -> tuple[Entry, ...]:
         """Every version of a name, oldest first."""
         folder = self.find(Ref(name)).path.parent
         return tuple(_entry(Ref(folder.name, number), path) for number, path in sorted(_versions(folder).items()))
 
+    def trash(self) -> tuple[Removed, ...]:
+        """What was removed, the newest first."""
+        found = [removed for folder in _folders(self._trash) if (removed := _removed(folder))]
+        return tuple(sorted(found, key=lambda removed: (removed.when, removed.path.name), reverse=True))
+
+    def leftovers(self, older_than_days: float = TRASH_DAYS) -> tuple[Leftover, ...]:
+        """What `gc` would take away: unfinished writing, empty folders, and what lay in the trash long enough."""
+        found = []
+        for parent in (self._contexts, self._trash):
+            for folder in _folders(parent):
+                inside = [Path(item.path) for item in os.scandir(folder)]
+                found += [Leftover(path, "unfinished", path.lstat().st_size) for path in inside if files.is_part(path)]
+                if all(files.is_part(path) for path in inside):
+                    found.append(Leftover(folder, "empty folder", 0))
+            found += [Leftover(path, "unfinished", files.size_of(path)) for path in _parts(parent)]
+        before = datetime.now(timezone.utc) - timedelta(days=older_than_days)
+        for removed in self.trash():
+            if removed.versions and removed.when <= before:
+                found.append(Leftover(removed.path, f"removed {removed.when:%Y-%m-%d}", removed.n_bytes))
+        return tuple(found)
+
+    # --------------------------------------------------------------- changing
+
     def save(self, name: str, data: bytes, *, new: bool) -> Entry:
         """Store the bytes of a context as the next version; with `new`, only if the name is free."""
-        if new and self.has(name):
-            raise ContextExists(name)
-        folder = self._folder(name) or self._contexts / name
-        try:
-            _make_folder(folder)
-            with finished_file(folder, data) as temporary:
-                version = _claim_next(folder, temporary, name, new=new)
-            fsync_folder(folder)
-        except OSError as error:
-            raise StorageFailed(error, f"store '{name}' in", folder) from error
-        return _entry(Ref(folder.name, version), folder / f"{version}{_SUFFIX}")
+        with self._changing("store the context"):
+            check_name(name)
+            if new and self.has(name):
+                raise ContextExists(name)
+            folder = self._folder(name) or self._contexts / name
+            files.make_folder(folder)
+            with files.finished_file(folder, data) as temporary:
+                version = _claim_next(folder, temporary)
+            files.fsync_folder(folder)
+            return _entry(Ref(folder.name, version), _file(folder, version))
 
-    def remove(self, name: str) -> Path:
-        """Move a name with all its versions to the trash; the folder it is in now."""
-        folder = self.find(Ref(name)).path.parent
-        stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
-        target = self._trash / f"{folder.name}@{stamp}-{secrets.token_hex(3)}"
-        try:
-            _make_folder(self._trash)
-            folder.rename(target)
-            fsync_folder(self._trash)
-            fsync_folder(self._contexts)
-        except OSError as error:
-            raise StorageFailed(error, f"remove '{name}' from", folder) from error
-        return target
+    def copy(self, source: Ref, name: str) -> Entry:
+        """The versions of a name under another one; of a version that one, which becomes the first."""
+        with self._changing("copy the context"):
+            check_name(name)
+            if self.has(name):
+                raise ContextExists(name, "choose another name")
+            found = self.find(source)
+            copied = {1: found} if source.version else {e.ref.version or 0: e for e in self.versions(source.name)}
+            part = files.part_of(self._contexts)
+            try:
+                files.make_folder(part)
+                for number, entry in copied.items():
+                    files.write(_file(part, number), entry.path.read_bytes(), entry.mtime_ns)
+                files.fsync_folder(part)
+                self._make_way(name)
+                files.move(part, self._contexts / name)
+            finally:
+                if part.exists():
+                    files.delete(part)
+            return self.find(Ref(name))
 
-    def restore(self, name: str) -> Entry:
-        """Bring the newest removal of a name back out of the trash, if the name is free."""
-        removed = self._removed(name)
-        if not removed:
-            raise NotInTrash(name, stored=self.has(name))
-        if self.has(name):
-            raise ContextExists(name, f"promptctl remove {name}   (it goes to the trash as well)")
-        newest = max(removed, key=lambda folder: folder.name.rpartition("@")[2])
-        try:
-            _make_folder(self._contexts)
-            newest.rename(self._contexts / newest.name.rpartition("@")[0])
-            fsync_folder(self._contexts)
-            fsync_folder(self._trash)
-        except OSError as error:
-            raise StorageFailed(error, f"restore '{name}' to", self._contexts) from error
-        return self.find(Ref(name))
+    def rename(self, name: str, target: str) -> Entry:
+        """Give a name with all its versions another one."""
+        with self._changing("rename the context"):
+            check_name(target)
+            folder = self.find(Ref(name)).path.parent
+            if folder.name == target or (folder != self._folder(target) and self.has(target)):
+                raise ContextExists(target, "choose another name")
+            if folder != self._folder(target):
+                self._make_way(target)
+            files.move(folder, self._contexts / target)
+            return self.find(Ref(target))
+
+    def remove(self, ref: Ref) -> Removed:
+        """Move a name with all its versions to the trash, or one version that is not the newest."""
+        with self._changing("remove the context"):
+            found = self.find(ref)
+            folder = found.path.parent
+            kept = _versions(folder)
+            files.make_folder(self._trash)
+            place = self._trash / f"{folder.name}@{datetime.now(timezone.utc):{_STAMP}}-{secrets.token_hex(3)}"
+            if ref.version is None or len(kept) == 1:
+                files.move(folder, place)
+            elif ref.version == max(kept):
+                raise NewestVersion(str(found.ref), str(Ref(folder.name, sorted(kept)[-2])))
+            else:
+                files.make_folder(place)
+                files.move(found.path, place / found.path.name)
+            removed = _removed(place)
+            assert removed is not None
+            return removed
+
+    def restore(self, ref: Ref) -> Entry:
+        """An old version becomes the newest; or what was removed comes back, if its name or number is free."""
+        with self._changing("restore the context"):
+            if ref.version and self.has(ref.name) and ref.version in _versions(self._folder(ref.name) or Path()):
+                old = self.find(ref)
+                with files.finished_file(old.path.parent, old.path.read_bytes()) as temporary:
+                    version = _claim_next(old.path.parent, temporary)
+                files.fsync_folder(old.path.parent)
+                return self.find(Ref(old.ref.name, version))
+            removed = next((r for r in self._removed(ref.name) if ref.version in (None, *r.versions)), None)
+            if removed is None:
+                if ref.version and self.has(ref.name):
+                    self.find(ref)  # VersionNotFound
+                raise NotInTrash(str(ref), stored=self.has(ref.name))
+            return self._bring_back(removed, ref.version)
+
+    def gc(self, older_than_days: float = TRASH_DAYS) -> tuple[Leftover, ...]:
+        """Take leftovers away for good; what lay in the trash first loses its name there, so it goes as a whole."""
+        with self._changing("clean up"):
+            gone = self.leftovers(older_than_days)
+            for leftover in gone:
+                if leftover.path.parent == self._trash and not files.is_part(leftover.path):
+                    part = files.part_of(self._trash)
+                    files.move(leftover.path, part)
+                    files.delete(part)
+                else:
+                    files.delete(leftover.path)
+            return gone
 
     def check_writable(self) -> None:
         """StorageFailed now rather than after an hour of learning."""
-        try:
-            _make_folder(self._contexts)
-            with finished_file(self._contexts, b""):
+        with self._changing("write to the store"):
+            files.make_folder(self._contexts)
+            with files.finished_file(self._contexts, b""):
                 pass
+
+    # ---------------------------------------------------------------- inside
+
+    @contextlib.contextmanager
+    def _changing(self, doing: str) -> Iterator[None]:
+        """Alone, and what the disk refuses told in one sentence."""
+        try:
+            files.make_folder(self.home)
+            with only_writer(self.home):
+                yield
         except OSError as error:
-            raise StorageFailed(error, "write to", self._contexts) from error
+            raise StorageFailed(error, doing, self.home) from error
 
     @property
     def _contexts(self) -> Path:
@@ -137,21 +265,67 @@ class Store:
         # names that differ only in case are one name, on every file system
         return next((f for f in _folders(self._contexts) if f.name.casefold() == name.casefold()), None)
 
-    def _removed(self, name: str) -> list[Path]:
-        return [f for f in _folders(self._trash) if f.name.rpartition("@")[0].casefold() == name.casefold()]
+    def _removed(self, name: str) -> list[Removed]:
+        return [removed for removed in self.trash() if removed.name.casefold() == name.casefold() and removed.versions]
 
     def _near(self, name: str) -> str | None:
         return next(iter(get_close_matches(name, self.names(), n=1)), None)
 
+    def _make_way(self, name: str) -> None:
+        """Clear what an interrupted save of this name may have left: a folder without any version."""
+        folder = self._folder(name)
+        if folder:
+            for part in _parts(folder):
+                files.delete(part)
+            files.delete_empty(folder)
+
+    def _bring_back(self, removed: Removed, version: int | None) -> Entry:
+        folder = self._folder(removed.name)
+        stored = _versions(folder) if folder else {}
+        if not stored and version is None:
+            self._make_way(removed.name)
+            files.make_folder(self._contexts)
+            files.move(removed.path, self._contexts / removed.name)
+            return self.find(Ref(removed.name))
+        # what was removed alone is older than what stayed; anything else is another life of the name
+        if version is None and len(removed.versions) == 1 and removed.versions[0] < max(stored):
+            (version,) = removed.versions
+        if version is None or version in stored:
+            raise ContextExists(removed.name, f"promptctl rename {removed.name} ANOTHER-NAME   (then restore it)")
+        folder = folder or self._contexts / removed.name
+        files.make_folder(folder)
+        files.move(_file(removed.path, version), _file(folder, version))
+        return self.find(Ref(folder.name, version))
+
 
 def _folders(parent: Path) -> Iterator[Path]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        yield from (Path(item.path) for item in os.scandir(parent) if item.is_dir())
+        found = [Path(item.path) for item in os.scandir(parent) if item.is_dir()]
+        yield from (path for path in found if not files.is_part(path))
+
+
+def _parts(parent: Path) -> list[Path]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return [path for item in os.scandir(parent) if files.is_part(path := Path(item.path))]
+    return []
+
+
+def _file(folder: Path, version: int) -> Path:
+    return folder / f"{version}{SUFFIX}"
 
 
 def _versions(folder: Path) -> dict[int, Path]:
-    numbered = {path.stem: path for path in folder.glob(f"*{_SUFFIX}")}
+    numbered = {path.stem: path for path in folder.glob(f"*{SUFFIX}")}
     return {int(stem): path for stem, path in numbered.items() if stem.isascii() and stem.isdigit()}
+
+
+def _removed(folder: Path) -> Removed | None:
+    name, _, stamp = folder.name.rpartition("@")
+    for form in _STAMPS:
+        with contextlib.suppress(ValueError):
+            when = datetime.strptime(stamp.partition("-")[0], form).replace(tzinfo=timezone.utc)
+            return Removed(name, tuple(sorted(_versions(folder))), when, folder)
+    return None  # not ours
 
 
 def _entry(ref: Ref, path: Path) -> Entry:
@@ -162,21 +336,11 @@ def _entry(ref: Ref, path: Path) -> Entry:
         return Entry(ref, path, stat.st_size, stat.st_mtime_ns, None, str(error))
 
 
-def _claim_next(folder: Path, finished: Path, name: str, *, new: bool) -> int:
+def _claim_next(folder: Path, finished: Path) -> int:
     version = max(_versions(folder), default=0) + 1
     while True:
-        if new and version > 1:
-            raise ContextExists(name)
         try:
-            link_or_copy(finished, folder / f"{version}{_SUFFIX}")
+            files.claim(finished, _file(folder, version))
             return version
-        except FileExistsError:
+        except FileExistsError:  # a writer that the lock does not hold back, on a network drive
             version += 1
-
-
-def _make_folder(folder: Path) -> None:
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    fsync_folder(folder.parent)

@@ -7,7 +7,6 @@ import stat
 import pytest
 from test_context import make
 
-from promptctl import store as store_module
 from promptctl.context import Context
 from promptctl.errors import ContextExists, ContextNotFound, StorageFailed, VersionNotFound
 from promptctl.refs import Ref
@@ -47,7 +46,7 @@ def test_what_is_missing_is_named_with_a_near_miss(store):
     with pytest.raises(VersionNotFound) as refused:
         store.find(Ref("pets", 7))
     assert str(refused.value) == "'pets' has no version 7, the newest is 1"
-    assert refused.value.hint == "promptctl show pets"
+    assert refused.value.hint == "promptctl log pets"
 
 
 def test_an_empty_store_lists_nothing(store):
@@ -57,19 +56,19 @@ def test_an_empty_store_lists_nothing(store):
 def test_removed_contexts_come_back(store):
     store.save("birds", DATA, new=True)
     store.save("birds", DATA, new=False)
-    trash = store.remove("birds")
-    assert trash.is_dir()
+    trash = store.remove(Ref("birds"))
+    assert trash.path.is_dir()
     assert not store.has("birds")
-    assert store.restore("birds").ref == Ref("birds", 2)
+    assert store.restore(Ref("birds")).ref == Ref("birds", 2)
     assert store.find(Ref("birds", 1)).path.read_bytes() == DATA
 
 
 def test_restore_overwrites_nothing(store):
     store.save("birds", DATA, new=True)
-    store.remove("birds")
+    store.remove(Ref("birds"))
     store.save("birds", DATA, new=True)
     with pytest.raises(ContextExists):
-        store.restore("birds")
+        store.restore(Ref("birds"))
 
 
 def test_the_file_is_durable_before_it_has_its_name_and_the_folder_after(store, monkeypatch):
@@ -97,21 +96,25 @@ def test_nothing_half_written_is_left_when_the_disk_is_full(store, monkeypatch):
         raise OSError(28, "No space left on device")
 
     store.save("birds", DATA, new=True)
-    monkeypatch.setattr(store_module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StorageFailed) as failed:
         store.save("birds", DATA, new=False)
-    assert "cannot store 'birds' in" in str(failed.value)
+    assert f"cannot store the context: {store.home / 'contexts' / 'birds'}: " in str(failed.value)
     assert "no space left on device" in str(failed.value)
     assert sorted(path.name for path in (store.home / "contexts" / "birds").iterdir()) == ["1.safetensors"]
 
 
-def test_file_modes_follow_the_umask(store):
-    before = os.umask(0o022)
+@pytest.mark.parametrize(("umask", "file_mode", "folder_mode"), [(0o022, 0o644, 0o755), (0o002, 0o664, 0o775)])
+def test_modes_follow_the_umask(store, umask, file_mode, folder_mode):
+    before = os.umask(umask)
     try:
-        entry = store.save("birds", DATA, new=True)
+        saved = store.save("birds", DATA, new=True)
+        copied = store.copy(Ref("birds"), "finches")
     finally:
         os.umask(before)
-    assert stat.S_IMODE(entry.path.stat().st_mode) == 0o644
+    for entry in (saved, copied):
+        assert stat.S_IMODE(entry.path.stat().st_mode) == file_mode
+        assert stat.S_IMODE(entry.path.parent.stat().st_mode) == folder_mode
 
 
 def test_an_unreadable_version_is_listed_with_its_fault(store):

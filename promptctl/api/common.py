@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import files
-from promptctl.card import BackboneId, ClassEntry
-from promptctl.errors import BackboneMismatch, DatasetError, ExportFailed, NoImages, reason_of
+from promptctl.card import BackboneId, ClassEntry, check_room
+from promptctl.errors import BackboneMismatch, DatasetError, ExportFailed, NoImages, NoSuchFile, reason_of
+from promptctl.refs import Ref
 from promptctl.report import SkippedFile
-from promptctl.store import Entry
+from promptctl.store import SUFFIX, Store
 
 if TYPE_CHECKING:
     from promptctl.backbone import Backbone
@@ -44,10 +47,43 @@ def class_entries(labels: Sequence[str], names_file: Path | None) -> tuple[Class
                 "give each a name of its own with --classes names.csv, or put them in one folder",
             )
         label_of[spoken] = entry.label
+    check_room(entries)
     return entries
 
 
-def own_backbone(context: Context, entry: Entry, model: str | None, device: str) -> Backbone:
+@dataclass(frozen=True)
+class Source:
+    """A context file, and what to call it."""
+
+    name: str  # birds@3, or the path as it was given
+    path: Path
+
+    def load(self) -> Context:
+        from promptctl.context import Context
+
+        return Context.load(self.path)
+
+
+def locate(text: str, store: Store | None) -> Source:
+    """What NAME, NAME@VERSION or the path of a context file means.
+
+    raises   InvalidName, ContextNotFound, VersionNotFound, NoSuchFile
+    """
+    if is_file_reference(text):
+        path = Path(text).expanduser()
+        if not path.is_file():
+            raise NoSuchFile(path)
+        return Source(text, path)
+    entry = (store or Store()).find(Ref.parse(text))
+    return Source(str(entry.ref), entry.path)
+
+
+def is_file_reference(text: str) -> bool:
+    """Names hold neither slashes nor dots."""
+    return "/" in text or os.sep in text or text.endswith(SUFFIX)
+
+
+def own_backbone(context: Context, name: str, model: str | None, device: str) -> Backbone:
     """The backbone a context was learned on, told by fingerprint; `model` may say where else to find it."""
     from promptctl.models import refuse_if_hopeless
 
@@ -57,7 +93,7 @@ def own_backbone(context: Context, entry: Entry, model: str | None, device: str)
 
     backbone = Backbone(model or wanted.name, device)
     if backbone.id.fingerprint != wanted.fingerprint:
-        raise BackboneMismatch(str(entry.ref), _id_line(wanted), _id_line(backbone.id))
+        raise BackboneMismatch(name, _id_line(wanted), _id_line(backbone.id))
     return backbone
 
 

@@ -1,4 +1,4 @@
-"""Import and export: contexts of the original CoOp code."""
+"""Import and export: context files, and contexts of the original CoOp code."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptctl import __version__, zero_shot
-from promptctl.api.common import check_free, own_backbone
+from promptctl import __version__, files, zero_shot
+from promptctl.api.common import check_free, locate, own_backbone
 from promptctl.card import Card, ClassEntry, Method, Shots
-from promptctl.errors import CheckpointMismatch, ContextExists, DatasetError, ExportFailed, reason_of
+from promptctl.errors import (
+    CheckpointMismatch,
+    ContextExists,
+    DatasetError,
+    ExportFailed,
+    NoSuchFile,
+    WrongOption,
+    reason_of,
+)
 from promptctl.refs import Ref, check_name
-from promptctl.report import ExportReport, ImportReport
-from promptctl.store import Store
+from promptctl.report import ExportReport, ImportReport, ReceivedReport, SentReport
+from promptctl.store import SUFFIX, Store
 
 if TYPE_CHECKING:
     from promptctl.backbone import Backbone
@@ -22,6 +30,79 @@ if TYPE_CHECKING:
 
 
 def import_context(
+    file: Path,
+    name: str | None = None,
+    *,
+    position: str | None = None,
+    classes: Path | None = None,
+    model: str | None = None,
+    usual_model: str = "mini",
+    device: str = "auto",
+    store: Store | None = None,
+) -> ImportReport | ReceivedReport:
+    """Store a context from a file: one that `export_context` wrote, or that the original CoOp code learned.
+
+    name          None: what the file is called; a checkpoint of the original needs one
+    usual_model   for a checkpoint where model is None
+    others        as in `import_checkpoint`, and for nothing else
+    raises        WrongOption, InvalidName, ContextExists, NoSuchFile, BadContextFile and what `import_checkpoint` does
+    """
+    store = store or Store()
+    if name is not None:
+        _check_new(name, store)
+    if not file.exists():
+        raise NoSuchFile(file)
+    if not is_context_file(file):
+        if name is None:
+            raise WrongOption(f"{file} does not say what its context is called", f"promptctl import {file} --name NAME")
+        return import_checkpoint(
+            file,
+            name,
+            position=position or "end",
+            classes=classes,
+            model=model or usual_model,
+            device=device,
+            store=store,
+        )
+    for option, given in (("--position", position), ("--classes", classes), ("--model", model)):
+        if given is not None:
+            raise WrongOption(f"{file} is a context file and says itself what {option} would", f"leave out {option}")
+    if name is None:
+        name = file.stem
+        _check_new(name, store)
+    from promptctl.context import Context
+
+    data = file.read_bytes()
+    context = Context.from_bytes(data, file)
+    entry = store.save(name, data, new=True)
+    return ReceivedReport(
+        context=str(entry.ref),
+        path=entry.path,
+        source=file,
+        classes=context.card.labels,
+        backbone=context.card.backbone.name,
+        shots=len(context.shots),
+        n_bytes=entry.n_bytes,
+    )
+
+
+def is_context_file(file: Path) -> bool:
+    """Whether a file starts as safetensors do, or is at least called so."""
+    if file.suffix == SUFFIX:
+        return True
+    if not file.is_file():
+        return False
+    with file.open("rb") as start:
+        return start.read(9)[8:] == b"{"
+
+
+def _check_new(name: str, store: Store) -> None:
+    check_name(name)
+    if store.has(name):
+        raise ContextExists(store.find(Ref(name)).ref.name, "choose another --name")
+
+
+def import_checkpoint(
     checkpoint: Path,
     name: str,
     *,
@@ -38,9 +119,7 @@ def import_context(
     raises    InvalidName, ContextExists, BadCheckpoint, DatasetError, CheckpointMismatch and other BackboneErrors
     """
     store = store or Store()
-    check_name(name)
-    if store.has(name):
-        raise ContextExists(store.find(Ref(name)).ref.name, "choose another --name")
+    _check_new(name, store)
     from promptctl.checkpoint import Checkpoint, position_in_path, read_class_list, read_otherwise
     from promptctl.models import refuse_if_hopeless
 
@@ -75,26 +154,48 @@ def import_context(
 
 
 def export_context(
+    ref: str,
+    out: Path,
+    *,
+    shots: bool = True,
+    force: bool = False,
+    store: Store | None = None,
+) -> SentReport:
+    """Write a context to a file of its own, from which any promptctl classifies and imports it.
+
+    shots    False: without the features of the images it was learned from
+    raises   NotInStore and its kind, BadContextFile, ExportFailed
+    """
+    source = locate(ref, store)
+    check_free(out, force)
+    from promptctl.context import Context
+
+    data = source.path.read_bytes()
+    context = Context.from_bytes(data, source.path)
+    if not shots:
+        context = context.without_shots()
+        data = context.to_bytes()
+    _place(out, data, force)
+    return SentReport(source.name, out, len(context.shots), len(data))
+
+
+def export_checkpoint(
     ref: str, out: Path, *, force: bool = False, model: str | None = None, store: Store | None = None
 ) -> ExportReport:
     """Write a context as a checkpoint that the original CoOp code loads."""
-    entry = (store or Store()).find(Ref.parse(ref))
+    source = locate(ref, store)
     check_free(out, force)
-    from promptctl import checkpoint, files
-    from promptctl.context import Context
+    from promptctl import checkpoint
 
-    context = Context.load(entry.path)
-    if not context.vectors.size:
-        raise ExportFailed(out, f"{entry.ref} is {context.card.method.learner} and has no context")
+    context = source.load()
     card, method = context.card, context.card.method
-    tower = own_backbone(context, entry, model, "cpu").tower
+    if not context.vectors.size:
+        raise ExportFailed(out, f"{source.name} is {method.learner} and has no context", "leave out --as coop")
+    tower = own_backbone(context, source.name, model, "cpu").tower
     data = checkpoint.to_bytes(context.vectors, card.names, tower, epochs=method.epochs)
-    try:
-        files.place(out, data, replace=force)
-    except OSError as error:
-        raise ExportFailed(out, reason_of(error)) from error
+    _place(out, data, force)
     return ExportReport(
-        context=str(entry.ref),
+        context=source.name,
         path=out,
         classes=card.names,
         context_tokens=method.context_tokens,
@@ -105,6 +206,13 @@ def export_context(
         read_otherwise=checkpoint.read_otherwise(card.names, tower),
         n_bytes=len(data),
     )
+
+
+def _place(out: Path, data: bytes, force: bool) -> None:
+    try:
+        files.place(out, data, replace=force)
+    except OSError as error:
+        raise ExportFailed(out, reason_of(error)) from error
 
 
 def _check_listed(listed: tuple[str, ...] | None, classes: Path | None, found: Checkpoint, checkpoint: Path) -> None:
@@ -175,7 +283,6 @@ def _unlike(labels: Sequence[str], checkpoint: Path) -> tuple[str, ...]:
 
 
 def _imported(found: Checkpoint, labels: Sequence[str], position: str, backbone: Backbone) -> Context:
-    import numpy as np
     import torch
 
     from promptctl.context import Context, ShotTable
@@ -188,9 +295,7 @@ def _imported(found: Checkpoint, labels: Sequence[str], position: str, backbone:
     with torch.no_grad():
         texts = torch.nn.functional.normalize(tower.encode(vectors, prompts), dim=-1)
     joint = backbone.id.joint_width
-    no_shots = ShotTable(
-        np.empty((0, joint), np.float16), np.empty(0, np.int32), np.empty((0, 32), np.uint8), np.empty(0, np.uint8)
-    )
+    no_shots = ShotTable.empty(joint)
     card = Card(
         backbone=backbone.id,
         classes=entries,

@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptctl.api.common import OnProgress, own_backbone, skipped_files
+from promptctl.api.common import OnProgress, locate, own_backbone, skipped_files
 from promptctl.card import Card
 from promptctl.errors import NoImages, UnknownClasses
-from promptctl.refs import Ref
 from promptctl.report import (
     Classified,
     ClassifyReport,
@@ -23,7 +22,7 @@ from promptctl.report import (
     Scores,
     VectorReport,
 )
-from promptctl.store import Entry, Store
+from promptctl.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,22 +52,21 @@ def evaluate(
     blend   share of the learned text features, the rest zero-shot's; None: chosen by folds of the context's shots
     split   which part of a folder with `train/ val/ test/` to use; None: test, or else val, or else everything
     """
-    entry = (store or Store()).find(Ref.parse(ref))
-    from promptctl.context import Context
+    source = locate(ref, store)
     from promptctl.images import ImageFolder, Skipped
 
-    context = Context.load(entry.path)
+    context = source.load()
     folder = ImageFolder.scan(photos)
     part = split or folder.measured_part
     images = _to_measure_on(folder, part)
-    index = _class_index(context.card, sorted({image.label for image in images}), str(entry.ref))
+    index = _class_index(context.card, sorted({image.label for image in images}), source.name)
     strange = [
-        Skipped(image.path, f"'{image.label}' is not a class of {entry.ref}")
+        Skipped(image.path, f"'{image.label}' is not a class of {source.name}")
         for image in images
         if image.label not in index
     ]
     images = tuple(image for image in images if image.label in index)
-    backbone = own_backbone(context, entry, model, device)
+    backbone = own_backbone(context, source.name, model, device)
     features, skipped = _features([image.path for image in images], backbone, on_progress)
     if not len(features):
         raise NoImages(f"none of the {len(images)} images in {photos} could be read", f"ls {photos}")
@@ -77,21 +75,20 @@ def evaluate(
 
     targets = np.array([index[label_of[path]] for path in features.paths], dtype=np.int64)
     where = photos if part in (None, "all") else f"{photos} ({part})"
-    share = _share(blend, context, entry, backbone, on_progress)
+    share = _share(blend, context, source.name, backbone, on_progress)
     left_out = (*folder.skipped, *strange, *skipped)
-    return _evaluation(context, entry, share, blend is None, str(where), features, targets, left_out)
+    return _evaluation(context, source.name, share, blend is None, str(where), features, targets, left_out)
 
 
 def inspect(
     ref: str, *, top: int = 5, model: str | None = None, device: str = "auto", store: Store | None = None
 ) -> InspectReport:
     """What a context is, and the vocabulary tokens nearest to each of its vectors."""
-    entry = (store or Store()).find(Ref.parse(ref))
+    source = locate(ref, store)
     from promptctl import words
-    from promptctl.context import Context
 
-    context = Context.load(entry.path)
-    backbone = own_backbone(context, entry, model, device)
+    context = source.load()
+    backbone = own_backbone(context, source.name, model, device)
     flat = context.vectors.reshape(-1, context.vectors.shape[-1])
     near = words.nearest(flat, backbone.tower, k=top)
     tokens = context.card.method.context_tokens
@@ -102,7 +99,7 @@ def inspect(
         )
         for row, (vector, by_l2, by_cosine) in enumerate(zip(flat, *near.values(), strict=True))
     )
-    return InspectReport(str(entry.ref), context.card, entry.n_bytes, entry.path, vectors)
+    return InspectReport(source.name, context.card, source.path.stat().st_size, source.path, vectors)
 
 
 def classify(
@@ -117,26 +114,25 @@ def classify(
     on_progress: OnProgress | None = None,
 ) -> ClassifyReport:
     """The most probable classes of every image among files and folder trees; `blend` as in `evaluate`."""
-    entry = (store or Store()).find(Ref.parse(ref))
+    source = locate(ref, store)
     missing = next((path for path in inputs if not path.exists() and not path.is_symlink()), None)
     if missing is not None:
         raise NoImages(f"there is no file or folder {missing}", f"ls {missing.parent}")
     from promptctl.blend import mixed
     from promptctl.classifier import predict
-    from promptctl.context import Context
     from promptctl.images import walk
 
-    context = Context.load(entry.path)
+    context = source.load()
     paths = list(walk(inputs))
     if not paths:
         raise NoImages(f"there is no file in {', '.join(map(str, inputs))}", f"ls {inputs[0]}")
-    backbone = own_backbone(context, entry, model, device)
+    backbone = own_backbone(context, source.name, model, device)
     features, skipped = _features(paths, backbone, on_progress)
-    share = _share(blend, context, entry, backbone, on_progress)
+    share = _share(blend, context, source.name, backbone, on_progress)
     texts = mixed(context.text_features, context.zero_shot_features, share)
     predictions = predict(features.vectors, texts, logit_scale=context.card.logit_scale)
     found = _classified(features, predictions, context.card, top)
-    return ClassifyReport(str(entry.ref), share, blend is None, found, skipped_files(skipped))
+    return ClassifyReport(source.name, share, blend is None, found, skipped_files(skipped))
 
 
 def _to_measure_on(folder: ImageFolder, part: str | None) -> tuple[LabelledImage, ...]:
@@ -188,19 +184,19 @@ def _features(
 
 
 def _share(
-    asked: float | None, context: Context, entry: Entry, backbone: Backbone, on_progress: OnProgress | None
+    asked: float | None, context: Context, name: str, backbone: Backbone, on_progress: OnProgress | None
 ) -> float:
     if asked is not None:
         return asked
     from promptctl.blend import share_by_folds
 
     on_fold = partial(on_progress, "blending") if on_progress else None
-    return share_by_folds(context, str(entry.ref), backbone.tower, on_fold)
+    return share_by_folds(context, name, backbone.tower, on_fold)
 
 
 def _evaluation(
     context: Context,
-    entry: Entry,
+    name: str,
     share: float,
     chosen: bool,
     where: str,
@@ -233,7 +229,7 @@ def _evaluation(
         for c, z in zip(class_scores(learned, targets), class_scores(zero_shot, targets), strict=True)
     )
     return EvaluateReport(
-        context=str(entry.ref),
+        context=name,
         blend=share,
         blend_chosen=chosen,
         where=where,

@@ -1,0 +1,230 @@
+"""A store on a machine that stops at any moment, and on a disk that says no at any moment."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from faults import CALLS, OPERATIONS, Model, killed_at, leftovers, payload, prepared, sha, state, watched
+
+from promptctl.errors import StorageFailed
+from promptctl.refs import Ref
+from promptctl.store import Store
+
+PAYLOADS = [payload(number) for number in range(20)]
+NAMES = ("birds", "fish", "plants", "trees")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    home = tmp_path_factory.mktemp("original") / "home"
+    prepared(home)
+    return home
+
+
+@pytest.fixture
+def fresh(original, tmp_path):
+    """Make a copy of the prepared store, as often as one likes."""
+
+    def copy() -> Path:
+        home = tmp_path / "home"
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.copytree(original, home)
+        return home
+
+    return copy
+
+
+def after(fresh, operation: str):
+    home = fresh()
+    OPERATIONS[operation](Store(home))
+    return state(home)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_killed_at_every_point_an_operation_has_happened_or_not(fresh, operation):
+    wanted, before = after(fresh, operation), state(fresh())
+    points, seen = [], []
+    while True:
+        home = fresh()
+        point = killed_at(home, OPERATIONS[operation], len(points) + 1)
+        if point is None:
+            break
+        points.append(point)
+        found = state(home)
+        between = operation == "collect garbage"  # it takes one thing after the other, each as a whole
+        assert found in (before, wanted) or (between and set(found) <= set(before)), point
+        seen.append(found)
+        store = Store(home)
+        assert [entry.fault for entry in store.entries()] == [None] * len(store.names()), point
+        store.gc()
+        assert leftovers(home) == [], point
+        assert state(home) == found, point
+        if found == before:
+            OPERATIONS[operation](Store(home))
+            assert state(home) == wanted, f"again after {point}"
+    assert len(points) >= 4, points
+    assert before in seen
+    assert wanted in seen
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_whatever_the_disk_refuses_is_one_sentence_and_no_damage(fresh, operation):
+    wanted, before = after(fresh, operation), state(fresh())
+    for code in (errno.EIO, errno.ENOSPC, errno.EACCES):
+        failures = refused = 0
+        while True:
+            home, failing = fresh(), [0]
+
+            def on_call(name, when, path, failing=failing, code=code, nth=failures + 1):
+                failing[0] += when == "before"
+                if when == "before" and failing[0] == nth:
+                    raise OSError(code, os.strerror(code), str(path) if isinstance(path, (str, Path)) else None)
+
+            try:
+                with watched(on_call):
+                    OPERATIONS[operation](Store(home))
+            except StorageFailed as error:
+                refused += 1
+                assert str(home) in str(error)
+                assert os.strerror(code).lower() in str(error)
+                assert "\n" not in str(error)
+            if failing[0] <= failures:
+                break
+            failures += 1
+            found = state(home)
+            between = operation == "collect garbage"
+            assert found in (before, wanted) or (between and set(found) <= set(before)), f"call {failures}, {code}"
+            store = Store(home)
+            store.gc()
+            assert leftovers(home) == []
+            if found == before:
+                OPERATIONS[operation](store)
+                assert state(home) == wanted
+        assert refused >= 2
+
+
+def test_a_file_is_durable_before_it_has_its_name_and_the_folder_after(fresh):
+    for operation in ("save the next version", "save a new name", "restore an old version", "copy"):
+        home, calls = fresh(), []
+        with watched(lambda name, when, path, calls=calls: calls.append(name) if when == "after" else None):
+            OPERATIONS[operation](Store(home))
+        named = max(i for i, name in enumerate(calls) if name in ("link", "rename"))
+        assert "fsync" in calls[calls.index("write") : named], operation
+        assert calls[named + 1 :].count("fsync") >= 1, operation
+
+
+# --------------------------------------------------------------------------- killed at random
+
+
+def one_step(store: Store, chance: random.Random, said) -> None:
+    """Some operation that is possible now; what is meant and what was done are written down outside the store."""
+    names = store.names()
+    free = [name for name in NAMES if name not in names]
+    removed = [r for r in store.trash() if r.name not in names]
+    many = [name for name in names if len(store.versions(name)) > 1]
+    kind = chance.choice(["save", "save", "copy", "rename", "remove", "remove_version", "restore", "again", "gc"])
+    if kind == "save":
+        name, data = chance.choice(NAMES), chance.choice(PAYLOADS)
+        said("save", name, sha(data))
+        store.save(name, data, new=False)
+    elif kind in ("copy", "rename") and names and free:
+        name, target = chance.choice(names), chance.choice(free)
+        said(kind, name, target)
+        store.copy(Ref(name), target) if kind == "copy" else store.rename(name, target)
+    elif kind == "remove" and names:
+        name = chance.choice(names)
+        said("remove", name)
+        store.remove(Ref(name))
+    elif kind == "remove_version" and many:
+        name = chance.choice(many)
+        number = min(entry.ref.version or 0 for entry in store.versions(name))
+        said("remove_version", name, number)
+        store.remove(Ref(name, number))
+    elif kind == "restore" and removed:
+        said("restore", removed[0].name)
+        store.restore(Ref(removed[0].name))
+    elif kind == "again" and many:
+        name = chance.choice(many)
+        number = min(entry.ref.version or 0 for entry in store.versions(name))
+        said("restore_version", name, number)
+        store.restore(Ref(name, number))
+    elif kind == "gc":
+        said("nothing")
+        store.gc()
+    else:
+        return
+    said("done")
+
+
+def work_until_killed(home: Path, journal: Path, seed: int) -> None:
+    out = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def said(*words: object) -> None:
+        os.write(out, (json.dumps(words) + "\n").encode())
+
+    chance, store = random.Random(seed), Store(home)
+    while True:
+        one_step(store, chance, said)
+
+
+def kill_at_random(home: Path, journal: Path, kills: int) -> int:
+    """Kill a working process so often; after each the store must hold what was acknowledged. Operations done."""
+    model, done, chance = Model(), 0, random.Random(0)
+    for kill in range(kills):
+        journal.unlink(missing_ok=True)
+        child = os.fork()
+        if child == 0:
+            try:
+                work_until_killed(home, journal, kill)
+            finally:
+                os._exit(1)
+        while not journal.exists():
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.1))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status), "it ended by itself, so it failed"
+        lines = [json.loads(line) for line in journal.read_text().splitlines()]
+        meant: list[object] | None = None
+        for line in lines:
+            if line == ["done"]:
+                act(model, meant)
+                meant, done = None, done + 1
+            else:
+                meant = line
+        found = state(home)
+        if found != model.state():
+            assert meant is not None, f"kill {kill}: acknowledged and lost"
+            act(model, meant)
+        assert found == model.state(), f"kill {kill}: {meant} is half done"
+        assert all(entry.fault is None for entry in Store(home).entries())
+    Store(home).gc()
+    assert leftovers(home) == []
+    assert state(home) == model.state()
+    return done
+
+
+def act(model: Model, meant) -> None:
+    verb, *rest = meant
+    if verb != "nothing":
+        getattr(model, verb)(*rest)
+
+
+def test_killed_at_random_nothing_acknowledged_is_lost(tmp_path):
+    assert kill_at_random(tmp_path / "home", tmp_path / "journal", 60) > 60
+
+
+def test_the_list_of_calls_is_whole():
+    import promptctl.files
+
+    text = Path(promptctl.files.__file__).read_text()
+    used = {name for name in dir(os) if f"os.{name}(" in text and callable(getattr(os, name))}
+    assert used <= {*CALLS, "close"}

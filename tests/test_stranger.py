@@ -1,0 +1,219 @@
+"""Context files from anywhere: damaged, made up, hostile, of another time."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load
+from test_context import make
+
+from promptctl.card import KEY, LONGEST_HEADER, card_of, header_length, read_card, seal
+from promptctl.context import Context
+from promptctl.errors import BadContextFile, NewerFormat, TooManyClasses
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def headed(header: object, rest: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    return struct.pack("<Q", len(text)) + text + rest
+
+
+def taken_apart(data: bytes) -> tuple[dict, bytes]:
+    length = struct.unpack("<Q", data[:8])[0]
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def strange_value(chance: random.Random) -> object:
+    return chance.choice(
+        [None, True, -1, 0, 2**31, 2**63, 2**200, 1e308, -0.5, "", "x" * 70000, "\x1b[2J", [], {}, [[]], {"a": {}}, [1]]
+    )
+
+
+def twisted(value: object, chance: random.Random) -> object:
+    """The value with one thing in it, at any depth, made something else."""
+    if isinstance(value, dict) and value and chance.random() < 0.8:
+        key = chance.choice(sorted(value))
+        if chance.random() < 0.2:
+            return {k: v for k, v in value.items() if k != key}
+        return {**value, key: twisted(value[key], chance)}
+    if isinstance(value, list) and value and chance.random() < 0.8:
+        place = chance.randrange(len(value))
+        return [*value[:place], twisted(value[place], chance), *value[place + 1 :]]
+    return strange_value(chance)
+
+
+def mutated(data: bytes, chance: random.Random) -> bytes:
+    """A file that was a context: bytes flipped, cut, added; lengths, header, card, shapes and values made up."""
+    kind = chance.randrange(9)
+    header, rest = taken_apart(data)
+    if kind == 0:
+        damaged = bytearray(data)
+        for _ in range(chance.randint(1, 8)):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        return bytes(damaged)
+    if kind == 1:
+        return data[: chance.randrange(len(data))]
+    if kind == 2:
+        return data + chance.randbytes(chance.randint(1, 100))
+    if kind == 3:
+        length = chance.choice([0, 1, 2**20, 2**20 + 1, 2**31, 2**40, 2**63, 2**64 - 1, chance.randrange(len(data))])
+        return struct.pack("<Q", length) + data[8:]
+    if kind == 4:
+        return headed(twisted(header, chance), rest)
+    if kind == 5:  # a whole seal over a card that is twisted
+        card = twisted(json.loads(header["__metadata__"][KEY]), chance)
+        return headed({**header, "__metadata__": {KEY: json.dumps(card, sort_keys=True, separators=(",", ":"))}}, rest)
+    if kind == 6:
+        depth = chance.choice([100, 2000, 100_000])
+        return headed(
+            chance.choice([b"[" * depth, b'{"a":' * depth, b'{"__metadata__":{"promptctl":"' + b"[" * depth]), rest
+        )
+    if kind == 7:
+        return sealed_again(header, bytes(chance.choice([np.nan, np.inf, 1e38]) for _ in ()) or rest, chance)
+    return chance.randbytes(chance.randint(0, 300))
+
+
+def sealed_again(header: dict, rest: bytes, chance: random.Random) -> bytes:
+    """A file with a right checksum whose tensors are of wrong shapes or hold no numbers."""
+    name = chance.choice([key for key in header if key != "__metadata__"])
+    entry = dict(header[name])
+    if chance.random() < 0.5:
+        entry["shape"] = twisted(entry["shape"], chance)
+    else:
+        entry["dtype"] = chance.choice(["F64", "F32", "F16", "I64", "U8", "BOOL", "X9"])
+    values = bytearray(rest)
+    for _ in range(chance.randrange(3)):
+        place = 4 * chance.randrange(len(values) // 4)
+        values[place : place + 4] = struct.pack("<f", chance.choice([np.nan, np.inf, -np.inf]))
+    card = json.loads(header["__metadata__"][KEY]) | {"sha256": "0" * 64}
+    text = json.dumps(card, sort_keys=True, separators=(",", ":"))
+    try:
+        return seal(headed({**header, name: entry, "__metadata__": {KEY: text}}, bytes(values)))
+    except ValueError:
+        return headed({**header, name: entry}, bytes(values))
+
+
+def read_every_way(data: bytes, path: Path) -> None:
+    """A context or BadContextFile with one line, within a second, from the header alone and from the whole."""
+    path.write_bytes(data)
+    for read in (read_card, Context.load):
+        started = time.monotonic()
+        try:
+            read(path)
+        except BadContextFile as error:
+            assert "\n" not in str(error)
+            assert len(str(error)) < 500
+        assert time.monotonic() - started < 1
+
+
+def mutate_many(folder: Path, count: int) -> None:
+    whole = [make(2, tokens=1, width=2, joint=2, shots=2).to_bytes(), make(3, class_specific=True).to_bytes()]
+    for seed in range(count):
+        chance = random.Random(seed)
+        try:
+            read_every_way(mutated(chance.choice(whole), chance), folder / "x.safetensors")
+        except Exception as error:
+            raise AssertionError(f"mutation {seed}") from error
+
+
+def test_two_thousand_damaged_files_are_refused_in_a_line_each(tmp_path):
+    mutate_many(tmp_path, 2000)
+
+
+def test_a_header_has_a_limit_and_learning_keeps_to_it(tmp_path):
+    assert LONGEST_HEADER == 1 << 20
+    with pytest.raises(BadContextFile):
+        header_length(struct.pack("<Q", LONGEST_HEADER + 1), 1 << 30, "x")
+    from promptctl.api.common import class_entries
+
+    labels = [f"class number {i:06d}" for i in range(20000)]
+    with pytest.raises(TooManyClasses) as refused:
+        class_entries(labels, None)
+    fit = int(str(refused.value).split("about ")[1].split()[0])
+    entries = class_entries(labels[: fit - 10], None)
+    import dataclasses
+
+    few = make(1)
+    card = dataclasses.replace(few.card, classes=entries)
+    zeros = np.zeros((len(entries), 5), np.float32)
+    data = dataclasses.replace(few, card=card, text_features=zeros, zero_shot_features=zeros).to_bytes()
+    assert len(Context.from_bytes(data, "x").card.classes) == fit - 10
+
+
+def test_nothing_in_a_card_drives_the_terminal(cli, tmp_path):
+    import dataclasses
+
+    entries = tuple(
+        dataclasses.replace(e, label=f"{e.label}\x1b[2J", name="\x1b]0;mine\x07\r\n") for e in make().card.classes
+    )
+    context = make()
+    path = tmp_path / "evil.safetensors"
+    path.write_bytes(dataclasses.replace(context, card=dataclasses.replace(context.card, classes=entries)).to_bytes())
+    for command in (
+        ("show", path),
+        ("import", path, "--name", "evil"),
+        ("diff", path, path),
+        ("log", "evil"),
+        ("list",),
+    ):
+        done = cli(*command)
+        assert done.code == 0, done.err
+        assert not {"\x1b", "\x07", "\r"} & set(done.out + done.err)
+
+
+def test_a_damaged_file_is_told_by_12_and_one_line(cli, tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(make().to_bytes()[:-1])
+    for command in (
+        ("show", path),
+        ("inspect", path),
+        ("import", path),
+        ("diff", path, path),
+        ("export", path, tmp_path / "y"),
+    ):
+        done = cli(*command)
+        assert (done.code, done.out) == (12, ""), command
+        assert done.err.startswith(f"error: {path} is not an intact context: ")
+        assert len(done.err.splitlines()) <= 2
+    done = cli("check", path)
+    assert done.code == 12
+    assert f"warning: {path} is not an intact context: " in done.err
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_files_of_every_format_are_read_as_they_were_written(path, cli):
+    wanted = json.loads(path.with_suffix(".json").read_text())
+    context = Context.load(path)
+    assert json.loads(context.card.to_json()).items() >= wanted["card"].items()
+    for name, (dtype, shape, digest) in wanted["tensors"].items():
+        import hashlib
+
+        tensor = load(path.read_bytes())[name]
+        assert (str(tensor.dtype), list(tensor.shape)) == (dtype, shape)
+        assert hashlib.sha256(tensor.tobytes()).hexdigest() == digest
+    assert cli("show", path).code == 0
+    assert cli("import", path, "--name", path.stem).code == 0
+    (checked,) = json.loads(cli("check", path.stem, "--json").out)["contexts"]
+    assert checked["fault"] is None
+
+
+def test_a_newer_format_is_refused_and_nothing_is_written(cli, tmp_path, home):
+    header, rest = taken_apart(make().to_bytes())
+    card = json.loads(header["__metadata__"][KEY]) | {"format": 2, "of the future": [1]}
+    path = tmp_path / "new.safetensors"
+    path.write_bytes(headed({**header, "__metadata__": {KEY: json.dumps(card)}}, rest))
+    with pytest.raises(NewerFormat):
+        card_of(path.read_bytes()[8 : 8 + struct.unpack("<Q", path.read_bytes()[:8])[0]], path)
+    done = cli("import", path)
+    assert (done.code, done.err.splitlines()) == (
+        12,
+        [f"error: {path} has format 2, this promptctl reads up to 1", "hint:  update promptctl"],
+    )
+    assert not list(home.rglob("*.safetensors"))
