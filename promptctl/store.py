@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from promptctl.refs import Ref, check_name
 
 SUFFIX = ".safetensors"
 _STAMP = "%Y%m%dT%H%M%S.%f"  # to the microsecond, so that what was removed last comes back first
+_NUMBER = re.compile("[1-9][0-9]{0,9}")
 _STAMPS = (_STAMP, "%Y%m%dT%H%M%S")  # and as it was written before
 TRASH_DAYS = 30  # what lies longer in the trash, `gc` takes away
 
@@ -315,8 +317,10 @@ def _file(folder: Path, version: int) -> Path:
 
 
 def _versions(folder: Path) -> dict[int, Path]:
-    numbered = {path.stem: path for path in folder.glob(f"*{SUFFIX}")}
-    return {int(stem): path for stem, path in numbered.items() if stem.isascii() and stem.isdigit()}
+    """The versions in a folder; files that are only called alike, such as 007.safetensors, are not."""
+    return {
+        int(path.stem): path for path in folder.glob(f"*{SUFFIX}") if _NUMBER.fullmatch(path.stem) and path.is_file()
+    }
 
 
 def _removed(folder: Path) -> Removed | None:

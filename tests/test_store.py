@@ -139,3 +139,13 @@ def test_processes_that_save_at_once_all_get_a_number(tmp_path):
     versions = Store(tmp_path / "store").versions("birds")
     assert [entry.ref.version for entry in versions] == list(range(1, 41))
     assert all(entry.path.read_bytes() == DATA for entry in versions)
+
+
+def test_files_that_are_only_called_like_versions_are_none_of_them(store):
+    entry = store.save("birds", DATA, new=True)
+    for name in ("007", "0", "2x", "1" * 200):
+        (entry.path.parent / f"{name}.safetensors").write_bytes(DATA)
+    (entry.path.parent / "5.safetensors").mkdir()
+    assert [version.ref.version for version in store.versions("birds")] == [1]
+    assert store.save("birds", DATA, new=False).ref.version == 2
+    assert store.gc(0) == ()
