@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import struct
 import types
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from promptctl.errors import CorruptContext, NewerFormat, TooManyClasses
 FORMAT = 1
 KEY = "promptctl"
 LONGEST_HEADER = 1 << 20  # bytes; ten thousand classes fit
+_NO_FORMAT = 1_000_000
 _ROOM_FOR_THE_REST = 16 << 10  # of a header, beside the classes
 UNSEALED = "0" * 64
 
@@ -160,14 +162,16 @@ def card_of(header: bytes, path: Path | str) -> Card:
     """The card inside a safetensors header."""
     try:
         fields = json.loads(json.loads(header)["__metadata__"][KEY])
-        found = int(fields["format"])
+        found = fields["format"]
+        if type(found) is not int or not 0 < found < _NO_FORMAT:
+            raise ValueError(f"{found!r:.40} is no format")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptContext(path, "it holds no promptctl metadata") from error
     if found > FORMAT:
         raise NewerFormat(path, found, FORMAT)
     try:
         card = _build(Card, fields)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise CorruptContext(path, f"its metadata is incomplete ({error})") from error
     assert isinstance(card, Card)
     return card
@@ -189,6 +193,12 @@ def verify_seal(data: bytes, card: Card, path: Path | str) -> None:
             intact = False
     if not intact:
         raise CorruptContext(path, "its checksum does not match its contents")
+
+
+def verify(data: bytes, path: Path | str) -> None:
+    """CorruptContext unless the bytes are those of a context file, to the last bit of its seal."""
+    length = header_length(data[:8], len(data), path)
+    verify_seal(data, card_of(data[8 : 8 + length], path), path)
 
 
 def _replace_in_header(data: bytes, old: str, new: str) -> bytes:
@@ -216,6 +226,10 @@ def _build(kind: Any, value: Any) -> Any:
         return float(value)
     if type(value) is not kind:
         raise TypeError(f"{kind.__name__} was expected, not {value!r:.40}")
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{value} is no number")
+    if kind is str:
+        value.encode()  # UnicodeEncodeError, a ValueError, for half a character
     return value
 
 

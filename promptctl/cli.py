@@ -405,7 +405,7 @@ def list_contexts(
     json: Json = False,
 ) -> None:
     """The contexts in the store."""
-    report = api.list_trash() if trash else api.list_contexts(prefix, sort=sort.value)
+    report = api.list_trash(prefix) if trash else api.list_contexts(prefix, sort=sort.value)
     _finish(report, output, json, quiet=quiet)
 
 
@@ -496,7 +496,9 @@ def check(
 
 @app.command()
 def gc(
-    days: Annotated[float, typer.Option(min=0, help="Empty the trash of what has lain there so long.")] = TRASH_DAYS,
+    days: Annotated[
+        float, typer.Option(min=0, max=36500, help="Empty the trash of what has lain there so long.")
+    ] = TRASH_DAYS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where no terminal is.")] = False,
     output: Output = Format.table,
@@ -596,7 +598,7 @@ def _finish(
     complaint: str | None = None,
     exit_code: int | None = None,
 ) -> None:
-    render.render(report, "names" if quiet else "json" if json else output.value)
+    render.render(report, "json" if json else "names" if quiet else output.value)
     if complaint := complaint or report.complaint():
         render.talk(f"error: {complaint}")
     code = report.exit_code if exit_code is None else exit_code
@@ -620,7 +622,7 @@ def _say(sentence: str, hint: str | None, exit_code: int) -> int:
 def _shots(text: str) -> int | None:
     if text.lower() == "all":
         return None
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
         raise typer.BadParameter(f"'{text}' is neither a number from 1 nor all", param_hint="--shots")
     return int(text)
 
@@ -640,7 +642,7 @@ def _share(text: str) -> float | None:
 def _numbers(text: str, option: str, *, least: int = 1) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     for part in parts or [text]:
-        if not part.isascii() or not part.isdigit() or not least <= int(part) < 2**32:
+        if not part.isascii() or not part.isdigit() or len(part) > 10 or not least <= int(part) < 2**32:
             raise typer.BadParameter(f"'{part}' is not a number from {least}", param_hint=option)
     return tuple(dict.fromkeys(int(part) for part in parts))
 

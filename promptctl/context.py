@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from promptctl.card import KEY, UNSEALED, Card, card_of, header_length, seal, verify_seal
+from promptctl.card import KEY, UNSEALED, Card, card_of, header_length, read_card, seal, verify_seal
 from promptctl.errors import CorruptContext
 
 Floats = NDArray[np.float32]
@@ -75,6 +75,7 @@ class Context:
 
     @staticmethod
     def load(path: Path) -> Context:
+        read_card(path)  # refuses what is no context before all of it is read
         return Context.from_bytes(path.read_bytes(), path)
 
     def _tensors(self) -> dict[str, NDArray[Any]]:

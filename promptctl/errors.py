@@ -11,7 +11,7 @@ PromptctlError                 exit 1
 │                              CheckpointMismatch
 ├── DatasetError               NoImages  OneClass  TooFewShots  UnknownClasses  NameTooLong  ContextTooLong
 │                              BadTemplate  TemplateTooLong  TooManyClasses
-├── StorageFailed  OutputFailed  ExportFailed  CacheBusy
+├── StorageFailed  NotDurable  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
 ├── NeedsAnswer  InvalidSetting  UnknownLearner  SettingsClash  UnknownSort  WrongOption
 └── LearningFailed
 ```
@@ -19,6 +19,7 @@ PromptctlError                 exit 1
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ def reason_of(error: OSError) -> str:
 
 
 _LONGEST_REASON = 200  # characters
+_OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.ENOTDIR)
 
 
 class PromptctlError(Exception):
@@ -67,6 +69,16 @@ class ContextNotFound(NotInStore):
         super().__init__(f"no context named '{name}'", f"promptctl restore {name}" if removed else hint)
 
 
+class LearnedButNotStored(PromptctlError):
+    """What was learned is in a file, because the store did not take it."""
+
+    def __init__(self, error: PromptctlError, file: Path, name: str) -> None:
+        super().__init__(
+            f"{error}; what was learned is in {file}", f"promptctl import {shlex.quote(str(file))} --name {name}"
+        )
+        self.exit_code = error.exit_code
+
+
 class NoSuchFile(NotInStore):
     def __init__(self, path: Path) -> None:
         super().__init__(f"there is no context file {path}", f"ls {shlex.quote(str(path.parent))}")
@@ -75,7 +87,8 @@ class NoSuchFile(NotInStore):
 class NotInTrash(NotInStore):
     def __init__(self, name: str, *, stored: bool) -> None:
         where = ", it is in the store" if stored else ""
-        super().__init__(f"no removed context named '{name}'{where}", f"promptctl show {name}" if stored else None)
+        hint = f"promptctl show {name}" if stored else "promptctl list --trash"
+        super().__init__(f"no removed context named '{name}'{where}", hint)
 
 
 class VersionNotFound(NotInStore):
@@ -102,8 +115,11 @@ class ContextExists(PromptctlError):
 
 
 class InvalidName(PromptctlError):
-    def __init__(self, name: str, reason: str, *, suggestion: str | None = None) -> None:
-        hint = f"try '{suggestion}'" if suggestion else "use letters, digits, '-' and '_'"
+    def __init__(self, name: str, reason: str, *, suggestion: str | None = None, option: str = "") -> None:
+        self.reason, self.suggestion = reason, suggestion
+        hint = "use letters, digits, '-' and '_'"
+        if suggestion:
+            hint = f"{option}{suggestion}" if option else f"try '{suggestion}'"
         super().__init__(f"{name!r} is not a context name: {reason}", hint)
 
 
@@ -250,9 +266,18 @@ class StorageFailed(PromptctlError):
 
     def __init__(self, error: OSError, doing: str, store: Path) -> None:
         place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else store
-        super().__init__(
-            f"cannot {doing}: {place}: {reason_of(error)}",
-            "PROMPTCTL_HOME moves the store elsewhere",
+        elsewhere = "PROMPTCTL_HOME moves the store elsewhere" if error.errno in _OF_THE_PLACE else None
+        super().__init__(f"cannot {doing}: {place}: {reason_of(error)}", elsewhere)
+
+
+class NotDurable(StorageFailed):
+    """The change has happened, but the disk did not confirm that it will stay."""
+
+    def __init__(self, error: OSError, folder: Path) -> None:
+        PromptctlError.__init__(
+            self,
+            f"it is done, but may not outlast a power cut: {folder}: {reason_of(error)}",
+            "look after the disk, then promptctl check",
         )
 
 

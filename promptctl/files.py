@@ -7,12 +7,17 @@ link, rename, unlink, mkdir, rmdir. The tests stop the program at each of them, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-_PART = ".part"  # what is not finished: .<random>.part
+from promptctl.errors import NotDurable
+
+_PART = re.compile(r"\.[0-9a-f]{16}\.part")  # what is not finished
+_NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP)  # how a file system says that it has no fsync for them
 
 
 def place(path: Path, data: bytes, *, replace: bool) -> None:
@@ -21,10 +26,12 @@ def place(path: Path, data: bytes, *, replace: bool) -> None:
         path = Path(os.path.realpath(path))
     with finished_file(path.parent, data) as temporary:
         if replace:
+            if path.exists():
+                os.chmod(temporary, path.stat().st_mode & 0o7777)
             os.replace(temporary, path)
         else:
             claim(temporary, path)
-    fsync_folder(path.parent)
+    settle(path.parent)
 
 
 @contextlib.contextmanager
@@ -41,11 +48,11 @@ def finished_file(folder: Path, data: bytes) -> Iterator[Path]:
 
 def part_of(folder: Path) -> Path:
     """A name for something unfinished in a folder."""
-    return folder / f".{secrets.token_hex(8)}{_PART}"
+    return folder / f".{secrets.token_hex(8)}.part"
 
 
 def is_part(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(_PART)
+    return bool(_PART.fullmatch(path.name))
 
 
 def write(path: Path, data: bytes, mtime_ns: int | None = None) -> None:
@@ -75,9 +82,7 @@ def claim(finished: Path, target: Path) -> None:
 def move(source: Path, target: Path) -> None:
     """Rename, durably; what moves appears whole in its new place."""
     os.rename(source, target)
-    fsync_folder(target.parent)
-    if source.parent != target.parent:
-        fsync_folder(source.parent)
+    settle(target.parent, *([source.parent] if source.parent != target.parent else []))
 
 
 def make_folder(folder: Path) -> None:
@@ -105,6 +110,15 @@ def delete_empty(folder: Path) -> None:
     os.rmdir(folder)
 
 
+def settle(*folders: Path) -> None:
+    """Make what has just happened in folders outlast a power cut, or NotDurable: it has happened all the same."""
+    for folder in folders:
+        try:
+            fsync_folder(folder)
+        except OSError as error:
+            raise NotDurable(error, folder) from error
+
+
 def size_of(path: Path) -> int:
     """Bytes of a file, or of everything in a folder."""
     if path.is_symlink() or not path.is_dir():
@@ -116,7 +130,11 @@ def fsync_folder(folder: Path) -> None:
     if os.name == "nt":  # Windows cannot open a folder to sync it
         return
     with _open(folder, os.O_RDONLY) as descriptor:
-        os.fsync(descriptor)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NOT_FOR_FOLDERS:
+                raise
 
 
 @contextlib.contextmanager

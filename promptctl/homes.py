@@ -21,4 +21,4 @@ def cache_home() -> Path:
 
 def _moved() -> Path | None:
     home = os.environ.get("PROMPTCTL_HOME")
-    return Path(home).expanduser() if home else None
+    return Path(os.path.expanduser(home)) if home else None  # noqa: PTH111  which lets be what it cannot expand

@@ -5,38 +5,41 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from promptctl.errors import InvalidSetting, StoreLocked
 
 WAIT_VARIABLE = "PROMPTCTL_LOCK_TIMEOUT"
-_WAIT = "30"  # seconds; nobody holds it for longer than writing a file takes
+_WAIT = "120"  # seconds; nobody holds it for longer than writing a file takes
 _POLL = 0.005
 
 
 @contextlib.contextmanager
 def only_writer(home: Path) -> Iterator[None]:
-    """Hold `<home>/lock`, or StoreLocked with who holds it when it does not come free in time."""
+    """Hold `<home>/.lock`, or StoreLocked with who holds it when it does not come free in time."""
     from filelock import FileLock, Timeout
 
-    path = home / "lock"
+    path, note = home / ".lock", home / ".lock-holder"
     lock = FileLock(path, timeout=_patience(), poll_interval=_POLL)
     try:
-        lock.acquire()
+        with warnings.catch_warnings():  # of file systems without locks, where a file stands for one
+            warnings.simplefilter("ignore")
+            lock.acquire()
     except Timeout:
-        raise StoreLocked(path, _holder(path)) from None
+        raise StoreLocked(path, _holder(note)) from None
     try:
         with contextlib.suppress(OSError):
-            path.write_text(f"process {os.getpid()} ({' '.join([Path(sys.argv[0]).name, *sys.argv[1:2]])})\n")
+            note.write_text(f"process {os.getpid()} ({' '.join([Path(sys.argv[0]).name, *sys.argv[1:2]])})\n")
         yield
     finally:
         lock.release()
 
 
-def _holder(path: Path) -> str:
+def _holder(note: Path) -> str:
     with contextlib.suppress(OSError):
-        said = path.read_text(errors="replace").strip()
+        said = note.read_text(errors="replace").strip()
         if said:
             return said
     return "another program"

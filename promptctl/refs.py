@@ -10,6 +10,7 @@ from promptctl.errors import InvalidName
 
 LONGEST_NAME = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_VERSION = re.compile(r"0*[1-9][0-9]{0,9}")
 _WINDOWS_DEVICES = frozenset(
     {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(10)}
 )
@@ -33,7 +34,7 @@ class Ref:
         check_name(name)
         if not at:
             return Ref(name)
-        if not version.isascii() or not version.isdigit() or int(version) < 1:
+        if not _VERSION.fullmatch(version):
             raise InvalidName(text, "the version after '@' is a number from 1", suggestion=name)
         return Ref(name, int(version))
 
@@ -47,6 +48,10 @@ def check_name(name: str) -> str:
     if reason:
         raise InvalidName(name, reason, suggestion=_closest_valid(name))
     return name
+
+
+def is_name(name: str) -> bool:
+    return _fault(name) is None
 
 
 def _fault(name: str) -> str | None:

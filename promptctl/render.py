@@ -96,11 +96,12 @@ def as_csv(report: Report) -> str:
     writer = csv.DictWriter(out, fieldnames=report.columns(), lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in report.rows())
-    return out.getvalue()
+    text = out.getvalue()
+    return "\n".join(map(printable, text.split("\n"))) if sys.stdout.isatty() else text
 
 
 def as_names(report: Report) -> str:
-    return "".join(f"{name}\n" for name in report.names())
+    return "".join(f"{printable(name)}\n" for name in report.names())
 
 
 FORMATS: dict[str, Callable[[Report], str]] = {

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from promptctl import files
-from promptctl.card import Card, read_card
+from promptctl.card import Card, read_card, verify
 from promptctl.errors import (
     BadContextFile,
     ContextExists,
@@ -22,15 +22,17 @@ from promptctl.errors import (
     NotInTrash,
     StorageFailed,
     VersionNotFound,
+    reason_of,
 )
 from promptctl.homes import data_home
 from promptctl.lock import only_writer
-from promptctl.refs import Ref, check_name
+from promptctl.refs import Ref, check_name, is_name
 
 SUFFIX = ".safetensors"
 _STAMP = "%Y%m%dT%H%M%S.%f"  # to the microsecond, so that what was removed last comes back first
 _NUMBER = re.compile("[1-9][0-9]{0,9}")
 _STAMPS = (_STAMP, "%Y%m%dT%H%M%S")  # and as it was written before
+EMPTY = "empty folder"
 TRASH_DAYS = 30  # what lies longer in the trash, `gc` takes away
 
 
@@ -57,7 +59,7 @@ class Removed:
 
     @property
     def n_bytes(self) -> int:
-        return files.size_of(self.path)
+        return _size(self.path)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class Store:
 
     def names(self) -> tuple[str, ...]:
         """Every name that has at least one version, sorted."""
-        return tuple(sorted((f.name for f in _folders(self._contexts) if _versions(f)), key=str.casefold))
+        return tuple(folder.name for folder in self._kept())
 
     def has(self, name: str) -> bool:
         folder = self._folder(name)
@@ -101,23 +103,22 @@ class Store:
         if version not in versions:
             in_trash = any(version in removed.versions for removed in self._removed(ref.name))
             raise VersionNotFound(folder.name, version, newest=newest, removed=in_trash)
-        try:
-            return _entry(Ref(folder.name, version), versions[version])
-        except FileNotFoundError:  # removed this moment
-            raise ContextNotFound(ref.name, removed=True) from None
+        return _entry(Ref(folder.name, version), versions[version])
 
     def entries(self) -> tuple[Entry, ...]:
         """The current version of every name, from headers only."""
-        found = []
-        for name in self.names():
-            with contextlib.suppress(ContextNotFound):  # removed this moment
-                found.append(self.find(Ref(name)))
-        return tuple(found)
+        kept = [(folder, _versions(folder)) for folder in self._kept()]
+        return tuple(_entry(Ref(folder.name, max(found)), found[max(found)]) for folder, found in kept if found)
 
     def versions(self, name: str) -> tuple[Entry, ...]:
         """Every version of a name, oldest first."""
         folder = self.find(Ref(name)).path.parent
         return tuple(_entry(Ref(folder.name, number), path) for number, path in sorted(_versions(folder).items()))
+
+    def numbers(self, name: str) -> tuple[int, ...]:
+        """The numbers of the versions of a name; no file is opened."""
+        folder = self._folder(name)
+        return tuple(sorted(_versions(folder))) if folder else ()
 
     def trash(self) -> tuple[Removed, ...]:
         """What was removed, the newest first."""
@@ -129,14 +130,16 @@ class Store:
         found = []
         for parent in (self._contexts, self._trash):
             for folder in _folders(parent):
-                inside = [Path(item.path) for item in os.scandir(folder)]
-                found += [Leftover(path, "unfinished", path.lstat().st_size) for path in inside if files.is_part(path)]
+                if folder.is_symlink() or not (is_name(folder.name) if parent == self._contexts else _removed(folder)):
+                    continue  # somebody's own
+                inside = _inside(folder)
+                found += [Leftover(path, "unfinished", _size(path)) for path in inside if files.is_part(path)]
                 if all(files.is_part(path) for path in inside):
-                    found.append(Leftover(folder, "empty folder", 0))
-            found += [Leftover(path, "unfinished", files.size_of(path)) for path in _parts(parent)]
-        before = datetime.now(timezone.utc) - timedelta(days=older_than_days)
+                    found.append(Leftover(folder, EMPTY, 0))
+            found += [Leftover(path, "unfinished", _size(path)) for path in _inside(parent) if files.is_part(path)]
+        now = datetime.now(timezone.utc)
         for removed in self.trash():
-            if removed.versions and removed.when <= before:
+            if removed.versions and (now - removed.when).total_seconds() >= older_than_days * 86400:
                 found.append(Leftover(removed.path, f"removed {removed.when:%Y-%m-%d}", removed.n_bytes))
         return tuple(found)
 
@@ -152,7 +155,7 @@ class Store:
             files.make_folder(folder)
             with files.finished_file(folder, data) as temporary:
                 version = _claim_next(folder, temporary)
-            files.fsync_folder(folder)
+            files.settle(folder, self._contexts)
             return _entry(Ref(folder.name, version), _file(folder, version))
 
     def copy(self, source: Ref, name: str) -> Entry:
@@ -195,7 +198,7 @@ class Store:
             folder = found.path.parent
             kept = _versions(folder)
             files.make_folder(self._trash)
-            place = self._trash / f"{folder.name}@{datetime.now(timezone.utc):{_STAMP}}-{secrets.token_hex(3)}"
+            place = self._trash / f"{folder.name}@{self._stamp()}-{secrets.token_hex(3)}"
             if ref.version is None or len(kept) == 1:
                 files.move(folder, place)
             elif ref.version == max(kept):
@@ -210,11 +213,13 @@ class Store:
     def restore(self, ref: Ref) -> Entry:
         """An old version becomes the newest; or what was removed comes back, if its name or number is free."""
         with self._changing("restore the context"):
-            if ref.version and self.has(ref.name) and ref.version in _versions(self._folder(ref.name) or Path()):
+            if ref.version in self.numbers(ref.name):
                 old = self.find(ref)
-                with files.finished_file(old.path.parent, old.path.read_bytes()) as temporary:
+                data = old.path.read_bytes()
+                verify(data, old.path)  # or a damaged version would be the newest
+                with files.finished_file(old.path.parent, data) as temporary:
                     version = _claim_next(old.path.parent, temporary)
-                files.fsync_folder(old.path.parent)
+                files.settle(old.path.parent)
                 return self.find(Ref(old.ref.name, version))
             removed = next((r for r in self._removed(ref.name) if ref.version in (None, *r.versions)), None)
             if removed is None:
@@ -232,6 +237,9 @@ class Store:
                     part = files.part_of(self._trash)
                     files.move(leftover.path, part)
                     files.delete(part)
+                elif leftover.what == EMPTY:
+                    with contextlib.suppress(OSError):  # something came meanwhile, from a writer no lock holds back
+                        files.delete_empty(leftover.path)
                 else:
                     files.delete(leftover.path)
             return gone
@@ -263,9 +271,26 @@ class Store:
     def _trash(self) -> Path:
         return self.home / "trash"
 
+    def _kept(self) -> list[Path]:
+        """The folders of names with versions, sorted; one that cannot be read is said to have some."""
+        found = []
+        for folder in _folders(self._contexts):
+            with contextlib.suppress(PermissionError):
+                if not _versions(folder):
+                    continue
+            if is_name(folder.name):
+                found.append(folder)
+        return sorted(found, key=lambda folder: (folder.name.casefold(), folder.name))
+
     def _folder(self, name: str) -> Path | None:
-        # names that differ only in case are one name, on every file system
-        return next((f for f in _folders(self._contexts) if f.name.casefold() == name.casefold()), None)
+        """The folder of a name, whatever its case; of twins the one with versions, or the one so called."""
+        alike = [folder for folder in _folders(self._contexts) if folder.name.casefold() == name.casefold()]
+        return max(alike, key=lambda folder: (bool(_versions(folder)), folder.name == name), default=None)
+
+    def _stamp(self) -> str:
+        """Now, or just after the newest removal should the clock have gone back."""
+        last = max((removed.when for removed in self.trash()), default=datetime.min.replace(tzinfo=timezone.utc))
+        return max(datetime.now(timezone.utc), last + timedelta(microseconds=1)).strftime(_STAMP)
 
     def _removed(self, name: str) -> list[Removed]:
         return [removed for removed in self.trash() if removed.name.casefold() == name.casefold() and removed.versions]
@@ -277,8 +302,9 @@ class Store:
         """Clear what an interrupted save of this name may have left: a folder without any version."""
         folder = self._folder(name)
         if folder:
-            for part in _parts(folder):
-                files.delete(part)
+            for path in _inside(folder):
+                if files.is_part(path):
+                    files.delete(path)
             files.delete_empty(folder)
 
     def _bring_back(self, removed: Removed, version: int | None) -> Entry:
@@ -292,24 +318,37 @@ class Store:
         # what was removed alone is older than what stayed; anything else is another life of the name
         if version is None and len(removed.versions) == 1 and removed.versions[0] < max(stored):
             (version,) = removed.versions
-        if version is None or version in stored:
+        if version is None or version in stored or version > max(stored, default=version):
             raise ContextExists(removed.name, f"promptctl rename {removed.name} ANOTHER-NAME   (then restore it)")
         folder = folder or self._contexts / removed.name
         files.make_folder(folder)
         files.move(_file(removed.path, version), _file(folder, version))
+        with contextlib.suppress(OSError):  # there is more in it
+            files.delete_empty(removed.path)
         return self.find(Ref(folder.name, version))
 
 
-def _folders(parent: Path) -> Iterator[Path]:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        found = [Path(item.path) for item in os.scandir(parent) if item.is_dir()]
-        yield from (path for path in found if not files.is_part(path))
+def _folders(parent: Path) -> list[Path]:
+    return [path for path in _inside(parent) if _is_folder(path) and not files.is_part(path)]
 
 
-def _parts(parent: Path) -> list[Path]:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return [path for item in os.scandir(parent) if files.is_part(path := Path(item.path))]
+def _inside(folder: Path) -> list[Path]:
+    """What a folder holds; nothing when it is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        return [Path(item.path) for item in os.scandir(folder)]
     return []
+
+
+def _is_folder(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # a link that leads to itself
+        return path.is_dir()
+    return False
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):  # finished meanwhile
+        return files.size_of(path)
+    return 0
 
 
 def _file(folder: Path, version: int) -> Path:
@@ -317,27 +356,35 @@ def _file(folder: Path, version: int) -> Path:
 
 
 def _versions(folder: Path) -> dict[int, Path]:
-    """The versions in a folder; files that are only called alike, such as 007.safetensors, are not."""
-    return {
-        int(path.stem): path for path in folder.glob(f"*{SUFFIX}") if _NUMBER.fullmatch(path.stem) and path.is_file()
-    }
+    """The versions in a folder; what is only called alike, such as 007.safetensors or a pipe, is none."""
+    named = [path for path in _inside(folder) if path.suffix == SUFFIX and _NUMBER.fullmatch(path.stem)]
+    return {int(path.stem): path for path in named if path.is_file()}
 
 
 def _removed(folder: Path) -> Removed | None:
+    """What a folder of the trash holds; None for somebody's own."""
     name, _, stamp = folder.name.rpartition("@")
+    if not is_name(name):
+        return None
     for form in _STAMPS:
         with contextlib.suppress(ValueError):
             when = datetime.strptime(stamp.partition("-")[0], form).replace(tzinfo=timezone.utc)
             return Removed(name, tuple(sorted(_versions(folder))), when, folder)
-    return None  # not ours
+    return None
 
 
 def _entry(ref: Ref, path: Path) -> Entry:
-    stat = path.stat()
+    try:
+        stat = path.stat()
+    except OSError as error:
+        return Entry(ref, path, 0, 0, None, f"{path} cannot be read: {reason_of(error)}")
     try:
         return Entry(ref, path, stat.st_size, stat.st_mtime_ns, read_card(path))
     except BadContextFile as error:
         return Entry(ref, path, stat.st_size, stat.st_mtime_ns, None, str(error))
+    except OSError as error:
+        fault = f"{path} cannot be read: {reason_of(error)}"
+        return Entry(ref, path, stat.st_size, stat.st_mtime_ns, None, fault)
 
 
 def _claim_next(folder: Path, finished: Path) -> int:

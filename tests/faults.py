@@ -18,7 +18,7 @@ from promptctl.refs import Ref
 from promptctl.store import Store
 
 # every call of `os` in promptctl/files.py that changes a disk or makes a change durable
-CALLS = ("open", "write", "utime", "fsync", "link", "rename", "replace", "unlink", "mkdir", "rmdir")
+CALLS = ("open", "write", "utime", "chmod", "fsync", "link", "rename", "replace", "unlink", "mkdir", "rmdir")
 
 State = dict[str, dict[int, str]]  # name, or "name in the trash" → version → sha256 of the file
 
@@ -96,7 +96,7 @@ def watched(on_call: Callable[[str, str, object], None]) -> Iterator[None]:
 
 def _around(name: str, original: Callable[..., object], on_call: Callable[[str, str, object], None]):
     def call(*arguments: object, **options: object) -> object:
-        if name == "open" and str(arguments[0]).endswith("lock"):
+        if name == "open" and str(arguments[0]).endswith(".lock"):
             return original(*arguments, **options)
         on_call(name, "before", arguments[0])
         result = original(*arguments, **options)

@@ -71,7 +71,7 @@ def test_waiting_for_a_lock_ends_and_says_who_holds_it(tmp_path, holder, monkeyp
         Store(tmp_path / "store").save("birds", payload(1), new=True)
     assert 0.3 <= time.monotonic() - started < 3
     assert str(refused.value).startswith(f"process {holder.pid} (")
-    assert str(refused.value).endswith(f") has held {tmp_path / 'store' / 'lock'} too long")
+    assert str(refused.value).endswith(f") has held {tmp_path / 'store' / '.lock'} too long")
     monkeypatch.setenv("PROMPTCTL_HOME", str(tmp_path / "store"))
     assert cli("remove", "birds", "--yes").code == 11
     assert cli("list").code == 0, "reading waits for nobody"

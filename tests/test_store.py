@@ -78,7 +78,7 @@ def test_the_file_is_durable_before_it_has_its_name_and_the_folder_after(store, 
         original = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *a, _o=original, _n=name: (calls.append(_n), _o(*a))[1])
     store.save("birds", DATA, new=False)
-    assert calls == ["fsync", "link", "fsync"]
+    assert calls == ["fsync", "link", "fsync", "fsync"]
 
 
 def test_where_links_are_missing_a_version_is_still_claimed_once(store, monkeypatch):

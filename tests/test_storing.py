@@ -16,6 +16,7 @@ from test_cli import refused
 from test_context import make
 
 from promptctl.context import Context
+from promptctl.errors import StorageFailed
 from promptctl.refs import Ref
 from promptctl.store import Store
 
@@ -221,7 +222,7 @@ def test_a_context_file_alone_is_enough(cli, learned, photos, tmp_path, monkeypa
         cli("import", "my birds.safetensors"),
         1,
         "'my birds' is not a context name: only letters, digits, '-' and '_' may be in it, a letter or digit first",
-        "try 'my-birds'",
+        "--name my-birds",
     )
     refused(
         cli("import", "c.safetensors", "--name", "d", "--position", "front"),
@@ -356,3 +357,169 @@ def test_none_of_it_loads_torch(learned, tmp_path):
         )
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
         assert done.returncode == 0, (command, done.stderr)
+
+
+# --------------------------------------------------------------------------- what is not ours, and what is broken
+
+
+def test_gc_leaves_alone_what_is_somebodys_own(cli, home, tmp_path):
+    Store(home).save("birds", make().to_bytes(), new=True)
+    (tmp_path / "elsewhere").mkdir()
+    own = [
+        home / "contexts" / "birds" / ".holiday.mov.part",
+        home / "contexts" / ".mine.part" / "precious.txt",
+        home / "contexts" / "not a name" / "x",
+        home / "trash" / "keep" / "x",
+        tmp_path / "elsewhere" / ".0123456789abcdef.part",
+    ]
+    for path in own:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (home / "contexts" / "link").symlink_to(tmp_path / "elsewhere")
+    (home / "trash" / "empty of mine").mkdir()
+    assert cli("gc", "--days", 0, "--yes").out.startswith("nothing to clean up in ")
+    assert all(path.exists() for path in own)
+    assert (home / "trash" / "empty of mine").exists()
+    assert cli("list", "-q").out == "birds\n"
+
+
+def test_no_export_writes_into_the_store(cli, home):
+    path = Store(home).save("birds", make().to_bytes(), new=True).path
+    before = path.read_bytes()
+    for out in (path, path.with_name("9.safetensors")):
+        refused(
+            cli("export", "birds", out, "--force", "--without-shots"),
+            1,
+            f"{out} cannot be written: it is inside the store",
+            "name a file elsewhere, or promptctl copy",
+        )
+    assert path.read_bytes() == before
+    assert Store(home).numbers("birds") == (1,)
+
+
+def test_one_bad_version_stops_no_verb(cli, home):
+    store = Store(home)
+    good = [store.save("birds", make().to_bytes(), new=False).path for _ in range(3)]
+    os.mkfifo(good[0].with_name("4.safetensors"))
+    good[0].with_name("5.safetensors").symlink_to("nowhere")
+    (home / "contexts" / "loop").symlink_to("loop")
+    (home / "contexts" / "e\x1b[31mvil").mkdir()
+    (home / "contexts" / "e\x1b[31mvil" / "1.safetensors").write_bytes(make().to_bytes())
+    good[1].write_bytes(b"")
+    for command in (("list",), ("show", "birds@1"), ("log", "birds"), ("gc",), ("list", "-q")):
+        done = cli(*command)
+        assert done.code == 0, done.err
+        assert "\x1b" not in done.out
+    assert cli("check", "birds").code == 12
+
+
+def test_a_damaged_version_does_not_become_the_newest(cli, home):
+    store = Store(home)
+    path = store.save("birds", make().to_bytes(), new=True).path
+    store.save("birds", make().to_bytes(), new=False)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert cli("restore", "birds@1").code == 12
+    assert store.numbers("birds") == (1, 2)
+
+
+def test_two_lives_of_a_name_are_kept_apart(cli, home):
+    store = Store(home)
+    for _ in range(3):
+        store.save("birds", make().to_bytes(), new=False)
+    store.remove(Ref("birds"))
+    store.save("birds", make().to_bytes(), new=True)
+    for ref in ("birds", "birds@3"):
+        refused(
+            cli("restore", ref),
+            1,
+            "a context named 'birds' already exists",
+            "promptctl rename birds ANOTHER-NAME   (then restore it)",
+        )
+
+
+def test_twins_in_case_from_another_file_system(cli, home):
+    store = Store(home)
+    store.save("birds", make().to_bytes(), new=True)
+    store.save("birds", make().to_bytes(), new=False)
+    try:
+        (home / "contexts" / "Birds").mkdir()
+    except FileExistsError:
+        pytest.skip("one name here")
+    (home / "contexts" / "BIRDS").mkdir()
+    (home / "contexts" / "Birds" / "1.safetensors").write_bytes(make().to_bytes())
+    assert [row["name"] for row in json.loads(cli("list", "--json").out)["contexts"]] == ["Birds", "birds"]
+    assert store.find(Ref("birds")).ref == Ref("birds", 2)
+    assert store.find(Ref("Birds")).ref == Ref("Birds", 1)
+
+
+def test_a_clock_that_goes_back_changes_no_order(home, monkeypatch):
+    from datetime import datetime, timezone
+
+    from promptctl import store as room
+
+    class Past(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2001, 1, 1, tzinfo=tz or timezone.utc)
+
+    store = Store(home)
+    store.save("birds", make().to_bytes(), new=True)
+    store.remove(Ref("birds"))
+    store.save("birds", make(4).to_bytes(), new=True)
+    monkeypatch.setattr(room, "datetime", Past)
+    store.remove(Ref("birds"))
+    assert len(store.restore(Ref("birds")).card.classes) == 4
+
+
+def test_what_was_learned_is_kept_when_the_store_does_not_take_it(cli, photos, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise StorageFailed(OSError(28, "No space left on device"), "store the context", tmp_path)
+
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "save", full)
+        done = cli("learn", photos, "--name", "colours", "--shots", 2, "--epochs", 1)
+    assert done.code == 1
+    (file,) = tmp_path.glob("colours-*.safetensors")
+    assert done.err.splitlines()[-2:] == [
+        f"error: cannot store the context: {tmp_path}: no space left on device; what was learned is in {file}",
+        f"hint:  promptctl import {file} --name colours",
+    ]
+    assert cli("import", file, "--name", "colours").code == 0
+
+
+def test_a_disk_that_cannot_confirm_says_that_it_is_done(cli, home, monkeypatch):
+    from promptctl import files
+
+    Store(home).save("birds", make().to_bytes(), new=True)
+
+    def broken(folder):
+        raise OSError(5, "Input/output error", str(folder))
+
+    monkeypatch.setattr(files, "fsync_folder", broken)
+    done = cli("rename", "birds", "finches")
+    assert done.code == 1
+    assert done.err.startswith(f"error: it is done, but may not outlast a power cut: {home / 'contexts'}: input/output")
+    assert Store(home).names() == ("finches",)
+
+
+def test_hints_that_work_when_typed(cli, home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Store(home).save("birds", make().to_bytes(), new=True)
+    for name in ("out2", "birds.ctx", "my birds (1).safetensors"):
+        (tmp_path / name).write_bytes(make().to_bytes())
+    refused(cli("show", "out2"), 10, "no context named 'out2'", "did you mean the file ./out2?")
+    assert cli("show", "birds.ctx").err.endswith("hint:  did you mean the file ./birds.ctx?\n")
+    assert cli("import", "my birds (1).safetensors").err.endswith("hint:  --name my-birds-1\n")
+    refused(cli("restore", "nosuch"), 10, "no removed context named 'nosuch'", "promptctl list --trash")
+    assert cli("log", "birds@1").err.startswith("error: 'birds@1' is not a context name: log takes a name with all")
+    assert cli("rename", "BIRDS", "eagles").out == "'birds' is now 'eagles'\n"
+    assert cli("show", "birds@" + "9" * 5000).code == 1
+    assert cli("gc", "--days", "1e10").code == 2
+    assert cli("list", "-q", "--json").out.startswith("{")
+    monkeypatch.setenv("PROMPTCTL_HOME", str(tmp_path / "out2"))
+    assert cli("list").code == 1
+    monkeypatch.setenv("PROMPTCTL_HOME", "~nobody-of-that-name/x")
+    assert cli("list").code == 0

@@ -217,3 +217,54 @@ def test_a_newer_format_is_refused_and_nothing_is_written(cli, tmp_path, home):
         [f"error: {path} has format 2, this promptctl reads up to 1", "hint:  update promptctl"],
     )
     assert not list(home.rglob("*.safetensors"))
+
+
+def crafted(**fields: object) -> bytes:
+    """A context with a right seal whose card says something no program of ours would."""
+    header, rest = taken_apart(make().to_bytes())
+    card = json.loads(header["__metadata__"][KEY]) | fields | {"sha256": "0" * 64}
+    text = (
+        json.dumps(card, sort_keys=True, separators=(",", ":")).replace('"BIG"', "1e400").replace('"LONG"', "9" * 4000)
+    )
+    return seal(headed({**header, "__metadata__": {KEY: text}}, rest))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"format": "BIG"},
+        {"format": "LONG"},
+        {"format": 0},
+        {"format": -5},
+        {"format": True},
+        {"logit_scale": "BIG"},
+        {"logit_scale": float("nan")},
+        {"logit_scale": "LONG"},
+        {"score": {"on": "x", "images": 1, "accuracy": float("nan"), "zero_shot_accuracy": 0.5}},
+        {"zero_shot_template": "\ud800x"},
+        {"written_by": "\udc9b31mred"},
+    ],
+    ids=ascii,
+)
+def test_a_card_that_says_the_impossible_is_refused_and_spoils_nothing_else(cli, home, fields):
+    from promptctl.store import Store
+
+    Store(home).save("good", make().to_bytes(), new=True)
+    Store(home).save("evil", crafted(**fields), new=True)
+    listed = cli("list", "-q")
+    assert (listed.code, listed.out) == (0, "evil\ngood\n")
+    assert json.loads(cli("list", "--json").out)["contexts"][0]["fault"]
+    done = cli("show", "evil")
+    assert (done.code, done.out) == (12, "")
+    assert len(done.err) < 600
+    assert cli("check", "--all").code == 12
+    assert cli("log", "evil").code == 0
+
+
+def test_a_giant_file_is_refused_by_its_beginning(cli, tmp_path):
+    path = tmp_path / "giant.safetensors"
+    path.write_bytes(make().to_bytes())
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)
+    assert cli("import", path).code == 12
+    assert cli("inspect", path).code == 12

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 
 from promptctl import files
 from promptctl.card import BackboneId, ClassEntry, check_room
-from promptctl.errors import BackboneMismatch, DatasetError, ExportFailed, NoImages, NoSuchFile, reason_of
+from promptctl.errors import (
+    BackboneMismatch,
+    ContextNotFound,
+    DatasetError,
+    ExportFailed,
+    InvalidName,
+    NoImages,
+    NoSuchFile,
+    reason_of,
+)
 from promptctl.refs import Ref
 from promptctl.report import SkippedFile
 from promptctl.store import SUFFIX, Store
@@ -70,17 +79,22 @@ def locate(text: str, store: Store | None) -> Source:
     raises   InvalidName, ContextNotFound, VersionNotFound, NoSuchFile
     """
     if is_file_reference(text):
-        path = Path(text).expanduser()
+        path = Path(os.path.expanduser(text))  # noqa: PTH111  which lets be what it cannot expand
         if not path.is_file():
             raise NoSuchFile(path)
         return Source(text, path)
-    entry = (store or Store()).find(Ref.parse(text))
+    try:
+        entry = (store or Store()).find(Ref.parse(text))
+    except (InvalidName, ContextNotFound) as error:
+        if Path(text).is_file():
+            error.hint = f"did you mean the file {shlex.quote(f'./{text}')}?"
+        raise
     return Source(str(entry.ref), entry.path)
 
 
 def is_file_reference(text: str) -> bool:
     """Names hold neither slashes nor dots."""
-    return "/" in text or os.sep in text or text.endswith(SUFFIX)
+    return "/" in text or os.sep in text or text.lower().endswith(SUFFIX)
 
 
 def own_backbone(context: Context, name: str, model: str | None, device: str) -> Backbone:

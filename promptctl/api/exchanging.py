@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from promptctl import __version__, files, zero_shot
 from promptctl.api.common import check_free, locate, own_backbone
-from promptctl.card import Card, ClassEntry, Method, Shots
+from promptctl.card import Card, ClassEntry, Method, Shots, read_card
 from promptctl.errors import (
     CheckpointMismatch,
     ContextExists,
     DatasetError,
     ExportFailed,
+    InvalidName,
     NoSuchFile,
     WrongOption,
     reason_of,
@@ -50,14 +51,14 @@ def import_context(
     store = store or Store()
     if name is not None:
         _check_new(name, store)
-    if not file.exists():
+    if not file.exists() or not (file.is_file() or file.is_dir()):
         raise NoSuchFile(file)
     if not is_context_file(file):
-        if name is None:
+        if name is None and file.is_file():
             raise WrongOption(f"{file} does not say what its context is called", f"promptctl import {file} --name NAME")
         return import_checkpoint(
             file,
-            name,
+            name or file.stem,
             position=position or "end",
             classes=classes,
             model=model or usual_model,
@@ -69,9 +70,13 @@ def import_context(
             raise WrongOption(f"{file} is a context file and says itself what {option} would", f"leave out {option}")
     if name is None:
         name = file.stem
-        _check_new(name, store)
+        try:
+            _check_new(name, store)
+        except InvalidName as error:
+            raise InvalidName(name, error.reason, suggestion=error.suggestion, option="--name ") from None
     from promptctl.context import Context
 
+    read_card(file)  # refuses what is no context before all of it is read
     data = file.read_bytes()
     context = Context.from_bytes(data, file)
     entry = store.save(name, data, new=True)
@@ -170,6 +175,8 @@ def export_context(
     check_free(out, force)
     from promptctl.context import Context
 
+    _refuse_inside_store(out, store or Store())
+    read_card(source.path)
     data = source.path.read_bytes()
     context = Context.from_bytes(data, source.path)
     if not shots:
@@ -185,6 +192,7 @@ def export_checkpoint(
     """Write a context as a checkpoint that the original CoOp code loads."""
     source = locate(ref, store)
     check_free(out, force)
+    _refuse_inside_store(out, store or Store())
     from promptctl import checkpoint
 
     context = source.load()
@@ -206,6 +214,13 @@ def export_checkpoint(
         read_otherwise=checkpoint.read_otherwise(card.names, tower),
         n_bytes=len(data),
     )
+
+
+def _refuse_inside_store(out: Path, store: Store) -> None:
+    """Versions are written once; no export replaces or invents one."""
+    inside = store.home.resolve()
+    if any((inside / part) in out.resolve().parents for part in ("contexts", "trash")):
+        raise ExportFailed(out, "it is inside the store", "name a file elsewhere, or promptctl copy")
 
 
 def _place(out: Path, data: bytes, force: bool) -> None:

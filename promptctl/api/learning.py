@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import shlex
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptctl import __version__, zero_shot
+from promptctl import __version__, files, zero_shot
 from promptctl.api.common import OnProgress, class_entries, skipped_files, to_learn_from
 from promptctl.card import Card, ClassEntry, Score, Shots
-from promptctl.errors import ContextExists
+from promptctl.errors import ContextExists, LearnedButNotStored, NotDurable, StorageFailed, StoreLocked
 from promptctl.refs import Ref, check_name
 from promptctl.report import LearnReport
-from promptctl.store import Entry, Store
+from promptctl.store import SUFFIX, Entry, Store
 from promptctl.wish import Wish
 
 if TYPE_CHECKING:
@@ -96,8 +99,24 @@ def learn(
     drawn = draw(folder, candidates, shots=shots, seed=seed, backbone=backbone, on_progress=on_progress)
     taught = teach(wish, names, drawn, by_hand, backbone, on_progress)
     context = _context(taught, entries, shots, drawn, backbone, template, by_hand)
-    entry = store.save(name, context.to_bytes(), new=not fresh)
+    entry = _stored(context, name, store, fresh)
     return _learn_report(entry, context, drawn, folder, time.monotonic() - started)
+
+
+def _stored(context: Context, name: str, store: Store, fresh: bool) -> Entry:
+    """The new version; where the store does not take it, a file beside, so that no learning is lost."""
+    data = context.to_bytes()
+    try:
+        return store.save(name, data, new=not fresh)
+    except NotDurable:  # it is stored
+        raise
+    except (StorageFailed, StoreLocked, ContextExists) as error:
+        for folder in (Path.cwd(), Path(tempfile.gettempdir())):
+            file = folder / f"{name}-{secrets.token_hex(4)}{SUFFIX}"
+            with contextlib.suppress(OSError):
+                files.place(file, data, replace=True)
+                raise LearnedButNotStored(error, file, name) from error
+        raise
 
 
 def _context(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from promptctl import history
 from promptctl.api.common import is_file_reference, locate
 from promptctl.card import BackboneId, Card
-from promptctl.errors import BackboneError, BadContextFile, UnknownSort, WeightsUnavailable
+from promptctl.errors import BackboneError, BadContextFile, InvalidName, UnknownSort, WeightsUnavailable, reason_of
 from promptctl.refs import Ref
 from promptctl.report import (
     Checked,
@@ -54,15 +54,15 @@ def list_contexts(prefix: str = "", *, sort: str = "name", store: Store | None =
     return ListReport(tuple(rows), prefix)
 
 
-def list_trash(*, store: Store | None = None) -> TrashReport:
+def list_trash(prefix: str = "", *, store: Store | None = None) -> TrashReport:
     """What was removed and can be restored, the newest first."""
     store = store or Store()
     removed = [
         RemovedContext(r.name, r.versions, r.n_bytes, r.when.isoformat(timespec="seconds"), r.path)
         for r in store.trash()
-        if r.versions
+        if r.versions and r.name.casefold().startswith(prefix.casefold())
     ]
-    return TrashReport(tuple(removed))
+    return TrashReport(tuple(removed), prefix)
 
 
 def show(ref: str, *, store: Store | None = None) -> ShowReport:
@@ -73,13 +73,13 @@ def show(ref: str, *, store: Store | None = None) -> ShowReport:
     source = locate(ref, store)
     versions: tuple[int, ...] = ()
     if not is_file_reference(ref):
-        versions = tuple(entry.ref.version or 0 for entry in store.versions(Ref.parse(ref).name))
+        versions = store.numbers(Ref.parse(ref).name)
     return ShowReport(source.name, source.path, source.path.stat().st_size, versions, read_card(source.path))
 
 
 def log(name: str, *, store: Store | None = None) -> LogReport:
     """The versions of a context, the newest first: when, what changed, how good."""
-    entries = (store or Store()).versions(Ref.parse(name).name)
+    entries = (store or Store()).versions(_whole_name(name, "log"))
     number_of: dict[str, int] = {}
     rows: list[VersionRow] = []
     before: Card | None = None
@@ -125,9 +125,11 @@ def copy(source: str, name: str, *, store: Store | None = None) -> MovedReport:
 
 def rename(name: str, target: str, *, store: Store | None = None) -> MovedReport:
     """Call a context with all its versions something else."""
-    entry = (store or Store()).rename(name, target)
-    undo = f"promptctl rename {target} {name}   (to undo)"
-    return MovedReport(str(entry.ref), entry.path, f"'{name}' is now '{entry.ref.name}'", undo)
+    store = store or Store()
+    before = store.find(Ref(_whole_name(name, "rename"))).ref.name
+    entry = store.rename(before, target)
+    undo = f"promptctl rename {target} {before}   (to undo)"
+    return MovedReport(str(entry.ref), entry.path, f"'{before}' is now '{entry.ref.name}'", undo)
 
 
 def remove(ref: str, *, store: Store | None = None) -> MovedReport:
@@ -194,6 +196,13 @@ def path(ref: str | None = None, *, store: Store | None = None) -> PathReport:
 
 
 # --------------------------------------------------------------------------- inside
+
+
+def _whole_name(text: str, command: str) -> str:
+    ref = Ref.parse(text)
+    if ref.version:
+        raise InvalidName(text, f"{command} takes a name with all its versions", suggestion=ref.name)
+    return ref.name
 
 
 def _stored(entry: Entry) -> StoredContext:
@@ -267,7 +276,7 @@ def _checked(name: str, path: Path) -> Checked:
     except BadContextFile as error:
         return Checked(name, path, None, str(error), None)
     except OSError as error:
-        return Checked(name, path, None, f"{path} cannot be read: {error.strerror}", None)
+        return Checked(name, path, None, f"{path} cannot be read: {reason_of(error)}", None)
     return Checked(name, path, context.card.backbone, None, None)
 
 

@@ -131,6 +131,7 @@ class TrashReport(Report):
     type: ClassVar[str] = "trash"
 
     removed: tuple[RemovedContext, ...]
+    prefix: str = ""
 
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(row) for row in self.removed]
@@ -155,7 +156,9 @@ class TrashReport(Report):
         return [row.name for row in self.removed]
 
     def advice(self) -> list[str]:
-        return next_lines("promptctl restore NAME") if self.removed else ["nothing is in the trash"]
+        if self.removed:
+            return next_lines(f"promptctl restore {self.removed[0].name}")
+        return [f"nothing in the trash starts with '{self.prefix}'" if self.prefix else "nothing is in the trash"]
 
 
 @dataclass(frozen=True)
