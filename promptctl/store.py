@@ -107,8 +107,7 @@ class Store:
 
     def entries(self) -> tuple[Entry, ...]:
         """The current version of every name, from headers only."""
-        kept = [(folder, _versions(folder)) for folder in self._kept()]
-        return tuple(_entry(Ref(folder.name, max(found)), found[max(found)]) for folder, found in kept if found)
+        return tuple(entry for folder in self._kept() if (entry := _current(folder)))
 
     def versions(self, name: str) -> tuple[Entry, ...]:
         """Every version of a name, oldest first."""
@@ -371,6 +370,15 @@ def _removed(folder: Path) -> Removed | None:
             when = datetime.strptime(stamp.partition("-")[0], form).replace(tzinfo=timezone.utc)
             return Removed(name, tuple(sorted(_versions(folder))), when, folder)
     return None
+
+
+def _current(folder: Path) -> Entry | None:
+    """The newest version in a folder of a name; None when they have gone this moment."""
+    try:
+        versions = _versions(folder)
+    except PermissionError as error:
+        return Entry(Ref(folder.name), folder, 0, 0, None, f"{folder} cannot be read: {reason_of(error)}")
+    return _entry(Ref(folder.name, max(versions)), versions[max(versions)]) if versions else None
 
 
 def _entry(ref: Ref, path: Path) -> Entry:

@@ -413,6 +413,26 @@ def test_one_bad_version_stops_no_verb(cli, home):
     assert cli("check", "birds").code == 12
 
 
+def test_a_folder_that_cannot_be_read_is_listed_as_such(cli, home, monkeypatch):
+    for name in ("birds", "fish"):
+        Store(home).save(name, make().to_bytes(), new=True)
+    original = os.scandir
+
+    def closed(path):
+        if str(path).endswith("birds"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    done = cli("list")
+    assert done.code == 0
+    assert "fish@1\t" in done.out
+    assert done.err == f"warning: {home / 'contexts' / 'birds'} cannot be read: permission denied\n"
+    assert cli("check").code == 12
+    done = cli("show", "birds")
+    assert (done.code, done.err) == (1, f"error: {home / 'contexts' / 'birds'}: permission denied\n")
+
+
 def test_a_damaged_version_does_not_become_the_newest(cli, home):
     store = Store(home)
     path = store.save("birds", make().to_bytes(), new=True).path

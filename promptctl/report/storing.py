@@ -60,7 +60,7 @@ class ListReport(Report):
     @staticmethod
     def _human(context: StoredContext) -> Row:
         return {
-            "name": f"{context.name}@{context.version}",
+            "name": f"{context.name}@{context.version}" if context.version else context.name,
             "classes": context.classes,
             "shots": context.shots,
             "learned": context.accuracy,
