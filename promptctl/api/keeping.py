@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from promptctl.report import (
@@ -43,8 +44,10 @@ def cache_info(*, store: Store | None = None) -> CacheReport:
     cache = FeatureCache()
     contents = cache.contents()
     cache.close()
-    cards = [entry.card for entry in (store or Store()).entries() if entry.card]
-    name_of = {card.backbone.fingerprint: card.backbone.name for card in cards}
+    name_of: dict[str, str] = {}
+    with contextlib.suppress(OSError):  # no store to look the names up in
+        cards = [entry.card for entry in (store or Store()).entries() if entry.card]
+        name_of = {card.backbone.fingerprint: card.backbone.name for card in cards}
     kept = sorted(contents.features.items(), key=lambda item: -item[1])
     rows = tuple(CachedFeatures(name_of.get(fingerprint), fingerprint, count) for fingerprint, count in kept)
     return CacheReport(cache.path, cache.keeps, contents.n_bytes, cache.limit_bytes, rows)
