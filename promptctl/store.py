@@ -121,14 +121,14 @@ class Store:
 
     def trash(self) -> tuple[Removed, ...]:
         """What was removed, the newest first."""
-        found = [removed for folder in _folders(self._trash) if (removed := _removed(folder))]
+        found = [removed for folder in self._folders(self._trash) if (removed := _removed(folder))]
         return tuple(sorted(found, key=lambda removed: (removed.when, removed.path.name), reverse=True))
 
     def leftovers(self, older_than_days: float = TRASH_DAYS) -> tuple[Leftover, ...]:
         """What `gc` would take away: unfinished writing, empty folders, and what lay in the trash long enough."""
         found = []
         for parent in (self._contexts, self._trash):
-            for folder in _folders(parent):
+            for folder in self._folders(parent):
                 if folder.is_symlink() or not (is_name(folder.name) if parent == self._contexts else _removed(folder)):
                     continue  # somebody's own
                 inside = _inside(folder)
@@ -270,10 +270,17 @@ class Store:
     def _trash(self) -> Path:
         return self.home / "trash"
 
+    def _folders(self, parent: Path) -> list[Path]:
+        """The folders of contexts or trash, none where there is no such; StorageFailed where a file stands for it."""
+        try:
+            return _folders(parent)
+        except OSError as error:
+            raise StorageFailed(error, "read the store", self.home) from error
+
     def _kept(self) -> list[Path]:
         """The folders of names with versions, sorted; one that cannot be read is said to have some."""
         found = []
-        for folder in _folders(self._contexts):
+        for folder in self._folders(self._contexts):
             with contextlib.suppress(PermissionError):
                 if not _versions(folder):
                     continue
@@ -283,7 +290,7 @@ class Store:
 
     def _folder(self, name: str) -> Path | None:
         """The folder of a name, whatever its case; of twins the one with versions, or the one so called."""
-        alike = [folder for folder in _folders(self._contexts) if folder.name.casefold() == name.casefold()]
+        alike = [folder for folder in self._folders(self._contexts) if folder.name.casefold() == name.casefold()]
         return max(alike, key=lambda folder: (bool(_versions(folder)), folder.name == name), default=None)
 
     def _stamp(self) -> str:

@@ -275,7 +275,7 @@ def test_a_store_that_cannot_be_written_is_told_before_any_work(cli, photos, hom
     home.write_text("a file where the store should be")
     outcome = cli("learn", photos, "--name", "c", "--model", "local-dir:/nowhere")
     hint = "PROMPTCTL_HOME moves the store elsewhere"
-    refused(outcome, 1, f"cannot write to the store: {home}: file exists", hint)
+    refused(outcome, 1, f"cannot read the store: {home / 'contexts'}: not a directory", hint)
 
 
 def test_too_many_context_tokens(cli, photos):
@@ -616,7 +616,7 @@ def test_restore_says_what_is_in_the_way(cli, photos, learned):
         "no removed context named 'colours', it is in the store",
         "promptctl show colours",
     )
-    refused(cli("restore", "colors"), 10, "no removed context named 'colors'")
+    refused(cli("restore", "colors"), 10, "no removed context named 'colors'", "promptctl list --trash")
     cli("remove", "colours", "--yes")
     cli("learn", photos, "--name", "colours", "--epochs", 1)
     refused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from promptctl.errors import StorageFailed
 from promptctl.report import (
     CachedFeatures,
     CacheReport,
@@ -45,7 +46,7 @@ def cache_info(*, store: Store | None = None) -> CacheReport:
     contents = cache.contents()
     cache.close()
     name_of: dict[str, str] = {}
-    with contextlib.suppress(OSError):  # no store to look the names up in
+    with contextlib.suppress(StorageFailed):  # no store to look the names up in
         cards = [entry.card for entry in (store or Store()).entries() if entry.card]
         name_of = {card.backbone.fingerprint: card.backbone.name for card in cards}
     kept = sorted(contents.features.items(), key=lambda item: -item[1])
