@@ -152,10 +152,7 @@ class Store:
                 raise ContextExists(name)
             folder = self._folder(name) or self._contexts / name
             files.make_folder(folder)
-            with files.finished_file(folder, data) as temporary:
-                version = _claim_next(folder, temporary)
-            files.settle(folder, self._contexts)
-            return _entry(Ref(folder.name, version), _file(folder, version))
+            return self._add(folder, data)
 
     def copy(self, source: Ref, name: str) -> Entry:
         """The versions of a name under another one; of a version that one, which becomes the first."""
@@ -216,10 +213,7 @@ class Store:
                 old = self.find(ref)
                 data = old.path.read_bytes()
                 verify(data, old.path)  # or a damaged version would be the newest
-                with files.finished_file(old.path.parent, data) as temporary:
-                    version = _claim_next(old.path.parent, temporary)
-                files.settle(old.path.parent)
-                return self.find(Ref(old.ref.name, version))
+                return self._add(old.path.parent, data)
             removed = next((r for r in self._removed(ref.name) if ref.version in (None, *r.versions)), None)
             if removed is None:
                 if ref.version and self.has(ref.name):
@@ -303,6 +297,13 @@ class Store:
 
     def _near(self, name: str) -> str | None:
         return next(iter(get_close_matches(name, self.names(), n=1)), None)
+
+    def _add(self, folder: Path, data: bytes) -> Entry:
+        """The next version in the folder of a name."""
+        with files.finished_file(folder, data) as temporary:
+            version = _claim_next(folder, temporary)
+        files.settle(folder, self._contexts)
+        return _entry(Ref(folder.name, version), _file(folder, version))
 
     def _make_way(self, name: str) -> None:
         """Clear what an interrupted save of this name may have left: a folder without any version."""
@@ -389,17 +390,16 @@ def _current(folder: Path) -> Entry | None:
 
 
 def _entry(ref: Ref, path: Path) -> Entry:
+    n_bytes = mtime_ns = 0
     try:
         stat = path.stat()
-    except OSError as error:
-        return Entry(ref, path, 0, 0, None, f"{path} cannot be read: {reason_of(error)}")
-    try:
-        return Entry(ref, path, stat.st_size, stat.st_mtime_ns, read_card(path))
+        n_bytes, mtime_ns = stat.st_size, stat.st_mtime_ns
+        return Entry(ref, path, n_bytes, mtime_ns, read_card(path))
     except BadContextFile as error:
-        return Entry(ref, path, stat.st_size, stat.st_mtime_ns, None, str(error))
+        fault = str(error)
     except OSError as error:
         fault = f"{path} cannot be read: {reason_of(error)}"
-        return Entry(ref, path, stat.st_size, stat.st_mtime_ns, None, fault)
+    return Entry(ref, path, n_bytes, mtime_ns, None, fault)
 
 
 def _claim_next(folder: Path, finished: Path) -> int:

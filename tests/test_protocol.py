@@ -214,6 +214,21 @@ def test_a_figure_that_cannot_be_written_loses_no_result(cli, photos, tiny, tmp_
     assert done.err.endswith(f"error: {tmp_path / 'curve.png'} cannot be written: no space left on device\n")
 
 
+def test_a_figure_the_disk_did_not_confirm_loses_no_result(cli, photos, tiny, tmp_path, monkeypatch):
+    from promptctl import files
+
+    def broken(folder):
+        raise OSError(5, "Input/output error", str(folder))
+
+    monkeypatch.setattr(files, "fsync_folder", broken)
+    asked = ("compare", photos, "--model", tiny, "--shots", "1", "--seeds", "1", "--learners", "zero-shot")
+    done = cli(*asked, "--plot", tmp_path / "curve.png")
+    assert done.code == 1
+    assert "zero-shot" in done.out
+    assert f"error: it is done, but may not outlast a power cut: {tmp_path}: input/output error" in done.err
+    assert (tmp_path / "curve.png").exists()
+
+
 def test_a_half_without_test_images_is_told_before_anything_is_learned(cli, tmp_path, tiny):
     split = copy_into_splits(paint(tmp_path / "four", images=6, colours=FOUR), tmp_path / "split")
     for path in (split / "test").glob("red/*"):

@@ -433,6 +433,16 @@ def test_a_folder_that_cannot_be_read_is_listed_as_such(cli, home, monkeypatch):
     assert (done.code, done.err) == (1, f"error: {home / 'contexts' / 'birds'}: permission denied\n")
 
 
+@pytest.mark.timeout(60)
+def test_a_pipe_in_the_trash_stops_no_check(cli, home):
+    removed = Store(home)
+    removed.save("birds", make().to_bytes(), new=True)
+    place = removed.remove(Ref("birds")).path
+    os.mkfifo(place / "2.safetensors")
+    (row,) = json.loads(cli("check", "--all", "--json").out)["contexts"]
+    assert (row["context"], row["fault"]) == ("birds@1 in the trash", None)
+
+
 def test_a_damaged_version_does_not_become_the_newest(cli, home):
     store = Store(home)
     path = store.save("birds", make().to_bytes(), new=True).path

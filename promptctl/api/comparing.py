@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptctl import zero_shot
+from promptctl import files, zero_shot
 from promptctl.api.common import OnProgress, check_free, class_entries, skipped_files, to_learn_from
 from promptctl.card import ClassEntry
-from promptctl.errors import DatasetError, ExportFailed, NoImages, TooFewShots, UnknownLearner, reason_of
+from promptctl.errors import DatasetError, ExportFailed, NoImages, NotDurable, TooFewShots, UnknownLearner, reason_of
 from promptctl.learners import COMPARED
 from promptctl.report import BaseToNewRow, ComparedRow, CompareReport, SkippedFile
 from promptctl.wish import DEFAULT_TOKENS
@@ -104,13 +104,14 @@ def compare(
 
 def _drawn(plot: Path, rows: Sequence[ComparedRow], photos: Path, force: bool) -> str | None:
     """The figure written, or why not: an hour of learning is not lost over it."""
-    from promptctl import files
     from promptctl.plot import curve
 
     try:
         files.place(plot, curve(rows, photos.resolve().name, plot.suffix.lower()), replace=force)
     except OSError as error:
         return str(ExportFailed(plot, reason_of(error)))
+    except NotDurable as error:
+        return str(error)
     return None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from promptctl import history
 from promptctl.api.common import is_file_reference, locate
@@ -23,7 +23,6 @@ from promptctl.report import (
     MovedReport,
     PathReport,
     RemovedContext,
-    SettingDiff,
     ShowReport,
     StoredContext,
     TrashReport,
@@ -31,7 +30,7 @@ from promptctl.report import (
     VersionRow,
 )
 from promptctl.report.words import size
-from promptctl.store import TRASH_DAYS, Entry, Leftover, Store
+from promptctl.store import SUFFIX, TRASH_DAYS, Entry, Leftover, Store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,9 +103,7 @@ def diff(a: str, b: str, *, store: Store | None = None) -> DiffReport:
         added=classes.added,
         removed=classes.removed,
         renamed=classes.renamed,
-        settings=tuple(
-            SettingDiff(c.setting, c.before, c.after) for c in history.setting_changes(before.card, after.card)
-        ),
+        settings=history.setting_changes(before.card, after.card),
         same_backbone=same_model,
         classes=_class_diffs(before, after) if same_model else (),
         vectors=_drift(before, after) if same_model else (),
@@ -206,18 +203,11 @@ def _whole_name(text: str, command: str) -> str:
 
 
 def _stored(entry: Entry) -> StoredContext:
-    card = entry.card
     return StoredContext(
         name=entry.ref.name,
-        version=entry.ref.version or 0,
-        classes=len(card.classes) if card else None,
-        shots=_shots(card),
-        backbone=card.backbone.name if card else None,
-        accuracy=card.score.accuracy if card and card.score else None,
-        zero_shot_accuracy=card.score.zero_shot_accuracy if card and card.score else None,
-        n_bytes=entry.n_bytes,
+        backbone=entry.card.backbone.name if entry.card else None,
         changed=_when(entry),
-        fault=entry.fault,
+        **_facts(entry),
     )
 
 
@@ -225,22 +215,27 @@ def _version(entry: Entry, before: Card | None, number_of: dict[str, int]) -> Ve
     card = entry.card
     parent = card.parent if card else None
     return VersionRow(
-        version=entry.ref.version or 0,
         when=_when(entry),
         change=history.change(before, card, number_of) if card else "",
-        classes=len(card.classes) if card else None,
-        shots=_shots(card),
-        accuracy=card.score.accuracy if card and card.score else None,
-        zero_shot_accuracy=card.score.zero_shot_accuracy if card and card.score else None,
         parent=None if parent is None else f"@{number_of[parent]}" if parent in number_of else parent[:12],
-        n_bytes=entry.n_bytes,
         sha256=card.sha256 if card else None,
-        fault=entry.fault,
+        **_facts(entry),
     )
 
 
-def _shots(card: Card | None) -> str | None:
-    return str(card.shots.asked or "all") if card and not card.is_imported else None
+def _facts(entry: Entry) -> dict[str, Any]:
+    """What a line of `list` and one of `log` both say of a version."""
+    card = entry.card
+    score = card.score if card else None
+    return {
+        "version": entry.ref.version or 0,
+        "classes": len(card.classes) if card else None,
+        "shots": str(card.shots.asked or "all") if card and not card.is_imported else None,
+        "accuracy": score.accuracy if score else None,
+        "zero_shot_accuracy": score.zero_shot_accuracy if score else None,
+        "n_bytes": entry.n_bytes,
+        "fault": entry.fault,
+    }
 
 
 def _when(entry: Entry) -> str:
@@ -251,9 +246,9 @@ def _to_check(refs: Sequence[str], everything: bool, store: Store) -> list[tuple
     if everything:
         kept = [(str(entry.ref), entry.path) for name in store.names() for entry in store.versions(name)]
         trash = [
-            (f"{removed.name}@{path.stem} in the trash", path)
+            (f"{removed.name}@{number} in the trash", removed.path / f"{number}{SUFFIX}")
             for removed in store.trash()
-            for path in sorted(removed.path.glob("*.safetensors"), key=lambda path: path.stem)
+            for number in removed.versions
         ]
         return kept + trash
     if not refs:

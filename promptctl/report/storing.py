@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from promptctl.card import BackboneId, Card
+from promptctl.history import SettingChange
 from promptctl.report.base import Report, Row
 from promptctl.report.words import card_lines, listed, local_time, next_lines, percent, size
 
@@ -213,15 +214,6 @@ class LogReport(Report):
 
 
 @dataclass(frozen=True)
-class SettingDiff:
-    """A setting that differs."""
-
-    setting: str
-    before: Any
-    after: Any
-
-
-@dataclass(frozen=True)
 class ClassDiff:
     """One class of two contexts."""
 
@@ -251,7 +243,7 @@ class DiffReport(Report):
     added: tuple[str, ...]
     removed: tuple[str, ...]
     renamed: tuple[tuple[str, str, str], ...]  # label, name before, name after
-    settings: tuple[SettingDiff, ...]
+    settings: tuple[SettingChange, ...]
     same_backbone: bool
     classes: tuple[ClassDiff, ...]
     vectors: tuple[VectorDrift, ...]
