@@ -159,8 +159,8 @@ class TextTower:
 
     def operations(self, prompts: Prompts) -> float:
         """Floating-point operations of one forward and the gradient of the context, about."""
-        a_row_a_block = 24 * self.width**2  # four products of W by W, two of W by 4 W, a product and a sum each
-        return 2.0 * prompts.rows * a_row_a_block * len(self._text.transformer.resblocks)
+        weights: int = sum(p.numel() for p in self._text.transformer.resblocks.parameters() if p.ndim == 2)
+        return 4.0 * prompts.rows * weights  # a product and a sum for each, forward and for the gradient
 
     def encode_sentences(self, sentences: Sequence[str]) -> torch.Tensor:
         """(N, E) text features of whole sentences, not normalised; TemplateTooLong for one that does not fit."""

@@ -1,0 +1,99 @@
+"""Make mini again: promptctl/mini/open_clip_model.safetensors from registry packages. See README.md beside this file.
+
+    python docs/mini/build.py --wordnet DIR --work DIR --out DIR [--steps 4500] [--seed 0] [--hold 100]
+
+--wordnet   the folder with data.noun, from Debian's wordnet-base
+--work      where intermediate results are kept, so that a second run starts at once
+--out       where the backbone is written, for `--model local-dir:DIR`
+--hold      leave this many ImageNet classes out of every text, and say how well they are found all the same
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from open_clip.model import CLIP
+from safetensors.torch import save_file
+
+from corpus import reading
+from directions import class_directions, head
+from hubs import balance
+from looks import grounded, pooled
+from measure import held_out
+from sources import Projection, Sentences, WordNet, classifier, projection
+from targets import Targets
+from train import CONFIG, WIDTH, new_model, train
+
+STEPS, SEED = 4500, 0
+DIRECTION_STEPS, QUIZ_STEPS = 400, 1000
+LOGIT_SCALE = 20.0  # see README.md, confidence
+PREPROCESS = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for folder in ("--wordnet", "--work", "--out"):
+        parser.add_argument(folder, type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--hold", type=int, default=0)
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    torch.set_flush_denormal(True)
+
+    image_side, project = classifier(), projection()
+    last = head(image_side, seed=options.seed)
+    directions, scale = class_directions(last, project, steps=DIRECTION_STEPS, seed=options.seed)
+    looks = grounded(*_seen_looks(image_side, options.work, options.seed), project)
+    held = np.random.default_rng(7).permutation(1000)[: options.hold].tolist()
+    known = Targets(WordNet(options.wordnet), Sentences(options.work), directions.numpy(), frozenset(held))
+    nouns = known.noun_rows()
+    rows = balance(nouns, last, project, known.wordnet, steps=QUIZ_STEPS, seed=options.seed)
+    lessons = reading(known, nouns, rows, looks, width=WIDTH, seed=options.seed)
+    model = new_model(lessons.table, seed=options.seed)
+    train(model, lessons, directions[known.seen], scale=scale, steps=options.steps, seed=options.seed)
+    write(model, image_side, project, options.out)
+    if held:
+        print(json.dumps(held_out(model, known, last, project), indent=1))
+
+
+def _seen_looks(image_side: torch.nn.Module, work: Path, seed: int) -> tuple[list[tuple[str, str]], torch.Tensor]:
+    """What the image tower pools from the painted pictures, painted once."""
+    kept = work / f"looks-{seed}.npz"
+    if not kept.exists():
+        model = image_side.to(memory_format=torch.channels_last)
+        kinds, rows = pooled(lambda x: model.forward_head(model.forward_features(x), pre_logits=True), seed=seed)
+        np.savez(kept, kinds=np.array(kinds), rows=rows.numpy())
+    found = np.load(kept)
+    return [(kind, word) for kind, word in found["kinds"].tolist()], torch.from_numpy(found["rows"])
+
+
+def write(model: CLIP, image_side: torch.nn.Module, project: Projection, out: Path) -> None:
+    """An open_clip folder: float16, the running statistics float32, the token table float8 (e4m3)."""
+    state = model.state_dict()
+    for name, tensor in image_side.state_dict().items():
+        if not name.startswith("classifier"):
+            state[f"visual.trunk.{name}"] = tensor
+    state["visual.head.proj.weight"], state["visual.head.proj.bias"] = project.weight, project.bias
+    state["logit_scale"] = torch.tensor(math.log(LOGIT_SCALE), dtype=torch.float32)
+    out.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.to(_kept_as(name, tensor)).contiguous().clone() for name, tensor in state.items()}
+    save_file(tensors, out / "open_clip_model.safetensors", metadata={"format": "pt"})
+    config = {"model_cfg": CONFIG, "preprocess_cfg": PREPROCESS}
+    (out / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _kept_as(name: str, tensor: torch.Tensor) -> torch.dtype:
+    if name == "token_embedding.weight":
+        return torch.float8_e4m3fn
+    half = tensor.is_floating_point() and tensor.ndim > 0 and "running" not in name
+    return torch.float16 if half else tensor.dtype
+
+
+if __name__ == "__main__":
+    main()
