@@ -11,12 +11,14 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 from pathlib import Path
 
 import numpy as np
 import torch
+from open_clip import create_model
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 
@@ -25,11 +27,12 @@ from directions import class_directions, head
 from hubs import balance
 from looks import grounded, pooled
 from measure import held_out
-from sources import Projection, Sentences, WordNet, classifier, projection
+from sources import Projection, Sentences, WordNet, classifier, projection, save_arrays
 from targets import Targets
 from train import CONFIG, WIDTH, new_model, train
 
 STEPS, SEED = 4500, 0
+HELD_SEED = 7
 DIRECTION_STEPS, QUIZ_STEPS = 400, 1000
 LOGIT_SCALE = 20.0  # see README.md, confidence
 PREPROCESS = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
@@ -43,32 +46,38 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--hold", type=int, default=0)
     options = parser.parse_args()
+    if not 0 <= options.hold <= 900 or options.steps < 1:
+        parser.error("--hold takes 0 to 900 classes, --steps at least one")
     options.work.mkdir(parents=True, exist_ok=True)
-    torch.set_flush_denormal(True)
+    torch.set_flush_denormal(True)  # Adam's averages of rows seldom read fade into numbers that are slow to count with
 
     image_side, project = classifier(), projection()
     last = head(image_side, seed=options.seed)
     directions, scale = class_directions(last, project, steps=DIRECTION_STEPS, seed=options.seed)
     looks = grounded(*_seen_looks(image_side, options.work, options.seed), project)
-    held = np.random.default_rng(7).permutation(1000)[: options.hold].tolist()
+    held = np.random.default_rng(HELD_SEED).permutation(1000)[: options.hold].tolist()
     known = Targets(WordNet(options.wordnet), Sentences(options.work), directions.numpy(), frozenset(held))
     nouns = known.noun_rows()
-    rows = balance(nouns, last, project, known.wordnet, steps=QUIZ_STEPS, seed=options.seed)
+    rows = balance(nouns, known, last, project, steps=QUIZ_STEPS, seed=options.seed)
     lessons = reading(known, nouns, rows, looks, width=WIDTH, seed=options.seed)
     model = new_model(lessons.table, seed=options.seed)
     train(model, lessons, directions[known.seen], scale=scale, steps=options.steps, seed=options.seed)
     write(model, image_side, project, options.out)
     if held:
-        print(json.dumps(held_out(model, known, last, project), indent=1))
+        written = create_model(f"local-dir:{options.out}").eval()
+        figures = json.dumps(held_out(written, known, last, project), indent=1)
+        (options.out / "held-out.json").write_text(figures + "\n")
+        print(figures)
 
 
 def _seen_looks(image_side: torch.nn.Module, work: Path, seed: int) -> tuple[list[tuple[str, str]], torch.Tensor]:
     """What the image tower pools from the painted pictures, painted once."""
-    kept = work / f"looks-{seed}.npz"
+    painters = b"".join((Path(__file__).parent / name).read_bytes() for name in ("patterns.py", "looks.py"))
+    kept = work / f"looks-{seed}-{hashlib.sha256(painters).hexdigest()[:12]}.npz"
     if not kept.exists():
         model = image_side.to(memory_format=torch.channels_last)
         kinds, rows = pooled(lambda x: model.forward_head(model.forward_features(x), pre_logits=True), seed=seed)
-        np.savez(kept, kinds=np.array(kinds), rows=rows.numpy())
+        save_arrays(kept, kinds=np.array(kinds), rows=rows.numpy())
     found = np.load(kept)
     return [(kind, word) for kind, word in found["kinds"].tolist()], torch.from_numpy(found["rows"])
 

@@ -12,9 +12,11 @@ from looks import Looks, synonyms
 from sources import CLASS_NAMES, CLASS_SYNSETS, Sentences, encode, token_texts, tokenizer
 from targets import Nouns, Targets
 from texts import Pool, Reading, Steering
+from tower import START
 
 GLOSSED = ("artifact", "animal", "food", "plant")
 LONGEST = 20  # tokens of a gloss
+Text = tuple[tuple[int, ...], int, float]  # its tokens, the number of its direction, how often it is read
 EMBEDDING_STD = 0.02  # as CLIP's, and as random contexts start
 
 
@@ -32,35 +34,38 @@ def reading(
     rows    (N, 512) the balanced directions of the nouns
     looks   directions by kind and word
     """
-    like = {word: looks[kind][name] for word, (kind, name) in synonyms().items()}
-    painted = {word for word, (kind, _) in synonyms().items() if kind != "look"}  # these are what they look like
+    stands_for = synonyms()
+    like = {word: looks[kind][name] for word, (kind, name) in stands_for.items()}
     targets: list[torch.Tensor] = []
     pools: dict[str, Pool] = {}
+    taken: set[tuple[int, ...]] = set()
 
-    def add(sort: str, texts: list[tuple[tuple[int, ...], int, float]], directions: torch.Tensor) -> None:
+    def add(sort: str, texts: list[Text], directions: torch.Tensor) -> None:
+        """A text has one target, that of the pool which comes first."""
         first = sum(len(t) for t in targets)
         targets.append(directions)
-        pools[sort] = Pool([t for t, _, _ in texts], [first + k for _, k, _ in texts], [w for _, _, w in texts])
+        new = [text for text in texts if text[0] not in taken]
+        taken.update(tokens for tokens, _, _ in new)
+        pools[sort] = Pool([t for t, _, _ in new], [first + k for _, k, _ in new], [w for _, _, w in new])
 
-    add("classes", _class_texts(known, nouns), torch.from_numpy(known.directions).float())
-    add("nouns", _noun_texts(known, nouns, painted), rows)
-    words = [w for w in known.wordnet.total if _plain_word(w, known) and w not in like]
+    add("classes", _class_texts(known, nouns, set(like)), torch.from_numpy(known.directions).float())
+    main = [(encode(w), k, 3.0 if w == stands_for[w][1] else 1.0) for k, w in enumerate(like) if not known.hides(w)]
+    add("looks", main, torch.stack(list(like.values())))
+    add("nouns", _noun_texts(known, nouns), rows)
+    words = [w for w in known.wordnet.total if _plain_word(w, known)]
     uses = [float(np.log1p(known.wordnet.total[w])) for w in words]
-    add(
-        "words",
-        [(encode(w), k, u) for k, (w, u) in enumerate(zip(words, uses, strict=True))],
-        _float(known.texts(words)),
-    )
-    ids, token_rows = _tokens(known, {**dict(zip(nouns.names, rows, strict=True)), **_classes(known), **like})
-    add("tokens", [((i,), k, 1.0) for k, i in enumerate(ids)], token_rows)
+    counted = [(encode(w), k, u) for k, (w, u) in enumerate(zip(words, uses, strict=True))]
+    add("words", counted, _float(known.texts(words)))
     senses = sorted({s for ss in known.nouns.values() for s in ss if known.wordnet.synsets[s].kind in GLOSSED})
     add("glosses", _gloss_texts(known, senses), _float(known.senses(senses)))
-    plain = [(encode(w), k, 3.0 if w == synonyms()[w][1] else 1.0) for k, w in enumerate(like)]
-    add("looks", plain, torch.stack(list(like.values())))
+    ids, texts, token_rows = _tokens(known, {**dict(zip(nouns.names, rows, strict=True)), **like, **_classes(known)})
+    single = [((i,), k, 1.0) for k, (i, text) in enumerate(zip(ids, texts, strict=True)) if not known.hides(text)]
+    add("tokens", single, token_rows)
     table, turn = token_table(known.sentences, ids, token_rows, width=width, seed=seed)
-    draw = torch.Generator().manual_seed(seed)
+    draw = torch.Generator().manual_seed(seed + 1)
     steering = Steering(F.normalize(torch.randn(77, 512, generator=draw), dim=-1), turn)
-    return Reading(torch.cat(targets), pools, [(encode(w), row) for w, row in like.items()], steering, table)
+    changes = [(encode(word), row) for word, row in like.items() if not known.hides(word)]
+    return Reading(torch.cat(targets), pools, changes, steering, table)
 
 
 def _float(rows: np.ndarray) -> torch.Tensor:
@@ -79,49 +84,56 @@ def plural(noun: str) -> str:
     return f"{noun[:-1]}ies" if re.search("[^aeiou]y$", noun) else f"{noun}s"
 
 
-def _class_texts(known: Targets, nouns: Nouns) -> list[tuple[tuple[int, ...], int, float]]:
-    """Usual names, their plurals, and the nouns whose main sense is the class."""
+def _class_texts(known: Targets, nouns: Nouns, painted: set[str]) -> list[Text]:
+    """Usual names, the nouns whose main sense is the class, then plurals that are nothing else."""
     number = {CLASS_SYNSETS[c]: c for c in known.seen}
     found = [(encode(CLASS_NAMES[c]), c, 3.0) for c in known.seen]
-    found += [(encode(plural(CLASS_NAMES[c])), c, 0.3) for c in known.seen]
     pairs = zip(nouns.names, nouns.main, strict=True)
-    return found + [(encode(n), number[s], 1.0) for n, s in pairs if s in number and n not in CLASS_NAMES]
+    found += [(encode(n), number[s], 1.0) for n, s in pairs if s in number and n not in painted]
+    words = {*nouns.names, *CLASS_NAMES, *painted}
+    found += [(encode(plural(CLASS_NAMES[c])), c, 0.3) for c in known.seen if plural(CLASS_NAMES[c]) not in words]
+    return _once(found)
 
 
-def _noun_texts(known: Targets, nouns: Nouns, painted: set[str]) -> list[tuple[tuple[int, ...], int, float]]:
-    """Nouns that are no class, common ones more often, long ones less."""
-    classes = {CLASS_SYNSETS[c] for c in known.seen}
-    found = []
-    for k, (name, sense) in enumerate(zip(nouns.names, nouns.main, strict=True)):
-        if name not in CLASS_NAMES and name not in painted and sense not in classes:
-            weight = (1 + 0.8 * np.log1p(known.wordnet.total[name])) / (1 + 0.3 * max(0, len(encode(name)) - 3))
-            found += [(encode(name), k, weight), (encode(plural(name)), k, 0.15 * weight)]
-    return found
+def _noun_texts(known: Targets, nouns: Nouns) -> list[Text]:
+    """Nouns, common ones more often, long ones less; then their plurals."""
+    uses = [known.wordnet.total[name] for name in nouns.names]
+    extra = [max(0, len(encode(name)) - 3) for name in nouns.names]
+    weights = [(1 + 0.8 * np.log1p(n)) / (1 + 0.3 * more) for n, more in zip(uses, extra, strict=True)]
+    found = [(encode(name), k, w) for k, (name, w) in enumerate(zip(nouns.names, weights, strict=True))]
+    found += [(encode(plural(name)), k, 0.15 * w) for k, (name, w) in enumerate(zip(nouns.names, weights, strict=True))]
+    return _once(found)
+
+
+def _once(texts: list[Text]) -> list[Text]:
+    """Of texts that are the same, the first."""
+    return list({tokens: (tokens, row, weight) for tokens, row, weight in reversed(texts)}.values())[::-1]
 
 
 def _plain_word(word: str, known: Targets) -> bool:
     """A word met at least twice, that is no visible noun."""
     used = known.wordnet.total[word] > 1 and re.fullmatch(r"[a-z][a-z '\-]*", word)
-    return bool(used) and word not in known.nouns and word not in known.hidden_words
+    return bool(used) and word not in known.nouns and not known.hides(word)
 
 
-def _tokens(known: Targets, named: dict[str, torch.Tensor]) -> tuple[list[int], torch.Tensor]:
-    """Readable tokens and their directions: that of the word a token is, else by its text alone."""
-    texts = [t.strip().lower() for t in token_texts()]
-    special = len(texts) - 2
-    ids = [i for i, t in enumerate(texts[:special]) if t.isascii() and re.search("[a-z0-9]", t)]
-    ids = [i for i in ids if texts[i] not in known.hidden_words]
+def _tokens(known: Targets, named: dict[str, torch.Tensor]) -> tuple[list[int], list[str], torch.Tensor]:
+    """Readable tokens, what they read and their directions: that of the word a token is, else by its text alone."""
+    read = [t.strip().lower() for t in token_texts()]
+    ids = [i for i, t in enumerate(read[:START]) if t.isascii() and re.search("[a-z0-9]", t)]
+    texts = [read[i] for i in ids]
     whole = [tokenizer().decoder[i].endswith("</w>") for i in ids]
-    alone = _float(known.texts([texts[i] for i in ids]))
-    rows = [named.get(texts[i], row) if w else row for i, w, row in zip(ids, whole, alone, strict=True)]
-    return ids, torch.stack(rows)
+    alone = _float(known.texts(texts))
+    rows = [named.get(text, row) if w else row for text, w, row in zip(texts, whole, alone, strict=True)]
+    return ids, texts, torch.stack(rows)
 
 
-def _gloss_texts(known: Targets, senses: list[str]) -> list[tuple[tuple[int, ...], int, float]]:
+def _gloss_texts(known: Targets, senses: list[str]) -> list[Text]:
     found = []
     for k, sense in enumerate(senses):
+        if known.hides(known.wordnet.synsets[sense].gloss):
+            continue
         gloss = encode(known.wordnet.synsets[sense].gloss)
-        named = encode(f"{known.words(sense)[0].lower()}:") + gloss
+        named = encode(f"{known.words(sense)[0].lower()}:") + gloss if known.words(sense) else ()
         found += [(text[:LONGEST], k, 1.0) for text in (gloss, named) if text]
     return found
 

@@ -36,12 +36,17 @@ def head(model: torch.nn.Module, *, seed: int) -> Head:
 
 
 def draw_features(
-    head: Head, n: int, draw: torch.Generator, *, among: torch.Tensor | None = None
+    head: Head, n: int, draw: torch.Generator, *, among: torch.Tensor | None = None, beside: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """n pooled features (n, 1280) as photos of these classes, or of any, would give them, and the class of each (n)."""
+    """n pooled features (n, 1280) as photos would give them, and the class of each (n).
+
+    among    the classes shown, or all
+    beside   the classes that may be seen beside them, or those shown
+    """
     centred = head.weight - head.weight.mean(0)
     among = torch.arange(len(centred)) if among is None else among
-    first, second = among[torch.randint(0, len(among), (2, n), generator=draw)]
+    beside = among if beside is None else beside
+    first, second = (some[torch.randint(0, len(some), (n,), generator=draw)] for some in (among, beside))
     other = 0.5 * torch.rand(n, 1, generator=draw)
     far = SHARPNESS * (0.5 + 1.2 * torch.rand(n, 1, generator=draw))
     noise = 0.3 * head.mean.sqrt() * torch.randn(n, centred.shape[1], generator=draw)

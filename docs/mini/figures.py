@@ -55,7 +55,9 @@ def photos(folder: Path, part: str, names: Path | None, backbone: Backbone) -> P
     entries = class_entries(found.labels, names if set(named) & set(found.labels) else None)
     number = {entry.label: k for k, entry in enumerate(entries)}
     label = {image.path: image.label for image in found.only(part)}
-    known, _ = encode(list(label), backbone, FeatureCache())
+    known, skipped = encode(list(label), backbone, FeatureCache())
+    for file in skipped:
+        print(f"skipped {file.path}: {file.reason}", flush=True)
     targets = np.array([number[label[path]] for path in known.paths])
     return Photos(known.paths, known.vectors, targets, tuple(entry.name for entry in entries))
 
@@ -92,10 +94,9 @@ def looks_line(name: str, paths: list[Path], backbone: Backbone) -> str:
         square = np.asarray(image.convert("RGB").resize((224, 224), Image.Resampling.BICUBIC))
         pictures.append(backbone.transform(Image.fromarray(look(name, square, k) if k % 2 else square)))
         changed.append(bool(k % 2))
-    rows = F.normalize(backbone.model.encode_image(torch.stack(pictures)), dim=-1)
-    texts = F.normalize(backbone.tower.encode_sentences(LOOKS[name]), dim=-1)
-    said = (rows @ texts.T).argmax(1) == 0
-    return f"{100 * np.mean(said.numpy() == np.array(changed)):.1f} of 100 of {len(paths)} (chance 50)"
+    texts = F.normalize(backbone.tower.encode_sentences(LOOKS[name]), dim=-1).cpu().numpy()
+    said = (backbone.encode(torch.stack(pictures)) @ texts.T).argmax(1) == 0
+    return f"{100 * np.mean(said == np.array(changed)):.1f} % of {len(paths)} photos (chance 50)"
 
 
 def main() -> None:
@@ -114,7 +115,8 @@ def main() -> None:
     mean = np.mean([np.mean(said.best == some.targets) for some, said in zip(sets, single, strict=True)])
     error = calibration_error(together(single), np.concatenate([some.targets for some in sets]))
     print(f"mean top-1 of the sets {100 * mean:.1f}; ECE of all pictures {error:.3f}", flush=True)
-    paths = [path for some in sets for path in some.paths[:: max(1, len(some.paths) // 60)][:60]]
+    spread = [np.linspace(0, len(some.paths) - 1, min(60, len(some.paths))).astype(int) for some in sets]
+    paths = [some.paths[k] for some, chosen in zip(sets, spread, strict=True) for k in chosen]
     for name in LOOKS:
         print(f"{name}: {looks_line(name, paths, backbone)}", flush=True)
 

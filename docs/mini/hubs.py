@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from directions import Head, draw_features
-from sources import CLASS_SYNSETS, Projection, WordNet
-from targets import Nouns
+from sources import CLASS_SYNSETS, Projection
+from targets import Nouns, Targets
 
 PICTURES, WORDS, QUIZZES = 96, 48, 8  # of one quiz, of one quiz, of one step
 DOUBT = 0.3  # what likeness says is raised to 1 / DOUBT
@@ -21,12 +21,15 @@ RATE = 2e-3
 SCALE = 26.0  # of cosines, while the nouns answer
 
 
-def balance(nouns: Nouns, head: Head, project: Projection, wordnet: WordNet, *, steps: int, seed: int) -> torch.Tensor:
-    """Unit rows (N, 512) of the nouns, balanced."""
+def balance(nouns: Nouns, known: Targets, head: Head, project: Projection, *, steps: int, seed: int) -> torch.Tensor:
+    """Unit rows (N, 512) of the nouns, balanced. A noun that is a class has its direction and keeps it."""
     draw = torch.Generator().manual_seed(seed)
+    class_of = {CLASS_SYNSETS[c]: c for c in known.seen}
+    fixed = torch.tensor([sense in class_of for sense in nouns.main])
     start = torch.from_numpy(nouns.rows).float()
+    start[fixed] = torch.from_numpy(known.directions[[class_of[s] for s in nouns.main if s in class_of]]).float()
     likeness = torch.from_numpy(nouns.likeness).float().clamp(min=1e-3)
-    parts = _parts(nouns, wordnet)
+    parts = _parts(nouns, known)
     weight = torch.tensor([len(words) ** 0.5 for _, words in parts])
     table = torch.nn.Embedding.from_pretrained(start.clone(), freeze=False, sparse=True)
     adam = torch.optim.SparseAdam(table.parameters(), lr=RATE)
@@ -36,7 +39,7 @@ def balance(nouns: Nouns, head: Head, project: Projection, wordnet: WordNet, *, 
         for k in torch.multinomial(weight, QUIZZES, generator=draw).tolist():
             classes, words = parts[k]
             asked = words[torch.randperm(len(words), generator=draw)[:WORDS]]
-            rows = F.normalize(table(asked), dim=-1)
+            rows = torch.where(fixed[asked, None], start[asked], F.normalize(table(asked), dim=-1))
             features, shown = draw_features(head, PICTURES, draw, among=classes)
             fits = likeness[asked][:, shown].T  # (PICTURES, WORDS)
             wanted = F.log_softmax(fits.log() / DOUBT, 1)
@@ -47,19 +50,18 @@ def balance(nouns: Nouns, head: Head, project: Projection, wordnet: WordNet, *, 
         loss.backward()
         adam.step()
         falling.step()
-    return F.normalize(table.weight.detach(), dim=-1)
+    return torch.where(fixed[:, None], start, F.normalize(table.weight.detach(), dim=-1))
 
 
-def _parts(nouns: Nouns, wordnet: WordNet) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def _parts(nouns: Nouns, known: Targets) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The classes and the nouns below every sense that has enough of both; the topmost has all."""
     classes: dict[str, list[int]] = {}
     words: dict[str, list[int]] = {}
-    for c, synset in enumerate(CLASS_SYNSETS):
-        if nouns.likeness[:, c].any():  # not held out
-            for sense in wordnet.ancestors(synset):
-                classes.setdefault(sense, []).append(c)
+    for c in known.seen:
+        for sense in known.wordnet.ancestors(CLASS_SYNSETS[c]):
+            classes.setdefault(sense, []).append(c)
     for n, synset in enumerate(nouns.main):
-        for sense in wordnet.ancestors(synset):
+        for sense in known.wordnet.ancestors(synset):
             words.setdefault(sense, []).append(n)
     large = [s for s in classes if len(classes[s]) >= 4 and len(words.get(s, ())) >= 20]
     return [(torch.tensor(classes[s]), torch.tensor(words[s])) for s in large]

@@ -53,7 +53,7 @@ def _cells(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray, np
     return which[:, 0].reshape(SIZE, SIZE), *(distance[:, k].reshape(SIZE, SIZE) for k in (0, 1))
 
 
-def _discs(rng: np.random.Generator, centres: np.ndarray, radius: np.ndarray) -> np.ndarray:
+def _discs(centres: np.ndarray, radius: np.ndarray) -> np.ndarray:
     """How deep inside the nearest disc every pixel is: 1 in its middle, 0 at its rim, less outside."""
     y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE
     inside = np.full((SIZE, SIZE), -9.0)
@@ -149,12 +149,12 @@ def crosshatched(rng: np.random.Generator) -> Surface:
 def dotted(rng: np.random.Generator) -> Surface:
     step = rng.uniform(0.06, 0.2)
     centres = _lattice(rng, step, shift=rng.choice([0, 0.5]))
-    return (_discs(rng, centres, np.full(len(centres), step * rng.uniform(0.2, 0.42))) > 0).astype(float)
+    return (_discs(centres, np.full(len(centres), step * rng.uniform(0.2, 0.42))) > 0).astype(float)
 
 
 def spotted(rng: np.random.Generator) -> Surface:
     n = rng.integers(15, 90)
-    spots = _discs(rng, rng.uniform(0, 1, (n, 2)), rng.uniform(0.4, 1.3, n) * 0.35 / n**0.5)
+    spots = _discs(rng.uniform(0, 1, (n, 2)), rng.uniform(0.4, 1.3, n) * 0.35 / n**0.5)
     return _warp(rng, (spots > 0).astype(float), rng.uniform(2, 10), 8)
 
 
@@ -228,27 +228,27 @@ def bubbly(rng: np.random.Generator) -> Surface:
 
 def bumpy(rng: np.random.Generator) -> Surface:
     n = rng.integers(40, 350)
-    bumps = _discs(rng, rng.uniform(0, 1, (n, 2)), rng.uniform(0.6, 1.4, n) * 0.6 / n**0.5)
+    bumps = _discs(rng.uniform(0, 1, (n, 2)), rng.uniform(0.6, 1.4, n) * 0.6 / n**0.5)
     return _relief(rng, gaussian_filter(bumps.clip(0, 1), 1) ** 0.6 + 0.15 * _noise(rng, 3), strength=12)
 
 
 def studded(rng: np.random.Generator) -> Surface:
     step = rng.uniform(0.08, 0.22)
     centres = _lattice(rng, step, shift=rng.choice([0, 0.5]))
-    knobs = _discs(rng, centres, np.full(len(centres), step * rng.uniform(0.25, 0.4))).clip(0, 1)
+    knobs = _discs(centres, np.full(len(centres), step * rng.uniform(0.25, 0.4))).clip(0, 1)
     return _relief(rng, np.sqrt(knobs), strength=9)
 
 
 def pitted(rng: np.random.Generator) -> Surface:
     n = rng.integers(60, 300)
-    holes = _discs(rng, rng.uniform(0, 1, (n, 2)), rng.uniform(0.3, 1.2, n) * 0.4 / n**0.5).clip(0, 1)
+    holes = _discs(rng.uniform(0, 1, (n, 2)), rng.uniform(0.3, 1.2, n) * 0.4 / n**0.5).clip(0, 1)
     return _relief(rng, -np.sqrt(_warp(rng, holes, 4, 6)) + 0.1 * _noise(rng, 2), strength=9)
 
 
 def perforated(rng: np.random.Generator) -> Surface:
     step = rng.uniform(0.05, 0.14)
     centres = _lattice(rng, step, shift=0.5)
-    holes = _discs(rng, centres, np.full(len(centres), step * rng.uniform(0.25, 0.38)))
+    holes = _discs(centres, np.full(len(centres), step * rng.uniform(0.25, 0.38)))
     return np.where(holes > 0, 0.05 + 0.2 * (holes > 0.3), 0.6 + 0.3 * _noise(rng, 40))
 
 
@@ -301,7 +301,6 @@ def scaly(rng: np.random.Generator) -> Surface:
 
 
 def swirly(rng: np.random.Generator) -> Surface:
-    surface = np.zeros((SIZE, SIZE))
     y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE
     turned = np.zeros((SIZE, SIZE))
     for _ in range(rng.integers(3, 9)):
@@ -362,7 +361,7 @@ def meshed(rng: np.random.Generator) -> Surface:
 
 def stained(rng: np.random.Generator) -> Surface:
     n = rng.integers(2, 8)
-    spots = _warp(rng, _discs(rng, rng.uniform(0, 1, (n, 2)), rng.uniform(0.1, 0.3, n)), 20, 14)
+    spots = _warp(rng, _discs(rng.uniform(0, 1, (n, 2)), rng.uniform(0.1, 0.3, n)), 20, 14)
     ring = np.exp(-((spots / 0.08) ** 2))
     return _stretch(0.5 * (spots > 0) + 0.5 * ring + 0.3 * _noise(rng, 3))
 
@@ -413,7 +412,7 @@ PATTERNS: dict[str, tuple[Pattern, tuple[str, ...]]] = {  # a word: how to paint
     "grooved": (grooved, ("grooves", "ribbed", "corrugated")),
     "fibrous": (fibrous, ("fibers", "fibres", "stringy")),
     "smooth": (smooth, ("plain", "even")),
-    "grainy": (grainy, ("gritty", "noisy")),
+    "grainy": (grainy, ("gritty",)),
     "meshed": (meshed, ("mesh", "netting", "net")),
     "stained": (stained, ("stains",)),
 }

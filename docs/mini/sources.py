@@ -65,6 +65,13 @@ def projection(file: Path = MINI) -> Projection:
     return Projection(weights["visual.head.proj.weight"].float(), weights["visual.head.proj.bias"].float())
 
 
+def save_arrays(file: Path, **arrays: np.ndarray) -> None:
+    """In one step: whoever stops the program leaves the old file or none."""
+    part = file.with_suffix(".part.npz")
+    np.savez(part, **arrays)
+    part.replace(file)
+
+
 # ---- sentences ----------------------------------------------------------------------------------------------------
 
 
@@ -92,13 +99,14 @@ class Sentences:
 
     def __call__(self, texts: list[str]) -> np.ndarray:
         """Unit rows (len(texts), 384), float32."""
-        new = sorted({text for text in texts if text not in self.rows}, key=len)
+        new = sorted({text for text in texts if text not in self.rows}, key=lambda t: (len(t), t))
         for start in range(0, len(new), 256):
             part = new[start : start + 256]
             self.rows.update(zip(part, self._embed(part), strict=True))
         if new:
             names = list(self.rows)
-            np.savez(self.file, texts=np.array(names), rows=np.stack([self.rows[n] for n in names]).astype(np.float16))
+            rows = np.stack([self.rows[n] for n in names]).astype(np.float16)
+            save_arrays(self.file, texts=np.array(names), rows=rows)
         return np.stack([self.rows[text] for text in texts]).astype(np.float32)
 
     @torch.inference_mode()
@@ -108,7 +116,8 @@ class Sentences:
         mask = torch.tensor([e.attention_mask for e in encoded])
         states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         weight = mask[..., None].float()
-        return F.normalize((states * weight).sum(1) / weight.sum(1), dim=-1).numpy()
+        rows = F.normalize((states * weight).sum(1) / weight.sum(1), dim=-1).numpy()
+        return rows.astype(np.float16).astype(np.float32)  # as they are read back
 
 
 # ---- WordNet ------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ TAXA = ("genus ", "family ", "order ", "class ", "phylum ", "suborder ", "subfam
         "division ", "kingdom ", "tribe ", "subkingdom ", "superorder ")  # fmt: skip
 WIDTH = 0.3  # of the kernel: exp((cosine - 1) / WIDTH)
 RIDGE = 0.1  # of a class; twice that of a sense above classes
+LONGEST_NAME = 6  # words
 FIT = 0.1  # how much a sense gains whose gloss reads like the bare word
 TEXT_SHARE = 0.4  # of a noun's direction that comes from its text alone
 
@@ -55,7 +56,23 @@ class Targets:
     @cached_property
     def hidden_words(self) -> frozenset[str]:
         words = {CLASS_NAMES[c] for c in self.held}
-        return frozenset(words | {w.lower() for c in self.held for w in self.words(CLASS_SYNSETS[c])})
+        return frozenset(words | {w.lower() for c in self.held for w in self.wordnet.synsets[CLASS_SYNSETS[c]].words})
+
+    @cached_property
+    def _hidden(self) -> frozenset[str]:
+        """Hidden words and their plurals, as `_words_of` writes them."""
+        plain = [" ".join(_words_of(word)) for word in self.hidden_words]
+        return frozenset(form for word in plain for form in (word, f"{word}s", f"{word}es"))
+
+    def hides(self, text: str) -> bool:
+        """Whether a text has a hidden word in it, alone or in the plural."""
+        words = _words_of(text) if self._hidden else []
+        runs = (" ".join(words[k : k + n]) for n in range(1, LONGEST_NAME + 1) for k in range(len(words) - n + 1))
+        return any(run in self._hidden for run in runs)
+
+    @cached_property
+    def _held_synsets(self) -> frozenset[str]:
+        return frozenset(CLASS_SYNSETS[c] for c in self.held)
 
     @cached_property
     def covered(self) -> dict[str, list[int]]:
@@ -95,17 +112,20 @@ class Targets:
         return unit(rows)
 
     def words(self, synset: str) -> tuple[str, ...]:
-        return self.wordnet.synsets[synset].words
+        """The words of a sense that are not hidden; a held class keeps its own, to be asked about."""
+        words = self.wordnet.synsets[synset].words
+        return words if synset in self._held_synsets else tuple(w for w in words if not self.hides(w))
 
     def name(self, synsets: list[str]) -> np.ndarray:
         """What the words of each sense mean to the sentence model, together; a class has its usual name as well."""
         usual = {CLASS_SYNSETS[c]: [CLASS_NAMES[c]] for c in self.seen}
         texts = [[w.lower() for w in self.words(s)] + usual.get(s, []) for s in synsets]
         flat = iter(self.sentences([t for ts in texts for t in ts]))
-        return unit(np.stack([np.mean([next(flat) for _ in ts], axis=0) for ts in texts]))
+        return unit(np.stack([np.mean([next(flat) for _ in ts] or [np.zeros(384)], axis=0) for ts in texts]))
 
     def gloss(self, synsets: list[str]) -> np.ndarray:
-        return self.sentences([f"{self.words(s)[0]}: {self.wordnet.synsets[s].gloss}" for s in synsets])
+        first = [next(iter(self.words(s)), "") for s in synsets]
+        return self.sentences([f"{w}: {self.wordnet.synsets[s].gloss}" for w, s in zip(first, synsets, strict=True)])
 
     def likeness(self, synsets: list[str]) -> np.ndarray:
         """Of each sense to each known point, mean of the three."""
@@ -149,12 +169,11 @@ class Targets:
     def nouns(self) -> dict[str, list[str]]:
         """Every noun for a visible thing, and its visible senses."""
         tree = set().union(*(self.wordnet.ancestors(CLASS_SYNSETS[c]) for c in range(1000)))
-        hidden = {CLASS_SYNSETS[c] for c in self.held}
         found: dict[str, list[str]] = {}
         for synset in self.wordnet.synsets:
-            if synset not in hidden:
+            if not self._held_synsets & self.wordnet.ancestors(synset):
                 for word in self._words_kept(synset, synset in tree):
-                    if word.lower() not in self.hidden_words:
+                    if not self.hides(word):
                         found.setdefault(word.lower(), []).append(synset)
         return found
 
@@ -232,6 +251,10 @@ class Nouns:
     rows: np.ndarray
     likeness: np.ndarray
     main: list[str]
+
+
+def _words_of(text: str) -> list[str]:
+    return [word for word in (part.strip(".,:;()\"'!?") for part in text.lower().split()) if word]
 
 
 def _latin(word: str) -> bool:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
 
 from sources import encode
-from tower import Group, group
+from tower import START, Group, group
 
 LENGTHS = (1, 2, 3, 4, 6, 9, 14, 20)  # endings up to each of these lengths lie in one group
 GROUPS, SIZE = 8, 48  # of one step
@@ -72,7 +72,7 @@ class Steering:
     """What a context of vectors does to a name: it adds the directions of the vectors, and each name heeds some of them
     more than others, by its own direction. So a context can move names together, and apart.
 
-    keys   (16, 512) unit rows, one for every place in a context
+    keys   (77, 512) unit rows, one for every place in a context
     turn   (W, 512) from the directions of token embeddings to the joint space
     """
 
@@ -160,7 +160,7 @@ class Reading:
         texts, rows = self._things(rng)
         vectors = int(rng.choice([16, 8, 4, rng.integers(1, 17)], p=[0.6, 0.1, 0.2, 0.1]))
         if rng.random() < 0.3:  # any words of the vocabulary
-            context = self.table[torch.from_numpy(rng.integers(256, 49405, vectors))]
+            context = self.table[torch.from_numpy(rng.integers(256, START, vectors))]
         else:
             noise = torch.from_numpy(rng.standard_normal((vectors + 1, self.table.shape[1]))).float()
             along = float(rng.choice([0, rng.random()]))  # some contexts pull one way

@@ -40,8 +40,9 @@ WARM = 100  # steps
 
 
 def new_model(table: torch.Tensor, *, seed: int) -> CLIP:
-    torch.manual_seed(seed)
-    model = CLIP(**CONFIG)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = CLIP(**CONFIG)
     with torch.no_grad():
         model.token_embedding.weight.copy_(table)
     return model
@@ -50,7 +51,7 @@ def new_model(table: torch.Tensor, *, seed: int) -> CLIP:
 def train(model: CLIP, reading: Reading, directions: torch.Tensor, *, scale: float, steps: int, seed: int) -> None:
     """Train in place.
 
-    directions   (1000, 512), of the classes the tower may know: what a text says of them must be what its target says
+    directions   (C, 512), of the classes the tower may know: what a text says of them must be what its target says
     """
     rng = np.random.default_rng(seed)
     own = [p for n, p in model.named_parameters() if n.startswith(("transformer", "ln_final", "text_projection"))]
@@ -108,8 +109,3 @@ def class_texts(model: CLIP) -> torch.Tensor:
         read(model, [group(first, [encode(n) + last for n in CLASS_NAMES[k : k + 50]])]) for k in range(0, 1000, 50)
     ]
     return torch.cat(rows)
-
-
-def closeness(model: CLIP, directions: torch.Tensor) -> float:
-    """Mean cosine of a class's text and its direction."""
-    return (class_texts(model) * directions).sum(1).mean().item()
