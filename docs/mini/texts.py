@@ -30,7 +30,7 @@ MORE = (
     ("a photo of a ", ", a type of animal."),
 )
 SHARE = 0.25  # of the weight of all groups that goes to contexts of vectors
-STEERED = 1.2  # how far a context of aligned vectors moves a name, in unit rows
+STEERED = 2.2  # how far a context of aligned vectors moves a name, in unit rows
 SHARPNESS = 30.0  # of the choice which vector of a context a name heeds
 
 
