@@ -1,9 +1,9 @@
-"""Make mini again: promptctl/mini/open_clip_model.safetensors from registry packages. See README.md beside this file.
+"""Make an embedded backbone from registry packages. See README.md beside this file.
 
     python docs/mini/build.py --wordnet DIR --work DIR --out DIR [--steps 4500] [--seed 0] [--hold 100]
 
---wordnet   the folder with data.noun, from Debian's wordnet-base
---work      where intermediate results are kept, so that a second run starts at once
+--wordnet   the folder with data.noun, index.noun and cntlist.rev, from Debian's wordnet-base
+--work      where sentences and painted pictures are kept as they were seen, for the next run
 --out       where the backbone is written, for `--model local-dir:DIR`
 --hold      leave this many ImageNet classes out of every text, and say how well they are found all the same
 """
@@ -34,7 +34,7 @@ from train import CONFIG, WIDTH, new_model, train
 STEPS, SEED = 4500, 0
 HELD_SEED = 7
 DIRECTION_STEPS, QUIZ_STEPS = 400, 1000
-LOGIT_SCALE = 20.0  # see README.md, confidence
+LOGIT_SCALE = 20.0  # ECE over photos of three data sets, trial tower: 0.053 at 14, 0.095 at 20, 0.186 at 28
 PREPROCESS = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from looks import Looks, synonyms
-from sources import CLASS_NAMES, CLASS_SYNSETS, Sentences, encode, token_texts, tokenizer
+from sources import CLASS_NAMES, Sentences, encode, token_texts, tokenizer
 from targets import Nouns, Targets
 from texts import Pool, Reading, Steering
 from tower import START
@@ -86,10 +86,9 @@ def plural(noun: str) -> str:
 
 def _class_texts(known: Targets, nouns: Nouns, painted: set[str]) -> list[Text]:
     """Usual names, the nouns whose main sense is the class, then plurals that are nothing else."""
-    number = {CLASS_SYNSETS[c]: c for c in known.seen}
     found = [(encode(CLASS_NAMES[c]), c, 3.0) for c in known.seen]
     pairs = zip(nouns.names, nouns.main, strict=True)
-    found += [(encode(n), number[s], 1.0) for n, s in pairs if s in number and n not in painted]
+    found += [(encode(n), known.class_of[s], 1.0) for n, s in pairs if s in known.class_of and n not in painted]
     words = {*nouns.names, *CLASS_NAMES, *painted}
     found += [(encode(plural(CLASS_NAMES[c])), c, 0.3) for c in known.seen if plural(CLASS_NAMES[c]) not in words]
     return _once(found)

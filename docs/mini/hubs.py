@@ -1,4 +1,4 @@
-"""Take the hubs out of the nouns: no word may win more than its share of pictures.
+"""Take the hubs out of the nouns: words that would win pictures of everything.
 
 The mean of many directions lies near everything, and a word placed there attracts half of all pictures. So nouns sit a
 quiz: a picture is drawn (a feature, as in directions.py), and some nouns of one part of WordNet say how well they fit;
@@ -24,10 +24,10 @@ SCALE = 26.0  # of cosines, while the nouns answer
 def balance(nouns: Nouns, known: Targets, head: Head, project: Projection, *, steps: int, seed: int) -> torch.Tensor:
     """Unit rows (N, 512) of the nouns, balanced. A noun that is a class has its direction and keeps it."""
     draw = torch.Generator().manual_seed(seed)
-    class_of = {CLASS_SYNSETS[c]: c for c in known.seen}
-    fixed = torch.tensor([sense in class_of for sense in nouns.main])
+    classes = [known.class_of.get(sense, -1) for sense in nouns.main]
+    fixed = torch.tensor(classes) >= 0
     start = torch.from_numpy(nouns.rows).float()
-    start[fixed] = torch.from_numpy(known.directions[[class_of[s] for s in nouns.main if s in class_of]]).float()
+    start[fixed] = torch.from_numpy(known.directions[[c for c in classes if c >= 0]]).float()
     likeness = torch.from_numpy(nouns.likeness).float().clamp(min=1e-3)
     parts = _parts(nouns, known)
     weight = torch.tensor([len(words) ** 0.5 for _, words in parts])

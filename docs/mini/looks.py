@@ -80,7 +80,6 @@ def look(name: str, image: np.ndarray, seed: int) -> np.ndarray:
     elif name == "pixelated":
         cell = rng.integers(7, 16)
         x = zoom(x[::cell, ::cell], (cell, cell, 1), order=0)[:SIZE, :SIZE]
-        x = np.pad(x, ((0, SIZE - x.shape[0]), (0, SIZE - x.shape[1]), (0, 0)), mode="edge")
     elif name == "noisy":
         x = x + rng.uniform(0.15, 0.4) * rng.standard_normal(x.shape)
     elif name == "faded":

@@ -152,6 +152,7 @@ class WordNet:
 
     def __init__(self, folder: Path) -> None:
         self.synsets = dict(_synsets(folder / "data.noun"))
+        self._ancestors: dict[str, frozenset[str]] = {}
         self.senses = dict(_senses(folder / "index.noun"))  # word -> synsets, most used first
         self.uses: Counter[tuple[str, int]] = Counter()  # (word, its nth noun sense) -> uses
         self.total: Counter[str] = Counter()  # word of any part of speech -> uses
@@ -163,15 +164,12 @@ class WordNet:
             if rest[0] == "1":
                 self.uses[word, int(sense)] += int(uses)
 
-    def ancestors(self, synset: str) -> set[str]:
+    def ancestors(self, synset: str) -> frozenset[str]:
         """The synset itself and everything above it."""
-        found, waiting = set(), [synset]
-        while waiting:
-            here = waiting.pop()
-            if here not in found:
-                found.add(here)
-                waiting += self.synsets[here].above
-        return found
+        if synset not in self._ancestors:
+            above = (self.ancestors(sense) for sense in self.synsets[synset].above)
+            self._ancestors[synset] = frozenset({synset}).union(*above)
+        return self._ancestors[synset]
 
     def share(self, word: str, synset: str) -> float:
         """How much of the use of a word is this sense: tagged uses, fading with the order of senses. Not normalised."""

@@ -14,7 +14,6 @@ import numpy as np
 
 from sources import CLASS_NAMES, CLASS_SYNSETS, Sentences, WordNet
 
-VISIBLE = {"animal", "artifact", "food", "plant", "body", "object", "substance", "shape", "phenomenon", "person"}
 KEEP = {"animal": 3, "artifact": 3, "food": 3, "body": 2, "object": 2, "plant": 2}  # words of a sense, else 1
 TAXA = ("genus ", "family ", "order ", "class ", "phylum ", "suborder ", "subfamily ", "superfamily ", "subclass ",
         "division ", "kingdom ", "tribe ", "subkingdom ", "superorder ")  # fmt: skip
@@ -54,6 +53,11 @@ class Targets:
         return [c for c in range(1000) if c not in self.held]
 
     @cached_property
+    def class_of(self) -> dict[str, int]:
+        """The class of a synset that is one and may be known."""
+        return {CLASS_SYNSETS[c]: c for c in self.seen}
+
+    @cached_property
     def hidden_words(self) -> frozenset[str]:
         words = {CLASS_NAMES[c] for c in self.held}
         return frozenset(words | {w.lower() for c in self.held for w in self.wordnet.synsets[CLASS_SYNSETS[c]].words})
@@ -86,7 +90,7 @@ class Targets:
     @cached_property
     def known(self) -> dict[str, np.ndarray]:
         above = {sense: unit(self.directions[classes].mean(0)) for sense, classes in self.covered.items()}
-        return above | {CLASS_SYNSETS[c]: self.directions[c] for c in self.seen}
+        return above | {synset: self.directions[c] for synset, c in self.class_of.items()}
 
     # ---- regression
 
@@ -118,7 +122,7 @@ class Targets:
 
     def name(self, synsets: list[str]) -> np.ndarray:
         """What the words of each sense mean to the sentence model, together; a class has its usual name as well."""
-        usual = {CLASS_SYNSETS[c]: [CLASS_NAMES[c]] for c in self.seen}
+        usual = {synset: [CLASS_NAMES[c]] for synset, c in self.class_of.items()}
         texts = [[w.lower() for w in self.words(s)] + usual.get(s, []) for s in synsets]
         flat = iter(self.sentences([t for ts in texts for t in ts]))
         return unit(np.stack([np.mean([next(flat) for _ in ts] or [np.zeros(384)], axis=0) for ts in texts]))
@@ -129,9 +133,11 @@ class Targets:
 
     def likeness(self, synsets: list[str]) -> np.ndarray:
         """Of each sense to each known point, mean of the three."""
-        known = self._known_rows
+        return np.concatenate([self._likeness_of(synsets[k : k + 2000]) for k in range(0, len(synsets), 2000)])
+
+    def _likeness_of(self, synsets: list[str]) -> np.ndarray:
         rows = (self.name(synsets), self.gloss(synsets), self.place(synsets))
-        return sum(kernel(a, b) for a, b in zip(rows, known, strict=True)) / 3
+        return sum(kernel(a, b) for a, b in zip(rows, self._known_rows, strict=True)) / 3
 
     @cached_property
     def _known_rows(self) -> tuple[np.ndarray, ...]:
@@ -140,13 +146,16 @@ class Targets:
 
     @cached_property
     def _by_sense(self) -> np.ndarray:
-        ridge = [RIDGE if s in CLASS_SYNSETS else 2 * RIDGE for s in self.known]
+        ridge = [RIDGE if s in self.class_of else 2 * RIDGE for s in self.known]
         return np.linalg.solve(self.likeness(list(self.known)) + np.diag(ridge), np.stack(list(self.known.values())))
 
     def senses(self, synsets: list[str]) -> np.ndarray:
         """Unit rows: what is known, else regressed."""
-        rows = [unit(self.likeness(synsets[k : k + 2000]) @ self._by_sense) for k in range(0, len(synsets), 2000)]
-        return np.stack([self.known.get(s, row) for s, row in zip(synsets, np.concatenate(rows), strict=True)])
+        return self._pointing(synsets, self.likeness(synsets))
+
+    def _pointing(self, synsets: list[str], likeness: np.ndarray) -> np.ndarray:
+        rows = unit(likeness @ self._by_sense)
+        return np.stack([self.known.get(s, row) for s, row in zip(synsets, rows, strict=True)])
 
     @cached_property
     def _by_text(self) -> tuple[np.ndarray, np.ndarray]:
@@ -183,7 +192,7 @@ class Targets:
             return []
         if in_tree:
             return list(sense.words)
-        if sense.kind not in VISIBLE or sense.instance:
+        if not sense.kind or sense.instance:
             return []
         words = [w for w in sense.words if len(w) < 32 and not _latin(w) and not re.search(r"[0-9/]", w)]
         used = any(self._uses(w.lower(), synset) for w in words)
@@ -203,7 +212,8 @@ class Targets:
         names = sorted(self.nouns)
         synsets = sorted({s for senses in self.nouns.values() for s in senses})
         number = {s: k for k, s in enumerate(synsets)}
-        directions, likeness = self.senses(synsets), self._class_likeness(synsets)
+        to_known = self.likeness(synsets)
+        directions, likeness = self._pointing(synsets, to_known), self._class_likeness(synsets, to_known)
         glosses, texts, alone = self.gloss(synsets), self.sentences(names), self.texts(names)
         rows, likes, main = [], [], []
         for name, text, own in zip(names, texts, alone, strict=True):
@@ -223,14 +233,13 @@ class Targets:
         found = dict.fromkeys(self.nouns.get(single, []), single) if single != name else {}
         return found | dict.fromkeys(self.nouns[name], name)
 
-    def _class_likeness(self, synsets: list[str]) -> np.ndarray:
+    def _class_likeness(self, synsets: list[str], to_known: np.ndarray) -> np.ndarray:
         """Of each sense to each class (S, 1000): 1 where it stands above the class, 0 for a class held out."""
         order = {s: k for k, s in enumerate(self.known)}
         row = {s: k for k, s in enumerate(synsets)}
         among = [order[CLASS_SYNSETS[c]] for c in self.seen]
         found = np.zeros((len(synsets), 1000), np.float32)
-        for start in range(0, len(synsets), 2000):
-            found[start : start + 2000, self.seen] = self.likeness(synsets[start : start + 2000])[:, among]
+        found[:, self.seen] = to_known[:, among]
         for c in self.seen:
             for sense in self.wordnet.ancestors(CLASS_SYNSETS[c]):
                 if sense in row:

@@ -20,8 +20,8 @@ START, END = 49406, 49407
 class Group:
     """Texts with one beginning.
 
-    beginning   (P) token ids, the first is START; -1 where a vector of `context` stands
-    context     (M, W) vectors, or None
+    beginning   token ids, the first is START
+    context     (M, W) vectors that stand after START, none or more
     endings     (B, S) token ids, each row ends in END and is padded with zeros after it
     lengths     (B) of the endings, END included
     """
@@ -31,19 +31,23 @@ class Group:
     endings: torch.Tensor
     lengths: torch.Tensor
 
+    @property
+    def shared(self) -> int:
+        """Rows that all texts have in common, P: the beginning and the context."""
+        return len(self.beginning) + (0 if self.context is None else len(self.context))
+
 
 def group(
     beginning: tuple[int, ...],
     endings: list[tuple[int, ...]],
     context: torch.Tensor | None = None,
 ) -> Group:
-    """Token ids without START and END; a context stands in front of the beginning."""
+    """Token ids without START and END."""
     lengths = torch.tensor([len(e) + 1 for e in endings])
     ids = torch.zeros(len(endings), int(lengths.max()), dtype=torch.long)
     for row, ending in zip(ids, endings, strict=True):
         row[: len(ending) + 1] = torch.tensor((*ending, END))
-    vectors = 0 if context is None else len(context)
-    return Group(torch.tensor([START, *[-1] * vectors, *beginning]), context, ids, lengths)
+    return Group(torch.tensor([START, *beginning]), context, ids, lengths)
 
 
 def encode(model: CLIP, groups: list[Group]) -> torch.Tensor:
@@ -59,28 +63,21 @@ def encode(model: CLIP, groups: list[Group]) -> torch.Tensor:
 
 def _embedded(model: CLIP, g: Group) -> list[torch.Tensor]:
     places = model.positional_embedding
-    first = F.embedding(g.beginning.clamp(min=0), model.token_embedding.weight, sparse=True)  # (P, W)
+    first = F.embedding(g.beginning, model.token_embedding.weight, sparse=True)
     if g.context is not None:
-        first = torch.where((g.beginning < 0)[:, None], _spread(g), first)
+        first = torch.cat([first[:1], g.context, first[1:]])  # (P, W)
     rest = F.embedding(g.endings, model.token_embedding.weight, sparse=True)  # (B, S, W)
-    n, more = len(g.beginning), g.endings.shape[1]
+    n, more = g.shared, g.endings.shape[1]
     return [first + places[:n], (rest + places[n : n + more]).flatten(0, 1)]
-
-
-def _spread(g: Group) -> torch.Tensor:
-    """The context's vectors in their places, zeros elsewhere (P, W)."""
-    rows = g.context.new_zeros(len(g.beginning), g.context.shape[1])
-    rows[g.beginning < 0] = g.context
-    return rows
 
 
 def _parts(x: torch.Tensor, groups: list[Group], heads: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Rows of every group by heads: its beginning (1, H, P, D) and its endings (B, H, S, D)."""
-    sizes = [size for g in groups for size in (len(g.beginning), g.endings.numel())]
+    sizes = [size for g in groups for size in (g.shared, g.endings.numel())]
     parts = x.split(sizes)
     found = []
     for k, g in enumerate(groups):
-        first = parts[2 * k].view(1, len(g.beginning), heads, -1).transpose(1, 2)
+        first = parts[2 * k].view(1, g.shared, heads, -1).transpose(1, 2)
         rest = parts[2 * k + 1].view(*g.endings.shape, heads, -1).transpose(1, 2)
         found.append((first, rest))
     return found
@@ -110,7 +107,7 @@ def _last(block: torch.nn.Module, x: torch.Tensor, groups: list[Group]) -> torch
     keys, values = (_parts(y, groups, heads) for y in F.linear(h, weight[width:], bias[width:]).chunk(2, -1))
     rows = []
     for g, q, (k0, k1), (v0, v1) in zip(groups, queries, keys, values, strict=True):
-        b, p, s = len(q), len(g.beginning), g.endings.shape[1]
+        b, p, s = len(q), g.shared, g.endings.shape[1]
         k, v = (torch.cat([a.expand(b, -1, -1, -1), z], 2) for a, z in ((k0, k1), (v0, v1)))
         seen = torch.arange(p + s) < (p + g.lengths)[:, None]  # (B, P + S)
         y = F.scaled_dot_product_attention(q.view(b, heads, 1, -1), k, v, attn_mask=seen[:, None, None])
@@ -123,7 +120,7 @@ def _ends(groups: list[Group]) -> torch.Tensor:
     """Where the END rows lie among all rows."""
     ends, row = [], 0
     for g in groups:
-        row += len(g.beginning)
+        row += g.shared
         ends.append(row + torch.arange(len(g.endings)) * g.endings.shape[1] + g.lengths - 1)
         row += g.endings.numel()
     return torch.cat(ends)
