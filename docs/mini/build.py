@@ -51,12 +51,13 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     torch.set_flush_denormal(True)  # Adam's averages of rows seldom read fade into numbers that are slow to count with
 
+    wordnet = WordNet(options.wordnet)
     image_side, project = classifier(), projection()
     last = head(image_side, seed=options.seed)
     directions, scale = class_directions(last, project, steps=DIRECTION_STEPS, seed=options.seed)
     looks = grounded(*_seen_looks(image_side, options.work, options.seed), project)
     held = np.random.default_rng(HELD_SEED).permutation(1000)[: options.hold].tolist()
-    known = Targets(WordNet(options.wordnet), Sentences(options.work), directions.numpy(), frozenset(held))
+    known = Targets(wordnet, Sentences(options.work), directions.numpy(), frozenset(held))
     nouns = known.noun_rows()
     rows = balance(nouns, known, last, project, steps=QUIZ_STEPS, seed=options.seed)
     lessons = reading(known, nouns, rows, looks, width=WIDTH, seed=options.seed)
