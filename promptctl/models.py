@@ -39,10 +39,10 @@ class Recommendation:
         return MINI_BYTES if self.name == MINI else 4 * self.parameters
 
 
-MINI_BYTES = 40_175_908
+MINI_BYTES = 43_626_956
 
 RECOMMENDED = (
-    Recommendation(MINI, 512, 19_985_665, "learning the tool; offline"),
+    Recommendation(MINI, 512, 34_360_321, "learning the tool; offline"),
     Recommendation("ViT-B-32/laion2b_s34b_b79k", 512, 151_277_313, "the fastest full model on a laptop"),
     Recommendation("ViT-B-32/openai", 512, 151_277_313, "the paper's ViT-B/32"),
     Recommendation("ViT-B-16/openai", 512, 149_620_737, "the paper's; a good first choice"),

@@ -1,16 +1,26 @@
-"""The parts of the embedded backbone's recipe that run without the recipe's sources."""
+"""The embedded backbone as a file, what it knows, and the parts of its recipe that run without the recipe's sources."""
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
+
+from promptctl.backbone import Backbone
+from promptctl.context import Context
+from promptctl.models import MINI_BYTES, MINI_FOLDER
+from promptctl.store import Store
 
 RECIPE = Path(__file__).parents[1] / "docs" / "mini"
+WEIGHTS = MINI_FOLDER / "open_clip_model.safetensors"
+BEFORE = Path(__file__).parent / "golden" / "mini-before.safetensors"  # learned on the file before this one
 
 
 @pytest.fixture
@@ -19,6 +29,54 @@ def recipe(monkeypatch: pytest.MonkeyPatch):
     yield
     for name in [n for n, m in sys.modules.items() if str(RECIPE) in str(getattr(m, "__file__", ""))]:
         del sys.modules[name]
+
+
+def test_the_file_is_small_and_the_one_on_its_card():
+    assert WEIGHTS.stat().st_size == MINI_BYTES <= 45_000_000
+    assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() in (MINI_FOLDER / "README.md").read_text("utf-8")
+
+
+def test_open_clip_alone_loads_it():
+    plain = open_clip.create_model(f"local-dir:{MINI_FOLDER}").eval()
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{MINI_FOLDER}")
+    words = ["a photo of a dog.", "shirt"]
+    with torch.inference_mode():
+        expected = plain.encode_text(tokenizer(words))
+    torch.testing.assert_close(Backbone("mini").tower.encode_sentences(words), expected, atol=1e-5, rtol=0)
+
+
+def test_a_context_of_the_mini_before_is_told_apart(cli, home, photos):
+    old = Context.load(BEFORE).card.backbone
+    new = Backbone("mini").id
+    assert (old.name, new.name) == ("mini", "mini")
+    assert old.fingerprint != new.fingerprint
+    Store(home).save("old", BEFORE.read_bytes(), new=True)
+    assert cli("show", "old").code == 0
+    checked = cli("check", "old")
+    assert checked.code == 12
+    assert f"other weights ({new.fingerprint[:12]})" in checked.out
+    refused = cli("classify", photos, "--prompt", "old")
+    assert refused.code == 1
+    assert refused.err.startswith(
+        f"error: 'old@1' was learned on other weights or preprocessing (mini {old.fingerprint[:12]}) "
+        f"than this backbone has (mini {new.fingerprint[:12]})\n"
+    )
+
+
+def test_it_knows_patterns_and_colours_as_painted(recipe):
+    """On pictures its words did not come from; the file before this one told 5 % and 12 %."""
+    from looks import COLOURS as PAINTED
+    from looks import hued
+    from patterns import PATTERNS, picture
+
+    mini = Backbone("mini")
+    for words, draw, least in ((list(PATTERNS), picture, 0.8), (list(PAINTED), hued, 0.4)):
+        pictures = torch.stack([mini.transform(Image.fromarray(draw(word, n))) for word in words for n in range(3)])
+        with torch.inference_mode():
+            seen = F.normalize(mini.model.encode_image(pictures), dim=-1)
+            texts = F.normalize(mini.tower.encode_sentences([f"a photo of a {word}." for word in words]), dim=-1)
+        said = (seen @ texts.T).argmax(1)
+        assert (said == torch.arange(len(words)).repeat_interleave(3)).float().mean() > least
 
 
 def test_the_recipe_reads_texts_as_open_clip_does(recipe, clip):

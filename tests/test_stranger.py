@@ -187,7 +187,7 @@ def test_a_damaged_file_is_told_by_12_and_one_line(cli, tmp_path):
     assert f"warning: {path} is not an intact context: " in done.err
 
 
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.safetensors")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("format*.safetensors")), ids=lambda path: path.stem)
 def test_files_of_every_format_are_read_as_they_were_written(path, cli):
     wanted = json.loads(path.with_suffix(".json").read_text())
     context = Context.load(path)

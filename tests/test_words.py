@@ -22,7 +22,7 @@ def test_a_words_own_embedding_finds_the_word(tower, metric):
 
 
 def test_neighbours_are_those_of_the_plain_definitions(tower):
-    vectors = np.random.default_rng(0).normal(0, 0.02, (3, 256)).astype(np.float32)
+    vectors = np.random.default_rng(0).normal(0, 0.02, (3, 512)).astype(np.float32)
     table = tower.token_table.numpy().astype(np.float64)
     distance = np.linalg.norm(vectors[:, None].astype(np.float64) - table, axis=-1)
     cosine = (vectors @ table.T) / np.linalg.norm(vectors, axis=1)[:, None] / np.linalg.norm(table, axis=1)
@@ -34,7 +34,7 @@ def test_neighbours_are_those_of_the_plain_definitions(tower):
 
 
 def test_many_vectors_are_taken_in_turns(tower, monkeypatch):
-    vectors = np.random.default_rng(0).normal(0, 0.02, (7, 256)).astype(np.float32)
+    vectors = np.random.default_rng(0).normal(0, 0.02, (7, 512)).astype(np.float32)
     at_once = nearest(vectors, tower, k=2)
     monkeypatch.setattr("promptctl.words._ROWS", 3)
     in_turns = nearest(vectors, tower, k=2)

@@ -8,11 +8,13 @@ zero-shot   top-1 and top-5 with "a photo of a {}." and with the 80 templates; m
             the share of the word that wins most pictures, beside the share of the largest class
 all         the same over the pictures of all folders, each answered among the classes of its own
 looks       of the photos, half turned grey, blurred or darkened: how often the right half is told by words
+painted     of painted pictures that no word's direction came from: how often the word is told among all of its kind
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from looks import look
+from looks import COLOURS, hued, look
+from patterns import PATTERNS, picture
 from promptctl import images, zero_shot
 from promptctl.api.common import class_entries
 from promptctl.backbone import Backbone
@@ -37,6 +40,7 @@ LOOKS = {
     "dark": ("a dark photo.", "a bright photo."),
     "pixelated": ("a pixelated photo.", "a clear photo."),
 }
+PAINTED = 10  # pictures of a word, with numbers that looks.py leaves for measuring
 
 
 @dataclass(frozen=True)
@@ -92,11 +96,27 @@ def looks_line(name: str, paths: list[Path], backbone: Backbone) -> str:
     for k, path in enumerate(paths):
         image = decode(read_file(path))
         square = np.asarray(image.convert("RGB").resize((224, 224), Image.Resampling.BICUBIC))
-        pictures.append(backbone.transform(Image.fromarray(look(name, square, k) if k % 2 else square)))
+        pictures.append(_shown(look(name, square, k) if k % 2 else square, backbone))
         changed.append(bool(k % 2))
     texts = F.normalize(backbone.tower.encode_sentences(LOOKS[name]), dim=-1).cpu().numpy()
     said = (backbone.encode(torch.stack(pictures)) @ texts.T).argmax(1) == 0
     return f"{100 * np.mean(said == np.array(changed)):.1f} % of {len(paths)} photos (chance 50)"
+
+
+@torch.inference_mode()
+def painted_line(words: list[str], paint: Callable[[str, int], np.ndarray], backbone: Backbone) -> str:
+    seen = [backbone.encode(torch.stack([_shown(paint(word, k), backbone) for k in range(PAINTED)])) for word in words]
+    said = predict(
+        np.concatenate(seen),
+        zero_shot.text_features(backbone.tower, words, zero_shot.DEFAULT),
+        logit_scale=backbone.logit_scale,
+    )
+    right = np.mean(said.best == np.repeat(np.arange(len(words)), PAINTED))
+    return f"{100 * right:.1f} % of {PAINTED * len(words)} painted pictures (chance {100 / len(words):.1f})"
+
+
+def _shown(picture: np.ndarray, backbone: Backbone) -> torch.Tensor:
+    return backbone.transform(Image.fromarray(picture))
 
 
 def main() -> None:
@@ -119,6 +139,8 @@ def main() -> None:
     paths = [some.paths[k] for some, chosen in zip(sets, spread, strict=True) for k in chosen]
     for name in LOOKS:
         print(f"{name}: {looks_line(name, paths, backbone)}", flush=True)
+    print(f"patterns: {painted_line(list(PATTERNS), picture, backbone)}", flush=True)
+    print(f"colours: {painted_line(list(COLOURS), hued, backbone)}", flush=True)
 
 
 if __name__ == "__main__":

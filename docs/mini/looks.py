@@ -47,7 +47,7 @@ LOOKS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _hued(colour: str, seed: int) -> np.ndarray:
+def hued(colour: str, seed: int) -> np.ndarray:
     """A picture of any pattern whose colours all are this one."""
     rng = np.random.default_rng([seed, 7])
     hue, saturation, value, _ = COLOURS[colour]
@@ -94,7 +94,7 @@ def _painted(job: tuple[str, str, int]) -> np.ndarray:
     if kind == "pattern":
         return picture(word, seed)
     if kind == "colour":
-        return _hued(word, seed)
+        return hued(word, seed)
     return look(word, _plain(seed), seed) if word else _plain(seed)
 
 

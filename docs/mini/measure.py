@@ -13,6 +13,12 @@ from train import class_texts
 PICTURES = 20_000
 
 
+def near_their_own(model: CLIP, known: Targets) -> float:
+    """Mean cosine of "a photo of a {}." to the direction of its class, over the classes the tower may know."""
+    rows = class_texts(model)[known.seen]
+    return float((rows * torch.from_numpy(known.directions[known.seen])).sum(1).mean())
+
+
 def held_out(model: CLIP, known: Targets, head: Head, project: Projection) -> dict[str, dict[str, float]]:
     """Percent of pictures of held-out classes that their own text is nearest to, among all 1000 and among the held.
 
