@@ -643,7 +643,7 @@ def test_the_embedded_backbone_goes_both_ways(cli, tmp_path):
     where = f"local-dir:{MINI_FOLDER}"
     model, tokenizer = open_clip.create_model(where).eval(), open_clip.get_tokenizer(where)
     embedded = model.token_embedding(tokenizer(["X X dog.", "X X café au lait."])).detach().half()
-    path = save(tmp_path / "m", {"state_dict": {"ctx": torch.zeros(2, 256).half(), "token_suffix": embedded[:, 3:]}})
+    path = save(tmp_path / "m", {"state_dict": {"ctx": torch.zeros(2, 512).half(), "token_suffix": embedded[:, 3:]}})
     assert cli("import", path, "--name", "c", "--model", "mini").code == 0
     assert stored("c").card.labels == ("dog", "café au lait")
     assert cli("export", "c", tmp_path / "out", "--as", "coop").code == 0
