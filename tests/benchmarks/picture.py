@@ -58,7 +58,9 @@ def typed(command: str, folder: Path, home: str) -> str:
             seen += part
     except OSError:  # Linux says so when the child has closed its side
         pass
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
+    if status:
+        raise SystemExit(f"{command} failed, and nothing was drawn:\n{seen.decode()}")
     return (
         seen.decode().rpartition("\x1b[2K")[2].replace("\r\n", "\n").replace(home, "/home/you/.local/share/promptctl")
     )
