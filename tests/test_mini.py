@@ -11,7 +11,6 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
 from promptctl.backbone import Backbone
 from promptctl.context import Context
@@ -65,18 +64,13 @@ def test_a_context_of_the_mini_before_is_told_apart(cli, home, photos):
 
 def test_it_knows_patterns_and_colours_as_painted(recipe):
     """On pictures its words did not come from; the file before this one told 5 % and 12 %."""
-    from looks import COLOURS as PAINTED
-    from looks import hued
+    from figures import told_as_painted
+    from looks import COLOURS, hued
     from patterns import PATTERNS, picture
 
     mini = Backbone("mini")
-    for words, draw, least in ((list(PATTERNS), picture, 0.8), (list(PAINTED), hued, 0.4)):
-        pictures = torch.stack([mini.transform(Image.fromarray(draw(word, n))) for word in words for n in range(3)])
-        with torch.inference_mode():
-            seen = F.normalize(mini.model.encode_image(pictures), dim=-1)
-            texts = F.normalize(mini.tower.encode_sentences([f"a photo of a {word}." for word in words]), dim=-1)
-        said = (seen @ texts.T).argmax(1)
-        assert (said == torch.arange(len(words)).repeat_interleave(3)).float().mean() > least
+    assert told_as_painted(list(PATTERNS), picture, 3, mini) > 0.8
+    assert told_as_painted(list(COLOURS), hued, 3, mini) > 0.4
 
 
 def test_the_recipe_reads_texts_as_open_clip_does(recipe, clip):

@@ -48,7 +48,7 @@ def reading(
         taken.update(tokens for tokens, _, _ in new)
         pools[sort] = Pool([t for t, _, _ in new], [first + k for _, k, _ in new], [w for _, _, w in new])
 
-    add("classes", _class_texts(known, nouns, set(like)), torch.from_numpy(known.directions).float())
+    add("classes", _class_texts(known, nouns, set(like)), _float(known.directions))
     main = [(encode(w), k, 3.0 if w == stands_for[w][1] else 1.0) for k, w in enumerate(like) if not known.hides(w)]
     add("looks", main, torch.stack(list(like.values())))
     add("nouns", _noun_texts(known, nouns), rows)
@@ -73,7 +73,7 @@ def _float(rows: np.ndarray) -> torch.Tensor:
 
 
 def _classes(known: Targets) -> dict[str, torch.Tensor]:
-    return {CLASS_NAMES[c]: torch.from_numpy(known.directions[c]).float() for c in known.seen}
+    return {CLASS_NAMES[c]: _float(known.directions[c]) for c in known.seen}
 
 
 def plural(noun: str) -> str:

@@ -72,11 +72,9 @@ def said_of(some: Photos, backbone: Backbone, template: str) -> Predictions:
 
 
 def zero_shot_line(some: Photos, said: Predictions, ensemble: Predictions) -> str:
-    lines = []
-    for predictions in (said, ensemble):
-        figures = scores(predictions, some.targets)
-        lines.append(f"{100 * figures['top1']:.1f} / {100 * figures['top5']:.1f}")
-    error, sure = scores(said, some.targets)["ece"], said.probabilities.max(1).mean()
+    both = [scores(predictions, some.targets) for predictions in (said, ensemble)]
+    lines = [f"{100 * figures['top1']:.1f} / {100 * figures['top5']:.1f}" for figures in both]
+    error, sure = both[0]["ece"], said.probabilities.max(1).mean()
     won, largest = (np.bincount(which).max() / len(some.targets) for which in (said.best, some.targets))
     line = f"{lines[0]}, ensemble {lines[1]}, confidence {sure:.2f}, ECE {error:.3f}"
     return f"{line}, most won {won:.2f} (largest class {largest:.2f})"
@@ -103,16 +101,11 @@ def looks_line(name: str, paths: list[Path], backbone: Backbone) -> str:
     return f"{100 * np.mean(said == np.array(changed)):.1f} % of {len(paths)} photos (chance 50)"
 
 
-@torch.inference_mode()
-def painted_line(words: list[str], paint: Callable[[str, int], np.ndarray], backbone: Backbone) -> str:
-    seen = [backbone.encode(torch.stack([_shown(paint(word, k), backbone) for k in range(PAINTED)])) for word in words]
-    said = predict(
-        np.concatenate(seen),
-        zero_shot.text_features(backbone.tower, words, zero_shot.DEFAULT),
-        logit_scale=backbone.logit_scale,
-    )
-    right = np.mean(said.best == np.repeat(np.arange(len(words)), PAINTED))
-    return f"{100 * right:.1f} % of {PAINTED * len(words)} painted pictures (chance {100 / len(words):.1f})"
+def told_as_painted(words: list[str], paint: Callable[[str, int], np.ndarray], each: int, backbone: Backbone) -> float:
+    """Share of painted pictures, so many of each word, whose word is told among all of the words."""
+    seen = [backbone.encode(torch.stack([_shown(paint(word, k), backbone) for k in range(each)])) for word in words]
+    said = np.concatenate(seen) @ zero_shot.text_features(backbone.tower, words, zero_shot.DEFAULT).T
+    return float(np.mean(said.argmax(1) == np.repeat(np.arange(len(words)), each)))
 
 
 def _shown(picture: np.ndarray, backbone: Backbone) -> torch.Tensor:
@@ -139,8 +132,12 @@ def main() -> None:
     paths = [some.paths[k] for some, chosen in zip(sets, spread, strict=True) for k in chosen]
     for name in LOOKS:
         print(f"{name}: {looks_line(name, paths, backbone)}", flush=True)
-    print(f"patterns: {painted_line(list(PATTERNS), picture, backbone)}", flush=True)
-    print(f"colours: {painted_line(list(COLOURS), hued, backbone)}", flush=True)
+    for kind, words, paint in (("patterns", list(PATTERNS), picture), ("colours", list(COLOURS), hued)):
+        told = 100 * told_as_painted(words, paint, PAINTED, backbone)
+        print(
+            f"{kind}: {told:.1f} % of {PAINTED * len(words)} painted pictures (chance {100 / len(words):.1f})",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
