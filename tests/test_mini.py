@@ -113,6 +113,19 @@ def test_the_recipe_puts_a_context_where_learning_puts_it(recipe, clip):
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
+def test_the_recipe_leaves_a_direction_one_share_of_the_mean_picture(recipe):
+    from directions import raised
+
+    draw = torch.Generator().manual_seed(0)
+    rows, mean = (F.normalize(torch.randn(shape, generator=draw), dim=-1) for shape in ((7, 512), (512,)))
+    found = raised(rows + 0.5 * mean, mean, 0.04)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(7))
+    torch.testing.assert_close(found @ mean, torch.full((7,), 0.04 / 1.0016**0.5))
+    beside = F.normalize(rows - torch.outer(rows @ mean, mean), dim=-1)
+    torch.testing.assert_close(raised(rows, mean, 0), beside)
+    torch.testing.assert_close((found * beside).sum(1), torch.full((7,), 1 / 1.0016**0.5))
+
+
 def test_the_recipe_paints_the_same_pictures_again(recipe):
     from patterns import PATTERNS, SIZE, picture
 

@@ -23,7 +23,7 @@ from open_clip.model import CLIP
 from safetensors.torch import save_file
 
 from corpus import reading
-from directions import class_directions, head
+from directions import class_directions, head, mean_picture
 from hubs import balance
 from looks import grounded, pooled
 from measure import held_out, near_their_own
@@ -60,9 +60,10 @@ def main() -> None:
     known = Targets(wordnet, Sentences(options.work), directions.numpy(), frozenset(held))
     nouns = known.noun_rows()
     rows = balance(nouns, known, last, project, steps=QUIZ_STEPS, seed=options.seed)
-    lessons = reading(known, nouns, rows, looks, width=WIDTH, seed=options.seed)
+    mean = mean_picture(last, project, seed=options.seed)
+    lessons = reading(known, nouns, rows, looks, mean, width=WIDTH, seed=options.seed)
     model = new_model(lessons.table, seed=options.seed)
-    train(model, lessons, directions[known.seen], scale=scale, steps=options.steps, seed=options.seed)
+    train(model, lessons, directions[known.seen], mean, scale=scale, steps=options.steps, seed=options.seed)
     write(model, image_side, project, options.out)
     written = create_model(f"local-dir:{options.out}").eval()
     print(f"{len(known.seen)} class texts to their directions: mean cosine {near_their_own(written, known):.3f}")

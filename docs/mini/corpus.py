@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from directions import raised
 from looks import Looks, synonyms
 from sources import CLASS_NAMES, Sentences, encode, token_texts, tokenizer
 from targets import Nouns, Targets
@@ -17,6 +18,7 @@ from tower import START
 GLOSSED = ("artifact", "animal", "food", "plant")
 LONGEST = 20  # tokens of a gloss
 Text = tuple[tuple[int, ...], int, float]  # its tokens, the number of its direction, how often it is read
+RAISED = 0.04  # share of the mean picture in every direction but a class's; see README.md
 EMBEDDING_STD = 0.02  # as CLIP's, and as random contexts start
 
 
@@ -25,6 +27,7 @@ def reading(
     nouns: Nouns,
     rows: torch.Tensor,
     looks: Looks,
+    mean: torch.Tensor,
     *,
     width: int,
     seed: int,
@@ -33,9 +36,11 @@ def reading(
 
     rows    (N, 512) the balanced directions of the nouns
     looks   directions by kind and word
+    mean    (512) the mean picture
     """
     stands_for = synonyms()
-    like = {word: looks[kind][name] for word, (kind, name) in stands_for.items()}
+    like = {word: raised(looks[kind][name], mean, RAISED) for word, (kind, name) in stands_for.items()}
+    rows = raised(rows, mean, RAISED)
     targets: list[torch.Tensor] = []
     pools: dict[str, Pool] = {}
     taken: set[tuple[int, ...]] = set()
@@ -43,7 +48,7 @@ def reading(
     def add(sort: str, texts: list[Text], directions: torch.Tensor) -> None:
         """A text has one target, that of the pool which comes first."""
         first = sum(len(t) for t in targets)
-        targets.append(directions)
+        targets.append(raised(directions, mean, 0 if sort == "classes" else RAISED))
         new = [text for text in texts if text[0] not in taken]
         taken.update(tokens for tokens, _, _ in new)
         pools[sort] = Pool([t for t, _, _ in new], [first + k for _, k, _ in new], [w for _, _, w in new])
@@ -63,7 +68,8 @@ def reading(
     add("tokens", single, token_rows)
     table, turn = token_table(known.sentences, ids, token_rows, width=width, seed=seed)
     draw = torch.Generator().manual_seed(seed + 1)
-    steering = Steering(F.normalize(torch.randn(77, 512, generator=draw), dim=-1), turn)
+    keys = F.normalize(torch.randn(77, 512, generator=draw), dim=-1)
+    steering = Steering(keys, turn - torch.outer(turn @ mean, mean))
     changes = [(encode(word), row) for word, row in like.items() if not known.hides(word)]
     return Reading(torch.cat(targets), pools, changes, steering, table)
 

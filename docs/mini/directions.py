@@ -54,6 +54,17 @@ def draw_features(
     return x.clamp(min=0), first
 
 
+def mean_picture(head: Head, project: Projection, *, seed: int) -> torch.Tensor:
+    """The mean of drawn pictures in the joint space, made a unit row (512)."""
+    return F.normalize(project(draw_features(head, 20_000, torch.Generator().manual_seed(seed))[0]).mean(0), dim=0)
+
+
+def raised(rows: torch.Tensor, mean: torch.Tensor, share: float) -> torch.Tensor:
+    """Unit rows (..., 512) with nothing along the mean picture but this share."""
+    beside = F.normalize(rows - (rows @ mean)[..., None] * mean, dim=-1)
+    return F.normalize(beside + share * mean, dim=-1)
+
+
 def class_directions(head: Head, project: Projection, *, steps: int, seed: int) -> tuple[torch.Tensor, float]:
     """Unit directions (1000, 512) and the scale that best repeat the classifier; Kullback-Leibler, Adam, cosine."""
     draw = torch.Generator().manual_seed(seed)

@@ -103,9 +103,9 @@ class Reading:
         self._sentences = sentences()
         self._usual = tuple(encode(part) for part in USUAL)
         self._kinds = (
-            (0.42, self._named, ("classes",)), (0.23, self._named, ("nouns",)), (0.03, self._named, ("words",)),
-            (0.04, self._named, ("looks",)), (0.02, self._bare, ("tokens",)), (0.05, self._bare, ("glosses",)),
-            (0.05, self._changed, ()), (0.03, self._two, ()), (SHARE, self._steered, ()),
+            (0.40, self._named, ("classes",)), (0.33, self._named, ("nouns",)), (0.05, self._named, ("words",)),
+            (0.04, self._named, ("looks",)), (0.03, self._bare, ("tokens",)), (0.05, self._bare, ("glosses",)),
+            (0.05, self._changed, ()), (0.04, self._two, ()), (SHARE, self._steered, ()),
         )  # fmt: skip
 
     def step(self, rng: np.random.Generator) -> tuple[list[Group], torch.Tensor]:
