@@ -19,7 +19,7 @@ from promptctl.store import Store
 
 RECIPE = Path(__file__).parents[1] / "docs" / "mini"
 WEIGHTS = MINI_FOLDER / "open_clip_model.safetensors"
-BEFORE = Path(__file__).parent / "golden" / "mini-before.safetensors"  # learned on the file before this one
+BEFORE = Path(__file__).parent / "golden" / "mini-before.safetensors"  # learned on the first mini
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_context_of_the_mini_before_is_told_apart(cli, home, photos):
 
 
 def test_it_knows_patterns_and_colours_as_painted(recipe):
-    """On pictures its words did not come from; the file before this one told 5 % and 12 %."""
+    """On pictures its words did not come from; the first mini told 5 % and 12 %."""
     from figures import told_as_painted
     from looks import COLOURS, hued
     from patterns import PATTERNS, picture

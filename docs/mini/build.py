@@ -26,7 +26,7 @@ from corpus import reading
 from directions import class_directions, head, mean_picture
 from hubs import balance
 from looks import grounded, pooled
-from measure import held_out, near_their_own
+from measure import held_out, near_their_own, read_found, share_of_mean
 from sources import Projection, Sentences, WordNet, classifier, projection, save_arrays
 from targets import Targets
 from train import CONFIG, WIDTH, new_model, train
@@ -67,8 +67,10 @@ def main() -> None:
     write(model, image_side, project, options.out)
     written = create_model(f"local-dir:{options.out}").eval()
     print(f"{len(known.seen)} class texts to their directions: mean cosine {near_their_own(written, known):.3f}")
+    print(f"of pictures of these classes, percent found among 1000: {read_found(written, known, last, project)}")
     if held:
-        figures = json.dumps(held_out(written, known, last, project), indent=1)
+        found, share = held_out(written, known, last, project, mean), share_of_mean(written, known, mean)
+        figures = json.dumps({"found": found, "share of the mean picture": share}, indent=1)
         (options.out / "held-out.json").write_text(figures + "\n")
         print(figures)
 

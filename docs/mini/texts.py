@@ -29,7 +29,7 @@ MORE = (
     *(("a photo of a ", ", a type of bird."), ("a photo of ", ", a type of clothing."), ("itap of a ", ".")),
     ("a photo of a ", ", a type of animal."),
 )
-SHARE = 0.25  # of the weight of all groups that goes to contexts of vectors
+SHARE = 0.25  # weight of contexts of vectors beside the other groups: a fifth of all
 STEERED = 2.2  # how far a context of aligned vectors moves a name, in unit rows
 SHARPNESS = 30.0  # of the choice which vector of a context a name heeds
 

@@ -36,7 +36,7 @@ CONFIG = {
     },
 }
 RATE, TABLE_RATE = 1.5e-3, 1e-4
-MEAN_WEIGHT = 264.0  # of an error along the mean picture, where pictures see it most: 0.5 x 25^2 x 0.92^2
+MEAN_WEIGHT = 264.0  # half of (a scale of 25 x the mean picture's length of 0.92) squared: as pictures weigh it
 WARM = 100  # steps
 
 
