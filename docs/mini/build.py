@@ -29,7 +29,7 @@ from looks import grounded, pooled
 from measure import held_out, near_their_own, read_found, share_of_mean
 from sources import Projection, Sentences, WordNet, classifier, projection, save_arrays
 from targets import Targets
-from train import CONFIG, WIDTH, new_model, train
+from train import CONFIG, WIDTH, class_texts, new_model, train
 
 STEPS, SEED = 4500, 0
 HELD_SEED = 7
@@ -65,11 +65,11 @@ def main() -> None:
     model = new_model(lessons.table, seed=options.seed)
     train(model, lessons, directions[known.seen], mean, scale=scale, steps=options.steps, seed=options.seed)
     write(model, image_side, project, options.out)
-    written = create_model(f"local-dir:{options.out}").eval()
-    print(f"{len(known.seen)} class texts to their directions: mean cosine {near_their_own(written, known):.3f}")
-    print(f"of pictures of these classes, percent found among 1000: {read_found(written, known, last, project)}")
+    texts = class_texts(create_model(f"local-dir:{options.out}").eval())
+    print(f"{len(known.seen)} class texts to their directions: mean cosine {near_their_own(texts, known):.3f}")
+    print(f"of pictures of these classes, percent found among 1000: {read_found(texts, known, last, project)}")
     if held:
-        found, share = held_out(written, known, last, project, mean), share_of_mean(written, known, mean)
+        found, share = held_out(texts, known, last, project, mean), share_of_mean(texts, known, mean)
         figures = json.dumps({"found": found, "share of the mean picture": share}, indent=1)
         (options.out / "held-out.json").write_text(figures + "\n")
         print(figures)

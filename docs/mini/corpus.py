@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from directions import raised
+from directions import beside, raised
 from looks import Looks, synonyms
 from sources import CLASS_NAMES, Sentences, encode, token_texts, tokenizer
 from targets import Nouns, Targets
@@ -39,8 +39,12 @@ def reading(
     mean    (512) the mean picture
     """
     stands_for = synonyms()
-    like = {word: raised(looks[kind][name], mean, RAISED) for word, (kind, name) in stands_for.items()}
-    rows = raised(rows, mean, RAISED)
+
+    def up(directions: torch.Tensor) -> torch.Tensor:
+        return raised(directions, mean, RAISED)
+
+    like = {word: up(looks[kind][name]) for word, (kind, name) in stands_for.items()}
+    rows = up(rows)
     targets: list[torch.Tensor] = []
     pools: dict[str, Pool] = {}
     taken: set[tuple[int, ...]] = set()
@@ -48,28 +52,28 @@ def reading(
     def add(sort: str, texts: list[Text], directions: torch.Tensor) -> None:
         """A text has one target, that of the pool which comes first."""
         first = sum(len(t) for t in targets)
-        targets.append(raised(directions, mean, 0 if sort == "classes" else RAISED))
+        targets.append(directions)
         new = [text for text in texts if text[0] not in taken]
         taken.update(tokens for tokens, _, _ in new)
         pools[sort] = Pool([t for t, _, _ in new], [first + k for _, k, _ in new], [w for _, _, w in new])
 
-    add("classes", _class_texts(known, nouns, set(like)), _float(known.directions))
+    add("classes", _class_texts(known, nouns, set(like)), raised(_float(known.directions), mean, 0))
     main = [(encode(w), k, 3.0 if w == stands_for[w][1] else 1.0) for k, w in enumerate(like) if not known.hides(w)]
     add("looks", main, torch.stack(list(like.values())))
     add("nouns", _noun_texts(known, nouns), rows)
     words = [w for w in known.wordnet.total if _plain_word(w, known)]
     uses = [float(np.log1p(known.wordnet.total[w])) for w in words]
     counted = [(encode(w), k, u) for k, (w, u) in enumerate(zip(words, uses, strict=True))]
-    add("words", counted, _float(known.texts(words)))
+    add("words", counted, up(_float(known.texts(words))))
     senses = sorted({s for ss in known.nouns.values() for s in ss if known.wordnet.synsets[s].kind in GLOSSED})
-    add("glosses", _gloss_texts(known, senses), _float(known.senses(senses)))
+    add("glosses", _gloss_texts(known, senses), up(_float(known.senses(senses))))
     ids, texts, token_rows = _tokens(known, {**dict(zip(nouns.names, rows, strict=True)), **like, **_classes(known)})
     single = [((i,), k, 1.0) for k, (i, text) in enumerate(zip(ids, texts, strict=True)) if not known.hides(text)]
-    add("tokens", single, token_rows)
+    add("tokens", single, up(token_rows))
     table, turn = token_table(known.sentences, ids, token_rows, width=width, seed=seed)
     draw = torch.Generator().manual_seed(seed + 1)
     keys = F.normalize(torch.randn(77, 512, generator=draw), dim=-1)
-    steering = Steering(keys, turn - torch.outer(turn @ mean, mean))
+    steering = Steering(keys, beside(turn, mean))
     changes = [(encode(word), row) for word, row in like.items() if not known.hides(word)]
     return Reading(torch.cat(targets), pools, changes, steering, table)
 
