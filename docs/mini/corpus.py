@@ -6,13 +6,12 @@ import re
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from directions import beside, raised
+from directions import raised
 from looks import Looks, synonyms
 from sources import CLASS_NAMES, Sentences, encode, token_texts, tokenizer
 from targets import Nouns, Targets
-from texts import Pool, Reading, Steering
+from texts import Pool, Reading, steering
 from tower import START
 
 GLOSSED = ("artifact", "animal", "food", "plant")
@@ -71,11 +70,8 @@ def reading(
     single = [((i,), k, 1.0) for k, (i, text) in enumerate(zip(ids, texts, strict=True)) if not known.hides(text)]
     add("tokens", single, up(token_rows))
     table, turn = token_table(known.sentences, ids, token_rows, width=width, seed=seed)
-    draw = torch.Generator().manual_seed(seed + 1)
-    keys = F.normalize(torch.randn(77, 512, generator=draw), dim=-1)
-    steering = Steering(keys, beside(turn, mean))
     changes = [(encode(word), row) for word, row in like.items() if not known.hides(word)]
-    return Reading(torch.cat(targets), pools, changes, steering, table)
+    return Reading(torch.cat(targets), pools, changes, steering(turn, mean, seed=seed + 1), table)
 
 
 def _float(rows: np.ndarray) -> torch.Tensor:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
 
+from directions import beside
 from sources import encode
 from tower import START, Group, group
 
@@ -30,8 +31,7 @@ MORE = (
     ("a photo of a ", ", a type of animal."),
 )
 SHARE = 0.25  # weight of contexts of vectors beside the other groups: a fifth of all
-STEERED = 2.2  # how far a context of aligned vectors moves a name, in unit rows
-SHARPNESS = 30.0  # of the choice which vector of a context a name heeds
+FAR, SHARPNESS, PARTS = 2.2, 60.0, 8  # see Steering
 
 
 def sentences() -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -70,18 +70,49 @@ class Pool:
 @dataclass(frozen=True)
 class Steering:
     """What a context of vectors does to a name: it adds the directions of the vectors, and each name heeds some of them
-    more than others, by its own direction. So a context can move names together, and apart.
+    more than others, by its own direction and in every part of the joint space others. So a context can move names
+    together, and apart.
 
-    keys   (77, 512) unit rows, one for every place in a context
-    turn   (W, 512) from the directions of token embeddings to the joint space
+    keys        (77, P, 512) unit rows, one for every place in a context and every part of the joint space
+    turn        (W, 512) from the directions of token embeddings to the parts, side by side
+    back        (512, 512) from the parts to the joint space
+    sharpness   of the choice which vector of a context a name heeds
+    far         how far a context of aligned vectors moves a name, in unit rows
     """
 
     keys: torch.Tensor
     turn: torch.Tensor
+    back: torch.Tensor
+    sharpness: float
+    far: float
 
     def __call__(self, rows: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        heed = (SHARPNESS * rows @ self.keys[: len(context)].T).softmax(1)  # (B, M)
-        return F.normalize(rows + STEERED * heed @ (F.normalize(context, dim=-1) @ self.turn), dim=-1)
+        """Where a context (M, W) moves names (B, 512) to, unit rows."""
+        keys = self.keys[: len(context)]
+        heed = (self.sharpness * torch.einsum("be,mpe->bmp", rows, keys)).softmax(1)
+        said = (F.normalize(context, dim=-1) @ self.turn).unflatten(1, (keys.shape[1], -1))  # (M, P, 512 / P)
+        moves = torch.einsum("bmp,mpd->bpd", heed, said).flatten(1) @ self.back  # (B, 512)
+        return F.normalize(rows + self.far * moves, dim=-1)
+
+
+def steering(
+    turn: torch.Tensor,
+    mean: torch.Tensor,
+    *,
+    seed: int,
+    parts: int = PARTS,
+    sharpness: float = SHARPNESS,
+    far: float = FAR,
+) -> Steering:
+    """With keys and parts at random. What a context adds to a name has nothing along the mean picture.
+
+    turn   (W, 512) from the directions of token embeddings to the joint space
+    mean   (512) the mean picture
+    """
+    draw = torch.Generator().manual_seed(seed)
+    keys = F.normalize(torch.randn(77, parts, 512, generator=draw), dim=-1)
+    axes = torch.linalg.qr(torch.randn(512, 512, generator=draw)).Q
+    return Steering(keys, turn @ axes, beside(axes.T, mean), sharpness, far)
 
 
 @dataclass

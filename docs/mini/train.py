@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 
 from sources import CLASS_NAMES, TRUNK, encode
-from texts import USUAL, Reading
+from texts import PARTS, USUAL, Reading, Steering
 from tower import encode as read
 from tower import group
 
-WIDTH, LAYERS, HEADS, MLP = 512, 3, 8, 1.0
+WIDTH, LAYERS, HEADS, MLP = 512, 3, PARTS, 1.0
 CONFIG = {
     "embed_dim": 512,
     "vision_cfg": {
@@ -40,12 +40,20 @@ MEAN_WEIGHT = 264.0  # half of (a scale of 25 x the mean picture's length of 0.9
 WARM = 100  # steps
 
 
-def new_model(table: torch.Tensor, *, seed: int) -> CLIP:
+def new_model(table: torch.Tensor, steering: Steering, *, seed: int) -> CLIP:
+    """A tower that begins as a bag of words: attention hands on what tokens point to, the projection says it.
+
+    Every head hands on one part of the joint space, the parts in which a name chooses what to heed of a context.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = CLIP(**CONFIG)
     with torch.no_grad():
         model.token_embedding.weight.copy_(table)
+        model.text_projection.copy_(steering.turn @ steering.back)
+        for block in model.transformer.resblocks:
+            block.attn.in_proj_weight[2 * WIDTH :] = steering.turn.T
+            block.attn.out_proj.weight.copy_(steering.turn * (2 * LAYERS) ** -0.5)
     return model
 
 
