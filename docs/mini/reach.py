@@ -1,6 +1,6 @@
 """What shared contexts would reach if the text tower did to the letter what it is taught of contexts.
 
-    python docs/mini/reach.py FOLDER [FOLDER ...] [--names NAMES.csv] [--model mini] [--shots 16] [--seeds 1,2,3]
+    python docs/mini/reach.py FOLDER [FOLDER ...] [--names NAMES.csv] [--model mini] [--shots 16] [--seeds 1,2,…]
                               [--parts 1,8] [--sharpness 30,60] [--far 2.2] [--test]
 
 No tower is trained: names start where the backbone puts their bare texts, and `texts.Steering` moves them. The recipe
@@ -24,11 +24,10 @@ from promptctl.backbone import Backbone
 from promptctl.learners import coop
 from promptctl.protocol import Draw, Pool
 from texts import FAR, PARTS, SHARPNESS, Steering, steering
+from train import WIDTH
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "benchmarks"))
 from accuracy import pool_of
-
-WIDTH = 512
 
 
 class Obedient:
