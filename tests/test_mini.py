@@ -166,11 +166,17 @@ def test_the_recipe_begins_as_a_bag_of_words(recipe):
     table = 0.001 * torch.randn(49408, WIDTH, generator=draw)
     words = [encode("dog"), encode("shirt")]
     table[[ids[0] for ids in words]] = 0.02 * WIDTH**0.5 * wanted @ turn.T
+    steered = steering(turn, mean, seed=1)
+    model = new_model(table, steered, seed=0)
     with torch.no_grad():
-        said = read(new_model(table, steering(turn, mean, seed=1), seed=0), [group((), words)])
+        said = read(model, [group((), words)])
     assert ((said @ wanted.T).diagonal() > 0.3).all(), "unrelated directions are at 0.00 ± 0.04"
     assert ((said @ wanted.T).flip(1).diagonal() < 0.2).all()
     torch.testing.assert_close(said @ mean, torch.zeros(2), atol=1e-5, rtol=0)
+    for block in model.transformer.resblocks:
+        heads = block.attn.in_proj_weight[2 * WIDTH :].unflatten(0, (block.attn.num_heads, -1))
+        parts = steered.turn.T.unflatten(0, (steered.keys.shape[1], -1))
+        torch.testing.assert_close(heads, parts, msg="every head hands on one part")
 
 
 def test_the_recipe_paints_the_same_pictures_again(recipe):

@@ -3,9 +3,10 @@
     python docs/mini/reach.py FOLDER [FOLDER ...] [--names NAMES.csv] [--model mini] [--shots 16] [--seeds 1,2,…]
                               [--parts 1,8] [--sharpness 30,60] [--far 2.2] [--test]
 
-No tower is trained: names start where the backbone puts their bare texts, and `texts.Steering` moves them. The recipe
-is the paper's on centre crops. Shots are drawn from train/; what is left of train/ is what the figures are measured on,
-or with --test all of test/. Top-1 in percent, mean over the seeds.
+No tower is trained: names start where the backbone puts their bare texts, and `texts.Steering` moves them, with a turn
+at random and nothing taken out along the mean picture. The recipe is the paper's on centre crops. Shots are drawn from
+train/; what is left of train/ is what the figures are measured on, or with --test all of test/. Top-1 in percent, mean
+over the seeds.
 """
 
 from __future__ import annotations
@@ -80,13 +81,11 @@ def main() -> None:
     seeds = [int(seed) for seed in options.seeds.split(",")]
     backbone = Backbone(options.model)
     pools = [pool_of(folder, options.names, backbone) for folder in options.folders]
-    turn, none = (
-        torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(0))).Q,
-        torch.zeros(WIDTH),
-    )
+    turn = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(0))).Q
+    mean = torch.zeros(WIDTH)
     choices = (map(float, given.split(",")) for given in (options.parts, options.sharpness, options.far))
     for parts, sharpness, far in itertools.product(*choices):
-        steered = steering(turn, none, seed=1, parts=int(parts), sharpness=sharpness, far=far)
+        steered = steering(turn, mean, seed=1, parts=int(parts), sharpness=sharpness, far=far)
         means = [np.mean(accuracies(p, steered, options.shots, seeds, on_test=options.test)) for p in pools]
         each = ", ".join(f"{f.name} {m:.1f}" for f, m in zip(options.folders, means, strict=True))
         print(

@@ -70,8 +70,8 @@ class Pool:
 @dataclass(frozen=True)
 class Steering:
     """What a context of vectors does to a name: it adds the directions of the vectors, and each name heeds some of them
-    more than others, by its own direction and in every part of the joint space others. So a context can move names
-    together, and apart.
+    more than others, which ones by its own direction, and different ones in every part of the joint space. So a
+    context can move names together, and apart.
 
     keys        (77, P, 512) unit rows, one for every place in a context and every part of the joint space
     turn        (W, 512) from the directions of token embeddings to the parts, side by side
