@@ -59,14 +59,14 @@ def mean_picture(head: Head, project: Projection, *, seed: int) -> torch.Tensor:
     return F.normalize(project(draw_features(head, 20_000, torch.Generator().manual_seed(seed))[0]).mean(0), dim=0)
 
 
-def beside(rows: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+def without_mean(rows: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     """Rows (..., 512) with nothing along the mean picture."""
     return rows - (rows @ mean)[..., None] * mean
 
 
 def raised(rows: torch.Tensor, mean: torch.Tensor, share: float) -> torch.Tensor:
     """Unit rows (..., 512) with nothing along the mean picture but this share."""
-    return F.normalize(F.normalize(beside(rows, mean), dim=-1) + share * mean, dim=-1)
+    return F.normalize(F.normalize(without_mean(rows, mean), dim=-1) + share * mean, dim=-1)
 
 
 def class_directions(head: Head, project: Projection, *, steps: int, seed: int) -> tuple[torch.Tensor, float]:

@@ -50,15 +50,16 @@ class Obedient:
 
 def accuracies(pool: Pool, steered: Steering, shots: int, seeds: list[int], *, on_test: bool) -> list[float]:
     names = F.normalize(pool.backbone.tower.encode_sentences(list(pool.names)), dim=-1).cpu()
-    found = []
+    tower, found = Obedient(names, steered), []
     for seed in seeds:
         shown = Draw(pool, shots, seed).sample.train
-        rest = pool.test if on_test else tuple(i for i in pool.train if i not in set(shown))
+        taken = set(shown)
+        rest = pool.test if on_test else tuple(i for i in pool.train if i not in taken)
         settings = coop.Settings(recipe="paper", epochs=coop.paper_epochs(shots), seed=seed)
         learned = coop.learn(
             *pool.arrays(shown),
             pool.names,
-            Obedient(names, steered),
+            tower,
             logit_scale=pool.backbone.logit_scale,
             settings=settings,
         )

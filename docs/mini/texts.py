@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
 
-from directions import beside
+from directions import without_mean
 from sources import encode
 from tower import START, Group, group
 
@@ -112,7 +112,7 @@ def steering(
     draw = torch.Generator().manual_seed(seed)
     keys = F.normalize(torch.randn(77, parts, 512, generator=draw), dim=-1)
     axes = torch.linalg.qr(torch.randn(512, 512, generator=draw)).Q
-    return Steering(keys, turn @ axes, beside(axes.T, mean), sharpness, far)
+    return Steering(keys, turn @ axes, without_mean(axes.T, mean), sharpness, far)
 
 
 @dataclass
