@@ -19,7 +19,7 @@ from PIL import Image
 from promptctl.cache import FeatureCache
 from promptctl.errors import NoImages
 from promptctl.images import OnProgress, Skipped
-from promptctl.pictures import DECODER, VIEWS, UnreadableImage, decode, read_file, view
+from promptctl.pictures import DECODER, VIEWS, NotAnImage, UnreadableImage, decode, is_image_name, read_file, view
 
 if TYPE_CHECKING:
     from promptctl.backbone import Backbone
@@ -161,7 +161,8 @@ def _prepare(path: Path, views: tuple[int | None, ...], eye: _Eye, cache: Featur
                 items.append(_Picture(path, sha256, key, eye.pixels(picture, sha256, number)))
         return items
     except UnreadableImage as reason:
-        return [Skipped(path, str(reason))] * len(views)
+        foreign = isinstance(reason, NotAnImage) and not is_image_name(path)
+        return [Skipped(path, str(reason), foreign)] * len(views)
 
 
 def _batches(items: Iterator[_Item]) -> Iterator[list[_Item]]:

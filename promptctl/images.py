@@ -36,6 +36,7 @@ class Skipped:
 
     path: Path
     reason: str
+    foreign: bool = False  # never an image nor called like one: a sidecar, a video, a note
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,10 @@ class UnreadableImage(Exception):
     """One file that is not a usable image; `str()` says why in a few words."""
 
 
+class NotAnImage(UnreadableImage):
+    """One file that holds something else altogether: a note, a video, a program's own data."""
+
+
 def read_file(path: Path) -> bytes:
     """The bytes of a regular file, or UnreadableImage."""
     try:
@@ -131,16 +135,16 @@ def _reasons(data: bytes) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise UnreadableImage("more pixels than is safe to open") from error
     except UnidentifiedImageError as error:
-        raise UnreadableImage(_unidentified(data)) from error
+        raise _unidentified(data) from error
     except Exception as error:
         # decoders raise OSError, SyntaxError, ValueError, struct.error, IndexError … on broken files
         raise UnreadableImage(f"damaged ({_short(error)})") from error
 
 
-def _unidentified(data: bytes) -> str:
+def _unidentified(data: bytes) -> UnreadableImage:
     if data[4:8] == b"ftyp" and data[8:11] in (b"hei", b"hev", b"mif") and ".heic" not in Image.registered_extensions():
-        return "HEIC, which needs one more package: pip install pillow-heif"
-    return "not an image"
+        return UnreadableImage("HEIC, which needs one more package: pip install pillow-heif")
+    return NotAnImage("not an image")
 
 
 def _short(error: Exception) -> str:
