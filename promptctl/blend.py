@@ -104,5 +104,5 @@ def _again(context: Context, x: Vectors, y: NDArray[np.int64], *, tower: TextTow
         return clap.learn(x, y, by_hand, logit_scale=scale, settings=weights).text_features
     own = {field.name: getattr(method, field.name) for field in dataclasses.fields(coop.Settings)}
     settings = coop.Settings(**own)
-    learned = coop.learn(x, y, card.names, tower, logit_scale=scale, settings=settings, anchors=by_hand)
+    learned = coop.learn(x, y, card.classes, tower, logit_scale=scale, settings=settings, anchors=by_hand)
     return learned.text_features

@@ -42,6 +42,7 @@ class ClassEntry:
     label: str  # the folder name
     name: str  # what the prompt says
     aliases: tuple[str, ...] = ()
+    tokens: tuple[int, ...] = ()  # of the name and the full stop, where they are not those of the two taken apart
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ class Card:
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, ASCII."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        fields = {**dataclasses.asdict(self), "classes": _plain(self.classes)}
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def read_card(path: Path) -> Card:
@@ -128,9 +130,15 @@ def read_card(path: Path) -> Card:
     return card
 
 
+def _plain(classes: Sequence[ClassEntry]) -> list[dict[str, Any]]:
+    """The fields of classes; without tokens where there are none, as files were before there were any."""
+    kept = (dataclasses.asdict(entry) for entry in classes)
+    return [{key: value for key, value in entry.items() if key != "tokens" or value} for entry in kept]
+
+
 def check_room(classes: Sequence[ClassEntry]) -> None:
     """TooManyClasses when they would not fit into a header, before anything is learned of them."""
-    text = json.dumps([dataclasses.asdict(entry) for entry in classes], separators=(",", ":"))
+    text = json.dumps(_plain(classes), separators=(",", ":"))
     n_bytes = len(json.dumps(text))  # as JSON inside JSON
     if n_bytes > LONGEST_HEADER - _ROOM_FOR_THE_REST:
         raise TooManyClasses(len(classes), len(classes) * (LONGEST_HEADER - _ROOM_FOR_THE_REST) // n_bytes)

@@ -2,7 +2,7 @@
 
 ```
 PromptctlError                 exit 1
-├── NotInStore (10)            ContextNotFound  VersionNotFound  NotInTrash  NoSuchFile
+├── NotInStore (10)            ContextNotFound  VersionNotFound  NotInTrash  NoSuchFile  NotAFile
 ├── StoreLocked (11)
 ├── ContextExists  NewestVersion
 ├── InvalidName
@@ -10,7 +10,7 @@ PromptctlError                 exit 1
 ├── BackboneError              UnknownBackbone  UnsupportedBackbone  WeightsUnavailable (13)  BackboneMismatch
 │                              CheckpointMismatch
 ├── DatasetError               NoImages  OneClass  TooFewShots  UnknownClasses  NameTooLong  ContextTooLong
-│                              BadTemplate  TemplateTooLong  TooManyClasses
+│                              BadTemplate  TemplateTooLong  TooManyClasses  CorruptTokens
 ├── StorageFailed  NotDurable  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
 ├── NeedsAnswer  InvalidSetting  UnknownLearner  SettingsClash  UnknownSort  WrongOption
 └── LearningFailed
@@ -82,6 +82,13 @@ class LearnedButNotStored(PromptctlError):
 class NoSuchFile(NotInStore):
     def __init__(self, path: Path) -> None:
         super().__init__(f"there is no context file {path}", f"ls {shlex.quote(str(path.parent))}")
+
+
+class NotAFile(NoSuchFile):
+    """A pipe or a device, which may never end."""
+
+    def __init__(self, path: Path) -> None:
+        NotInStore.__init__(self, f"{path} is a pipe or a device, and a file was expected", "save it as a file first")
 
 
 class NotInTrash(NotInStore):
@@ -234,6 +241,14 @@ class NameTooLong(DatasetError):
         super().__init__(
             f"the class name '{name}' is {tokens} tokens long, {room} fit beside the context",
             "give it a shorter name with --classes names.csv, or fewer --context-tokens",
+        )
+
+
+class CorruptTokens(DatasetError):
+    def __init__(self, name: str, known: int) -> None:
+        super().__init__(
+            f"the class '{name}' is spoken in tokens that are none of the {known} of its backbone",
+            "restore the file from a copy, or import it again",
         )
 
 

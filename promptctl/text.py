@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, text_global_pool
 from torch.utils.checkpoint import checkpoint
 
-from promptctl.errors import ContextTooLong, NameTooLong, TemplateTooLong, UnsupportedBackbone
+from promptctl.card import ClassEntry
+from promptctl.errors import ContextTooLong, CorruptTokens, NameTooLong, TemplateTooLong, UnsupportedBackbone
 
 Position = Literal["end", "middle", "front"]
 POSITIONS: tuple[str, ...] = get_args(Position)
@@ -125,6 +126,10 @@ class TextTower:
         return [self._tokenizer.sot_token_id, *tokens, self.end_of_text, *[0] * padding]
 
     @property
+    def start_of_text(self) -> int:
+        return int(self._tokenizer.sot_token_id)
+
+    @property
     def end_of_text(self) -> int:
         return int(self._tokenizer.eot_token_id)
 
@@ -136,25 +141,45 @@ class TextTower:
         """(M, W) token embeddings of words, a context to start from."""
         return self._rows(self.tokens(words))
 
-    def prompts(self, names: Sequence[str], n_context: int, *, position: str = "end", shared: bool = True) -> Prompts:
+    def embedded(self, tokens: Sequence[int] | torch.Tensor) -> torch.Tensor:
+        """(…, W) token embeddings in float32, on the CPU."""
+        return self._rows(tokens).float().cpu()
+
+    def spoken(self, name: str | ClassEntry) -> tuple[list[int], int]:
+        """Tokens of a class name with its full stop, and how many of them stand where the name stands.
+
+        A class of a stored context may have tokens of its own; otherwise the name and the full stop are tokenised
+        apart, so that no byte-pair merge joins them.
+        """
+        called, tokens = (name, ()) if isinstance(name, str) else (name.name, name.tokens)
+        of_name = self.tokens(called)
+        if not tokens:
+            return of_name + self.tokens("."), len(of_name)
+        if not all(0 <= token < len(self.token_table) and token != self.end_of_text for token in tokens):
+            raise CorruptTokens(called, len(self.token_table))
+        return list(tokens), len(of_name)
+
+    def prompts(
+        self, names: Sequence[str | ClassEntry], n_context: int, *, position: str = "end", shared: bool = True
+    ) -> Prompts:
         """Lay class names out around a context.
 
-        names     C readable class names
+        names     C readable class names, or the classes of a stored context: `card.classes`
         shared    False for a class-specific context
-        raises    NameTooLong, ContextTooLong
+        raises    NameTooLong, ContextTooLong, CorruptTokens
         """
         in_front = {"end": n_context, "middle": n_context // 2, "front": 0}[position]
-        # the name and the full stop are tokenised apart, so that no byte-pair merge joins them
-        named = [self.tokens(name) for name in names]
-        room = self.length - 2 - n_context - len(self.tokens("."))
+        spoken = [self.spoken(name) for name in names]
+        stop = len(self.tokens("."))
+        room = self.length - 2 - n_context - stop
         if room < 1:
             raise ContextTooLong(n_context, n_context + room - 1)
-        for name, tokens in zip(names, named, strict=True):
-            if len(tokens) > room:
-                raise NameTooLong(name, len(tokens), room)
+        for name, (tokens, _) in zip(names, spoken, strict=True):
+            if len(tokens) - stop > room:
+                raise NameTooLong(name if isinstance(name, str) else name.name, len(tokens) - stop, room)
         n_shared = in_front if shared and self._shares else 0
         before, after = range(n_shared, in_front), range(in_front, n_context)
-        rows = [self._suffix(before, tokens, after) for tokens in named]
+        rows = [self._suffix(before, tokens, of_name, after) for tokens, of_name in spoken]
         return self._packed(rows, n_context, n_shared)
 
     def operations(self, prompts: Prompts) -> float:
@@ -195,15 +220,18 @@ class TextTower:
             raise too_long(sentence, len(tokens), room)
         return tokens
 
-    def _suffix(self, before: range, name: list[int], after: range) -> list[tuple[int, int | None]]:
-        """(token id, context row) of every suffix position of one class; a context row has id 0."""
-        stop = self.tokens(".")
+    def _suffix(self, before: range, tokens: list[int], of_name: int, after: range) -> list[tuple[int, int | None]]:
+        """(token id, context row) of every suffix position of one class; a context row has id 0.
+
+        Like the original, it divides what is spoken where the name alone would end: a full stop that merged with the
+        name goes with it, and so does the end-of-text where a merge took one token more.
+        """
+        ended = [*tokens, self.end_of_text]
         return [
             *((0, row) for row in before),
-            *((token, None) for token in name),
+            *((token, None) for token in ended[:of_name]),
             *((0, row) for row in after),
-            *((token, None) for token in stop),
-            (self.end_of_text, None),
+            *((token, None) for token in ended[of_name:]),
         ]
 
     def _packed(self, rows: list[list[tuple[int, int | None]]], n_context: int, n_shared: int) -> Prompts:

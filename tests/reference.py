@@ -46,3 +46,32 @@ def encode(
     ids[torch.arange(len(names)), ends] = tokenizer.eot_token_id
     x = text_global_pool(x, ids, pool, eos_token_id=tokenizer.eot_token_id)
     return x @ text.text_projection
+
+
+def encode_in_one_piece(
+    model: torch.nn.Module, tokenizer: Any, context: torch.Tensor, names: Sequence[str], position: str
+) -> torch.Tensor:
+    """The same as CoOp's own code has it: name and full stop are tokenised together, and cut where the name would end.
+
+    Two buffers around the context, and the output of the place the end-of-text has among the tokens.
+    """
+    text: Any = model.text if hasattr(model, "text") else model
+    n_context = context.shape[-2]
+    prompts = torch.cat([tokenizer(f"{' '.join(['X'] * n_context)} {name}.") for name in names])  # (C, 77)
+    embedded = text.token_embedding(prompts)
+    prefix, suffix = embedded[:, :1], embedded[:, 1 + n_context :]
+    of_class = context if context.ndim == 3 else context.expand(len(names), *context.shape)
+    half = n_context // 2
+    rows = []
+    for c, name in enumerate(names):
+        k, ctx = len(tokenizer.encode(name)), of_class[c]
+        parts = {
+            "end": [ctx, suffix[c]],
+            "middle": [ctx[:half], suffix[c, :k], ctx[half:], suffix[c, k:]],
+            "front": [suffix[c, :k], ctx, suffix[c, k:]],
+        }[position]
+        rows.append(torch.cat([prefix[c], *parts]))
+    x = text.transformer(torch.stack(rows) + text.positional_embedding, attn_mask=text.attn_mask)
+    pool = getattr(text, "text_pool_type", None) or text.pool_type
+    x = text_global_pool(text.ln_final(x), prompts, pool, eos_token_id=tokenizer.eot_token_id)
+    return x @ text.text_projection

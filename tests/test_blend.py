@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +55,28 @@ def test_folds_choose_the_share_a_plain_loop_chooses(learned, tiny):
     folds = []
     assert blend.share_by_folds(learned, "colours@1", tower, lambda *count: folds.append(count)) == best
     assert folds == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_folds_speak_the_classes_in_their_own_tokens(learned, tiny):
+    tower = Backbone(tiny).tower
+    first, *others = learned.card.classes
+    classes = (dataclasses.replace(first, tokens=tuple(tower.tokens("another name."))), *others)
+    method = dataclasses.replace(learned.card.method, epochs=0)
+    card = dataclasses.replace(learned.card, classes=classes, method=method)
+    context = dataclasses.replace(learned, card=card)
+    x, y = unit(learned.shots.features.astype(np.float32)), learned.shots.class_ids.astype(np.int64)
+    again = blend._again(context, x, y, tower=tower)
+    names = ["another name", *(entry.name for entry in others)]
+    settings = coop.Settings(epochs=0, lr=0.01, seed=1)
+    wanted = coop.learn(x, y, names, tower, logit_scale=card.logit_scale, settings=settings).text_features
+    np.testing.assert_allclose(again, wanted, atol=1e-6)
+
+
+def test_nobody_lays_out_a_stored_context_by_its_names_alone():
+    """Names do not say in which tokens they are spoken; `card.classes` does."""
+    source = Path(blend.__file__).parent.rglob("*.py")
+    laid_out = re.compile(r"(prompts|coop\.learn)\([^)]*\b(card|context)\.(names|labels)")
+    assert [path.name for path in source if laid_out.search(path.read_text("utf-8"))] == []
 
 
 def test_one_shot_is_not_enough_to_choose(cli, photos, tiny):

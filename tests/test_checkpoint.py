@@ -8,25 +8,31 @@ import io
 import json
 import os
 import pickle
+import subprocess
+import sys
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
+import hostile
 import numpy as np
 import open_clip
 import pytest
 import reference
 import torch
 from conftest import TINY, build_clip
+from safetensors.torch import save_file
 from test_cli import refused
 from torch.testing import assert_close
 
-from promptctl.checkpoint import _KNOWN, Checkpoint, _Inert
+from promptctl.checkpoint import Checkpoint, _bfloat16
 from promptctl.context import Context
 from promptctl.errors import BadCheckpoint
 from promptctl.models import MINI_FOLDER
 from promptctl.refs import Ref
 from promptctl.store import Store
+from promptctl.torchfile import KNOWN, Inert
 
 NAMES = ("abyssinian", "sea_lion", "bmw m3 coupe 2012")
 READ = ["abyssinian", "sea lion", "bmw m 3 coupe 2 0 1 2"]
@@ -211,14 +217,68 @@ def test_two_classes_of_one_name_are_refused(cli, clip, tmp_path):
     assert cli("import", path, "--name", "c", "--classes", tmp_path / "names.txt").code == 0
 
 
-def test_a_name_that_swallows_the_full_stop_comes_back_and_is_told(cli, clip, tmp_path):
-    path = original(tmp_path / "m", PromptLearner(*clip, ["kite (bird of prey)", "dog"]))
-    outcome = cli("import", path, "--name", "c")
-    assert stored("c").card.labels == ("kite ( bird of prey )", "dog")
-    assert outcome.err.splitlines()[0] == (
-        "warning: the original code joins the full stop to the end of 'kite ( bird of prey ).', promptctl keeps it "
-        "apart: expect a difference"
-    )
+MERGED = ("kite (bird of prey)", "aluminium_(cans)", "C++", "dog")
+MERGED_READ = ("kite ( bird of prey )", "aluminium ( cans )", "c ++", "dog")
+
+
+@FORMS
+@pytest.mark.parametrize("position", ["end", "middle", "front"])
+@pytest.mark.parametrize("class_specific", [False, True])
+@pytest.mark.parametrize("listed", [False, True])
+def test_names_that_swallow_the_full_stop_say_what_they_say_to_the_original(
+    cli, clip, tmp_path, zipped, position, class_specific, listed
+):
+    learner = PromptLearner(*clip, MERGED, position=position, class_specific=class_specific)
+    path = original(tmp_path / "m", learner, zipped=zipped)
+    (tmp_path / "names.txt").write_text("\n".join(MERGED))
+    options = ("--classes", tmp_path / "names.txt") if listed else ()
+    outcome = cli("import", path, "--name", "c", "--position", position, *options)
+    assert (outcome.code, "warning" in outcome.err) == (0, False), "nothing differs, so nothing is to be warned of"
+    context = stored("c")
+    assert context.card.labels == (MERGED if listed else MERGED_READ)
+    assert_close(torch.from_numpy(context.text_features), learner.features(clip[0]), atol=1e-5, rtol=0)
+    tokens = [entry.tokens for entry in context.card.classes]
+    assert tokens[0] == tuple(clip[1].encode("kite (bird of prey)."))
+    assert tokens[-1] == (), "only where they are not those of name and full stop apart"
+
+
+def test_names_that_swallow_the_full_stop_go_out_and_come_back_as_they_are(cli, clip, tmp_path):
+    learner = PromptLearner(*clip, MERGED, position="middle")
+    cli("import", original(tmp_path / "m", learner), "--name", "c", "--position", "middle")
+    outcome = cli("export", "c", tmp_path / "out", "--as", "coop")
+    assert "warning" not in outcome.err
+    state = torch.load(tmp_path / "out", weights_only=True)["state_dict"]
+    for buffer in ("token_prefix", "token_suffix"):
+        assert_close(state[buffer], getattr(learner, buffer), atol=0, rtol=0)
+    cli("import", tmp_path / "out", "--name", "back", "--position", "middle")
+    before, after = stored("c"), stored("back")
+    assert after.card.classes == before.card.classes
+    for tensor in ("vectors", "text_features", "zero_shot_features"):
+        np.testing.assert_array_equal(getattr(after, tensor), getattr(before, tensor))
+    cli("export", "back", tmp_path / "again", "--as", "coop")
+    again = torch.load(tmp_path / "again", weights_only=True)["state_dict"]
+    assert all(torch.equal(again[name], state[name]) for name in state)
+
+
+def test_a_checkpoint_without_names_speaks_those_listed_as_the_original_does(cli, clip, tmp_path):
+    learner = PromptLearner(*clip, MERGED)
+    path = save(tmp_path / "m", {"state_dict": {"ctx": learner.ctx.data}})
+    (tmp_path / "names.txt").write_text("\n".join(MERGED))
+    assert cli("import", path, "--name", "c", "--classes", tmp_path / "names.txt").code == 0
+    assert_close(torch.from_numpy(stored("c").text_features), learner.features(clip[0]), atol=1e-5, rtol=0)
+
+
+def test_a_class_that_has_no_name_to_say_is_refused(cli, clip, tmp_path):
+    learner = PromptLearner(*clip, ["dog", "cat"])
+    escape = clip[1].encoder[clip[1].byte_encoder[0x1B] + "</w>"]
+    table, tokens = clip[0].token_embedding.weight, [escape, 269, 49407]
+    suffix = learner.token_suffix.clone()
+    suffix[1, : len(tokens)] = table[tokens]
+    path = save(tmp_path / "m", plain(learner, token_suffix=suffix))
+    refused(cli("import", path, "--name", "c"), 1, f"{path} gives class 2 the name '\\x1b', which is none")
+    suffix[1, :2] = table[[269, 49407]]
+    path = save(tmp_path / "m", plain(learner, token_suffix=suffix))
+    refused(cli("import", path, "--name", "c"), 1, f"{path} gives class 2 the name '', which is none")
 
 
 def test_another_backbone_is_told_by_its_tokens_and_by_its_width(cli, clip, tmp_path, tiny):
@@ -282,7 +342,7 @@ def not_one(outcome, path: Path, reason: str, hint: str | None = None) -> None:
 
 OTHERS = {
     "it has a meta_net, as CoCoOp's, whose context changes with every image": {"meta_net.linear1.weight": 1},
-    "it is a whole model, as MaPLe, PromptSRC and LASP save it, not a context": {"prompt_learner.ctx": 1},
+    "it has 'ctx' twice": {"module.ctx": 1},
     "beside ctx it has 'compound_prompts_text.0', so it is another method's and more than a context": {
         "compound_prompts_text.0": 1
     },
@@ -304,7 +364,7 @@ def test_kgcoop_learns_a_plain_context(cli, clip, tmp_path):
 
 SHAPES = {
     "it has no ctx, the context of a CoOp checkpoint": {},
-    "its ctx is not a tensor of float16, float32 or float64": {"ctx": torch.zeros(4, 32, dtype=torch.int64)},
+    "its ctx is not a tensor of float16, bfloat16, float32 or float64": {"ctx": torch.zeros(4, 32, dtype=torch.int64)},
     "its ctx has the shape (32,), (M, W) or (classes, M, W), M up to 73, was expected": {"ctx": torch.zeros(32)},
     "its ctx has the shape (74, 32), (M, W) or (classes, M, W), M up to 73, was expected": {"ctx": torch.zeros(74, 32)},
     "its ctx has the shape (0, 32), (M, W) or (classes, M, W), M up to 73, was expected": {"ctx": torch.zeros(0, 32)},
@@ -328,10 +388,146 @@ def test_wrong_tensors_are_described(cli, tmp_path, reason, zipped):
 
 
 @FORMS
-@pytest.mark.parametrize("content", [[1, 2], {"ctx": torch.zeros(4, 32)}, {"state_dict": 3}, torch.nn.Linear(2, 2)])
+@pytest.mark.parametrize("content", [[1, 2], {"prompt": torch.zeros(4, 32)}, {"state_dict": 3}, {}])
 def test_files_of_torch_save_that_hold_something_else(cli, tmp_path, content, zipped):
     path = save(tmp_path / "m", content, zipped=zipped)
     not_one(cli("import", path, "--name", "c"), path, "it has no state_dict")
+
+
+@FORMS
+def test_a_model_saved_whole_is_told_from_its_values(cli, tmp_path, zipped):
+    path = save(tmp_path / "m", torch.nn.Linear(2, 2), zipped=zipped)
+    not_one(cli("import", path, "--name", "c"), path, "it is an object of some class, not the state_dict of one")
+
+
+TOWERS = {
+    "logit_scale": torch.zeros(()),
+    "image_encoder.conv1.weight": torch.zeros(2, 2),
+    "text_encoder.x": torch.zeros(2),
+}
+
+
+def whole(learner: PromptLearner, prefix: str = "", **more: object) -> OrderedDict[str, object]:
+    """The state_dict of the original's CustomCLIP, or of one that has more in it."""
+    state = {f"prompt_learner.{key}": value for key, value in learner.state_dict().items()}
+    return OrderedDict({f"{prefix}{key}": value for key, value in (state | TOWERS | more).items()})
+
+
+@FORMS
+@pytest.mark.parametrize("kind", ["whole", "parallel", "inside", "bare", "bare whole", "parameter", "float64"])
+def test_other_files_of_the_same_context_are_imported(cli, clip, tmp_path, zipped, kind):
+    learner = PromptLearner(*clip, NAMES)
+    state = learner.state_dict()
+    content = {
+        "whole": {"state_dict": whole(learner), "epoch": 50},
+        "parallel": {"state_dict": whole(learner, "module."), "epoch": 50},
+        "inside": {"state_dict": {f"prompt_learner.module.{key}": value for key, value in state.items()}},
+        "bare": state,
+        "bare whole": whole(learner, "module."),
+        "parameter": {"state_dict": {**state, "ctx": learner.ctx}},
+        "float64": {"state_dict": {key: value.double() for key, value in state.items()}},
+    }[kind]
+    path = save(tmp_path / "m", content, zipped=zipped)
+    outcome = cli("import", path, "--name", "c")
+    assert outcome.code == 0, outcome.err
+    np.testing.assert_array_equal(stored("c").vectors, learner.ctx.detach().numpy())
+    assert list(stored("c").card.labels) == READ
+
+
+@FORMS
+def test_bfloat16_is_read_bit_by_bit(cli, clip, tmp_path, zipped):
+    learner = PromptLearner(*clip, NAMES, dtype=torch.bfloat16)
+    path = save(tmp_path / "m", plain(learner), zipped=zipped)
+    assert cli("import", path, "--name", "c").code == 0
+    np.testing.assert_array_equal(stored("c").vectors, learner.ctx.detach().float().numpy())
+    assert list(stored("c").card.labels) == READ
+
+
+def test_rounding_to_bfloat16_is_torchs():
+    bits = np.random.default_rng(0).integers(0, 1 << 32, 100_000, dtype=np.uint32)
+    values = bits.view(np.float32)[np.isfinite(bits.view(np.float32))]
+    wanted = torch.from_numpy(values).to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
+    np.testing.assert_array_equal(_bfloat16(values), wanted)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_state_dict_in_safetensors_is_imported(cli, clip, tmp_path, dtype):
+    learner = PromptLearner(*clip, NAMES, dtype=dtype)
+    path = tmp_path / "m.safetensors"
+    state = {f"prompt_learner.{key}": value.contiguous() for key, value in learner.state_dict().items()}
+    save_file(state | {"logit_scale": torch.zeros(1)}, path, metadata={"format": "pt"})
+    hint = f"promptctl import {path} --name NAME"
+    refused(cli("import", path), 1, f"{path} does not say what its context is called", hint)
+    outcome = cli("import", path, "--name", "c")
+    assert outcome.code == 0, outcome.err
+    np.testing.assert_array_equal(stored("c").vectors, learner.ctx.detach().float().numpy())
+    assert list(stored("c").card.labels) == READ
+
+
+def test_safetensors_that_hold_something_else_or_are_damaged(cli, clip, tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_file({"weight": torch.zeros(2)}, path)
+    wanted = f"{path} is not an intact context: it holds no promptctl metadata"
+    refused(cli("import", path, "--name", "c"), 12, wanted, "restore the file from a copy, or learn again")
+    save_file({"ctx": torch.zeros(4, 32, dtype=torch.int64)}, path)
+    wanted = "its ctx is not a tensor of float16, bfloat16, float32 or float64"
+    not_one(cli("import", path, "--name", "c"), path, wanted)
+    save_file({"ctx": torch.zeros(4, 32)}, path)
+    data = path.read_bytes()
+    damage = [data[:-1], data.replace(b"[4,32]", b"[4,99]"), data.replace(b"[0,512]", b"[-9,99]")]
+    damage += [
+        data.replace(b"[4,32]", b"[4.032"),
+        data.replace(b"[4,32]", b'"4,32"'),
+        data.replace(b"[4,32]", b"[true]"),
+    ]
+    for damaged in damage:
+        assert damaged != data
+        path.write_bytes(damaged)
+        reason = "it is not a whole safetensors file, or it is cut off or damaged"
+        with pytest.raises(BadCheckpoint, match=reason):
+            Checkpoint.read(path)
+
+
+DEEPER = {
+    "it is a whole model of MaPLe with 'prompt_learner.compound_prompts_text.0', which is more than a context": (
+        "prompt_learner.compound_prompts_text.0"
+    ),
+    "it is a whole model of MaPLe with 'prompt_learner.proj.weight', which is more than a context": (
+        "prompt_learner.proj.weight"
+    ),
+    "it is a whole model of PromptSRC or IVLP with 'image_encoder.VPT', which is more than a context": (
+        "image_encoder.VPT"
+    ),
+    "it is a whole model of LASP with 'prompt_learner.w', which is more than a context": "prompt_learner.w",
+    "it has a meta_net, as CoCoOp's, whose context changes with every image": "prompt_learner.meta_net.linear1.weight",
+    "beside its prompt_learner it has 'adapter.weight', so it is another method's": "adapter.weight",
+    "beside ctx it has 'bias', so it is another method's and more than a context": "prompt_learner.bias",
+}
+
+
+@pytest.mark.parametrize("reason", DEEPER)
+def test_whole_models_of_other_methods_are_refused_by_their_names(cli, clip, tmp_path, reason):
+    state = whole(PromptLearner(*clip, NAMES), **{DEEPER[reason]: torch.zeros(2)})
+    path = save(tmp_path / "m", {"state_dict": state})
+    not_one(cli("import", path, "--name", "c"), path, reason)
+
+
+def test_checkpoints_of_other_programs_are_told_where_they_differ(cli, clip, tmp_path):
+    state = PromptLearner(*clip, NAMES).state_dict()
+    others = [
+        (
+            {"module": state, "ds_version": "0.14"},
+            "it is DeepSpeed's, it has its weights under 'module' and no state_dict",
+        ),
+        ({"model": state}, "it is another program's, it has its weights under 'model' and no state_dict"),
+        (
+            {"pytorch-lightning_version": "2.0", "state_dict": {f"net.{key}": value for key, value in state.items()}},
+            "it has no ctx, only a 'net.ctx', as no CoOp checkpoint calls it",
+        ),
+    ]
+    for content, reason in others:
+        path = save(tmp_path / "m", content)
+        not_one(cli("import", path, "--name", "c"), path, reason)
 
 
 UNREADABLE = "torch.save did not write it, or it is cut off or damaged"
@@ -448,6 +644,10 @@ class Pickled:
     [
         ("O", 128, (4, 4), (4, 1)),  # pointers of the file's choice
         (torch.FloatStorage, 10**12, (10**6, 10**6), (0, 0)),  # four terabytes of one number
+        (torch.FloatStorage, 10**12, (70, 10**6), (0, 0)),
+        (torch.FloatStorage, 10**9, (16, 10**6), (10**6, 1)),  # of a file that is shorter
+        (torch.FloatStorage, 128, (20_000, 1, 1), (1, 1, 1)),  # more classes than a context has
+        (torch.FloatStorage, 128, (1,) * 60, (1,) * 60),
         (torch.FloatStorage, 128, (4, 64), (64, 1)),  # beyond its storage
         (torch.FloatStorage, 128, (4, 32), (-32, 1)),  # before it
         (torch.FloatStorage, 128, (-4, -32), (32, 1)),
@@ -457,13 +657,22 @@ class Pickled:
 )
 def test_tensors_stay_inside_their_storage(tmp_path, kind, numel, shape, strides):
     zip_of(tmp_path / "m", Pickled.of(kind, numel, shape, strides), {"0": bytes(512)})
-    with pytest.raises(BadCheckpoint, match=UNREADABLE):
+    with pytest.raises(BadCheckpoint, match="is not a CoOp checkpoint"):
         Checkpoint.read(tmp_path / "m")
 
 
-@pytest.mark.parametrize("known", [*_KNOWN, ("os", "system")])
+def test_a_slice_of_a_larger_tensor_is_read_and_a_transposed_one_refused(tmp_path):
+    whole = torch.randn(3, 77, 8).double()
+    save(tmp_path / "m", {"state_dict": {"ctx": whole[:, 1:5]}})
+    np.testing.assert_array_equal(Checkpoint.read(tmp_path / "m").vectors, whole[:, 1:5].float().numpy())
+    save(tmp_path / "m", {"state_dict": {"ctx": whole[0, :8].T}})
+    with pytest.raises(BadCheckpoint, match="its ctx is a transposed or repeated tensor, as none of CoOp's is"):
+        Checkpoint.read(tmp_path / "m")
+
+
+@pytest.mark.parametrize("known", [*KNOWN, ("os", "system")])
 def test_a_file_changes_none_of_our_classes(tmp_path, known):
-    thing = _KNOWN.get(known, _Inert)
+    thing = KNOWN.get(known, Inert)
     before = dict(vars(thing)) if isinstance(thing, type) else thing
     state = b"N}X\x07\0\0\0__new__K\x01s\x86b."  # (None, {"__new__": 1}), which sets attributes
     zip_of(tmp_path / "m", b"\x80\x02c%s\n%s\n" % tuple(word.encode() for word in known) + state, {})
@@ -497,6 +706,142 @@ def test_what_is_short_in_a_file_and_endless_to_read_is_refused(tmp_path, body):
     path = zip_of(tmp_path / "m.pth.tar", pickled, {})
     with pytest.raises(BadCheckpoint):
         Checkpoint.read(path)
+
+
+def repeated(unit: bytes, times: int) -> bytes:
+    return b"\x80\x04" + unit * times + b"."
+
+
+def thousands(opcode: bytes, *, call: bytes) -> bytes:
+    """Opcodes that give a tuple of a hundred thousand things to something, again and again."""
+    return b"\x80\x04cos\nx\nq\x00(" + b"N" * 100_000 + b"tq\x01" + (call + opcode + b"0") * 25_000 + b"."
+
+
+def word(length: int, mark: bytes) -> bytes:
+    return b"X" + length.to_bytes(4, "little") + b"a" * length + b"q" + mark
+
+
+BOMBS = {
+    "13 bytes that ask for four gigabytes": b"\x80\x05\x96" + (4 << 30).to_bytes(8, "little") + b"N.",
+    "8 MB of empty sets": repeated(b"\x8f", 8 << 20),
+    "as many empty sets as may be": repeated(b"\x8f", (1 << 18) - 3),
+    "half of them, remembered": repeated(b"\x8f\x94", (1 << 17) - 2),
+    "marks in marks": repeated(b"(", 250_000),
+    "tuples in tuples": repeated(b"N" + b"\x85" * 250_000, 1),
+    "dictionaries in dictionaries": repeated(b"}" + b"K\x01}" * 60_000 + b"s" * 60_000, 1),
+    "a frame longer than any": b"\x80\x04\x95" + (1 << 62).to_bytes(8, "little") + b"N.",
+    "one call after the other of many arguments": thousands(b"R", call=b"h\x00h\x01"),
+    "one object after the other of many arguments": thousands(b"\x81", call=b"h\x00h\x01"),
+    "storages of many arguments": thousands(b"Q", call=b"h\x01"),
+    "numbers with one hash": repeated(
+        b"}(" + b"".join(b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"N" for k in range(19_000)) + b"u", 1
+    ),
+    "a number of a quarter of a megabyte": repeated(b"\x8b" + (250_000).to_bytes(4, "little") + b"\x7f" * 250_000, 1),
+    "a line of digits": repeated(b"L0x" + b"f" * 250_000 + b"L\n", 1),
+    "two long words that are equal": repeated(
+        b"}" + word(80_000, b"\1") + word(80_000, b"\2") + b"h\1Ns" + b"h\2Ns" * 20_000, 1
+    ),
+    "a shape of a quarter of a million axes": (
+        b"\x80\x02}X\x0a\x00\x00\x00state_dict}X\x03\x00\x00\x00ctxctorch._utils\n_rebuild_tensor_v2\n"
+        b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x80tQ"
+        b"K\x00(K\xff" + b"2" * 250_000 + b"t)\x89)tRss."
+    ),
+}
+
+
+@pytest.mark.timeout(10)
+@FORMS
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_no_opcode_takes_more_than_its_bytes_are_worth(tmp_path, bomb, zipped):
+    path = tmp_path / "m"
+    path.write_bytes((hostile.as_zip if zipped else hostile.as_legacy)(BOMBS[bomb]))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadCheckpoint, match="is not a CoOp checkpoint"):
+            Checkpoint.read(path)
+        assert tracemalloc.get_traced_memory()[1] < 300e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.timeout(20)
+def test_storages_named_by_what_is_endless_to_hash_are_refused(tmp_path):
+    head = b"".join(pickle.dumps(thing, 2) for thing in (0x1950A86A20F9469CFC6C, 1001, {}, {}))
+    (tmp_path / "m").write_bytes(head + b"\x80\x02]" + nested(60, b"K\x00") + b"a.")
+    with pytest.raises(BadCheckpoint, match=UNREADABLE):
+        Checkpoint.read(tmp_path / "m")
+
+
+def test_zip_files_that_lie_are_refused_and_only_what_is_needed_is_read(tmp_path):
+    pickled = Pickled.of(torch.FloatStorage, 128, (4, 32), (32, 1))
+    good = zip_of(tmp_path / "good", pickled, {"0": bytes(512), "1": bytes(512)}).read_bytes()
+    entry = good.index(b"PK\1\2", good.index(b"PK\1\2") + 1)  # of storage 0, in the list at the end
+    lies = {
+        "encrypted": (8, b"\1"),
+        "a checksum": (16, b"\1\1"),
+        "a length": (24, b"\xff\xff\xff\x7f"),
+        "a length of the 64-bit kind that is not there": (24, b"\xff\xff\xff\xff"),
+        "a place": (42, b"\xff\xff\xff\x7f"),
+    }
+    for offset, lie in lies.values():
+        (tmp_path / "m").write_bytes(good[: entry + offset] + lie + good[entry + offset + len(lie) :])
+        with pytest.raises(BadCheckpoint, match=UNREADABLE):
+            Checkpoint.read(tmp_path / "m")
+    with zipfile.ZipFile(tmp_path / "good", "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("archive/data/0", bytes(512))
+    with pytest.raises(BadCheckpoint, match=UNREADABLE):
+        Checkpoint.read(tmp_path / "good")
+    many = {f"{number}": b"" for number in range(8000)}
+    with pytest.raises(BadCheckpoint, match=UNREADABLE):
+        Checkpoint.read(zip_of(tmp_path / "many", pickled, {"0": bytes(512), **many}))
+
+
+@pytest.mark.timeout(20)
+def test_of_ten_gigabytes_only_what_is_needed_is_read(tmp_path):
+    """A sparse file: a context in front, ten gigabytes of nothing behind it."""
+    head = hostile.as_legacy(Pickled.of(torch.FloatStorage, 128, (4, 32), (32, 1)), bytes(512))
+    (tmp_path / "m").write_bytes(head)
+    os.truncate(tmp_path / "m", 10 << 30)
+    assert Checkpoint.read(tmp_path / "m").vectors.shape == (4, 32)
+    storage = 5 << 29
+    head = hostile.as_legacy(Pickled.of(torch.FloatStorage, storage, (4, 32), (32, 1)))
+    (tmp_path / "m").write_bytes(head[:-8] + storage.to_bytes(8, "little"))
+    os.truncate(tmp_path / "m", 11 << 30)
+    with pytest.raises(BadCheckpoint, match="its ctx lies among 10737418240 bytes, more than a context takes"):
+        Checkpoint.read(tmp_path / "m")
+
+
+def test_an_epoch_of_a_hundred_digits_is_not_known(clip, tmp_path):
+    for epoch in (10**100, -1, 0, True, 2.5, None, 10**6 + 1):
+        assert Checkpoint.read(original(tmp_path / "m", PromptLearner(*clip, NAMES), epoch=epoch)).epochs == 0
+    assert Checkpoint.read(original(tmp_path / "m", PromptLearner(*clip, NAMES), epoch=10**6)).epochs == 10**6
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
+def test_any_malformed_file_is_answered_within_a_gigabyte_and_five_seconds(clip, tmp_path):
+    learner = PromptLearner(*clip, NAMES[:2])
+    real = [original(tmp_path / f"{zipped}", learner, zipped=zipped) for zipped in (True, False)]
+    command = [sys.executable, "-W", "error", hostile.__file__, "1", "400", *map(str, real)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("{'read': "), "and some of them are sound enough to be read"
+
+
+@pytest.mark.timeout(20)
+def test_pipes_and_devices_are_no_files(cli, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        wanted = f"{path} is a pipe or a device, and a file was expected"
+        refused(cli("import", path, "--name", "c"), 10, wanted, "save it as a file first")
+    (tmp_path / "m.safetensors").mkdir()
+    not_one(cli("import", tmp_path / "m.safetensors", "--name", "c"), tmp_path / "m.safetensors", "it is a folder")
+
+
+@pytest.mark.timeout(20)
+def test_a_list_of_names_that_never_ends_is_refused(cli, clip, tmp_path):
+    path = original(tmp_path / "m", PromptLearner(*clip, NAMES))
+    wanted = "/dev/zero is too long for a list of class names"
+    refused(cli("import", path, "--name", "c", "--classes", "/dev/zero"), 1, wanted, "write one class name a line")
 
 
 def test_a_shape_of_sequences_is_refused(tmp_path):
@@ -594,6 +939,18 @@ def test_export_warns_of_names_that_swallow_the_full_stop(cli, learned, photos, 
         "warning: the original code joins the full stop to the end of 'kite (bird of prey).', promptctl keeps it "
         "apart: expect a difference"
     )
+
+
+def test_what_promptctl_learned_with_the_full_stop_apart_comes_back_so(cli, learned, photos, tmp_path):
+    (photos / "red").rename(photos / "kite (bird of prey)")
+    before = learned()
+    cli("export", "colours", tmp_path / "m", "--as", "coop")
+    (tmp_path / "names.txt").write_text("\n".join(before.card.names))
+    for name, options in (("read", ()), ("own", ("--classes", tmp_path / "names.txt"))):
+        outcome = cli("import", tmp_path / "m", "--name", name, *options)
+        assert "warning: the original code joins the full stop" in outcome.err, "it reads them otherwise"
+        assert all(not entry.tokens for entry in stored(name).card.classes)
+        np.testing.assert_array_equal(stored(name).text_features, before.text_features)
 
 
 def test_export_replaces_nothing_unasked(cli, learned, tmp_path):

@@ -52,6 +52,17 @@ def test_the_same_context_gives_the_same_bytes():
     assert make().to_bytes() == make().to_bytes()
 
 
+def test_tokens_of_a_class_are_kept_and_left_out_where_there_are_none(tmp_path):
+    context = make()
+    assert '"tokens"' not in context.card.to_json(), "files without them are what they were before there were any"
+    first, *others = context.card.classes
+    classes = (dataclasses.replace(first, tokens=(320, 2361)), *others)
+    spoken = dataclasses.replace(context, card=dataclasses.replace(context.card, classes=classes))
+    assert spoken.card.to_json().count('"tokens":[320,2361]') == spoken.card.to_json().count('"tokens"') == 1
+    (tmp_path / "1.safetensors").write_bytes(spoken.to_bytes())
+    assert read_card(tmp_path / "1.safetensors").classes == classes
+
+
 def test_every_single_bit_flip_is_detected():
     data = make(2, tokens=1, width=2, joint=2, shots=2).to_bytes()
     for position in range(len(data)):

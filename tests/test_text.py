@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from promptctl import text
-from promptctl.errors import NameTooLong, UnsupportedBackbone
+from promptctl.card import ClassEntry
+from promptctl.errors import CorruptTokens, NameTooLong, UnsupportedBackbone
 from promptctl.models import MINI_FOLDER
 from promptctl.text import POSITIONS, TextTower
 
@@ -67,6 +68,46 @@ def test_features_and_gradients_equal_the_77_token_forward(towers, position, cla
 
     assert_close(found, wanted, atol=1e-10, rtol=0)
     assert_close(ours.grad, theirs.grad, atol=1e-10, rtol=0)
+
+
+MERGED = ["kite (bird of prey)", "C++", "dog", "aluminium (cans)", "etc.", 'a "b"', "what?!"]
+
+
+@pytest.mark.parametrize(
+    ("position", "class_specific", "tokens"), [*itertools.product(POSITIONS, [False, True], [1, 5])]
+)
+def test_names_in_tokens_of_their_own_equal_the_originals_forward(towers, position, class_specific, tokens):
+    """Merged with the full stop as the original reads them, and cut in front of what follows the name alone."""
+    model, tokenizer, tower = towers
+    # "(.." is two tokens and "(..." is one, so the original takes the end-of-text for a part of the name
+    names = MERGED + (["kite (.."] if tower._shares else [])
+    entries = [ClassEntry(i, name, name, (), tuple(tokenizer.encode(f"{name}."))) for i, name in enumerate(names)]
+    assert any(tower.spoken(entry) != tower.spoken(entry.name) for entry in entries), "the merges this test is about"
+    shape = (len(names), tokens, tower.width) if class_specific else (tokens, tower.width)
+    context = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.02
+    weights = torch.randn(
+        len(names), tower.joint_width, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
+    ours, theirs = context.clone().requires_grad_(), context.clone().requires_grad_()
+
+    found = tower.encode(ours, tower.prompts(entries, tokens, position=position, shared=not class_specific))
+    wanted = reference.encode_in_one_piece(model, tokenizer, theirs, names, position)
+    (found * weights).sum().backward()
+    (wanted * weights).sum().backward()
+
+    assert_close(found, wanted, atol=1e-10, rtol=0)
+    assert_close(ours.grad, theirs.grad, atol=1e-10, rtol=0)
+
+
+def test_tokens_a_model_does_not_have_are_refused_in_words(towers):
+    _, _, tower = towers
+    for tokens in ((5, 49408), (-1,), (tower.end_of_text, 5)):
+        with pytest.raises(CorruptTokens) as refused:
+            tower.prompts([ClassEntry(0, "cat", "cat", (), tokens)], 4)
+        assert str(refused.value) == "the class 'cat' is spoken in tokens that are none of the 49408 of its backbone"
+    with pytest.raises(NameTooLong):
+        tower.prompts([ClassEntry(0, "cat", "cat", (), (5,) * 72)], 4)
+    tower.prompts([ClassEntry(0, "cat", "cat", (), (5,) * 71)], 4)
 
 
 def test_words_as_context_equal_encode_text(towers):

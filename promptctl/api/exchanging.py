@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import __version__, files, zero_shot
 from promptctl.api.common import check_free, locate, own_backbone
-from promptctl.card import Card, ClassEntry, Method, Shots, read_card
+from promptctl.card import KEY, Card, ClassEntry, Method, Shots, check_room, header_length, read_card
 from promptctl.errors import (
     CheckpointMismatch,
     ContextExists,
+    CorruptContext,
     DatasetError,
     ExportFailed,
     InvalidName,
     NoSuchFile,
+    NotAFile,
     WrongOption,
     reason_of,
 )
@@ -51,9 +56,11 @@ def import_context(
     store = store or Store()
     if name is not None:
         _check_new(name, store)
-    if not file.exists() or not (file.is_file() or file.is_dir()):
+    if not file.exists():
         raise NoSuchFile(file)
-    if not is_context_file(file):
+    if not (file.is_file() or file.is_dir()):
+        raise NotAFile(file)
+    if not is_context_file(file) or _is_state_dict(file):
         if name is None and file.is_file():
             raise WrongOption(f"{file} does not say what its context is called", f"promptctl import {file} --name NAME")
         return import_checkpoint(
@@ -93,12 +100,22 @@ def import_context(
 
 def is_context_file(file: Path) -> bool:
     """Whether a file starts as safetensors do, or is at least called so."""
-    if file.suffix == SUFFIX:
-        return True
     if not file.is_file():
         return False
+    if file.suffix == SUFFIX:
+        return True
     with file.open("rb") as start:
         return start.read(9)[8:] == b"{"
+
+
+def _is_state_dict(file: Path) -> bool:
+    """Whether a safetensors file is no context of ours, and has a `ctx` as CoOp's state_dict."""
+    with file.open("rb") as start, contextlib.suppress(CorruptContext, ValueError, AttributeError, RecursionError):
+        length = header_length(start.read(8), file.stat().st_size, file)
+        described = json.loads(start.read(length))
+        ours = KEY in described.get("__metadata__", {})
+        return not ours and any(name.rpartition(".")[2] == "ctx" for name in described)
+    return False
 
 
 def _check_new(name: str, store: Store) -> None:
@@ -138,7 +155,9 @@ def import_checkpoint(
     backbone = Backbone(model, device)
     embedded = _embedded_names(found, checkpoint, backbone)
     labels = _imported_labels(embedded, listed, classes, checkpoint, backbone.tower)
-    context = _imported(found, labels, position, backbone)
+    entries = _class_entries(labels, embedded, backbone.tower)
+    check_room(entries)
+    context = _imported(found, entries, position, backbone)
     entry = store.save(name, context.to_bytes(), new=True)
     return ImportReport(
         context=str(entry.ref),
@@ -150,9 +169,9 @@ def import_checkpoint(
         position=position,
         folder_says=position_in_path(checkpoint),
         backbone=backbone.name,
-        backbone_checked=found.suffix is not None,
+        backbone_checked=found.names is not None,
         names_listed=listed is not None,
-        read_otherwise=read_otherwise(context.card.names, backbone.tower),
+        read_otherwise=read_otherwise(entries, backbone.tower),
         n_bytes=entry.n_bytes,
         next=(f"promptctl evaluate {entry.ref.name} TEST-FOLDER", f"promptctl inspect {entry.ref.name}"),
     )
@@ -200,7 +219,7 @@ def export_checkpoint(
     if not context.vectors.size:
         raise ExportFailed(out, f"{source.name} is {method.learner} and has no context", "leave out --as coop")
     tower = own_backbone(context, source.name, model, "cpu").tower
-    data = checkpoint.to_bytes(context.vectors, card.names, tower, epochs=method.epochs)
+    data = checkpoint.to_bytes(context.vectors, card.classes, tower, epochs=method.epochs)
     _place(out, data, force)
     return ExportReport(
         context=source.name,
@@ -211,7 +230,7 @@ def export_checkpoint(
         position=method.position,
         backbone=card.backbone.name,
         epochs=method.epochs,
-        read_otherwise=checkpoint.read_otherwise(card.names, tower),
+        read_otherwise=checkpoint.read_otherwise(card.classes, tower),
         n_bytes=len(data),
     )
 
@@ -233,7 +252,7 @@ def _place(out: Path, data: bytes, force: bool) -> None:
 def _check_listed(listed: tuple[str, ...] | None, classes: Path | None, found: Checkpoint, checkpoint: Path) -> None:
     """DatasetError where the list, as far as can be told without the backbone, is not the checkpoint's."""
     if listed is None:
-        if found.suffix is None:
+        if found.names is None:
             raise DatasetError(
                 f"{checkpoint} does not say what its classes are called",
                 "--classes names.txt, one name a line, in the order they were learned in",
@@ -253,8 +272,8 @@ def _embedded_names(found: Checkpoint, checkpoint: Path, backbone: Backbone) -> 
     embedded = None
     if width != backbone.tower.width:
         reason = f"its vectors have width {width}, that model's tokens {backbone.tower.width}"
-    elif found.suffix is not None:
-        embedded = found.class_tokens(backbone.tower)
+    elif found.names is not None:
+        embedded = found.names.tokens(backbone.tower)
         reason = None if embedded else "its class names are not embedded in that model's tokens"
     if reason:
         others = [other for other in ORIGINAL_BACKBONES.get(width, ()) if other != backbone.name]
@@ -272,14 +291,15 @@ def _imported_labels(
     """The class names listed, checked against those embedded in the file, or these."""
     if embedded is None:
         return listed or ()
-    from promptctl.checkpoint import joined
+    from promptctl.checkpoint import apart, joined
     from promptctl.images import readable
 
     read = [tower.read(tokens).removesuffix(".").strip() for tokens in embedded]
     if listed is None:
         return _unlike(read, checkpoint)
     for line, (label, tokens) in enumerate(zip(listed, embedded, strict=True), 1):
-        if joined(readable(label), tower) != tokens:
+        # our own exports may have the full stop apart
+        if tokens not in (joined(readable(label), tower), apart(readable(label), tower)):
             raise DatasetError(
                 f"{classes} says '{label}' in line {line}, {checkpoint} has '{read[line - 1]}' there",
                 "the names stand in the order they were learned in; without --classes they are read back",
@@ -288,25 +308,25 @@ def _imported_labels(
 
 
 def _unlike(labels: Sequence[str], checkpoint: Path) -> tuple[str, ...]:
-    twice = next((label for i, label in enumerate(labels) if label in labels[:i]), None)
-    if twice is not None:
-        raise DatasetError(
-            f"{checkpoint} calls two classes '{twice}'",
-            "--classes names.txt, where capitals tell them apart, one name a line in the order they were learned in",
-        )
+    known: set[str] = set()
+    for number, label in enumerate(labels, 1):
+        if not label or any(unicodedata.category(letter) == "Cc" for letter in label):
+            raise DatasetError(f"{checkpoint} gives class {number} the name {label!r}, which is none")
+        if label in known:
+            hint = "capitals tell them apart, one name a line in the order they were learned in"
+            raise DatasetError(f"{checkpoint} calls two classes '{label}'", f"--classes names.txt, where {hint}")
+        known.add(label)
     return tuple(labels)
 
 
-def _imported(found: Checkpoint, labels: Sequence[str], position: str, backbone: Backbone) -> Context:
+def _imported(found: Checkpoint, entries: tuple[ClassEntry, ...], position: str, backbone: Backbone) -> Context:
     import torch
 
     from promptctl.context import Context, ShotTable
 
-    entries = tuple(_class_entry(i, label) for i, label in enumerate(labels))
-    names = [entry.name for entry in entries]
     tower, tokens = backbone.tower, found.vectors.shape[-2]
     vectors = torch.from_numpy(found.vectors).to(tower.token_table.device)
-    prompts = tower.prompts(names, tokens, position=position, shared=not found.class_specific)
+    prompts = tower.prompts(entries, tokens, position=position, shared=not found.class_specific)
     with torch.no_grad():
         texts = torch.nn.functional.normalize(tower.encode(vectors, prompts), dim=-1)
     joint = backbone.id.joint_width
@@ -330,13 +350,23 @@ def _imported(found: Checkpoint, labels: Sequence[str], position: str, backbone:
         logit_scale=backbone.logit_scale,
         written_by=f"promptctl {__version__}",
     )
-    by_hand = zero_shot.text_features(tower, names)
+    by_hand = zero_shot.text_features(tower, [entry.name for entry in entries])
     return Context(card, found.vectors, texts.float().cpu().numpy(), by_hand, no_shots)
 
 
-def _class_entry(id: int, label: str) -> ClassEntry:
-    """A class that was imported: its images, if any, may lie in a folder with underscores."""
+def _class_entries(
+    labels: Sequence[str], embedded: Sequence[Sequence[int]] | None, tower: TextTower
+) -> tuple[ClassEntry, ...]:
+    """The classes of a checkpoint, spoken in the tokens in the file, or in those the original makes of their names."""
+    from promptctl.checkpoint import apart, joined
     from promptctl.images import readable
 
-    folder = label.replace(" ", "_")
-    return ClassEntry(id, label, readable(label), (folder,) if folder != label else ())
+    entries = []
+    for id, label in enumerate(labels):
+        if not readable(label):
+            raise DatasetError(f"class {id + 1} is called '{label}', which is no name", "give it another in --classes")
+        name, folder = readable(label), label.replace(" ", "_")  # the images, if any, may lie in such a folder
+        tokens = joined(name, tower) if embedded is None else list(embedded[id])
+        own = () if tokens == apart(name, tower) else tuple(tokens)
+        entries.append(ClassEntry(id, label, name, (folder,) if folder != label else (), own))
+    return tuple(entries)

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from promptctl.card import ClassEntry
 from promptctl.errors import LearningFailed
 from promptctl.learners.steps import Batches, OnStep, Views, cosine_rate, threads_for, warm_cosine_rate
 from promptctl.text import TextTower
@@ -111,7 +112,7 @@ def initial_context(tower: TextTower, n_classes: int, settings: Settings) -> tor
 def learn(
     features: NDArray[np.float32],
     targets: NDArray[np.int64],
-    names: Sequence[str],
+    names: Sequence[str | ClassEntry],
     tower: TextTower,
     *,
     logit_scale: float,
@@ -123,7 +124,7 @@ def learn(
 
     features      (N, V, E) unit rows, V views of every image, one of them an epoch; or (N, E), always the same
     targets       (N,) index into names
-    names         C readable class names
+    names         C readable class names, or the classes of a stored context
     logit_scale   the backbone's own, already exponentiated
     anchors       (C, E) unit rows, what settings.anchor holds the text features to
     raises        NameTooLong, LearningFailed
