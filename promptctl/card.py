@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from promptctl.errors import CorruptContext, NewerFormat, TooManyClasses
+from promptctl import limits
+from promptctl.errors import CorruptContext, DatasetError, NewerFormat, TooManyClasses
 
 FORMAT = 1
 KEY = "promptctl"
@@ -137,7 +138,9 @@ def _plain(classes: Sequence[ClassEntry]) -> list[dict[str, Any]]:
 
 
 def check_room(classes: Sequence[ClassEntry]) -> None:
-    """TooManyClasses when they would not fit into a header, before anything is learned of them."""
+    """DatasetError for classes that no file can hold, TooManyClasses where not all fit, before anything is learned."""
+    if fault := limits.fault_of_classes(classes):
+        raise DatasetError(f"these classes cannot be kept: {fault}", "rename the folder, or call it something else")
     text = json.dumps(_plain(classes), separators=(",", ":"))
     n_bytes = len(json.dumps(text))  # as JSON inside JSON
     if n_bytes > LONGEST_HEADER - _ROOM_FOR_THE_REST:
@@ -182,6 +185,8 @@ def card_of(header: bytes, path: Path | str) -> Card:
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise CorruptContext(path, f"its metadata is incomplete ({error})") from error
     assert isinstance(card, Card)
+    if fault := limits.fault_of(card):
+        raise CorruptContext(path, fault)
     return card
 
 

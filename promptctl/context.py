@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from promptctl import limits
 from promptctl.card import KEY, UNSEALED, Card, card_of, header_length, read_card, seal, verify_seal
 from promptctl.errors import CorruptContext
 
@@ -105,7 +106,7 @@ def _assemble(card: Card, tensors: dict[str, NDArray[Any]]) -> Context:
             raise ValueError(f"{name} holds a value that is not a number")
         return tensor
 
-    return Context(
+    context = Context(
         card=card,
         vectors=take("vectors", vectors, np.float32),
         text_features=take("text_features", (classes, joint), np.float32),
@@ -117,3 +118,33 @@ def _assemble(card: Card, tensors: dict[str, NDArray[Any]]) -> Context:
             held_out=take("shot_held_out", (n_shots,), np.uint8),
         ),
     )
+    _check_values(context)
+    return context
+
+
+def _check_values(context: Context) -> None:
+    """ValueError for numbers that nothing we know could have learned; no file is trusted for its seal."""
+    if context.vectors.size and np.abs(context.vectors).max() > limits.LARGEST_VALUE:
+        raise ValueError(f"vectors holds a value beyond {limits.LARGEST_VALUE:g}")
+    for name, rows in (
+        ("text_features", context.text_features),
+        ("zero_shot_features", context.zero_shot_features),
+        ("shot_features", context.shots.features),
+    ):
+        lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+        least, most = limits.FEATURE_LENGTHS
+        if not ((least <= lengths) & (lengths <= most)).all():
+            raise ValueError(f"{name} holds a row that is far from a unit row")
+    _check_shots(context.shots, context.card)
+
+
+def _check_shots(shots: ShotTable, card: Card) -> None:
+    """ValueError where the images are not those the card speaks of; it may come without any."""
+    if not np.isin(shots.class_ids, [entry.id for entry in card.classes]).all():
+        raise ValueError("a shot is of a class that is not there")
+    if (shots.held_out > 1).any():
+        raise ValueError("shot_held_out holds a value beside 0 and 1")
+    held_out = int(shots.held_out.sum())
+    found, said = (len(shots) - held_out, held_out), (card.shots.train, card.shots.held_out)
+    if len(shots) and found != said:
+        raise ValueError(f"there are {found[0]} + {found[1]} shots, {said[0]} + {said[1]} are spoken of")

@@ -26,13 +26,17 @@ def make(classes: int = 3, *, tokens: int = 2, width: int = 4, joint: int = 5, s
     )
     shape = (classes, tokens, width) if card.method.class_specific else (tokens, width)
     table = ShotTable(
-        features=chance.normal(size=(shots, joint)).astype(np.float16),
+        features=unit(chance.normal(size=(shots, joint))).astype(np.float16),
         class_ids=(np.arange(shots) % classes).astype(np.int32),
         sha256=chance.integers(0, 256, (shots, 32)).astype(np.uint8),
         held_out=np.zeros(shots, np.uint8),
     )
-    floats = (chance.normal(size=s).astype(np.float32) for s in (shape, (classes, joint), (classes, joint)))
-    return dataclasses.replace(Context(card, *floats, table), **changes)
+    vectors, *features = (chance.normal(size=s).astype(np.float32) for s in (shape, (classes, joint), (classes, joint)))
+    return dataclasses.replace(Context(card, vectors, *map(unit, features), table), **changes)
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("class_specific", [False, True])

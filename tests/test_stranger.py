@@ -15,7 +15,7 @@ from test_context import make
 
 from promptctl.card import KEY, LONGEST_HEADER, card_of, header_length, read_card, seal
 from promptctl.context import Context
-from promptctl.errors import BadContextFile, NewerFormat, TooManyClasses
+from promptctl.errors import BadContextFile, CorruptContext, DatasetError, NewerFormat, TooManyClasses
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -140,10 +140,10 @@ def test_a_header_has_a_limit_and_learning_keeps_to_it(tmp_path):
     entries = class_entries(labels[: fit - 10], None)
     import dataclasses
 
-    few = make(1)
+    few = make(2)
     card = dataclasses.replace(few.card, classes=entries)
-    zeros = np.zeros((len(entries), 5), np.float32)
-    data = dataclasses.replace(few, card=card, text_features=zeros, zero_shot_features=zeros).to_bytes()
+    rows = np.full((len(entries), 5), 5**-0.5, np.float32)
+    data = dataclasses.replace(few, card=card, text_features=rows, zero_shot_features=rows).to_bytes()
     assert len(Context.from_bytes(data, "x").card.classes) == fit - 10
 
 
@@ -227,6 +227,134 @@ def crafted(**fields: object) -> bytes:
         json.dumps(card, sort_keys=True, separators=(",", ":")).replace('"BIG"', "1e400").replace('"LONG"', "9" * 4000)
     )
     return seal(headed({**header, "__metadata__": {KEY: text}}, rest))
+
+
+def changed(context: Context, path: str, value: object) -> bytes:
+    """The same context with one field of its card something else, under a right seal."""
+    header, rest = taken_apart(context.to_bytes())
+    card = json.loads(header["__metadata__"][KEY]) | {"sha256": "0" * 64}
+    *way, last = (int(step) if step.isdigit() else step for step in path.split("."))
+    place = card
+    for step in way:
+        place = place[step]
+    place[last] = value
+    text = json.dumps(card, sort_keys=True, separators=(",", ":"))
+    return seal(headed({**header, "__metadata__": {KEY: text}}, rest))
+
+
+IMPOSSIBLE = {
+    "backbone.joint_width": [0, -1, 10**18],
+    "backbone.text_width": [0, -1, 10**18],
+    "backbone.fingerprint": ["", "x" * 64, "F" * 64],
+    "backbone.name": ["", "a\0b", "a\nb", "x" * 100_000],
+    "classes": [[], [{"id": 0, "label": "a", "name": "a", "aliases": []}]],
+    "classes.1.id": [0, -1, 1 << 31, 10**18],
+    "classes.1.label": ["", "class_0", "a\0b"],
+    "classes.1.name": ["", "a\0b"],
+    "classes.1.aliases": [["a\0"]],
+    "method.context_tokens": [0, -1, 500, 10**18],
+    "method.learner": ["", "cocoop", "clap"],
+    "method.recipe": ["", "slow", "clap"],
+    "method.position": ["", "nowhere"],
+    "method.init": ["a\0"],
+    "method.epochs": [-1, 10**18],
+    "method.steps": [-1, 10**18],
+    "method.views": [-1, 10**18],
+    "method.seed": [-(10**30), 10**30, int("9" * 400)],
+    "method.lr": [-1.0, 1e38],
+    "method.anchor": [-1.0, 1e38],
+    "shots.asked": [0, -1, 10**18],
+    "shots.train": [-1, 5, 10**18],
+    "shots.held_out": [-1, 1, 10**18],
+    "score.images": [0, -1, 10**18],
+    "score.accuracy": [-0.1, 1.1, 1e308],
+    "score.zero_shot_accuracy": [-0.1, 1.1, 1e308],
+    "logit_scale": [0.0, -1.0, 1e4, 1e308],
+    "zero_shot_template": ["a\0{}"],
+    "parent": ["", "newest"],
+}
+
+
+@pytest.mark.parametrize("field", IMPOSSIBLE)
+def test_a_sealed_context_that_cannot_be_is_refused_in_a_sentence(field, tmp_path):
+    path = tmp_path / "x.safetensors"
+    for value in IMPOSSIBLE[field]:
+        path.write_bytes(changed(make(), field, value))
+        with pytest.raises(CorruptContext) as refused:
+            Context.load(path)
+        assert len(str(refused.value)) < 400
+        assert "\n" not in str(refused.value)
+        assert "expected, not" not in str(refused.value), "it was the type that was refused"
+
+
+def test_the_header_alone_is_enough_to_refuse_an_impossible_card(tmp_path):
+    path = tmp_path / "x.safetensors"
+    for field, values in IMPOSSIBLE.items():
+        for value in values:
+            path.write_bytes(changed(make(), field, value))
+            if (field, value) not in (("shots.train", 5), ("shots.held_out", 1)):  # told by the tensors
+                with pytest.raises(CorruptContext):
+                    read_card(path)
+
+
+def with_shots(**arrays: np.ndarray) -> Context:
+    import dataclasses
+
+    context = make()
+    return dataclasses.replace(context, shots=dataclasses.replace(context.shots, **arrays))
+
+
+@pytest.mark.parametrize(
+    ("context", "fault"),
+    [
+        (make(vectors=np.full((2, 4), 1e38, np.float32)), "vectors holds a value beyond 1e+15"),
+        (make(text_features=np.zeros((3, 5), np.float32)), "text_features holds a row that is far from a unit row"),
+        (make(text_features=np.full((3, 5), 1e30, np.float32)), "text_features holds a row"),
+        (make(zero_shot_features=np.zeros((3, 5), np.float32)), "zero_shot_features holds a row"),
+        (with_shots(features=np.zeros((6, 5), np.float16)), "shot_features holds a row"),
+        (with_shots(features=np.full((6, 5), 6e4, np.float16)), "shot_features holds a row"),
+        (with_shots(class_ids=np.full(6, 7, np.int32)), "a shot is of a class that is not there"),
+        (with_shots(held_out=np.full(6, 2, np.uint8)), "shot_held_out holds a value beside 0 and 1"),
+        (with_shots(held_out=np.full(6, 1, np.uint8)), "there are 0 + 6 shots, 6 + 0 are spoken of"),
+    ],
+    ids=range(9),
+)
+def test_numbers_that_nothing_could_have_learned_are_refused(context, fault):
+    with pytest.raises(CorruptContext) as refused:
+        Context.from_bytes(context.to_bytes(), "x")
+    assert fault in str(refused.value)
+
+
+def test_names_of_people_in_any_alphabet_are_kept():
+    import dataclasses
+
+    words = ["Émeu", "鳥", "птица", "عصفور", "a\tb", "line\nbreak", "\u202eodd", "🦜", "=1+1", " ", "x" * 255]
+    entries = tuple(dataclasses.replace(make().card.classes[0], id=i, label=w, name=w) for i, w in enumerate(words))
+    context = make(len(words))
+    context = dataclasses.replace(context, card=dataclasses.replace(context.card, classes=entries))
+    assert Context.from_bytes(context.to_bytes(), "x").card.labels == tuple(words)
+
+
+def test_every_learner_position_and_recipe_that_is_stored_is_read():
+    from promptctl import limits
+    from promptctl.cli import Learner, Position, Recipe
+    from promptctl.learners.coop import RECIPES
+    from promptctl.text import POSITIONS
+
+    assert {learner.value for learner in Learner} == set(limits.LEARNERS)
+    assert {position.value for position in Position} == set(limits.POSITIONS) == set(POSITIONS)
+    assert {*RECIPES, "clap"} == {*(recipe.value for recipe in Recipe), "clap"} == set(limits.RECIPES)
+
+
+def test_no_class_is_learned_that_no_file_can_hold():
+    from promptctl.card import ClassEntry, check_room
+
+    fine = [ClassEntry(0, "a", "a"), ClassEntry(1, "b", "b")]
+    check_room(fine)
+    for odd in ([], fine[:1], [fine[0], ClassEntry(1, "b\0", "b")], [fine[0], ClassEntry(1, "b", "\udce9")]):
+        with pytest.raises(DatasetError) as refused:
+            check_room(odd)
+        assert str(refused.value).startswith("these classes cannot be kept: ")
 
 
 @pytest.mark.parametrize(
