@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from PIL import Image
 from promptctl.card import BackboneId
 from promptctl.engine import Tower, compiled
 from promptctl.errors import BackboneError, UnsupportedBackbone
-from promptctl.models import locate
+from promptctl.models import first_line, locate
 from promptctl.text import TextTower
 
 _WORTH_COMPILING = 96  # pictures, on two cores
@@ -27,8 +27,8 @@ _WORTH_COMPILING = 96  # pictures, on two cores
 class Backbone:
     """One of open_clip's models with its preprocessing, tokenizer and towers; nothing is read until asked for."""
 
-    def __init__(self, name: str, device: str = "auto") -> None:
-        self.where = locate(name)
+    def __init__(self, name: str, device: str = "auto", *, fetch: bool = True) -> None:
+        self.where = locate(name, fetch=fetch)
         self.name = self.where.name
         self.device = torch.device(choose_device(device))
         self._engine: Tower | None = None
@@ -41,6 +41,7 @@ class Backbone:
     @cached_property
     def model(self) -> torch.nn.Module:
         try:
+            _refuse_what_fetches(self.name, open_clip.get_model_config(self.where.model))
             model = open_clip.create_model(
                 self.where.model,
                 self.where.pretrained,
@@ -49,8 +50,10 @@ class Backbone:
                 force_preprocess_cfg=dict(self.where.preprocess),
                 require_pretrained=True,
             )
+        except UnsupportedBackbone:
+            raise
         except Exception as error:  # whatever a damaged or foreign file makes the loaders raise
-            reason = str(error).splitlines()[0][:200]
+            reason = first_line(error)
             raise BackboneError(f"'{self.name}' cannot be loaded: {reason}", "promptctl models list") from error
         model.eval().requires_grad_(False)
         return _channels_last(model)
@@ -118,6 +121,26 @@ class Backbone:
         quick_gelu = any(type(module).__name__ == "QuickGELU" for module in self.model.modules())
         digest.update(f"quick_gelu:{quick_gelu}".encode())
         return digest.hexdigest()
+
+
+def _refuse_what_fetches(name: str, config: object) -> None:
+    """UnsupportedBackbone for a model whose configuration sends its loader for more than lies beside it.
+
+    Whoever wrote the configuration would decide what is asked of the network; and none of these towers can be used.
+    """
+    for key, value in _settings(config):
+        if key in ("hf_model_name", "hf_tokenizer_name") and value:
+            raise UnsupportedBackbone(name, "its text tower or tokenizer is not CLIP's own")
+        if key == "timm_model_name" and not {":", "/"}.isdisjoint(str(value)):
+            raise UnsupportedBackbone(name, "its image tower is in another repository")
+
+
+def _settings(config: object) -> Iterator[tuple[str, object]]:
+    """Every key and value of a configuration, at any depth."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            yield key, value
+            yield from _settings(value)
 
 
 def choose_device(asked: str) -> str:

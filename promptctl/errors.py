@@ -158,9 +158,9 @@ class BackboneError(PromptctlError):
 
 
 class UnknownBackbone(BackboneError):
-    def __init__(self, name: str, *, near: Sequence[str] = (), reason: str = "") -> None:
-        hint = "did you mean " + " or ".join(f"'{other}'" for other in near) + "?" if near else "promptctl models list"
-        super().__init__(f"no backbone named '{name}'" + (f": {reason}" if reason else ""), hint)
+    def __init__(self, name: str, *, near: Sequence[str] = (), reason: str = "", hint: str | None = None) -> None:
+        like = "did you mean " + " or ".join(f"'{other}'" for other in near) + "?" if near else "promptctl models list"
+        super().__init__(f"no backbone named '{name}'" + (f": {reason}" if reason else ""), hint or like)
 
 
 class UnsupportedBackbone(BackboneError):

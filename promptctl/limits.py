@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ FEATURE_LENGTHS = (0.1, 10.0)  # between which a row that is written as a unit r
 _WIDEST = 1 << 16
 _MOST = 10**9  # images, epochs, views
 _MOST_STEPS = 10**15
-_LONGEST_NAME = 5000  # of a backbone, which may be a path
+_LONGEST_MODEL = 4200  # characters; it may be a path
 _HIGHEST_SCALE = 1000.0  # CLIP stops its own at 100
 _DIGEST = re.compile("[0-9a-f]{64}")
 
@@ -77,13 +78,18 @@ def fault_of_text(text: str) -> str | None:
     return None
 
 
+def is_model_name(name: str) -> bool:
+    """Whether a backbone may be called so, or lie in such a folder."""
+    return len(name) <= _LONGEST_MODEL and not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
+
+
 def _faults_of_backbone(backbone: BackboneId) -> Iterator[str | None]:
     yield _outside("text width", backbone.text_width, 1, _WIDEST)
     yield _outside("joint width", backbone.joint_width, 1, _WIDEST)
     yield _not_a_digest("the backbone's fingerprint", backbone.fingerprint)
     fault = fault_of_text(backbone.name)
     yield f"its backbone has a name that {fault}" if fault else None
-    if not backbone.name.isprintable() or len(backbone.name) > _LONGEST_NAME:
+    if not is_model_name(backbone.name):
         yield "its backbone has a name that no model has"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import socket
 import sys
 import threading
@@ -17,12 +19,15 @@ from typing import Any
 from urllib.parse import urlparse
 
 from promptctl.errors import UnknownBackbone, WeightsUnavailable
+from promptctl.limits import is_model_name
 
 MINI = "mini"
 MINI_FOLDER = Path(__file__).parent / "mini"
 _NETWORK_SECONDS = 1.0
 _CONFIG = "open_clip_config.json"
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_LOCAL, _HUB = "local-dir:", "hf-hub:"
+_REPO = re.compile(r"(?!.*(--|\.\.))\w([\w.-]{0,94}\w)?/\w([\w.-]{0,94}\w)?(?<!\.git)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,20 @@ RECOMMENDED = (
 
 
 def parse(name: str) -> str:
-    """The canonical spelling of a backbone name: `,` and `/` mean the same between model and tag."""
+    """The canonical spelling of a backbone name; UnknownBackbone for what can be none.
+
+    `,` and `/` mean the same between model and tag; a local folder is kept by its absolute path, wherever it is named.
+    """
     name = name.strip()
-    if name == MINI or name.startswith("local-dir:"):
-        return name
-    return name.replace(",", "/", 1) if "/" not in name else name
+    if not is_model_name(name):
+        shown = ascii(name[:40])[1:-1] + ("…" if len(name) > 40 else "")
+        raise UnknownBackbone(shown, reason="no model has such a name")
+    if name.startswith(_LOCAL):
+        return _LOCAL + str(_absolute(name))
+    name = name.replace(",", "/", 1) if "/" not in name else name
+    if name.startswith(_HUB) and not _REPO.fullmatch(name.removeprefix(_HUB)):
+        raise UnknownBackbone(name, reason="what follows hf-hub: is OWNER/NAME")
+    return name
 
 
 @dataclass(frozen=True)
@@ -73,16 +87,18 @@ class Local:
 def locate(name: str, *, fetch: bool = True) -> Local:
     """The files of a backbone, downloaded when they are not here and `fetch` allows.
 
-    Raises UnknownBackbone with near misses, or WeightsUnavailable when they are not here and cannot be had.
+    fetch    whether a person named it; what a file names is never fetched
+    raises   UnknownBackbone with near misses; WeightsUnavailable when they are not here and cannot be had
+
     Nothing is asked of the network when the files are on this machine.
     """
     name = parse(name)
     if name == MINI:
-        return Local(name, f"local-dir:{MINI_FOLDER}")
-    if name.startswith("local-dir:"):
-        return Local(name, f"local-dir:{_checked_folder(name)}")
-    if name.startswith("hf-hub:"):
-        return Local(name, f"local-dir:{_hub_folder(name, fetch)}")
+        return Local(name, _LOCAL + str(MINI_FOLDER))
+    if name.startswith(_LOCAL):
+        return Local(name, _LOCAL + str(_checked_folder(name)))
+    if name.startswith(_HUB):
+        return Local(name, _LOCAL + str(_hub_folder(name, fetch)))
     return _tagged(name, fetch)
 
 
@@ -108,13 +124,21 @@ def offline_reason() -> str | None:
     return None if _reachable() else "there is no network"
 
 
-def refuse_if_hopeless(name: str) -> None:
+def refuse_if_hopeless(name: str, *, fetch: bool = True) -> None:
     """What `locate` would raise, at once: for a name that does not exist, or weights that cannot be fetched now."""
     try:
         locate(name, fetch=False)
     except WeightsUnavailable:
+        if not fetch:
+            raise
         if reason := offline_reason():
             raise WeightsUnavailable(parse(name), reason) from None
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, as the end of a sentence."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
 
 
 def _tagged(name: str, fetch: bool) -> Local:
@@ -134,7 +158,7 @@ def _tag_weights(name: str, cfg: dict[str, Any], fetch: bool) -> Path:
         here = _cached_file(repo, *([file] if file else _WEIGHTS))
         if here:
             return here
-    elif (by_url := Path("~/.cache/clip").expanduser() / Path(cfg.get("url", "")).name).is_file():
+    elif (by_url := _clip_cache() / Path(cfg.get("url", "")).name).is_file():
         return by_url
     _require_network(name, fetch)
     from open_clip.pretrained import download_pretrained
@@ -142,13 +166,18 @@ def _tag_weights(name: str, cfg: dict[str, Any], fetch: bool) -> Path:
     try:
         return Path(download_pretrained(cfg))
     except Exception as error:
-        raise WeightsUnavailable(name, f"could not be downloaded ({_first_line(error)})") from error
+        raise WeightsUnavailable(name, f"could not be downloaded ({first_line(error)})") from error
+
+
+def _clip_cache() -> Path:
+    """Where open_clip keeps what it fetches from elsewhere than the hub."""
+    return Path(os.path.expanduser("~/.cache/clip"))  # noqa: PTH111  which lets be what it cannot expand
 
 
 def _hub_folder(name: str, fetch: bool) -> Path:
     from huggingface_hub import hf_hub_download
 
-    repo = name.removeprefix("hf-hub:")
+    repo = name.removeprefix(_HUB)
     config, weights = _cached_file(repo, _CONFIG), _cached_file(repo, *_WEIGHTS)
     if config and weights and config.parent == weights.parent:
         return config.parent
@@ -156,18 +185,18 @@ def _hub_folder(name: str, fetch: bool) -> Path:
     try:
         folder = Path(hf_hub_download(repo, _CONFIG)).parent
     except Exception as error:
-        raise UnknownBackbone(name, reason=_first_line(error)) from error
+        raise UnknownBackbone(name, reason=first_line(error)) from error
     for file in _WEIGHTS:
         try:
             hf_hub_download(repo, file)
             return folder
         except Exception as error:
             last = error
-    raise WeightsUnavailable(name, f"could not be downloaded ({_first_line(last)})")
+    raise WeightsUnavailable(name, f"could not be downloaded ({first_line(last)})")
 
 
 def _checked_folder(name: str) -> Path:
-    folder = Path(name.removeprefix("local-dir:")).expanduser().resolve()
+    folder = _absolute(name)
     if not (folder / _CONFIG).is_file():
         raise UnknownBackbone(name, reason=f"there is no {_CONFIG} in {folder}")
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
@@ -175,7 +204,19 @@ def _checked_folder(name: str) -> Path:
     return folder
 
 
+def _absolute(name: str) -> Path:
+    """The folder of a local-dir: name, from wherever it is asked for later."""
+    typed = name.removeprefix(_LOCAL)
+    if not typed:
+        raise UnknownBackbone(name, reason="it does not say which folder", hint="--model local-dir:FOLDER")
+    folder = Path(os.path.expanduser(typed))  # noqa: PTH111  which lets be what it cannot expand
+    return folder.resolve() if ".." in folder.parts else folder.absolute()
+
+
 def _unknown(name: str, pretrained: list[tuple[str, str]]) -> UnknownBackbone:
+    if name and Path(name).is_dir():
+        wanted = f"{_LOCAL}{_absolute(name)}"
+        return UnknownBackbone(name, reason="it is a folder", hint=f"--model {shlex.quote(wanted)}")
     model, _, tag = name.partition("/")
     tags = [t for m, t in pretrained if m == model]
     if tags:
@@ -208,7 +249,7 @@ def _table() -> Any:
 
 
 def _require_network(name: str, fetch: bool) -> None:
-    reason = offline_reason() if fetch else "downloading was not asked for"
+    reason = offline_reason() if fetch else "nothing that a file names is fetched"
     if reason:
         raise WeightsUnavailable(name, reason)
 
@@ -252,7 +293,3 @@ def _reachable() -> bool:
     thread.start()
     thread.join(_NETWORK_SECONDS)
     return answered.is_set()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0][:200]

@@ -396,3 +396,114 @@ def test_a_giant_file_is_refused_by_its_beginning(cli, tmp_path):
         file.truncate(1 << 40)
     assert cli("import", path).code == 12
     assert cli("inspect", path).code == 12
+
+
+# --------------------------------------------------------------------------- whose name it is
+
+
+@pytest.fixture
+def no_calls(monkeypatch, tmp_path):
+    """A machine on which any use of the network fails the test, though nothing says that there is none."""
+    import socket
+
+    from huggingface_hub import constants
+
+    called = []
+
+    def call(*arguments, **_):
+        called.append(arguments)
+        raise OSError("the network was asked")
+
+    for owner, name in ((socket.socket, "connect"), (socket.socket, "connect_ex"), (socket, "getaddrinfo")):
+        monkeypatch.setattr(owner, name, call)
+    monkeypatch.setattr(socket, "create_connection", call)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    for module in (constants, "huggingface_hub.file_download"):
+        target = f"{module}.HF_HUB_CACHE" if isinstance(module, str) else (module, "HF_HUB_CACHE")
+        args = (target,) if isinstance(target, str) else target
+        monkeypatch.setattr(*args, str(tmp_path / "hub"), raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    yield called
+    assert not called
+
+
+def on_backbone(name: str) -> bytes:
+    return changed(make(), "backbone.name", name)
+
+
+@pytest.mark.parametrize("name", ["hf-hub:someone/thing", "ViT-B-16/openai", "ViT-B-16-SigLIP/webli"])
+def test_nothing_that_a_file_names_is_fetched(cli, tmp_path, photos, no_calls, name):
+    (photos / "red").rename(photos / "class_0")
+    path = tmp_path / "theirs.safetensors"
+    path.write_bytes(on_backbone(name))
+    for command in (
+        ("classify", photos, "--prompt", path),
+        ("evaluate", path, photos),
+        ("evaluate", path, photos, "--blend", "auto"),
+        ("inspect", path),
+        ("export", path, tmp_path / "out.pth", "--as", "coop"),
+    ):
+        done = cli(*command)
+        assert (done.code, done.out) == (13, ""), command
+        assert done.err.splitlines() == [
+            f"error: the weights of '{name}' are not on this machine and nothing that a file names is fetched",
+            f"hint:  where there is a network: promptctl models pull {name}",
+        ]
+    assert cli("import", path, "--name", "theirs").code == 0
+    for command in (("check",), ("check", path), ("list",), ("show", "theirs"), ("log", "theirs")):
+        done = cli(*command)
+        assert done.code == 0, done.err
+    assert "not here" in cli("check", "theirs").out
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", "hf-hub:", "hf-hub:a", "hf-hub:a/b/c", "hf-hub:../x", "local-dir:", "local-dir:/nowhere", "/"]
+)
+def test_a_backbone_name_in_a_file_may_be_anything(cli, tmp_path, photos, no_calls, name):
+    path = tmp_path / "theirs.safetensors"
+    path.write_bytes(on_backbone(name))
+    done = cli("classify", photos, "--prompt", path)
+    assert done.code in (1, 12, 13)
+    assert done.err.startswith("error: ")
+    assert cli("check", path).code == (12 if not name else 0)
+
+
+def test_a_model_that_a_person_types_is_asked_for(cli, tmp_path, photos, monkeypatch):
+    import socket
+
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    asked = []
+    monkeypatch.setattr(socket, "create_connection", lambda *a, **_: asked.append(a) or (_ for _ in ()).throw(OSError))
+    monkeypatch.setattr(socket.socket, "connect", lambda *a: None)
+    path = tmp_path / "theirs.safetensors"
+    path.write_bytes(on_backbone("hf-hub:someone/thing"))
+    assert cli("classify", photos, "--prompt", path, "--model", "hf-hub:someone/thing").code == 13
+    assert asked
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"text_cfg": {"hf_tokenizer_name": "someone/tokenizer"}},
+        {"text_cfg": {"hf_model_name": "someone/model"}},
+        {"text_cfg": {"hf_model_name": "someone/model", "hf_model_pretrained": True}},
+        {"vision_cfg": {"timm_model_name": "hf-hub:someone/tower"}},
+        {"vision_cfg": {"timm_model_name": "hf_hub:someone/tower", "timm_model_pretrained": True}},
+        {"multimodal_cfg": {"hf_model_name": "someone/model"}},
+    ],
+    ids=str,
+)
+def test_no_configuration_sends_its_loader_for_more(cli, tmp_path, photos, tiny_folder, no_calls, settings):
+    import shutil
+
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    for part, values in settings.items():
+        config["model_cfg"].setdefault(part, {}).update(values)
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    path = tmp_path / "theirs.safetensors"
+    path.write_bytes(on_backbone(f"local-dir:{folder}"))
+    done = cli("classify", photos, "--prompt", path)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"error: 'local-dir:{folder}' cannot learn a context: its ")
+    assert cli("check", path).code == 0

@@ -98,14 +98,18 @@ def is_file_reference(text: str) -> bool:
 
 
 def own_backbone(context: Context, name: str, model: str | None, device: str) -> Backbone:
-    """The backbone a context was learned on, told by fingerprint; `model` may say where else to find it."""
+    """The backbone a context was learned on, told by fingerprint; `model` may say where else to find it.
+
+    The name in the context is somebody else's word: only a model that a person typed is fetched.
+    """
     from promptctl.models import refuse_if_hopeless
 
     wanted = context.card.backbone
-    refuse_if_hopeless(model or wanted.name)
+    named, fetch = model or wanted.name, bool(model)
+    refuse_if_hopeless(named, fetch=fetch)
     from promptctl.backbone import Backbone
 
-    backbone = Backbone(model or wanted.name, device)
+    backbone = Backbone(named, device, fetch=fetch)
     if backbone.id.fingerprint != wanted.fingerprint:
         raise BackboneMismatch(name, _id_line(wanted), _id_line(backbone.id))
     return backbone

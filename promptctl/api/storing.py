@@ -280,10 +280,10 @@ def _backbone_state(wanted: BackboneId) -> str:
     from promptctl.models import refuse_if_hopeless
 
     try:
-        refuse_if_hopeless(wanted.name)
+        refuse_if_hopeless(wanted.name, fetch=False)
         from promptctl.backbone import Backbone
 
-        found = Backbone(wanted.name, "cpu").id
+        found = Backbone(wanted.name, "cpu", fetch=False).id
     except WeightsUnavailable:
         return "not here"
     except BackboneError as error:
