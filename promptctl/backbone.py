@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, cast
@@ -42,14 +43,16 @@ class Backbone:
     def model(self) -> torch.nn.Module:
         try:
             _refuse_what_fetches(self.name, open_clip.get_model_config(self.where.model))
-            model = open_clip.create_model(
-                self.where.model,
-                self.where.pretrained,
-                device=self.device,
-                force_quick_gelu=self.where.quick_gelu,
-                force_preprocess_cfg=dict(self.where.preprocess),
-                require_pretrained=True,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the loaders' own, which say nothing to a person
+                model = open_clip.create_model(
+                    self.where.model,
+                    self.where.pretrained,
+                    device=self.device,
+                    force_quick_gelu=self.where.quick_gelu,
+                    force_preprocess_cfg=dict(self.where.preprocess),
+                    require_pretrained=True,
+                )
         except UnsupportedBackbone:
             raise
         except Exception as error:  # whatever a damaged or foreign file makes the loaders raise

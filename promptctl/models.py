@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
-import socket
 import sys
-import threading
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -16,14 +15,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import urlparse
 
 from promptctl.errors import UnknownBackbone, WeightsUnavailable
 from promptctl.limits import is_model_name
+from promptctl.network import offline_reason
 
 MINI = "mini"
 MINI_FOLDER = Path(__file__).parent / "mini"
-_NETWORK_SECONDS = 1.0
 _CONFIG = "open_clip_config.json"
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _LOCAL, _HUB = "local-dir:", "hf-hub:"
@@ -116,14 +114,6 @@ def on_this_machine() -> tuple[str, ...]:
     return tuple(sorted(known.get(repo, f"hf-hub:{repo}") for repo in repos))
 
 
-def offline_reason() -> str | None:
-    """Why nothing can be downloaded, or None when the hub answers within a second."""
-    for variable in ("PROMPTCTL_OFFLINE", "HF_HUB_OFFLINE"):
-        if os.environ.get(variable, "").lower() in ("1", "true", "yes", "on"):
-            return f"{variable} is set"
-    return None if _reachable() else "there is no network"
-
-
 def refuse_if_hopeless(name: str, *, fetch: bool = True) -> None:
     """What `locate` would raise, at once: for a name that does not exist, or weights that cannot be fetched now."""
     try:
@@ -135,7 +125,7 @@ def refuse_if_hopeless(name: str, *, fetch: bool = True) -> None:
             raise WeightsUnavailable(parse(name), reason) from None
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What a library's error says, as the end of a sentence."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
@@ -175,29 +165,41 @@ def _clip_cache() -> Path:
 
 
 def _hub_folder(name: str, fetch: bool) -> Path:
-    from huggingface_hub import hf_hub_download
-
     repo = name.removeprefix(_HUB)
     config, weights = _cached_file(repo, _CONFIG), _cached_file(repo, *_WEIGHTS)
     if config and weights and config.parent == weights.parent:
         return config.parent
     _require_network(name, fetch)
-    try:
-        folder = Path(hf_hub_download(repo, _CONFIG)).parent
-    except Exception as error:
-        raise UnknownBackbone(name, reason=first_line(error)) from error
+    folder = _from_hub(name, repo, _CONFIG).parent
     for file in _WEIGHTS:
-        try:
-            hf_hub_download(repo, file)
+        with contextlib.suppress(UnknownBackbone):
+            _from_hub(name, repo, file)
             return folder
-        except Exception as error:
-            last = error
-    raise WeightsUnavailable(name, f"could not be downloaded ({first_line(last)})")
+    raise UnknownBackbone(name, reason="there are no weights of open_clip in it")
+
+
+def _from_hub(name: str, repo: str, file: str) -> Path:
+    """A file of a repository; UnknownBackbone where there is no such, WeightsUnavailable where it cannot be had."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        EntryNotFoundError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        return Path(hf_hub_download(repo, file))
+    except LocalEntryNotFoundError as error:  # it says so of any trouble on the way
+        raise WeightsUnavailable(name, f"could not be downloaded ({first_line(error.__cause__ or error)})") from error
+    except (RepositoryNotFoundError, EntryNotFoundError) as error:
+        raise UnknownBackbone(name, reason=first_line(error)) from error
+    except Exception as error:
+        raise WeightsUnavailable(name, f"could not be downloaded ({first_line(error)})") from error
 
 
 def _checked_folder(name: str) -> Path:
     folder = _absolute(name)
-    if not (folder / _CONFIG).is_file():
+    if not os.path.isfile(folder / _CONFIG):  # noqa: PTH113  which raises nothing, however odd the path
         raise UnknownBackbone(name, reason=f"there is no {_CONFIG} in {folder}")
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
         raise UnknownBackbone(name, reason=f"there are no weights in {folder}")
@@ -214,7 +216,7 @@ def _absolute(name: str) -> Path:
 
 
 def _unknown(name: str, pretrained: list[tuple[str, str]]) -> UnknownBackbone:
-    if name and Path(name).is_dir():
+    if os.path.isdir(name):  # noqa: PTH112
         wanted = f"{_LOCAL}{_absolute(name)}"
         return UnknownBackbone(name, reason="it is a folder", hint=f"--model {shlex.quote(wanted)}")
     model, _, tag = name.partition("/")
@@ -272,24 +274,3 @@ def _cached_repos() -> tuple[str, ...]:
         if path.exists()
     }
     return tuple(sorted(folder.removeprefix("models--").replace("--", "/") for folder in holders))
-
-
-def _reachable() -> bool:
-    from huggingface_hub.constants import ENDPOINT
-
-    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
-    url = urlparse(proxy or ENDPOINT)
-    answered = threading.Event()
-
-    def call() -> None:
-        try:
-            socket.create_connection((url.hostname or "", url.port or 443), _NETWORK_SECONDS).close()
-            answered.set()
-        except OSError:
-            pass
-
-    # in a thread, because looking up a name can hang far longer than any connection time-out
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    thread.join(_NETWORK_SECONDS)
-    return answered.is_set()

@@ -15,7 +15,7 @@ import torch
 from conftest import TINY, build_clip
 from huggingface_hub import constants
 
-from promptctl import models
+from promptctl import models, network
 from promptctl.backbone import Backbone, choose_device
 from promptctl.errors import BackboneError, UnknownBackbone, WeightsUnavailable
 
@@ -85,6 +85,7 @@ def test_other_weights_or_other_preprocessing_are_another_backbone(tiny_folder, 
         ("hf-hub:org,repo", "hf-hub:org/repo"),
         ("mini", "mini"),
         ("local-dir:/a,b", "local-dir:/a,b"),
+        (" local-dir:/a b ", "local-dir:/a b"),
     ],
 )
 def test_comma_and_slash_mean_the_same(typed, name):
@@ -117,6 +118,57 @@ def test_unknown_names_get_near_misses(name, sentence, hint):
     with pytest.raises(UnknownBackbone) as refused:
         models.locate(name)
     assert (str(refused.value), refused.value.hint) == (sentence, hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown", "reason", "hint"),
+    [
+        ("", "", "", "promptctl models list"),
+        ("hf-hub:", "hf-hub:", ": what follows hf-hub: is OWNER/NAME", None),
+        ("hf-hub:a", "hf-hub:a", ": what follows hf-hub: is OWNER/NAME", None),
+        ("hf-hub:a/b/c", "hf-hub:a/b/c", ": what follows hf-hub: is OWNER/NAME", None),
+        ("hf-hub:../x", "hf-hub:../x", ": what follows hf-hub: is OWNER/NAME", None),
+        ("hf-hub:a b/c", "hf-hub:a b/c", ": what follows hf-hub: is OWNER/NAME", None),
+        ("hf-hub:a/b.git", "hf-hub:a/b.git", ": what follows hf-hub: is OWNER/NAME", None),
+        ("hf-hub:a--b/c", "hf-hub:a--b/c", ": what follows hf-hub: is OWNER/NAME", None),
+        ("hf-hub:-a/b", "hf-hub:-a/b", ": what follows hf-hub: is OWNER/NAME", None),
+        ("hf-hub:é/b", "hf-hub:é/b", ": what follows hf-hub: is OWNER/NAME", None),
+        ("local-dir:", "local-dir:", ": it does not say which folder", "--model local-dir:FOLDER"),
+        ("a\nb", "a\\nb", ": no model has such a name", None),
+        ("a\0b", "a\\x00b", ": no model has such a name", None),
+        ("local-dir:a\udcffb", "local-dir:a\\udcffb", ": no model has such a name", None),
+        ("x" * 10_000, "x" * 40 + "…", ": no model has such a name", None),
+        ("/", "/", ": it is a folder", "--model local-dir:/"),
+        ("a/b/c", "a/b/c", "", None),
+        ("nowhere/" + "x" * 300, "nowhere/" + "x" * 300, "", None),
+    ],
+    ids=lambda value: str(ascii(value))[:20],
+)
+def test_names_that_are_none_are_a_sentence(name, shown, reason, hint):
+    for look in (models.locate, models.refuse_if_hopeless):
+        with pytest.raises(UnknownBackbone) as refused:
+            look(name)
+        assert str(refused.value) == f"no backbone named '{shown}'{reason}"
+        assert refused.value.hint == (hint or "promptctl models list")
+
+
+def test_a_folder_without_its_prefix_is_told_the_prefix(tiny_folder, monkeypatch):
+    monkeypatch.chdir(tiny_folder.parent)
+    for typed in (str(tiny_folder), tiny_folder.name, f"./{tiny_folder.name}"):
+        with pytest.raises(UnknownBackbone) as refused:
+            models.locate(typed)
+        assert str(refused.value) == f"no backbone named '{typed}': it is a folder"
+        assert refused.value.hint == f"--model local-dir:{tiny_folder}"
+
+
+def test_a_local_folder_is_found_again_from_anywhere(tiny_folder, tmp_path, monkeypatch, cli, photos):
+    monkeypatch.chdir(tiny_folder.parent)
+    typed = f"local-dir:{tiny_folder.name}"
+    assert cli("learn", photos, "--name", "c", "--shots", 2, "--epochs", 1, "--model", typed).code == 0
+    monkeypatch.chdir(tmp_path)
+    assert cli("classify", photos, "--prompt", "c").code == 0
+    assert f"local-dir:{tiny_folder}" in cli("show", "c").out
+    assert models.parse("local-dir:a/../b") == f"local-dir:{tmp_path / 'b'}"
 
 
 def test_a_local_folder_must_hold_a_model(tmp_path):
@@ -156,19 +208,88 @@ def test_offline_by_choice_asks_nobody(variable, monkeypatch):
     assert models.offline_reason() == f"{variable} is set"
 
 
-def test_a_network_that_never_answers_is_no_network_after_a_second(monkeypatch):
+@pytest.fixture
+def networked(monkeypatch):
+    """A machine that nothing says is offline, with no proxy; what it calls is answered by the test."""
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    for variable in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        for spelled in (variable, variable.upper()):
+            monkeypatch.delenv(spelled, raising=False)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://huggingface.co")
+
+    def answer(call):
+        monkeypatch.setattr(socket, "create_connection", lambda address, *_: call(*address))
+
+    return answer
+
+
+def test_silence_is_waited_for_and_called_by_its_name(networked, monkeypatch):
+    monkeypatch.setattr(network, "_PATIENCE", 0.3)
     answered = threading.Event()
+    networked(lambda *_: (answered.wait(30), socket.socket())[1])
+    started = time.monotonic()
+    assert models.offline_reason() == "huggingface.co does not answer"
+    assert 0.3 <= time.monotonic() - started < 3
+    answered.set()
 
-    def silence(*_, **__):
-        answered.wait(30)
-        raise TimeoutError
 
-    monkeypatch.setattr(socket, "create_connection", silence)
+def test_a_slow_look_up_of_a_name_is_no_missing_network(networked):
+    networked(lambda *_: (time.sleep(1.5), socket.socket())[1])
+    assert models.offline_reason() is None
+
+
+def test_nothing_to_answer_is_told_at_once(networked):
+    def fail(*_):
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    networked(fail)
     started = time.monotonic()
     assert models.offline_reason() == "there is no network"
-    assert time.monotonic() - started < 3
-    answered.set()
+    assert time.monotonic() - started < 0.5
+
+
+@pytest.mark.parametrize(
+    ("environment", "called"),
+    [
+        ({}, [("huggingface.co", 443)]),
+        ({"HTTPS_PROXY": "http://proxy:3128"}, [("proxy", 3128)]),
+        ({"https_proxy": "http://proxy:3128/"}, [("proxy", 3128)]),
+        ({"HTTPS_PROXY": "proxy:3128"}, [("proxy", 3128)]),
+        ({"HTTPS_PROXY": "proxy"}, [("proxy", 80)]),
+        ({"HTTPS_PROXY": "https://proxy"}, [("proxy", 443)]),
+        ({"ALL_PROXY": "socks5h://proxy"}, [("proxy", 1080)]),
+        ({"all_proxy": "http://me:secret@proxy:8080"}, [("proxy", 8080)]),
+        ({"HTTPS_PROXY": "http://one:1", "ALL_PROXY": "http://two:2"}, [("one", 1)]),
+        ({"HTTPS_PROXY": "", "ALL_PROXY": "http://two:2"}, [("two", 2)]),
+        ({"HTTP_PROXY": "http://one:1"}, [("huggingface.co", 443)]),
+        ({"HTTPS_PROXY": "http://[::1]:3128"}, [("::1", 3128)]),
+        ({"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "*"}, [("huggingface.co", 443)]),
+        ({"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "localhost"}, [("huggingface.co", 443), ("proxy", 1)]),
+        ({"HTTPS_PROXY": "http://proxy:here"}, []),
+        ({"HTTPS_PROXY": "http://"}, []),
+        ({"HTTPS_PROXY": "http://a..b"}, []),
+    ],
+    ids=str,
+)
+def test_the_way_of_a_download_is_called(networked, monkeypatch, environment, called):
+    calls = []
+
+    def refuse(host, port):
+        calls.append((host, port))
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    networked(refuse)
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    reason = models.offline_reason()
+    assert sorted(calls) == called
+    proxies = [f"the proxy {host}:{port}" for host, port in calls if host != "huggingface.co"]
+    if not called:
+        assert reason is None, "what cannot be called is the download's to complain of"
+    elif proxies:
+        assert reason == f"{proxies[0]} cannot be reached (connection refused)"
+    else:
+        assert reason == "there is no network"
 
 
 @pytest.mark.parametrize(

@@ -507,3 +507,120 @@ def test_no_configuration_sends_its_loader_for_more(cli, tmp_path, photos, tiny_
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith(f"error: 'local-dir:{folder}' cannot learn a context: its ")
     assert cli("check", path).code == 0
+
+
+def test_weights_that_are_a_program_are_not_run(cli, tmp_path, photos, tiny_folder):
+    import pickle
+    import shutil
+
+    class Program:
+        def __reduce__(self):
+            return (Path.mkdir, (tmp_path / "it ran",))
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    shutil.copy(tiny_folder / "open_clip_config.json", folder)
+    (folder / "open_clip_pytorch_model.bin").write_bytes(pickle.dumps(Program()))
+    path = tmp_path / "theirs.safetensors"
+    path.write_bytes(on_backbone(f"local-dir:{folder}"))
+    done = cli("classify", photos, "--prompt", path)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"error: 'local-dir:{folder}' cannot be loaded: ")
+    assert not (tmp_path / "it ran").exists()
+
+
+# --------------------------------------------------------------------------- every command, every value
+
+NUMBERS = [0, -1, 1, 2, 3, 77, 2**31, 10**18, -(10**18), 0.0, -0.5, 1e-300, 1e15, 1e38, 1e308]
+WORDS = ["", "a\0b", "\n", "\x1b[2J", "hf-hub:a/b", "hf-hub:", "local-dir:", "x" * 3000, "Émeu", "a {} b {}", "clap"]
+
+
+def of_its_type(value: object, chance: random.Random) -> object:
+    """Another value of the type a card has there, so that types alone refuse nothing."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return type(value)(chance.choice(NUMBERS)) if chance.random() < 0.9 else chance.choice(NUMBERS)
+    if isinstance(value, str) or value is None:
+        return chance.choice(WORDS)
+    if isinstance(value, list) and value:
+        return chance.choice([[], value[:1], value[::-1], value * 2, [*value, value[0]]])
+    return None
+
+
+def one_thing_else(card: object, chance: random.Random) -> object:
+    if isinstance(card, dict) and card:
+        key = chance.choice(sorted(card))
+        return {**card, key: one_thing_else(card[key], chance)}
+    if isinstance(card, list) and card and chance.random() < 0.7:
+        place = chance.randrange(len(card))
+        return [*card[:place], one_thing_else(card[place], chance), *card[place + 1 :]]
+    return of_its_type(card, chance)
+
+
+def resealed(data: bytes, chance: random.Random) -> bytes:
+    """One or two things of a card, or numbers of a tensor, made others of their type, under a right seal."""
+    header, rest = taken_apart(data)
+    card = json.loads(header["__metadata__"][KEY])
+    if chance.random() < 0.2:
+        values = bytearray(rest)
+        for _ in range(chance.randint(1, 3)):
+            place = 4 * chance.randrange(len(values) // 4)
+            values[place : place + 4] = struct.pack("<f", chance.choice([0.0, 1e9, 1e14, 1e38, -3e38, 1e-40]))
+        rest = bytes(values)
+    else:
+        for _ in range(chance.randint(1, 2)):
+            card = one_thing_else(card, chance)
+    card = {**card, "sha256": "0" * 64, "format": 1}
+    return seal(
+        headed({**header, "__metadata__": {KEY: json.dumps(card, sort_keys=True, separators=(",", ":"))}}, rest)
+    )
+
+
+def no_such_number(word: str) -> None:
+    raise AssertionError(f"{word} in JSON")
+
+
+def use_every_way(cli, data: bytes, sound: Path, photos: Path, folder: Path) -> bool:
+    """Whether a context is taken; every command ends in a result or in a sentence, and JSON stays JSON."""
+    path, out = folder / "theirs.safetensors", folder / "out"
+    path.write_bytes(data)
+    commands = [("show", path), ("check", path), ("diff", sound, path), ("diff", path, sound)]
+    commands += [("inspect", path, "--top", 1), ("classify", photos, "--prompt", path), ("evaluate", path, photos)]
+    commands += [("evaluate", path, photos, "--blend", "auto")]
+    commands += [("export", path, out, "--force"), ("import", path, "--name", "theirs")]
+    commands += [("list",), ("list", "--sort", "accuracy"), ("log", "theirs")]
+    codes = {}
+    for command in commands:
+        for form in ((), ("--json",)):
+            done = cli(*command, *form)
+            told = done.err.splitlines()
+            assert done.code in (0, 1, 10, 12, 13), (command, done)
+            assert not done.code or any(line.startswith(("error: ", "warning: ")) for line in told), (command, done)
+            assert not {"\0", "\x1b"} & set(done.out + done.err)
+            if form and done.out:
+                json.loads(done.out, parse_constant=no_such_number)
+            codes[command[0]] = done.code
+    cli("remove", "theirs", "--yes")
+    cli("gc", "--days", 0, "--yes")
+    return codes["show"] == 0
+
+
+def reseal_many(cli, photos: Path, tiny: str, folder: Path, count: int) -> int:
+    for name, options in (("coop", ()), ("csc", ("--class-specific",)), ("clap", ("--learner", "clap"))):
+        learnt = ("learn", photos, "--name", name, "--shots", 2, "--epochs", 1, "--model", tiny)
+        assert cli(*learnt, *(() if name == "clap" else ("--context-tokens", 2)), *options).code == 0
+        assert cli("export", name, folder / name).code == 0
+    taken = 0
+    for seed in range(count):
+        chance = random.Random(seed)
+        sound = folder / chance.choice(["coop", "csc", "clap"])
+        try:
+            taken += use_every_way(cli, resealed(sound.read_bytes(), chance), folder / "coop", photos, folder)
+        except BaseException as error:
+            raise AssertionError(f"seed {seed}") from error
+    return taken
+
+
+def test_no_sealed_value_brings_a_command_down(cli, photos, tiny, tmp_path):
+    assert 0 < reseal_many(cli, photos, tiny, tmp_path, 12) < 12
