@@ -40,6 +40,8 @@ class FeatureCache:
     Beyond `limit_bytes` the features that were computed first are dropped.
     """
 
+    added = 0  # by this process, in all caches; what is told to whoever interrupts it
+
     def __init__(self, folder: Path | None = None, *, limit_bytes: int | None = None) -> None:
         self.path = (folder or cache_home()) / "features.sqlite"
         self.limit_bytes = limit_from_environment() if limit_bytes is None else limit_bytes
@@ -71,6 +73,7 @@ class FeatureCache:
             while self._used_bytes() > self.limit_bytes and self._drop_oldest():
                 pass
             self._db.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)
+            FeatureCache.added += len(rows)
 
     def contents(self) -> Contents:
         files = [Path(f"{self.path}{suffix}") for suffix in ("", "-wal")]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import codecs
+import logging
 import math
 import os
-import signal
 import sys
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 
-from promptctl import __version__, api, render, zero_shot
+from promptctl import __version__, api, render, signals, zero_shot
 from promptctl.errors import Interrupted, NeedsAnswer, OutputFailed, PromptctlError, ReaderLeft, WrongOption, reason_of
+from promptctl.homes import give_libraries_a_home
 from promptctl.learners import COMPARED
 from promptctl.report import Report
 from promptctl.store import TRASH_DAYS, Store
@@ -533,7 +534,11 @@ def demo(
     """Draw a small picture set and run the four verbs on it."""
     from promptctl.demo import run
 
-    run(folder, lambda arguments: app(arguments, standalone_mode=False))
+    def command(arguments: Sequence[str]) -> None:
+        signals.listen()  # what the command before has done keeps nobody from ending this one
+        app(list(arguments), standalone_mode=False)
+
+    run(folder, command)
 
 
 @models_app.command("list")
@@ -572,21 +577,41 @@ def main() -> NoReturn:
     """Run the command line; every error of the tree becomes one sentence, one hint and an exit code."""
     _prepare_process()
     try:
+        code = _run()
+        signals.finish()
+    except Interrupted as stop:
+        code = _say(_interrupted(), None, stop.exit_code)
+    sys.exit(code)
+
+
+def _run() -> int | str | None:
+    try:
         app()
+    except SystemExit as end:
+        return end.code
     except PromptctlError as error:
         if isinstance(error, OutputFailed):
             _give_up_stdout()
-        sys.exit(_say(str(error), error.hint, error.exit_code))
-    except Interrupted as stop:
-        sys.exit(_say("interrupted, nothing half-done was kept", None, stop.exit_code))
+        return _say(str(error), error.hint, error.exit_code)
     except ReaderLeft:
         _give_up_stdout()
-        sys.exit(141)
+        return 141
     except OSError as error:
         if error.filename is None:
             raise
-        sys.exit(_say(f"{error.filename}: {reason_of(error)}", None, 1))
-    sys.exit(0)
+        return _say(f"{error.filename}: {reason_of(error)}", None, 1)
+    return 0
+
+
+def _interrupted() -> str:
+    """What an interruption leaves behind: changes happen whole or not at all, and encoded images are kept."""
+    cache = sys.modules.get("promptctl.cache")  # where it was not loaded, nothing was encoded
+    kept = cache.FeatureCache.added if cache else 0
+    if not kept:
+        return "interrupted, nothing half-done was kept"
+    return (
+        f"interrupted; {kept} image feature{' is' if kept == 1 else 's are'} kept, the same command goes on from there"
+    )
 
 
 def _finish(
@@ -656,14 +681,15 @@ def _version(on: bool) -> None:
 def _prepare_process() -> None:
     # threads that spin while they wait make small steps eighty times slower on a machine with other work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    give_libraries_a_home()
     if sys.stdout is None:  # closed by whoever started us
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  for as long as the process lives
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # file names may hold any bytes, and a code page may lack any character
             stream.reconfigure(errors="surrogateescape" if _is_utf8(stream.encoding) else "backslashreplace")
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _interrupt)
+    _let_logs_speak()
+    signals.listen()
 
 
 def _is_utf8(encoding: str) -> bool:
@@ -675,6 +701,15 @@ def _give_up_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _interrupt(number: int, _: FrameType | None) -> NoReturn:
-    signal.signal(number, signal.SIG_DFL)  # a second one ends us at once
-    raise Interrupted(128 + number)
+class _Talk(logging.Handler):
+    """What is said below the command line while it works, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        render.talk(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def _let_logs_speak() -> None:
+    own = logging.getLogger("promptctl")
+    if not own.handlers:
+        own.addHandler(_Talk())
+        logging.getLogger().addHandler(logging.NullHandler())  # other libraries' say nothing to a person

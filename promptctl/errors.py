@@ -11,8 +11,8 @@ PromptctlError                 exit 1
 │                              CheckpointMismatch
 ├── DatasetError               NoImages  OneClass  TooFewShots  UnknownClasses  NameTooLong  ContextTooLong
 │                              BadTemplate  TemplateTooLong  TooManyClasses  CorruptTokens
-├── StorageFailed  NotDurable  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
-├── NeedsAnswer  InvalidSetting  UnknownLearner  SettingsClash  UnknownSort  WrongOption
+├── StorageFailed  NotDurable  InTheWay  NoLocks  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
+├── NeedsAnswer  InvalidSetting  HomeUnknown  UnknownLearner  SettingsClash  UnknownSort  WrongOption
 └── LearningFailed
 ```
 """
@@ -296,6 +296,26 @@ class NotDurable(StorageFailed):
         )
 
 
+class InTheWay(StorageFailed):
+    """A link, a pipe or a folder under the name of a file of the store's own."""
+
+    def __init__(self, path: Path) -> None:
+        PromptctlError.__init__(
+            self, f"{path} is not a plain file, as the store's own there is", f"ls -l {shlex.quote(str(path))}"
+        )
+
+
+class NoLocks(StorageFailed):
+    """A drive on which nobody can be kept out while a store is changed."""
+
+    def __init__(self, error: OSError, store: Path) -> None:
+        PromptctlError.__init__(
+            self,
+            f"{store} is on a drive that knows no locks ({reason_of(error)}), and nothing is changed without one",
+            "PROMPTCTL_HOME moves the store to a drive of this machine; reading goes on as it is",
+        )
+
+
 class StoreLocked(PromptctlError):
     """Another program is changing the store and does not finish."""
 
@@ -325,6 +345,16 @@ class CacheBusy(PromptctlError):
 class InvalidSetting(PromptctlError):
     def __init__(self, variable: str, found: str, wanted: str, example: str) -> None:
         super().__init__(f"{variable} is {found!r}, {wanted} was expected", example)
+
+
+class HomeUnknown(PromptctlError):
+    """A process without HOME whose user is in no list, as containers start them."""
+
+    def __init__(self, variable: str) -> None:
+        super().__init__(
+            "no home folder is known to keep contexts in: HOME is not set, and the system does not know this user",
+            f"export {variable}=/a/folder",
+        )
 
 
 class NeedsAnswer(PromptctlError):

@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from promptctl import signals
 from promptctl.errors import NotDurable
 
 _PART = re.compile(r"\.[0-9a-f]{16}\.part")  # what is not finished
@@ -68,20 +69,22 @@ def write(path: Path, data: bytes, mtime_ns: int | None = None) -> None:
 
 def claim(finished: Path, target: Path) -> None:
     """Give a finished file its name in the same folder, or FileExistsError; the name it had may stay."""
-    try:
-        os.link(finished, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        # no hard links here (some network and memory-card file systems), and renaming replaces without a word
-        if target.exists():
-            raise FileExistsError(f"{target} exists") from None
-        os.rename(finished, target)
+    with signals.step():
+        try:
+            os.link(finished, target)
+        except FileExistsError:
+            raise
+        except OSError:
+            # no hard links here (some network and memory-card file systems), and renaming replaces without a word
+            if target.exists():
+                raise FileExistsError(f"{target} exists") from None
+            os.rename(finished, target)
 
 
 def move(source: Path, target: Path) -> None:
     """Rename, durably; what moves appears whole in its new place."""
-    os.rename(source, target)
+    with signals.step():
+        os.rename(source, target)
     settle(target.parent, *([source.parent] if source.parent != target.parent else []))
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from difflib import get_close_matches
 from pathlib import Path
 
-from promptctl import files
+from promptctl import files, signals
 from promptctl.card import Card, read_card, verify
 from promptctl.errors import (
     BadContextFile,
@@ -226,15 +226,8 @@ class Store:
         with self._changing("clean up"):
             gone = self.leftovers(older_than_days)
             for leftover in gone:
-                if leftover.path.parent == self._trash and not files.is_part(leftover.path):
-                    part = files.part_of(self._trash)
-                    files.move(leftover.path, part)
-                    files.delete(part)
-                elif leftover.what == EMPTY:
-                    with contextlib.suppress(OSError):  # something came meanwhile, from a writer no lock holds back
-                        files.delete_empty(leftover.path)
-                else:
-                    files.delete(leftover.path)
+                with signals.step():
+                    self._take_away(leftover)
             return gone
 
     def check_writable(self) -> None:
@@ -245,6 +238,17 @@ class Store:
                 pass
 
     # ---------------------------------------------------------------- inside
+
+    def _take_away(self, leftover: Leftover) -> None:
+        if leftover.path.parent == self._trash and not files.is_part(leftover.path):
+            part = files.part_of(self._trash)
+            files.move(leftover.path, part)
+            files.delete(part)
+        elif leftover.what == EMPTY:
+            with contextlib.suppress(OSError):  # something came meanwhile, from a writer no lock holds back
+                files.delete_empty(leftover.path)
+        else:
+            files.delete(leftover.path)
 
     @contextlib.contextmanager
     def _changing(self, doing: str) -> Iterator[None]:

@@ -96,7 +96,7 @@ def watched(on_call: Callable[[str, str, object], None]) -> Iterator[None]:
 
 def _around(name: str, original: Callable[..., object], on_call: Callable[[str, str, object], None]):
     def call(*arguments: object, **options: object) -> object:
-        if name == "open" and str(arguments[0]).endswith(".lock"):
+        if name == "open" and str(arguments[0]).endswith((".lock", ".lock-holder")):
             return original(*arguments, **options)
         on_call(name, "before", arguments[0])
         result = original(*arguments, **options)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptctl import __version__, files, zero_shot
+from promptctl import __version__, files, signals, zero_shot
 from promptctl.api.common import check_free, locate, own_backbone
 from promptctl.card import KEY, Card, ClassEntry, Method, Shots, check_room, header_length, read_card
 from promptctl.errors import (
@@ -244,7 +244,8 @@ def _refuse_inside_store(out: Path, store: Store) -> None:
 
 def _place(out: Path, data: bytes, force: bool) -> None:
     try:
-        files.place(out, data, replace=force)
+        with signals.step():
+            files.place(out, data, replace=force)
     except OSError as error:
         raise ExportFailed(out, reason_of(error)) from error
 

@@ -1,0 +1,97 @@
+"""Signals: Ctrl-C ends a command at once, unless what it was asked for has just come to pass; then it says so.
+
+A change of the store comes to pass by one call: a link, a rename. Whoever presses Ctrl-C before it is told that nothing
+happened, whoever does after it that it is done; for that call, and for the rest of the command after it, the first
+signal is only remembered. A second one always ends the program, as it would any other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+from promptctl.errors import Interrupted
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_AGAIN_SECONDS = 0.01
+
+
+@dataclass
+class _Command:
+    """The command that runs: one at a time, in the main thread."""
+
+    stepping: bool = False  # the one call is being made
+    done: bool = False
+    pending: int | None = None  # a signal that came meanwhile
+
+
+_command = _Command()
+
+
+def listen() -> None:
+    """From here on a signal raises Interrupted, once; for the main thread, at the start of a command."""
+    _command.stepping = _command.done = False
+    _command.pending = None
+    for number in _NUMBERS:
+        signal.signal(number, _heard)
+    sys.unraisablehook = _deliver_again
+
+
+def finish() -> None:
+    """All is said: a signal has nothing left to interrupt."""
+    _command.done = True
+
+
+@contextlib.contextmanager
+def step() -> Iterator[None]:
+    """Around the one call by which a change comes to pass; Interrupted where a signal came and the call failed."""
+    if threading.current_thread() is not threading.main_thread():  # no signal is heard there
+        yield
+        return
+    within, _command.stepping = _command.stepping, True
+    try:
+        yield
+        _command.done = True
+    finally:
+        _command.stepping = within
+        if _command.pending and not (within or _command.done):
+            raise Interrupted(_code(_command.pending))
+
+
+def _heard(number: int, _: FrameType | None) -> None:
+    for either in _NUMBERS:
+        signal.signal(either, signal.SIG_DFL)  # a second one ends us at once
+    _command.pending = number
+    if not _command.stepping and not _command.done:
+        raise Interrupted(_code(number))
+
+
+def _code(number: int) -> int:
+    return 128 + number
+
+
+def _deliver_again(lost: sys.UnraisableHookArgs) -> None:
+    """What was raised inside `__del__` or a callback goes nowhere; an interruption comes again, a moment later."""
+    if not issubclass(lost.exc_type, Interrupted) or _command.pending is None:
+        sys.__unraisablehook__(lost)
+        return
+    number = _command.pending
+    for either in _NUMBERS:
+        signal.signal(either, _heard)
+    again = threading.Timer(_AGAIN_SECONDS, _send, (number,))
+    again.daemon = True
+    again.start()
+
+
+def _send(number: int) -> None:
+    """To the main thread, so that it stops waiting for whatever it waits for."""
+    main = threading.main_thread().ident
+    if main is not None and hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(main, number)
+    else:
+        signal.raise_signal(number)
