@@ -7,7 +7,8 @@ import hashlib
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -184,3 +185,42 @@ class Model:
 
     def empty_trash(self) -> None:
         self.trash.clear()
+
+
+def signalled_at(home: Path, arguments: Sequence[object], point: int, number: int) -> tuple[str | None, int]:
+    """Run a command in a process that gets a signal at its n-th point: the point's name, or None, and the exit code."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            _run_with_signal(home, arguments, point, number, write)
+        finally:
+            os._exit(99)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        name = pipe.read()
+    _, status = os.waitpid(child, 0)
+    return name or None, os.waitstatus_to_exitcode(status)
+
+
+def _run_with_signal(home: Path, arguments: Sequence[object], point: int, number: int, pipe: int) -> None:
+    from promptctl.cli import main
+
+    passed, write = 0, os.write
+
+    def on_call(name: str, when: str, path: object) -> None:
+        nonlocal passed
+        passed += 1
+        if passed == point:
+            write(pipe, f"{when} {name}({path})".encode())
+            os.kill(os.getpid(), number)
+
+    os.environ["PROMPTCTL_HOME"] = str(home)
+    sys.argv = ["promptctl", *map(str, arguments)]
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    try:
+        with watched(on_call):
+            main()
+    except SystemExit as end:
+        os._exit(int(end.code or 0))

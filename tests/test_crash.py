@@ -8,13 +8,15 @@ import os
 import random
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from faults import CALLS, OPERATIONS, Model, killed_at, leftovers, payload, prepared, sha, state, watched
+from faults import CALLS, OPERATIONS, Model, killed_at, leftovers, payload, prepared, sha, signalled_at, state, watched
 
-from promptctl.errors import StorageFailed
+from promptctl import signals
+from promptctl.errors import Interrupted, StorageFailed
 from promptctl.refs import Ref
 from promptctl.store import Store
 
@@ -228,3 +230,105 @@ def test_the_list_of_calls_is_whole():
     text = Path(promptctl.files.__file__).read_text()
     used = {name for name in dir(os) if f"os.{name}(" in text and callable(getattr(os, name))}
     assert used <= {*CALLS, "close"}
+
+
+# --------------------------------------------------------------------------- asked to end
+
+COMMANDS = {
+    "import": ("import", "{file}", "--name", "trees"),
+    "copy": ("copy", "birds", "finches"),
+    "copy a version": ("copy", "birds@2", "finches"),
+    "rename": ("rename", "birds", "finches"),
+    "remove": ("remove", "birds", "--yes"),
+    "remove a version": ("remove", "birds@2", "--yes"),
+    "restore an old version": ("restore", "birds@2"),
+    "restore a name": ("restore", "fish"),
+    "restore a removed version": ("restore", "birds@1"),
+    "restore one of a removed name": ("restore", "fish@1"),
+    "collect garbage": ("gc", "--days", "0", "--yes"),
+    "export": ("export", "birds", "{out}", "--force"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_signal_at_any_point_finds_it_done_or_not_begun_and_the_command_says_which(fresh, tmp_path, command):
+    file, out = tmp_path / "trees.safetensors", tmp_path / "out.safetensors"
+    file.write_bytes(payload(7))
+    arguments = [part.format(file=file, out=out) for part in COMMANDS[command]]
+
+    def found(home: Path) -> object:
+        return state(home), sha(out.read_bytes()) if out.exists() else None
+
+    def run(point: int) -> tuple[object, str | None, int]:
+        out.unlink(missing_ok=True)
+        home = fresh()
+        name, code = signalled_at(home, arguments, point, (signal.SIGINT, signal.SIGTERM)[point % 2])
+        return found(home), name, code
+
+    out.unlink(missing_ok=True)
+    before = found(fresh())
+    wanted, name, code = run(0)
+    assert (name, code) == (None, 0)
+    codes = []
+    while True:
+        there, name, code = run(len(codes) + 1)
+        if name is None:
+            break
+        codes.append(code)
+        stopped = (143, 130)[len(codes) % 2 == 0]
+        assert (code, there) in ((0, wanted), (stopped, before)), name
+    assert codes[0] == 143
+    assert codes[-1] == 0
+    assert set(codes[codes.index(0) :]) == {0}, "once it has happened, it stays done"
+
+
+def test_a_second_signal_ends_at_once_whatever_has_happened(monkeypatch):
+    child = os.fork()
+    if child == 0:
+        signals.listen()
+        with signals.step():
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+
+
+def test_a_step_that_fails_under_a_signal_is_an_interruption(heard):
+    with pytest.raises(Interrupted) as stopped, signals.step():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise OSError(28, "No space left on device")
+    assert stopped.value.exit_code == 143
+
+
+class Dying:
+    """Something whose end is slow enough to be interrupted."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            pass
+
+
+def test_an_interruption_inside_a_finalizer_is_not_lost(heard, capsys):
+    def work():
+        Dying()
+        time.sleep(30)
+
+    started = time.monotonic()
+    with pytest.raises(Interrupted):
+        work()
+    assert time.monotonic() - started < 5
+    assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def heard():
+    """Signals are listened to, and afterwards as they were."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    hook = sys.unraisablehook
+    signals.listen()
+    yield
+    signals.finish()
+    sys.unraisablehook = hook
+    for number, handler in before.items():
+        signal.signal(number, handler)

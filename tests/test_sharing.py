@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from promptctl import files
+from promptctl import files, lock
 from promptctl.context import Context
 from promptctl.errors import ContextExists, InvalidName, NewestVersion, StoreLocked
 from promptctl.lock import only_writer
@@ -281,3 +284,97 @@ def test_names_that_are_none_are_refused_with_one_that_is(cli, name, suggestion)
         done = cli(*command[:2], "--", command[2]) if name.startswith("-") else cli(*command)
         assert done.code in (1, 2, 10)
         assert not set(done.err) & (set(map(chr, range(32))) - set("\n"))
+
+
+# --------------------------------------------------------------------------- the lock's own files
+
+
+def test_who_waits_is_told_for_whom(tmp_path, holder, monkeypatch, cli):
+    monkeypatch.setattr(lock, "_PATIENCE", 0.1)
+    monkeypatch.setenv("PROMPTCTL_LOCK_TIMEOUT", "0.5")
+    monkeypatch.setenv("PROMPTCTL_HOME", str(tmp_path / "store"))
+    done = cli("gc")
+    assert done.code == 11
+    assert done.err.startswith(f"warning: waiting for process {holder.pid} (")
+    assert done.err.splitlines()[0].endswith("), which is changing the store")
+    assert len(done.err.splitlines()) == 3, "once"
+
+
+def test_waiting_for_a_lock_is_interrupted_at_once(tmp_path, holder):
+    command = [sys.executable, "-m", "promptctl", "gc"]
+    environment = {**os.environ, "PROMPTCTL_HOME": str(tmp_path / "store")}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("warning: waiting for process ")
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        assert process.wait(timeout=10) == 130
+        assert time.monotonic() - started < 2
+        assert process.stderr.read() == "error: interrupted, nothing half-done was kept\n"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "pipe", "folder"])
+def test_the_note_of_who_holds_the_lock_is_written_to_nothing_else(tmp_path, kind):
+    home, precious = tmp_path / "store", tmp_path / "precious"
+    Store(home).save("birds", payload(1), new=True)
+    precious.write_text("mine")
+    note = home / ".lock-holder"
+    note.unlink()
+    {
+        "link": lambda: note.symlink_to(precious),
+        "dangling link": lambda: note.symlink_to(tmp_path / "nowhere"),
+        "hard link": lambda: note.hardlink_to(precious),
+        "pipe": lambda: os.mkfifo(note),
+        "folder": lambda: note.mkdir(),
+    }[kind]()
+    assert Store(home).save("birds", payload(2), new=False).ref.version == 2
+    assert precious.read_text() == "mine"
+    assert not (tmp_path / "nowhere").exists()
+    with lock.only_writer(home):
+        pass
+    if kind != "hard link":
+        assert lock._holder(note) == "another program"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder"])
+def test_what_stands_for_the_lock_itself_is_refused(tmp_path, kind, monkeypatch, cli):
+    home, precious = tmp_path / "store", tmp_path / "precious"
+    Store(home).save("birds", payload(1), new=True)
+    precious.write_text("mine")
+    path = home / ".lock"
+    path.unlink()
+    {
+        "link": lambda: path.symlink_to(precious),
+        "dangling link": lambda: path.symlink_to(tmp_path / "nowhere"),
+        "pipe": lambda: os.mkfifo(path),
+        "folder": lambda: path.mkdir(),
+    }[kind]()
+    monkeypatch.setenv("PROMPTCTL_HOME", str(home))
+    done = cli("remove", "birds", "--yes")
+    assert (done.code, done.err.splitlines()) == (
+        1,
+        [f"error: {path} is not a plain file, as the store's own there is", f"hint:  ls -l {path}"],
+    )
+    assert precious.read_text() == "mine"
+    assert not (tmp_path / "nowhere").exists()
+    assert cli("list").code == 0
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
+def test_a_drive_without_locks_is_told_what_to_do(tmp_path, monkeypatch, cli, code):
+    def none(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(lock, "_take", none)
+    monkeypatch.setenv("PROMPTCTL_HOME", str(tmp_path / "store"))
+    done = cli("gc")
+    assert (done.code, done.err.splitlines()) == (
+        1,
+        [
+            f"error: {tmp_path / 'store'} is on a drive that knows no locks ({os.strerror(code).lower()}), "
+            "and nothing is changed without one",
+            "hint:  PROMPTCTL_HOME moves the store to a drive of this machine; reading goes on as it is",
+        ],
+    )
