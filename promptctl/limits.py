@@ -17,6 +17,7 @@ LONGEST_CONTEXT = 248  # vectors; the longest text towers there are read 248 tok
 LARGEST_VALUE = 1e15  # of a context vector and a learning rate: sums of squares stay finite in float32
 FEATURE_LENGTHS = (0.1, 10.0)  # between which a row that is written as a unit row is believed
 _WIDEST = 1 << 16
+_LARGEST_VOCABULARY = 1 << 21  # tokens; the largest there are have a quarter of a million
 _MOST = 10**9  # images, epochs, views
 _MOST_STEPS = 10**15
 _LONGEST_MODEL = 4200  # characters; it may be a path
@@ -60,6 +61,8 @@ def fault_of_classes(classes: Sequence[ClassEntry]) -> str | None:
             return f"two classes have the id {entry.id}"
         if not 0 <= entry.id < 1 << 31:
             return f"class {number} has the id {_short(entry.id)}"
+        if len(entry.tokens) > LONGEST_CONTEXT or not all(0 <= token < _LARGEST_VOCABULARY for token in entry.tokens):
+            return f"class {number} has tokens that no tokenizer gives"
         labels.add(entry.label)
         ids.add(entry.id)
     return None
