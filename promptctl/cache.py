@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from promptctl.errors import CacheBusy, InvalidSetting
 from promptctl.homes import cache_home
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 LIMIT_VARIABLE = "PROMPTCTL_CACHE_LIMIT"
 _LIMIT_MB = 2000  # a million features of width 512
 _SHARE_DROPPED = 8  # one in so many features, the oldest, when the limit is reached
+_TABLE = "CREATE TABLE features (key TEXT PRIMARY KEY, vector BLOB NOT NULL)"  # rowids tell which are the oldest
+_SUM_BYTES = 4  # after the vector in its row
+_FARTHEST_FROM_UNIT = 1e-3
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# promptctl's image features; may be deleted at any time\n"
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -53,46 +59,47 @@ class FeatureCache:
         """False where nothing can be written, and everything is computed every time."""
         return self._db is not None
 
-    def get(self, key: str) -> Vector | None:
-        """The vector under a key, or None when it is not known."""
-        import numpy as np
-
-        if self._db is None:
-            return None
-        with suppress(sqlite3.Error), self._lock:
-            row = self._db.execute("SELECT vector FROM features WHERE key = ?", (key,)).fetchone()
-            whole = row is not None and len(row[0]) % 4 == 0
-            return np.frombuffer(row[0], dtype="<f4").astype(np.float32) if whole else None
-        return None
+    def get(self, key: str, width: int) -> Vector | None:
+        """The unit vector of `width` numbers under a key, or None when it is not known or is no such vector."""
+        query = "SELECT vector FROM features WHERE key = ? AND typeof(vector) = 'blob' AND length(vector) = ?"
+        found = self._ask(lambda db: db.execute(query, (key, 4 * width + _SUM_BYTES)).fetchone())
+        return None if found is None else _vector(key, found[0])
 
     def put(self, vectors: Mapping[str, Vector]) -> None:
-        if self._db is None:
-            return
-        rows = [(key, vector.astype("<f4").tobytes()) for key, vector in vectors.items()]
-        with suppress(sqlite3.Error), self._lock, self._db:
-            while self._used_bytes() > self.limit_bytes and self._drop_oldest():
-                pass
-            self._db.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)
+        rows = [(key, _row(key, vector)) for key, vector in vectors.items()]
+
+        def write(db: sqlite3.Connection) -> None:
+            with db:
+                while self._used_bytes(db) > self.limit_bytes and self._drop_oldest(db):
+                    pass
+                db.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)
             FeatureCache.added += len(rows)
 
+        self._ask(write)
+
     def contents(self) -> Contents:
+        # whoever put something else into the table did not put features there
+        query = (
+            "SELECT substr(key, 1, instr(key, ':') - 1) AS backbone, count(*) FROM features "
+            "WHERE typeof(key) = 'text' AND typeof(vector) = 'blob' AND instr(key, ':') > 1 GROUP BY backbone"
+        )
+        counts = self._ask(lambda db: db.execute(query).fetchall())
         files = [Path(f"{self.path}{suffix}") for suffix in ("", "-wal")]
-        n_bytes = sum(file.stat().st_size for file in files if file.exists())
-        query = "SELECT substr(key, 1, instr(key, ':') - 1) AS backbone, count(*) FROM features GROUP BY backbone"
-        with suppress(sqlite3.Error), self._lock:
-            return Contents(n_bytes, dict(self._db.execute(query)) if self._db else {})
-        return Contents(n_bytes, {})
+        n_bytes = sum(file.stat().st_size for file in files if file.is_file())
+        return Contents(n_bytes, dict(counts or ()))
 
     def clear(self) -> None:
         """Forget everything and give the disk back; CacheBusy while another program is writing."""
-        if self._db is None:
-            return
+
+        def forget(db: sqlite3.Connection) -> bool:
+            db.execute("DELETE FROM features")
+            db.commit()
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return True
+
         try:
-            with self._lock:
-                self._db.execute("DELETE FROM features")
-                self._db.commit()
-                self._db.execute("VACUUM")
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._ask(forget, quietly=False)
         except sqlite3.OperationalError as error:
             raise CacheBusy(self.path) from error
 
@@ -106,18 +113,32 @@ class FeatureCache:
         if self._db is not None:
             self._db.close()
 
-    def _used_bytes(self) -> int:
-        assert self._db is not None
-        pages, free, size = (self._db.execute(f"PRAGMA {x}").fetchone()[0] for x in _SPACE)
+    def _ask(self, question: Callable[[sqlite3.Connection], Answer], *, quietly: bool = True) -> Answer | None:
+        """The answer of the database; None where there is none or it cannot give one, and then it starts again empty.
+
+        quietly   or else a database that is busy, or on a full disk, raises OperationalError
+        """
+        with self._lock:
+            if self._db is None:
+                return None
+            try:
+                return question(self._db)
+            except sqlite3.Error as error:
+                if type(error) is sqlite3.DatabaseError:  # malformed; all that may pass has a class of its own
+                    self._db.close()
+                    self._db = self._start_again()
+                elif not quietly and isinstance(error, sqlite3.OperationalError):
+                    raise
+                return None
+
+    def _used_bytes(self, db: sqlite3.Connection) -> int:
+        pages, free, size = (db.execute(f"PRAGMA {x}").fetchone()[0] for x in _SPACE)
         return int((pages - free) * size)
 
-    def _drop_oldest(self) -> int:
-        assert self._db is not None
-        (count,) = self._db.execute("SELECT count(*) FROM features").fetchone()
+    def _drop_oldest(self, db: sqlite3.Connection) -> int:
+        (count,) = db.execute("SELECT count(*) FROM features").fetchone()
         oldest = "SELECT rowid FROM features ORDER BY rowid LIMIT ?"
-        dropped = self._db.execute(
-            f"DELETE FROM features WHERE rowid IN ({oldest})", (max(1, count // _SHARE_DROPPED),)
-        )
+        dropped = db.execute(f"DELETE FROM features WHERE rowid IN ({oldest})", (max(1, count // _SHARE_DROPPED),))
         return dropped.rowcount
 
     def _open(self) -> sqlite3.Connection | None:
@@ -135,7 +156,8 @@ class FeatureCache:
     def _start_again(self) -> sqlite3.Connection | None:
         # an unreadable cache is an empty cache
         with suppress(OSError, sqlite3.Error):
-            self.path.unlink(missing_ok=True)
+            for suffix in ("", "-wal", "-shm"):  # an old journal would be played into the new file
+                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
             return _connect(self.path)
         return None
 
@@ -154,9 +176,37 @@ def limit_from_environment() -> int:
 def _connect(path: Path) -> sqlite3.Connection:
     # worker threads look up, one at a time under the cache's lock
     db = sqlite3.connect(path, timeout=10, check_same_thread=False)
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=NORMAL")
-    # rowids tell which features are the oldest
-    db.execute("CREATE TABLE IF NOT EXISTS features (key TEXT PRIMARY KEY, vector BLOB NOT NULL)")
-    db.execute("SELECT rowid FROM features LIMIT 1")
-    return db
+    try:
+        # what others wrote into it may be no text
+        db.text_factory = lambda text: text.decode("utf-8", "replace")
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            db.execute(_TABLE.replace("TABLE", "TABLE IF NOT EXISTS"))  # another program may be as quick
+        if [tuple(row) for row in db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")] != [(_TABLE,)]:
+            raise sqlite3.DatabaseError("another shape of table, a view or a trigger")
+        return db
+    except sqlite3.Error:
+        db.close()
+        raise
+
+
+def _row(key: str, vector: Vector) -> bytes:
+    data = vector.astype("<f4").tobytes()
+    return data + _checksum(key, data)
+
+
+def _vector(key: str, row: bytes) -> Vector | None:
+    """What a row holds, if it is what was put there under that key: a unit vector."""
+    import numpy as np
+
+    data, checksum = row[:-_SUM_BYTES], row[-_SUM_BYTES:]
+    vector = np.frombuffer(data, dtype="<f4").astype(np.float32)
+    length = float(np.linalg.norm(vector.astype(np.float64)))  # not a number if any is none
+    is_unit = abs(length - 1) < _FARTHEST_FROM_UNIT
+    return vector if is_unit and checksum == _checksum(key, data) else None
+
+
+def _checksum(key: str, data: bytes) -> bytes:
+    # the database does not notice when a disk has changed a number
+    return zlib.crc32(data, zlib.crc32(key.encode())).to_bytes(_SUM_BYTES, "little")

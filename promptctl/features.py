@@ -149,12 +149,11 @@ def _prepare(path: Path, views: tuple[int | None, ...], eye: _Eye, cache: Featur
         data = read_file(path)
         sha256 = hashlib.sha256(data).hexdigest()
         keys = [_key(eye.fingerprint, sha256, number) for number in views]
-        known = [cache.get(key) for key in keys]
-        fits = [vector is not None and vector.shape == (eye.width,) for vector in known]
-        picture = None if all(fits) else decode(data)
+        known = [cache.get(key, eye.width) for key in keys]
+        picture = None if all(vector is not None for vector in known) else decode(data)
         items: list[_Item] = []
-        for number, key, vector, usable in zip(views, keys, known, fits, strict=True):
-            if vector is not None and usable:
+        for number, key, vector in zip(views, keys, known, strict=True):
+            if vector is not None:
                 items.append(_Known(path, sha256, vector))
             else:
                 assert picture is not None

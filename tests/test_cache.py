@@ -12,15 +12,21 @@ from promptctl.errors import CacheBusy, InvalidSetting
 from promptctl.homes import cache_home
 
 
-def vectors(first: int, count: int = 100, width: int = 256) -> dict[str, np.ndarray]:
-    return {f"fingerprint:upright:{i}": np.full(width, i, np.float32) for i in range(first, first + count)}
+def vector(i: int, width: int = 256) -> np.ndarray:
+    row = np.random.default_rng(i).normal(size=width).astype(np.float32)
+    return row / np.linalg.norm(row)
+
+
+def vectors(first: int, count: int = 100) -> dict[str, np.ndarray]:
+    return {f"fingerprint:upright:{i}": vector(i) for i in range(first, first + count)}
 
 
 def test_what_is_put_comes_back_and_nothing_else():
     cache = FeatureCache()
     cache.put(vectors(0))
-    np.testing.assert_array_equal(FeatureCache().get("fingerprint:upright:7"), np.full(256, 7, np.float32))
-    assert cache.get("fingerprint:upright:100") is None
+    np.testing.assert_array_equal(FeatureCache().get("fingerprint:upright:7", 256), vector(7))
+    assert cache.get("fingerprint:upright:100", 256) is None
+    assert cache.get("fingerprint:upright:7", 512) is None
     assert cache.contents().features == {"fingerprint": 100}
 
 
@@ -30,8 +36,8 @@ def test_beyond_its_limit_the_oldest_features_go_first(tmp_path):
         cache.put(vectors(first))
     cache.close()
     again = FeatureCache(tmp_path)
-    assert again.get("fingerprint:upright:0") is None
-    assert again.get("fingerprint:upright:2999") is not None
+    assert again.get("fingerprint:upright:0", 256) is None
+    assert again.get("fingerprint:upright:2999", 256) is not None
     assert again.path.stat().st_size < 700_000, "some 1.2 kB a feature, 3000 of them, were 3.6 MB"
     assert again.contents().features["fingerprint"] > 200
 
@@ -54,7 +60,132 @@ def test_a_table_of_another_shape_is_an_empty_cache(tmp_path):
         db.execute("CREATE TABLE features (key TEXT PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID")
     cache = FeatureCache(tmp_path)
     cache.put(vectors(0, 1))
-    assert cache.get("fingerprint:upright:0") is not None
+    assert cache.get("fingerprint:upright:0", 256) is not None
+
+
+KEY = "fingerprint:upright:0"
+
+
+def written(cache: FeatureCache, statement: str, *values: object) -> FeatureCache:
+    """The cache opened again after somebody else wrote into its database."""
+    cache.close()
+    with sqlite3.connect(cache.path) as db:
+        db.execute(statement, values)
+    db.close()
+    return FeatureCache(cache.path.parent)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "'text'",
+        "42",
+        "1.5",
+        "x''",
+        "zeroblob(1028)",
+        "zeroblob(1024)",
+        "cast('x' as blob)",
+        "substr(vector, 5)",  # one number short
+        "substr(vector, 1, 1024)",  # as it was once written
+        "substr(vector, 1, 500) || x'0000803f' || substr(vector, 505)",  # one number changed
+        "substr(vector, 1, 500) || x'0000c07f' || substr(vector, 505)",  # not a number
+        "cast(vector as text)",
+        "(SELECT vector FROM features WHERE key = 'fingerprint:upright:1')",  # the answer to another question
+    ],
+)
+def test_a_row_that_is_not_what_was_put_there_is_no_row(tmp_path, value):
+    cache = FeatureCache(tmp_path)
+    cache.put(vectors(0, 2))
+    again = written(cache, f"UPDATE features SET vector = {value} WHERE key = ?", KEY)
+    assert again.get(KEY, 256) is None
+    np.testing.assert_array_equal(again.get("fingerprint:upright:1", 256), vector(1))
+    again.put(vectors(0, 1))
+    np.testing.assert_array_equal(again.get(KEY, 256), vector(0))
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(256), np.full(256, np.nan), np.full(256, np.inf), np.full(256, 0.2)])
+def test_a_vector_of_another_length_than_one_is_not_believed_either(tmp_path, wrong):
+    cache = FeatureCache(tmp_path)
+    cache.put({KEY: wrong.astype(np.float32)})
+    assert cache.get(KEY, 256) is None
+
+
+def test_what_others_wrote_beside_features_is_neither_counted_nor_in_the_way(tmp_path):
+    cache = FeatureCache(tmp_path, limit_bytes=200_000)
+    cache.put(vectors(0, 3))
+    for key in ("17", "x'00ff'", "NULL", "'no colon'", "cast(x'ff3a' as text)", "':starts with one'"):
+        cache = written(cache, f"INSERT INTO features VALUES ({key}, 'text')")
+    cache = written(cache, "INSERT INTO features (rowid, key, vector) VALUES (9223372036854775807, 'a:b', x'00')")
+    assert cache.contents().features == {"a": 1, "fingerprint": 3}
+    small = FeatureCache(tmp_path, limit_bytes=100_000)
+    for first in range(0, 1000, 100):
+        small.put(vectors(first))
+    assert small.get("fingerprint:upright:999", 256) is not None
+    small.clear()
+    assert small.contents().features == {}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE features (key TEXT PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE features (key TEXT)",
+        "CREATE TABLE features (vector BLOB NOT NULL, key TEXT PRIMARY KEY)",
+        "CREATE TABLE features (key TEXT PRIMARY KEY, vector BLOB NOT NULL, more TEXT NOT NULL)",
+        "CREATE VIEW features AS SELECT 'a:b' AS key, x'00' AS vector",
+        "CREATE TABLE something_else (x)",
+    ],
+)
+def test_a_database_of_another_shape_is_an_empty_cache(tmp_path, statement):
+    with sqlite3.connect(tmp_path / "features.sqlite") as db:
+        db.execute(statement)
+    db.close()
+    cache = FeatureCache(tmp_path)
+    assert cache.contents().features == {}
+    cache.put(vectors(0, 1))
+    np.testing.assert_array_equal(cache.get(KEY, 256), vector(0))
+
+
+def test_a_trigger_that_keeps_rows_away_is_gone_with_the_rest(tmp_path):
+    cache = FeatureCache(tmp_path)
+    trigger = "CREATE TRIGGER t BEFORE INSERT ON features BEGIN SELECT RAISE(IGNORE); END"
+    again = written(cache, trigger)
+    again.put(vectors(0, 1))
+    assert again.get(KEY, 256) is not None
+
+
+def test_a_page_damaged_in_the_middle_gives_no_traceback_and_no_wrong_answer(tmp_path):
+    cache = FeatureCache(tmp_path)
+    cache.put(vectors(0, 300))
+    cache.close()
+    whole = cache.path.read_bytes()
+    chance = np.random.default_rng(0)
+    for page in range(1, len(whole) // 4096, 9):
+        damaged = bytearray(whole)
+        damaged[4096 * page : 4096 * page + 4096] = chance.bytes(4096)
+        cache.path.write_bytes(damaged)
+        again = FeatureCache(tmp_path)
+        for i in range(0, 300, 7):
+            found = again.get(f"fingerprint:upright:{i}", 256)
+            assert found is None or (found == vector(i)).all()
+        again.contents()
+        again.put(vectors(300, 50))
+        again.put(vectors(300, 50))
+        np.testing.assert_array_equal(again.get("fingerprint:upright:349", 256), vector(349))
+        again.clear()
+        assert again.contents().features == {}
+        again.close()
+
+
+def test_where_a_folder_has_the_databases_name_there_is_no_cache(tmp_path):
+    (tmp_path / "features.sqlite" / "inside").mkdir(parents=True)
+    cache = FeatureCache(tmp_path)
+    assert not cache.keeps
+    assert cache.get(KEY, 256) is None
+    cache.put(vectors(0, 1))
+    cache.clear()
+    assert (cache.contents().n_bytes, cache.contents().features) == (0, {})
+    assert (tmp_path / "features.sqlite" / "inside").is_dir()
 
 
 def test_a_cache_that_is_locked_for_long_is_done_without_and_left_alone(tmp_path, monkeypatch):
@@ -68,10 +199,10 @@ def test_a_cache_that_is_locked_for_long_is_done_without_and_left_alone(tmp_path
     monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: original(*a, **(k | {"timeout": 0.1})))
     without = FeatureCache(tmp_path)
     assert not without.keeps
-    assert without.get("fingerprint:upright:0") is None
+    assert without.get("fingerprint:upright:0", 256) is None
     holder.rollback()
     holder.close()
-    assert FeatureCache(tmp_path).get("fingerprint:upright:0") is not None
+    assert FeatureCache(tmp_path).get("fingerprint:upright:0", 256) is not None
 
 
 def test_clearing_gives_the_disk_back():
