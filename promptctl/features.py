@@ -19,7 +19,7 @@ from PIL import Image
 from promptctl.cache import FeatureCache
 from promptctl.errors import NoImages
 from promptctl.images import OnProgress, Skipped
-from promptctl.pictures import DECODER, VIEWS, NotAnImage, UnreadableImage, decode, is_image_name, read_file, view
+from promptctl.pictures import DECODER, VIEWS, NotAnImage, UnreadableImage, decoded, file_bytes, is_image_name, view
 
 if TYPE_CHECKING:
     from promptctl.backbone import Backbone
@@ -146,19 +146,20 @@ def _prepared(jobs: Sequence[_Job], eye: _Eye, cache: FeatureCache) -> Iterator[
 
 def _prepare(path: Path, views: tuple[int | None, ...], eye: _Eye, cache: FeatureCache) -> list[_Item]:
     try:
-        data = read_file(path)
-        sha256 = hashlib.sha256(data).hexdigest()
-        keys = [_key(eye.fingerprint, sha256, number) for number in views]
-        known = [cache.get(key, eye.width) for key in keys]
-        picture = None if all(vector is not None for vector in known) else decode(data)
-        items: list[_Item] = []
-        for number, key, vector in zip(views, keys, known, strict=True):
-            if vector is not None:
-                items.append(_Known(path, sha256, vector))
-            else:
-                assert picture is not None
-                items.append(_Picture(path, sha256, key, eye.pixels(picture, sha256, number)))
-        return items
+        with file_bytes(path) as data:
+            sha256 = hashlib.sha256(data).hexdigest()
+            keys = [_key(eye.fingerprint, sha256, number) for number in views]
+            known = [cache.get(key, eye.width) for key in keys]
+            items: list[_Item] = [_Known(path, sha256, vector) for vector in known if vector is not None]
+            if len(items) == len(views):
+                return items
+            with decoded(data) as picture:
+                return [
+                    _Picture(path, sha256, key, eye.pixels(picture, sha256, number))
+                    if vector is None
+                    else _Known(path, sha256, vector)
+                    for number, key, vector in zip(views, keys, known, strict=True)
+                ]
     except UnreadableImage as reason:
         foreign = isinstance(reason, NotAnImage) and not is_image_name(path)
         return [Skipped(path, str(reason), foreign)] * len(views)

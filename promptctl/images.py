@@ -16,7 +16,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from promptctl.errors import DatasetError, NoImages, OneClass, TooFewShots, reason_of
-from promptctl.pictures import UnreadableImage, identify, is_image_name, read_file
+from promptctl.pictures import UnreadableImage, hash_image, is_image_name
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -340,9 +340,7 @@ def hash_images(
 
 def _hash_or_reason(image: LabelledImage) -> str | UnreadableImage:
     try:
-        data = read_file(image.path)
-        identify(data)
-        return hashlib.sha256(data).hexdigest()
+        return hash_image(image.path)
     except UnreadableImage as reason:
         return reason
 
