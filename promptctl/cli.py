@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
@@ -682,6 +683,9 @@ def _prepare_process() -> None:
     # threads that spin while they wait make small steps eighty times slower on a machine with other work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     give_libraries_a_home()
+    if not sys.warnoptions:  # nobody asked for Python's warnings, by -W or PYTHONWARNINGS
+        warnings.simplefilter("ignore")
+        logging.getLogger("PIL").addHandler(logging.NullHandler())
     if sys.stdout is None:  # closed by whoever started us
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  for as long as the process lives
     for stream in (sys.stdout, sys.stderr):
