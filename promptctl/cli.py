@@ -685,7 +685,7 @@ def _prepare_process() -> None:
     give_libraries_a_home()
     if not sys.warnoptions:  # nobody asked for Python's warnings, by -W or PYTHONWARNINGS
         warnings.simplefilter("ignore")
-        logging.getLogger("PIL").addHandler(logging.NullHandler())
+        logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
     if sys.stdout is None:  # closed by whoever started us
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  for as long as the process lives
     for stream in (sys.stdout, sys.stderr):

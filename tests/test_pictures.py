@@ -316,6 +316,41 @@ def test_an_inverted_cmyk_jpeg_is_not_a_negative():
     assert np.abs(np.asarray(decode(data), int)[8, 8] - (200, 30, 60)).max() < 8
 
 
+# --------------------------------------------------------------------------- warnings
+
+LOOK = """
+import logging, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from promptctl import cli, pictures
+cli._prepare_process()
+logging.warning("as open_clip does")  # which makes every logger speak
+def look(path):
+    try:
+        return pictures.decode(Path(path).read_bytes()).size
+    except pictures.UnreadableImage as reason:
+        return str(reason)
+with ThreadPoolExecutor(4) as pool:
+    print(list(pool.map(look, sys.argv[1:])))
+"""
+
+
+def test_no_raw_warning_reaches_a_person(tmp_path):
+    files = {
+        "seven.tif": painted_tiff({277: 7, 262: 2}),  # Pillow's log calls it an error
+        "large.jpg": encoded(Image.new("L", (10_000, 9_500)), "JPEG"),
+        "large.tif": encoded(Image.new("1", (10_000, 9_500)), "TIFF", compression="group4"),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    paths = [str(tmp_path / name) for name in files]
+    done = subprocess.run([sys.executable, "-c", LOOK, *paths], capture_output=True, text=True, check=True)
+    assert done.stdout == "['damaged (Invalid value for samples per pixel)', (2500, 2375), (2500, 2375)]\n"
+    assert done.stderr == "WARNING:root:as open_clip does\n"
+    wanted = subprocess.run([sys.executable, "-Wdefault", "-c", LOOK, *paths], capture_output=True, text=True)
+    assert "DecompressionBombWarning" in wanted.stderr
+
+
 # --------------------------------------------------------------------------- memory
 
 
