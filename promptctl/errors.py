@@ -9,8 +9,8 @@ PromptctlError                 exit 1
 ├── BadContextFile (12)        CorruptContext  NewerFormat  BadCheckpoint
 ├── BackboneError              UnknownBackbone  UnsupportedBackbone  WeightsUnavailable (13)  BackboneMismatch
 │                              CheckpointMismatch
-├── DatasetError               NoImages  OneClass  TooFewShots  UnknownClasses  NameTooLong  ContextTooLong
-│                              BadTemplate  TemplateTooLong  TooManyClasses  CorruptTokens
+├── DatasetError               NoImages  NoLabelColumn  OneClass  TooFewShots  UnknownClasses  NameTooLong
+│                              ContextTooLong  BadTemplate  TemplateTooLong  TooManyClasses  CorruptTokens
 ├── StorageFailed  NotDurable  InTheWay  NoLocks  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
 ├── NeedsAnswer  InvalidSetting  HomeUnknown  UnknownLearner  SettingsClash  UnknownSort  WrongOption
 └── LearningFailed
@@ -202,11 +202,16 @@ class NoImages(DatasetError):
     pass
 
 
+class NoLabelColumn(DatasetError):
+    """A list of images that says nothing of what they show."""
+
+
 class OneClass(DatasetError):
-    def __init__(self, folder: Path, label: str, *, instead: Path | None = None) -> None:
+    def __init__(self, folder: Path, label: str, *, own: Path | None = None, instead: Path | None = None) -> None:
+        more = f"add a folder of something else beside {own}" if own else "list images of something else too"
         super().__init__(
             f"{folder} has one class only, '{label}', and learning needs at least two",
-            f"did you mean {instead}?" if instead else f"add a folder of something else beside {folder / label}",
+            f"did you mean {instead}?" if instead else more,
         )
 
 

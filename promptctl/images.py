@@ -1,31 +1,23 @@
-"""ImageFolder: labelled images as people keep them, their class names, and the shots drawn from them."""
+"""ImageFolder: labelled images as people keep them, and the shots drawn from them."""
 
 from __future__ import annotations
 
-import codecs
-import csv
 import hashlib
-import io
-import json
-import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from promptctl.errors import DatasetError, NoImages, OneClass, TooFewShots, reason_of
-from promptctl.pictures import UnreadableImage, hash_image, is_image_name
-
-SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-_CLUTTER = frozenset({"thumbs.db", "desktop.ini"})
-_PATH_COLUMNS = ("path", "file_name", "filename", "file", "image")
-_LABEL_COLUMNS = ("label", "class", "classname", "class_name", "category")
+from promptctl import remarks
+from promptctl.errors import DatasetError, NoImages, NoLabelColumn, OneClass, TooFewShots, reason_of
+from promptctl.names import one_form
+from promptctl.pictures import NotAnImage, UnreadableImage, hash_image, is_image_name
+from promptctl.readers import Listed, read_list
+from promptctl.report.words import not_photos
+from promptctl.splits import is_one_of_several, look_of, split_of
+from promptctl.walk import by_suffix, is_beside, visible_files, visible_folders, walk
 
 OnProgress = Callable[[int, int], None]  # done, total
 
@@ -44,8 +36,9 @@ class LabelledImage:
     """An image file, the class it shows, and the split it was put in (train, val, test or none)."""
 
     path: Path
-    label: str
+    label: str  # in NFC
     split: str | None = None
+    listed: bool = False  # by name in a list, so it is meant to be an image
 
 
 @dataclass(frozen=True)
@@ -72,15 +65,19 @@ class ImageFolder:
     root: Path
     images: tuple[LabelledImage, ...]
     skipped: tuple[Skipped, ...] = ()
+    twins: tuple[tuple[Path, Path], ...] = ()  # class folders of one place whose names are one in NFC
 
     @staticmethod
     def scan(root: Path) -> ImageFolder:
-        if not root.exists():
-            raise NoImages(f"there is no folder {root}", f"ls {root.parent}")
-        found = _scan_file(root) if root.is_file() else _scan_folder(root)
+        """What is labelled under a folder or in a list; what is odd about it is said aloud.
+
+        raises   NoImages, DatasetError
+        """
+        is_file = _is_file(root)
+        found = _from_list(root) if is_file else _scan_folder(root)
         if not found.images:
-            inside = "lists no image" if root.is_file() else "has class folders but no image in them"
-            raise NoImages(f"{root} {inside}", f"ls {root}")
+            inside = "lists no image" if is_file else "has class folders but no image in them"
+            raise NoImages(f"{root} {inside}{_passed(found.skipped)}", f"ls {root}")
         return found
 
     @property
@@ -100,53 +97,114 @@ class ImageFolder:
         return tuple(image for image in self.images if image.split in splits)
 
 
+def _is_file(root: Path) -> bool:
+    try:
+        root.stat()
+        return root.is_file()
+    except FileNotFoundError:
+        raise NoImages(f"there is no folder {root}", f"ls {root.parent}") from None
+    except (OSError, ValueError) as error:  # no permission, a name too long, a NUL in it
+        reason = reason_of(error) if isinstance(error, OSError) else str(error)
+        raise NoImages(f"{root} cannot be read: {reason}", f"ls {root.parent}") from error
+
+
 def _scan_folder(root: Path) -> ImageFolder:
-    folders = _visible_folders(root)
-    in_splits = [folder for folder in folders if folder.name.lower() in SPLITS]
-    for name, read in (("metadata.csv", _read_csv), ("metadata.jsonl", _read_jsonl)):
-        # Hugging Face keeps it here or inside a split; inside a class folder it is somebody's notes
-        if manifests := [folder / name for folder in (root, *in_splits) if (folder / name).is_file()]:
-            return _from_rows(root, [row for path in manifests for row in read(path)])
-    if splits := sorted(root.glob("split_zhou_*.json")):
-        return _from_rows(root, _read_zhou(splits[0]))
-    if in_splits and any(_visible_folders(folder) for folder in in_splits):
-        parts = [(folder, SPLITS[folder.name.lower()]) for folder in in_splits]
-        classes = [(c, split) for folder, split in parts for c in _visible_folders(folder)]
-        found = _from_class_folders(root, classes)
-        beside = [folder for folder in folders if folder not in in_splits and _has_images(folder)]
-        reason = f"beside {in_splits[0].name}/, so it is not taken for a class"
-        return replace(found, skipped=(*found.skipped, *(Skipped(folder, reason) for folder in beside)))
+    folders = visible_folders(root)
+    for files in _lists_in(root, folders):
+        try:
+            return _from_rows(root, [row for path in files for row in read_list(path)])
+        except NoLabelColumn as unlabelled:
+            if not folders:
+                raise
+            remarks.say([f"{unlabelled}: it is passed over, the folders are the labels"])
     if not folders:
-        raise NoImages(
-            f"{root} has no class folders",
-            f"put the images of each class in a folder of its own, for example {root / 'sparrow' / 'photo1.jpg'}",
-        )
-    return _from_class_folders(root, [(folder, None) for folder in folders])
+        raise _no_class_folders(root)
+    splits = _split_folders(root, folders)
+    inside = [_unwrapped(folder) for folder in splits]
+    classes = [
+        (c, splits[outer]) for outer, folder in zip(splits, inside, strict=True) for c in visible_folders(folder)
+    ]
+    beside = [folder for folder in folders if folder not in splits]
+    found = _from_class_folders(root, classes or [(folder, None) for folder in folders])
+    remarks.say(_loose([root, *inside] if classes else [root]))
+    remarks.say(remarks.on_class_folders([folder for folder, _ in classes] or folders))
+    if not classes:
+        return found
+    reason = f"beside {next(iter(splits)).name}/, so it is not taken for a class"
+    left_out = [Skipped(folder, reason) for folder in beside if _has_images(folder)]
+    return ImageFolder(root, found.images, (*found.skipped, *left_out), found.twins)
 
 
-def _scan_file(path: Path) -> ImageFolder:
-    readers: dict[str, Callable[[Path], list[LabelledImage]]] = {
-        ".csv": _read_csv,
-        ".jsonl": _read_jsonl,
-        ".json": _read_zhou,
-    }
-    read = readers.get(path.suffix.lower())
-    if read is None:
-        raise NoImages(
-            f"{path} is neither a folder nor a list of images",
-            "give a folder of class folders, or a .csv with the columns path,label",
-        )
-    return _from_rows(path, read(path))
+def _lists_in(root: Path, folders: Sequence[Path]) -> Iterable[list[Path]]:
+    """The lists a data set keeps among its photos, those to read as one together."""
+    # Hugging Face keeps metadata here or inside a split; inside a class folder it is somebody's notes
+    in_splits = [folder for folder in folders if split_of(folder.name)]
+    for name in ("metadata.csv", "metadata.jsonl"):
+        if found := [folder / name for folder in (root, *in_splits) if (folder / name).is_file()]:
+            yield found
+    for path in sorted(root.glob("split_zhou_*.json"))[:1]:
+        yield [path]
 
 
-def _from_class_folders(root: Path, folders: Iterable[tuple[Path, str | None]]) -> ImageFolder:
-    found = [(folder, split, list(walk([folder]))) for folder, split in folders]
-    images = [LabelledImage(path, folder.name, split) for folder, split, paths in found for path in paths]
-    empty = [Skipped(folder, "no image in this class folder") for folder, _, paths in found if not paths]
-    return ImageFolder(root, tuple(images), tuple(empty))
+def _no_class_folders(root: Path) -> NoImages:
+    is_empty = not visible_files(root)
+    return NoImages(
+        f"{root} is empty" if is_empty else f"{root} has no class folders",
+        f"put the images of each class in a folder of its own, for example {root / 'sparrow' / 'photo1.jpg'}",
+    )
 
 
-def _from_rows(root: Path, rows: Sequence[LabelledImage]) -> ImageFolder:
+def _from_class_folders(root: Path, folders: Sequence[tuple[Path, str | None]]) -> ImageFolder:
+    images: list[LabelledImage] = []
+    skipped: list[Skipped] = []
+    first: dict[tuple[Path, str], Path] = {}
+    twins = []
+    apart = (root, *(folder for folder, _ in folders))  # a link into another class makes no photo one of this
+    for folder, split in folders:
+        label = one_form(folder.name)
+        tree = walk([folder], apart=apart)
+        photos, passed = photos_among(tree.files)
+        images += [LabelledImage(path, label, split) for path in photos]
+        skipped += [*(Skipped(path, reason) for path, reason in tree.closed), *passed]
+        if not photos and not tree.closed:
+            skipped.append(Skipped(folder, "no image in this class folder"))
+        if photos and first.setdefault((folder.parent, label), folder) != folder:
+            twins.append((first[folder.parent, label], folder))
+    return ImageFolder(root, tuple(images), tuple(skipped), tuple(twins))
+
+
+def photos_among(files: Iterable[Path], *, named: Iterable[Path] = ()) -> tuple[list[Path], list[Skipped]]:
+    """The files that could be photos, and those whose names say that they lie beside photos.
+
+    named   by a person, who means them to be photos whatever they are called
+    """
+    meant = set(named)
+    photos: list[Path] = []
+    passed: list[Skipped] = []
+    for path in files:
+        if is_beside(path) and path not in meant:
+            passed.append(Skipped(path, "not a photo", foreign=True))
+        else:
+            photos.append(path)
+    return photos, passed
+
+
+def passed_over(skipped: Iterable[Skipped]) -> dict[str, int]:
+    """How many files were no photos at all, by the end of their names, most first."""
+    return by_suffix(item.path for item in skipped if item.foreign)
+
+
+def _passed(skipped: Iterable[Skipped]) -> str:
+    counts = passed_over(skipped)
+    return f", only {not_photos(counts)}" if counts else ""
+
+
+def _from_list(path: Path) -> ImageFolder:
+    return _from_rows(path, read_list(path))
+
+
+def _from_rows(root: Path, rows: Sequence[Listed]) -> ImageFolder:
+    rows = list(dict.fromkeys(rows))
     label_of: dict[Path, str] = {}
     for row in rows:
         if label_of.setdefault(row.path, row.label) != row.label:
@@ -154,166 +212,86 @@ def _from_rows(root: Path, rows: Sequence[LabelledImage]) -> ImageFolder:
                 f"{root} calls {row.path} both '{label_of[row.path]}' and '{row.label}'",
                 "an image shows one class: leave one of the lines out",
             )
-    missing = tuple(Skipped(row.path, "no such file") for row in rows if not row.path.is_file())
-    images = tuple(row for row in rows if row.path.is_file())
+    there = {path: _is_there(path) for path in label_of}
+    missing = tuple(Skipped(row.path, "no such file") for row in rows if not there[row.path])
+    images = tuple(LabelledImage(row.path, row.label, row.split, True) for row in rows if there[row.path])
     if not images and missing:
-        raise NoImages(f"none of the {len(missing)} images listed in {root} exists", f"ls {missing[0].path.parent}")
+        raise NoImages(
+            f"none of the {len(missing)} images listed in {root} exists, {missing[0].path} for example",
+            f"ls {missing[0].path.parent}",
+        )
     return ImageFolder(root, images, missing)
 
 
-def _read_csv(path: Path) -> list[LabelledImage]:
-    rows = _csv_rows(path)
-    if not rows:
-        raise NoImages(f"{path} is empty", "write one image a line: path,label")
-    header = [cell.strip().lower() for cell in rows[0][1]]
-    if any(name in header for name in _PATH_COLUMNS):
-        rows = rows[1:]
-    else:
-        header = ["path", "label", "split"]
-    return [_labelled(path, number, dict(zip(header, row, strict=False))) for number, row in rows]
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
-def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
-    """(line number, cells) of every filled line, as any spreadsheet writes them.
+# --------------------------------------------------------------------------- folders that are splits
 
-    Commas, semicolons or tabs; UTF-8, UTF-16 or Windows' Latin code page.
+
+def _split_folders(root: Path, folders: Sequence[Path]) -> dict[Path, str]:
+    """Which folders are splits, and which split each is; none where all are classes.
+
+    raises   DatasetError where folders look like splits and cannot be used so
     """
-    try:
-        text = _decoded(path.read_bytes())
-        delimiter = max(",;\t", key=text.partition("\n")[0].count)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {reason_of(error)}", "ls .") from error
-    except (csv.Error, UnicodeError) as error:
-        raise DatasetError(f"{path} is not a CSV: {error}", "write one image a line: path,label") from error
+    splits = _called_like_splits(folders)
+    several = [folder for folder in folders if is_one_of_several(folder.name) and folder not in splits]
+    kinds = set(splits.values())
+    if any(visible_folders(folder) for folder in splits):
+        if len(splits) == 1 and len(folders) > 1 and not several and _holds_photos(next(iter(splits))):
+            return {}  # a class that happens to be called train or test, its sub-folders included
+        if not several or len(kinds) > 1:
+            return splits
+    if len(several) + len(splits) > 1 and several:
+        raise _unusable(root, [*splits, *several], "and it cannot be told which is which")
+    if splits and (len(kinds) > 1 or len(splits) == len(folders)):
+        raise _unusable(root, list(splits), "but have no class folders in them")
+    return {}
 
 
-def _decoded(data: bytes) -> str:
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
+def _called_like_splits(folders: Sequence[Path]) -> dict[Path, str]:
+    """`train/` and `test_set/`; without any such, `birds_train/` and `birds_test/`, which say the same besides."""
+    alike: defaultdict[str, dict[Path, str]] = defaultdict(dict)
+    for folder in folders:
+        if look := look_of(folder.name):
+            alike[look[1]][folder] = look[0]
+    if alike[""]:
+        return alike[""]
+    pairs = [splits for splits in alike.values() if len(set(splits.values())) > 1]
+    return pairs[0] if len(pairs) == 1 else {}
 
 
-def _read_jsonl(path: Path) -> list[LabelledImage]:
-    try:
-        lines = path.read_text("utf-8").splitlines()
-        records = [(number, json.loads(line)) for number, line in enumerate(lines, 1) if line.strip()]
-    except ValueError as error:
-        raise DatasetError(f"{path} is not JSON lines: {error}") from error
-    return [_labelled(path, number, record) for number, record in records]
+def _unusable(root: Path, folders: Sequence[Path], why: str) -> DatasetError:
+    shown = ", ".join(f"{folder.name}/" for folder in folders[:4]) + (", …" if len(folders) > 4 else "")
+    example = root / "train" / "sparrow"
+    return DatasetError(
+        f"{shown} in {root} look{'s' if len(folders) == 1 else ''} like splits, {why}",
+        f"class folders go inside train/ and test/ ({example / 'photo1.jpg'}), or give one of the folders alone",
+    )
 
 
-def _labelled(manifest: Path, line: int, record: object) -> LabelledImage:
-    columns = record if isinstance(record, dict) else {}
-    file = next((columns[name] for name in _PATH_COLUMNS if columns.get(name)), None)
-    label = next((columns[name] for name in _LABEL_COLUMNS if columns.get(name) not in (None, "")), None)
-    if file is None or label is None:
-        raise DatasetError(
-            f"{manifest} has no {'path' if file is None else 'label'} in line {line}",
-            "the columns are path,label or file_name,label",
-        )
-    # a Hugging Face folder keeps metadata.csv inside train/, test/ …: the folder is the split then
-    folder_split = manifest.parent.name if manifest.stem == "metadata" else ""
-    said = str(columns.get("split") or "").strip().lower()
-    if said and said not in SPLITS:
-        raise DatasetError(f"{manifest} has the split '{said}' in line {line}", "the splits are train, val and test")
-    path = manifest.parent / str(file)
-    if not path.exists():  # blanks after a comma
-        path = manifest.parent / str(file).strip()
-    return LabelledImage(path, str(label).strip(), SPLITS.get(said or folder_split.lower()))
+def _unwrapped(folder: Path) -> Path:
+    """A split's folder, or the one of the same name inside it, as some archives unpack."""
+    inside = visible_folders(folder)
+    return inside[0] if [one.name for one in inside] == [folder.name] and not _holds_photos(folder) else folder
 
 
-def _read_zhou(path: Path) -> list[LabelledImage]:
-    try:
-        splits = json.loads(path.read_text("utf-8"))
-        rows = [(split, *row) for split in ("train", "val", "test") for row in splits.get(split, [])]
-        base = _image_base(path.parent, rows[0][1]) if rows else path.parent
-        return [LabelledImage(base / file, str(name), split) for split, file, _, name in rows]
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            f"{path} is not a CoOp split file ({error})",
-            'it reads {"train": [["dog/1.jpg", 0, "dog"], …], "val": …, "test": …}',
-        ) from error
-
-
-def _image_base(folder: Path, first: str) -> Path:
-    # CoOp's files name images relative to a folder that differs by data set (images/, jpg/, 2750/ …)
-    candidates = [
-        folder,
-        *_visible_folders(folder),
-        *(d for f in _visible_folders(folder) for d in _visible_folders(f)),
-    ]
-    return next((base for base in candidates if (base / first).is_file()), folder)
-
-
-def _visible_folders(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    except PermissionError as error:
-        raise DatasetError(f"{folder} cannot be read: permission denied", f"ls -ld {folder}") from error
+def _holds_photos(folder: Path) -> bool:
+    return any(is_image_name(path) for path in visible_files(folder) if not is_beside(path))
 
 
 def _has_images(folder: Path) -> bool:
-    return any(is_image_name(path) for path in walk([folder]))
+    return any(is_image_name(path) for path in walk([folder]).files)
 
 
-def walk(roots: Iterable[Path]) -> Iterator[Path]:
-    """Every visible file under the roots, once, in sorted order; a root that is a file is given as it is."""
-    seen: set[str] = set()
-    for root in roots:
-        yield from _walk_one(root, seen)
-
-
-def _walk_one(root: Path, seen: set[str]) -> Iterator[Path]:
-    if not root.is_dir():
-        if str(root) not in seen:
-            seen.add(str(root))
-            yield root
-        return
-    real = os.path.realpath(root)
-    if real in seen:  # a link that leads back: every real folder once
-        return
-    seen.add(real)
-    try:
-        children = sorted(root.iterdir())
-    except PermissionError:
-        yield root  # the decoder will say why it cannot be read
-        return
-    for child in children:
-        if not child.name.startswith(".") and child.name.lower() not in _CLUTTER:
-            yield from _walk_one(child, seen)
-
-
-# --------------------------------------------------------------------------- names
-
-
-def read_names(path: Path, labels: Sequence[str]) -> dict[str, str]:
-    """Readable class names from a CSV of `folder,name`, with or without that header line."""
-    rows = [[cell.strip() for cell in row] for _, row in _csv_rows(path)]
-    if rows and rows[0][0].lower() in ("folder", "label", "class") and rows[0][0] not in labels:
-        rows = rows[1:]
-    broken = next((row for row in rows if len(row) != 2 or not all(row)), None)
-    if broken is not None:
-        raise DatasetError(f"{path} has the line {','.join(broken)!r}, folder,name was expected")
-    names = dict(rows)
-    if len(names) < len(rows):
-        twice = next(row[0] for i, row in enumerate(rows) if row[0] in [other[0] for other in rows[:i]])
-        raise DatasetError(f"{path} names the folder '{twice}' twice", "leave one of the lines out")
-    strange = sorted(set(names) - set(labels))
-    if strange:
-        raise DatasetError(
-            f"{path} names a folder that is not there: '{strange[0]}'", f"the folders are {', '.join(labels)}"
-        )
-    return names
-
-
-def readable(label: str) -> str:
-    """The class name a folder name stands for, as CoOp reads it: underscores are spaces."""
-    return label.replace("_", " ").strip()
+def _loose(folders: Sequence[Path]) -> list[str]:
+    """What to say of photos that lie beside class folders."""
+    counts = {folder: sum(map(is_image_name, visible_files(folder))) for folder in folders}
+    return [remarks.loose_photos(folder, count) for folder, count in counts.items() if count]
 
 
 # --------------------------------------------------------------------------- sampling
@@ -329,7 +307,8 @@ def hash_images(
     with ThreadPoolExecutor(max_workers=4) as pool:
         for done, (image, outcome) in enumerate(zip(images, pool.map(_hash_or_reason, images), strict=True), 1):
             if isinstance(outcome, UnreadableImage):
-                skipped.append(Skipped(image.path, str(outcome)))
+                foreign = isinstance(outcome, NotAnImage) and not is_image_name(image.path) and not image.listed
+                skipped.append(Skipped(image.path, str(outcome), foreign))
             elif (image.label, outcome) not in seen:
                 seen.add((image.label, outcome))
                 hashed.append(HashedImage(image.path, image.label, image.split, outcome))
@@ -379,11 +358,9 @@ def hold_out_fifth(images: Sequence[HashedImage]) -> Sample:
     held_out: list[HashedImage] = []
     for of_class in by_class(images).values():
         ordered = sorted(of_class, key=lambda image: image.sha256)
-        apart = [image for image in ordered if _in_held_out_fifth(image.sha256)]
-        if len(apart) == len(ordered):
-            apart = ordered[1:]
-        held_out += apart
-        train += [image for image in ordered if image.sha256 not in {other.sha256 for other in apart}]
+        kept = {image for image in ordered if not _in_held_out_fifth(image.sha256)} or {ordered[0]}
+        train += [image for image in ordered if image in kept]
+        held_out += [image for image in ordered if image not in kept]
     return Sample(tuple(train), tuple(held_out))
 
 
@@ -419,10 +396,20 @@ def by_class(images: Iterable[HashedImage]) -> dict[str, list[HashedImage]]:
     return dict(sorted(groups.items()))
 
 
-def check_classes(labels: Sequence[str], root: Path) -> None:
-    if len(labels) < 2:
-        deeper = root / labels[0]
-        raise OneClass(root, labels[0], instead=deeper if root.is_dir() and _visible_folders(deeper) else None)
+def check_classes(labels: Sequence[str], folder: ImageFolder) -> None:
+    """OneClass unless there is something to tell apart."""
+    if len(labels) > 1:
+        return
+    own = _class_folder(labels[0], folder)
+    inside = own is not None and own.parent == folder.root and visible_folders(own)
+    raise OneClass(folder.root, labels[0], own=own, instead=own if inside else None)
+
+
+def _class_folder(label: str, folder: ImageFolder) -> Path | None:
+    """The folder of a class; None where a list says what images show."""
+    image = next(image for image in folder.images if image.label == label)
+    homes = [home for home in image.path.parents if home.is_relative_to(folder.root) and one_form(home.name) == label]
+    return None if image.listed or not homes else homes[-1]
 
 
 def _draw(sha256: str, seed: int) -> str:

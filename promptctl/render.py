@@ -32,6 +32,8 @@ def render(report: Report, output: str = "table") -> None:
     """Write a report to stdout in one of FORMATS; what it warns of and advises goes to stderr."""
     for line in report.warnings():
         talk(f"warning: {line}" if not line.startswith(" ") else line)
+    for line in report.notes():
+        talk(line)
     text = FORMATS[output](report)
     try:
         sys.stdout.write(text)

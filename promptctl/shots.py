@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from promptctl import images
+from promptctl import images, remarks
 from promptctl.cache import FeatureCache
 from promptctl.context import ShotTable
 from promptctl.errors import TooFewShots
 from promptctl.features import Features, encode
 from promptctl.images import HashedImage, ImageFolder, LabelledImage, Sample, Skipped
+from promptctl.likeness import near_copies
 
 if TYPE_CHECKING:
     from promptctl.backbone import Backbone
+    from promptctl.cache import Vector
 
 MOST_MEASURED = 1000  # learn measures itself on no more images than this; evaluate on any number
 
@@ -35,6 +37,7 @@ class Drawn:
     skipped: tuple[Skipped, ...]
     remembers_held_out: bool  # held out of what was there to learn from, so the context keeps them apart for good
     class_of: Mapping[Path, int]  # index into the sorted labels
+    found: Mapping[str, int]  # readable photos of every label, each content once
 
     def targets(self, features: Features) -> NDArray[np.int64]:
         """(N,) class index of every image."""
@@ -74,6 +77,7 @@ def draw(
     usable, unreadable = images.hash_images(candidates, reading)
     measured, unreadable_apart = images.hash_images(apart, reading) if apart else ((), ())
     skipped = [*folder.skipped, *unreadable, *unreadable_apart]
+    remarks.say(remarks.one_picture_of_two_classes((i.path, i.label, i.sha256) for i in (*usable, *measured)))
     with cache:
         while True:
             _check_enough(candidates, usable, skipped, shots)
@@ -87,29 +91,46 @@ def draw(
         fair, unfair = measurable(sample.held_out, {image.label for image in candidates}, sample.train)
         some = fair if remembers else images.at_most(fair, MOST_MEASURED)
         held_out, damaged = encode([image.path for image in some], backbone, cache, encoding)
+    measured_on_these, learned_from = (dict(zip(p.paths, p.vectors, strict=True)) for p in (held_out, train))
+    say_near_copies(measured_on_these, learned_from)
     skipped += unfair
-    labels = sorted({image.label for image in candidates})
-    class_of = {image.path: labels.index(image.label) for image in (*sample.train, *fair)}
-    return Drawn(train, held_out, measured_on, (*skipped, *damaged), remembers, class_of)
+    place = {label: i for i, label in enumerate(sorted({image.label for image in candidates}))}
+    class_of = {image.path: place[image.label] for image in (*sample.train, *fair)}
+    lost = {item.path for item in (*skipped, *damaged)}
+    found = Counter(image.label for image in (*usable, *measured) if image.label in place and image.path not in lost)
+    return Drawn(train, held_out, measured_on, (*skipped, *damaged), remembers, class_of, found)
+
+
+def say_near_copies(measured: Mapping[Path, Vector], learned: Mapping[Path, Vector]) -> None:
+    """Name what is measured on and looks nearly the same as what is learned from; it is measured on all the same.
+
+    measured, learned   the unit row of every photo
+    """
+    if not measured or not learned:
+        return
+    paths, known = tuple(measured), tuple(learned)
+    pairs = near_copies(np.stack(list(measured.values())), np.stack(list(learned.values())))
+    remarks.say(remarks.near_copies((paths[i], known[j]) for i, j in pairs))
 
 
 def _check_enough(
     candidates: Sequence[LabelledImage], usable: Sequence[HashedImage], skipped: Sequence[Skipped], shots: int | None
 ) -> None:
-    """TooFewShots, with what became of its files, for the first class that has not enough usable images."""
+    """TooFewShots, with what became of its files, for the class with the fewest usable images."""
     found = Counter(image.label for image in usable)
-    for label, files in sorted(Counter(image.label for image in candidates).items()):
-        if found[label] >= (shots or 1):
-            continue
-        paths = {image.path for image in candidates if image.label == label}
-        lost = [item for item in skipped if item.path in paths]
-        copies = files - len(lost) - found[label]
-        reasons = [f"{item.path.name}: {item.reason}" for item in lost[:3]]
-        if len(lost) > 3:
-            reasons.append(f"{len(lost) - 3} more skipped")
-        if copies:
-            reasons.append(f"{copies} {'is a copy' if copies == 1 else 'are copies'} of another")
-        raise TooFewShots(label, found[label], shots, because="; ".join(reasons))
+    files = Counter(image.label for image in candidates)
+    label = min(sorted(files), key=lambda label: found[label])
+    if found[label] >= (shots or 1):
+        return
+    paths = {image.path for image in candidates if image.label == label}
+    lost = [item for item in skipped if item.path in paths]
+    copies = files[label] - len(lost) - found[label]
+    reasons = [f"{item.path.name}: {item.reason}" for item in lost[:3]]
+    if len(lost) > 3:
+        reasons.append(f"{len(lost) - 3} more skipped")
+    if copies:
+        reasons.append(f"{copies} {'is a copy' if copies == 1 else 'are copies'} of another")
+    raise TooFewShots(label, found[label], shots, because="; ".join(reasons))
 
 
 def _divide(

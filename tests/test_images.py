@@ -15,10 +15,10 @@ from promptctl.images import (
     fifth_of_each,
     hash_images,
     hold_out_fifth,
-    read_names,
     sample,
-    walk,
 )
+from promptctl.readers import read_names
+from promptctl.walk import walk
 
 
 def found(folder: ImageFolder) -> set[tuple[str, str, str | None]]:
@@ -146,7 +146,7 @@ def test_an_empty_class_folder_is_named_and_left_out(photos):
 
 def test_a_link_that_leads_back_is_walked_once(photos):
     (photos / "red" / "loop").symlink_to(photos, target_is_directory=True)
-    assert len(list(walk([photos]))) == 18
+    assert len(walk([photos]).files) == 18
 
 
 # --------------------------------------------------------------------------- names
@@ -238,12 +238,18 @@ def test_the_same_content_counts_once_a_class(photos):
 
 
 def test_files_that_are_not_images_are_named(photos):
-    (photos / "red" / "notes.txt").write_text("hello")
+    for name in ("notes.txt", "clip.MOV", "README", "odd.xyz", "called.png"):
+        (photos / "red" / name).write_text("hello")
     (photos / "red" / "empty.png").write_bytes(b"")
-    _, skipped = hash_images(ImageFolder.scan(photos).images)
-    assert {(item.path.name, item.reason) for item in skipped} == {
-        ("notes.txt", "not an image"),
-        ("empty.png", "empty file"),
+    folder = ImageFolder.scan(photos)
+    _, skipped = hash_images(folder.images)
+    assert {(item.path.name, item.reason, item.foreign) for item in (*folder.skipped, *skipped)} == {
+        ("notes.txt", "not a photo", True),
+        ("clip.MOV", "not a photo", True),
+        ("README", "not an image", True),
+        ("odd.xyz", "not an image", True),
+        ("called.png", "not an image", False),
+        ("empty.png", "empty file", False),
     }
 
 
@@ -259,10 +265,10 @@ def test_splits_have_their_names_and_no_others(photos):
     (photos / "list.csv").write_text("\n".join(["path,label,split", *rows]))
     wanted = ["train", "test", "val", None]
     assert [image.split for image in ImageFolder.scan(photos / "list.csv").images] == wanted
-    (photos / "list.csv").write_text("\n".join(["path,label,split", *rows, "red/4.png,red,holdout"]))
+    (photos / "list.csv").write_text("\n".join(["path,label,split", *rows, "red/4.png,red,spare"]))
     with pytest.raises(DatasetError) as refused:
         ImageFolder.scan(photos / "list.csv")
-    assert str(refused.value) == f"{photos / 'list.csv'} has the split 'holdout' in line 6"
+    assert str(refused.value) == f"{photos / 'list.csv'} has the split 'spare' in line 6"
 
 
 def test_a_list_with_nothing_in_it_and_one_with_blanks(photos):
@@ -276,4 +282,4 @@ def test_a_list_with_nothing_in_it_and_one_with_blanks(photos):
 
 def test_a_file_named_twice_is_walked_once(photos):
     one = photos / "red" / "0.png"
-    assert sorted(walk([one, photos, one])) == sorted(walk([photos]))
+    assert sorted(walk([one, photos, one]).files) == sorted(walk([photos]).files)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from promptctl.backbone import Backbone
     from promptctl.context import Context
     from promptctl.images import ImageFolder, LabelledImage, Skipped
+    from promptctl.text import TextTower
 
 OnProgress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -37,27 +38,33 @@ def to_learn_from(folder: ImageFolder) -> tuple[LabelledImage, ...]:
     images = folder.only("train", None) if folder.splits else folder.images
     if not images:
         raise NoImages(f"{folder.root} has no images to learn from, only {' and '.join(sorted(folder.splits))}")
+    if folder.twins:
+        one, other = (str(path) for path in folder.twins[0])
+        raise DatasetError(f"{one!a} and {other!a} are the same name to a reader", "put them in one folder")
     return images
 
 
 def class_entries(labels: Sequence[str], names_file: Path | None) -> tuple[ClassEntry, ...]:
-    from promptctl.images import read_names, readable
+    """The classes in the order of their labels, named by a file or after their folders; odd ones are said aloud."""
+    from promptctl import remarks
+    from promptctl.names import check_names, readable
+    from promptctl.readers import read_names
 
     names: Mapping[str, str] = read_names(names_file, labels) if names_file else {}
     entries = tuple(ClassEntry(i, label, names.get(label, readable(label))) for i, label in enumerate(labels))
-    label_of: dict[str, str] = {}
-    for entry in entries:
-        if not entry.name:
-            raise DatasetError(f"the folder '{entry.label}' is no name", "give it one with --classes names.csv")
-        spoken = entry.name.casefold()  # CLIP reads capitals as small letters
-        if spoken in label_of:
-            raise DatasetError(
-                f"the prompt would call both '{label_of[spoken]}' and '{entry.label}' '{entry.name}'",
-                "give each a name of its own with --classes names.csv, or put them in one folder",
-            )
-        label_of[spoken] = entry.label
+    check_names(entries)
     check_room(entries)
+    remarks.say(remarks.odd_labels([label for label in labels if label not in names]))
     return entries
+
+
+def check_spoken(entries: Sequence[ClassEntry], tower: TextTower) -> None:
+    """DatasetError for names that are the same to the tower; those that say nothing to it are said aloud."""
+    from promptctl import remarks
+    from promptctl.names import check_tokens, unread
+
+    check_tokens(entries, tower)
+    remarks.say(remarks.wordless([name for name in unread(entries, tower) if not remarks.is_odd(name)]))
 
 
 @dataclass(frozen=True)
@@ -137,4 +144,12 @@ def check_free(out: Path, force: bool) -> None:
 
 
 def skipped_files(skipped: Sequence[Skipped]) -> tuple[SkippedFile, ...]:
-    return tuple(SkippedFile(item.path, item.reason) for item in skipped)
+    """What could not be used, without what was no photo at all."""
+    return tuple(SkippedFile(item.path, item.reason) for item in skipped if not item.foreign)
+
+
+def passed_over(skipped: Sequence[Skipped]) -> dict[str, int]:
+    """How many files were no photos at all, by the end of their names."""
+    from promptctl import images
+
+    return images.passed_over(skipped)

@@ -9,16 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import files, zero_shot
-from promptctl.api.common import OnProgress, check_free, class_entries, skipped_files, to_learn_from
+from promptctl.api.common import (
+    OnProgress,
+    check_free,
+    check_spoken,
+    class_entries,
+    passed_over,
+    skipped_files,
+    to_learn_from,
+)
 from promptctl.card import ClassEntry
 from promptctl.errors import DatasetError, ExportFailed, NoImages, NotDurable, TooFewShots, UnknownLearner, reason_of
 from promptctl.learners import COMPARED
-from promptctl.report import BaseToNewRow, ComparedRow, CompareReport, SkippedFile
+from promptctl.report import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.wish import DEFAULT_TOKENS
 
 if TYPE_CHECKING:
     from promptctl.backbone import Backbone
-    from promptctl.images import ImageFolder
+    from promptctl.images import ImageFolder, Skipped
     from promptctl.protocol import BaseToNew, Pool, Run
 
 
@@ -53,7 +61,7 @@ def compare(
 
     folder = ImageFolder.scan(photos)
     labels = tuple(sorted({image.label for image in to_learn_from(folder)}))
-    check_classes(labels, photos)
+    check_classes(labels, folder)
     entries = class_entries(labels, classes)
     refuse_if_hopeless(model)
     from promptctl import protocol
@@ -66,6 +74,7 @@ def compare(
     longest = max((entry.name for entry in entries), key=lambda name: len(backbone.tower.tokens(name)))
     backbone.tower.prompts([longest], DEFAULT_TOKENS)
     zero_shot.text_features(backbone.tower, [longest], template)
+    check_spoken(entries, backbone.tower)
     pool, measured_on, skipped = _pool(folder, entries, backbone, template, on_progress)
     if base_to_new:
         _check_halves(pool, photos)
@@ -98,7 +107,8 @@ def compare(
         speechless=tuple(name for name in learners if base_to_new and not protocol.speaks_of_new_classes(name)),
         plot=None if no_plot else plot,
         no_plot=no_plot,
-        skipped=skipped,
+        skipped=skipped_files(skipped),
+        passed_over=passed_over(skipped),
     )
 
 
@@ -151,18 +161,19 @@ def _pool(
     backbone: Backbone,
     template: str,
     on_progress: OnProgress | None,
-) -> tuple[Pool, str, tuple[SkippedFile, ...]]:
+) -> tuple[Pool, str, tuple[Skipped, ...]]:
     """Everything encoded; what the test images are, in words; and the files that were passed over."""
-    from promptctl import images
+    from promptctl import images, remarks
     from promptctl.cache import FeatureCache
     from promptctl.features import encode
     from promptctl.protocol import Pool
-    from promptctl.shots import measurable
+    from promptctl.shots import measurable, say_near_copies
 
     reading, encoding = (partial(on_progress, stage) if on_progress else None for stage in ("reading", "encoding"))
     part = folder.measured_part
     to_draw, unreadable = images.hash_images(to_learn_from(folder), reading)
     apart, unreadable_apart = images.hash_images(folder.only(part), reading) if part else ((), ())
+    remarks.say(remarks.one_picture_of_two_classes((i.path, i.label, i.sha256) for i in (*to_draw, *apart)))
     with FeatureCache() as cache:
         features, damaged = encode([image.path for image in (*to_draw, *apart)], backbone, cache, encoding)
     vector_of = dict(zip(features.paths, features.vectors, strict=True))
@@ -174,7 +185,8 @@ def _pool(
     test, unfair = measurable(test, {entry.label for entry in entries}, train)
     if not test:
         raise NoImages(f"{folder.root} has no image left to measure on", "more images a class, or a test/ folder")
-    skipped = skipped_files((*folder.skipped, *unreadable, *unreadable_apart, *damaged, *unfair))
+    say_near_copies(*({image.path: vector_of[image.path] for image in some} for some in (test, train)))
+    skipped = (*folder.skipped, *unreadable, *unreadable_apart, *damaged, *unfair)
     name_of = {entry.label: entry.name for entry in entries}
     return Pool(name_of, train, test, vector_of, backbone, template), measured_on, skipped
 

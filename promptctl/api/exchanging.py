@@ -293,7 +293,7 @@ def _imported_labels(
     if embedded is None:
         return listed or ()
     from promptctl.checkpoint import apart, joined
-    from promptctl.images import readable
+    from promptctl.names import readable
 
     read = [tower.read(tokens).removesuffix(".").strip() for tokens in embedded]
     if listed is None:
@@ -360,7 +360,7 @@ def _class_entries(
 ) -> tuple[ClassEntry, ...]:
     """The classes of a checkpoint, spoken in the tokens in the file, or in those the original makes of their names."""
     from promptctl.checkpoint import apart, joined
-    from promptctl.images import readable
+    from promptctl.names import readable
 
     entries = []
     for id, label in enumerate(labels):

@@ -7,15 +7,16 @@ import secrets
 import shlex
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import __version__, files, zero_shot
-from promptctl.api.common import OnProgress, class_entries, skipped_files, to_learn_from
+from promptctl.api.common import OnProgress, check_spoken, class_entries, passed_over, skipped_files, to_learn_from
 from promptctl.card import Card, ClassEntry, Score, Shots
 from promptctl.errors import ContextExists, LearnedButNotStored, NotDurable, StorageFailed, StoreLocked
 from promptctl.refs import Ref, check_name
-from promptctl.report import LearnReport
+from promptctl.report import ClassPhotos, LearnReport
 from promptctl.store import SUFFIX, Entry, Store
 from promptctl.wish import Wish
 
@@ -82,7 +83,7 @@ def learn(
     folder = ImageFolder.scan(photos)
     candidates = to_learn_from(folder)
     labels = tuple(sorted({image.label for image in candidates}))
-    check_classes(labels, photos)
+    check_classes(labels, folder)
     entries = class_entries(labels, classes)
     store.check_writable()
     refuse_if_hopeless(model)
@@ -95,6 +96,7 @@ def learn(
     names = [entry.name for entry in entries]
     # NameTooLong and the like before anything dear
     backbone.tower.prompts(names, wish.tokens(backbone.tower), position=position)
+    check_spoken(entries, backbone.tower)
     by_hand = zero_shot.text_features(backbone.tower, names, template)
     drawn = draw(folder, candidates, shots=shots, seed=seed, backbone=backbone, on_progress=on_progress)
     taught = teach(wish, names, drawn, by_hand, backbone, on_progress)
@@ -168,10 +170,20 @@ def _learn_report(entry: Entry, context: Context, drawn: Drawn, folder: ImageFol
         seconds=round(seconds, 2),
         n_bytes=entry.n_bytes,
         skipped=skipped_files(drawn.skipped),
+        per_class=_per_class(card, drawn),
+        passed_over=passed_over(drawn.skipped),
         next=(
             f"promptctl evaluate {name} {_nearby(folder, 'test')}",
             f"promptctl classify {_nearby(folder, 'unsorted')} --prompt {name}",
         ),
+    )
+
+
+def _per_class(card: Card, drawn: Drawn) -> tuple[ClassPhotos, ...]:
+    train, held_out = (Counter(drawn.class_of[path] for path in part.paths) for part in (drawn.train, drawn.held_out))
+    return tuple(
+        ClassPhotos(entry.label, entry.name, drawn.found[entry.label], train[i], held_out[i])
+        for i, entry in enumerate(card.classes)
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptctl.api.common import OnProgress, locate, own_backbone, skipped_files
+from promptctl.api.common import OnProgress, locate, own_backbone, passed_over, skipped_files
 from promptctl.card import Card
 from promptctl.errors import NoImages, UnknownClasses
 from promptctl.report import (
@@ -22,6 +23,7 @@ from promptctl.report import (
     Scores,
     VectorReport,
 )
+from promptctl.report.words import not_photos
 from promptctl.store import Store
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from promptctl.context import Context
     from promptctl.features import Features
     from promptctl.images import ImageFolder, LabelledImage, Skipped
+    from promptctl.text import TextTower
     from promptctl.words import NearWord
 
 
@@ -59,7 +62,12 @@ def evaluate(
     folder = ImageFolder.scan(photos)
     part = split or folder.measured_part
     images = _to_measure_on(folder, part)
-    index = _class_index(context.card, sorted({image.label for image in images}), source.name)
+    labels = sorted({image.label for image in images})
+    index = _class_index(context.card, labels)
+    if len(index) < len(labels):  # the tower may read two names as one
+        index = _class_index(context.card, labels, own_backbone(context, source.name, model, device).tower)
+    if not index:
+        raise UnknownClasses(labels, source.name)
     strange = [
         Skipped(image.path, f"'{image.label}' is not a class of {source.name}")
         for image in images
@@ -68,9 +76,11 @@ def evaluate(
     images = tuple(image for image in images if image.label in index)
     backbone = own_backbone(context, source.name, model, device)
     features, skipped = _features([image.path for image in images], backbone, on_progress)
+    skipped = _meant(skipped, {image.path for image in images if image.listed})
     if not len(features):
         raise NoImages(f"none of the {len(images)} images in {photos} could be read", f"ls {photos}")
     label_of = {image.path: image.label for image in images}
+    _say_what_is_odd(features, label_of, context, source.name)
     import numpy as np
 
     targets = np.array([index[label_of[path]] for path in features.paths], dtype=np.int64)
@@ -115,24 +125,21 @@ def classify(
 ) -> ClassifyReport:
     """The most probable classes of every image among files and folder trees; `blend` as in `evaluate`."""
     source = locate(ref, store)
-    missing = next((path for path in inputs if not path.exists() and not path.is_symlink()), None)
-    if missing is not None:
-        raise NoImages(f"there is no file or folder {missing}", f"ls {missing.parent}")
     from promptctl.blend import mixed
     from promptctl.classifier import predict
-    from promptctl.images import walk
 
     context = source.load()
-    paths = list(walk(inputs))
-    if not paths:
-        raise NoImages(f"there is no file in {', '.join(map(str, inputs))}", f"ls {inputs[0]}")
+    paths, passed = _gathered(inputs)
     backbone = own_backbone(context, source.name, model, device)
     features, skipped = _features(paths, backbone, on_progress)
+    left_out = (*passed, *_meant(skipped, inputs))
+    if not len(features):
+        _refuse_no_photo(inputs, left_out)
     share = _share(blend, context, source.name, backbone, on_progress)
     texts = mixed(context.text_features, context.zero_shot_features, share)
     predictions = predict(features.vectors, texts, logit_scale=context.card.logit_scale)
     found = _classified(features, predictions, context.card, top)
-    return ClassifyReport(source.name, share, blend is None, found, skipped_files(skipped))
+    return ClassifyReport(source.name, share, blend is None, found, skipped_files(left_out), passed_over(left_out))
 
 
 def _to_measure_on(folder: ImageFolder, part: str | None) -> tuple[LabelledImage, ...]:
@@ -146,31 +153,62 @@ def _to_measure_on(folder: ImageFolder, part: str | None) -> tuple[LabelledImage
     return images
 
 
-def _class_index(card: Card, labels: Sequence[str], context: str) -> dict[str, int]:
-    """Which class of the context each folder means, where it means one.
+def _gathered(inputs: Sequence[Path]) -> tuple[list[Path], list[Skipped]]:
+    """The files to classify, and what is passed over before any is read.
 
-    By label, else by name or alias, else by any of them whatever its case; a word that means two classes means none.
+    raises   NoImages when there is none
     """
-    by_label = _meanings((i, entry.label) for i, entry in enumerate(card.classes))
-    by_name = _meanings((i, word) for i, entry in enumerate(card.classes) for word in (entry.name, *entry.aliases))
-    in_any_case = _meanings(
-        (i, w.casefold()) for words in (by_label, by_name) for w, found in words.items() for i in found
-    )
-    index = {}
-    for label in labels:
-        meant = by_label.get(label) or by_name.get(label) or in_any_case.get(label.casefold(), set())
-        if len(meant) == 1:
-            (index[label],) = meant
-    if not index:
-        raise UnknownClasses(labels, context)
-    return index
+    from promptctl.images import Skipped, photos_among
+    from promptctl.walk import walk
+
+    missing = next((path for path in inputs if not os.path.lexists(path)), None)
+    if missing is not None:
+        raise NoImages(f"there is no file or folder {missing}", f"ls {missing.parent}")
+    tree = walk(inputs)
+    photos, passed = photos_among(tree.files, named=inputs)
+    left_out = [*(Skipped(path, reason) for path, reason in tree.closed), *passed]
+    if not photos:
+        _refuse_no_photo(inputs, left_out)
+    return photos, left_out
 
 
-def _meanings(words: Iterable[tuple[int, str]]) -> dict[str, set[int]]:
-    meant: defaultdict[str, set[int]] = defaultdict(set)
-    for i, word in words:
-        meant[word].add(i)
-    return dict(meant)
+def _refuse_no_photo(inputs: Sequence[Path], left_out: Sequence[Skipped]) -> None:
+    """NoImages, unless there are files that should be photos and could not be read: these are reported one by one."""
+    failed = [item for item in left_out if not item.foreign]
+    where = f"in {', '.join(map(str, inputs))}"
+    if counts := passed_over(left_out):
+        if not failed:
+            raise NoImages(f"there is no photo {where}, only {not_photos(counts)}", f"ls {inputs[0]}")
+    elif not failed:
+        raise NoImages(f"there is no file {where}", "give photos, or folders that have some in them")
+
+
+def _meant(skipped: Iterable[Skipped], named: Iterable[Path]) -> tuple[Skipped, ...]:
+    """What was passed over, and as a failure what a person, or a list, names to be a photo."""
+    meant = set(named)
+    return tuple(replace(item, foreign=False) if item.path in meant else item for item in skipped)
+
+
+def _class_index(card: Card, labels: Sequence[str], tower: TextTower | None = None) -> dict[str, int]:
+    """Which class of the context each folder means, where it means one."""
+    from promptctl.names import meant_by
+
+    return meant_by(labels, card.classes, tower)
+
+
+def _say_what_is_odd(features: Features, label_of: Mapping[Path, str], context: Context, name: str) -> None:
+    """Pictures in two classes, and pictures that the context as good as learned from."""
+    import numpy as np
+
+    from promptctl import remarks
+    from promptctl.likeness import near_copies
+
+    named = [(path, label_of[path], sha256) for path, sha256 in zip(features.paths, features.sha256, strict=True)]
+    remarks.say(remarks.one_picture_of_two_classes(named))
+    known = _own_images(context)
+    own = context.shots.features[context.shots.held_out == 0].astype(np.float32)
+    near = [features.paths[i] for i, _ in near_copies(features.vectors, own) if features.sha256[i] not in known]
+    remarks.say(remarks.near_copies((path, f"a photo {name} was learned from") for path in near))
 
 
 def _features(
@@ -241,14 +279,19 @@ def _evaluation(
         zero_shot_template=card.zero_shot_template,
         per_class=per_class,
         skipped=skipped_files(skipped),
+        passed_over=passed_over(skipped),
     )
 
 
 def _learned_from(context: Context, features: Features) -> int:
     """How many of the images the context was learned from."""
-    own = context.shots.sha256[context.shots.held_out == 0]
-    known = {row.tobytes().hex() for row in own}
+    known = _own_images(context)
     return sum(sha256 in known for sha256 in features.sha256)
+
+
+def _own_images(context: Context) -> set[str]:
+    """sha256 of the images the context was learned from."""
+    return {row.tobytes().hex() for row in context.shots.sha256[context.shots.held_out == 0]}
 
 
 def _classified(features: Features, predictions: Predictions, card: Card, top: int) -> tuple[Classified, ...]:

@@ -6,7 +6,7 @@ from promptctl.report.base import Report, Row, SkippedFile
 from promptctl.report.comparing import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.report.exchanging import ExportReport, ImportReport, ReceivedReport, SentReport
 from promptctl.report.keeping import CachedFeatures, CacheReport, ClearedReport, ModelRow, ModelsReport, PulledReport
-from promptctl.report.learning import LearnReport
+from promptctl.report.learning import ClassPhotos, LearnReport
 from promptctl.report.storing import (
     Checked,
     CheckReport,
@@ -43,6 +43,7 @@ __all__ = [
     "CheckReport",
     "Checked",
     "ClassDiff",
+    "ClassPhotos",
     "ClassScore",
     "Classified",
     "ClassifyReport",

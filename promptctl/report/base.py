@@ -42,6 +42,10 @@ class Report:
     def warnings(self) -> list[str]:
         return []
 
+    def notes(self) -> list[str]:
+        """What is said on stderr although nothing is wrong."""
+        return []
+
     def advice(self) -> list[str]:
         """What to type next."""
         return []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row, SkippedFile
-from promptctl.report.words import skipped_lines, spread
+from promptctl.report.words import passed_over_lines, skipped_lines, spread
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class CompareReport(Report):
     plot: Path | None
     no_plot: str | None  # why there is no figure although one was asked for
     skipped: tuple[SkippedFile, ...]
+    passed_over: Mapping[str, int]  # files that were no photos, by the end of their names
+
+    def notes(self) -> list[str]:
+        return passed_over_lines(self.passed_over)
 
     def complaint(self) -> str | None:
         return self.no_plot

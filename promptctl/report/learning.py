@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row, SkippedFile
-from promptctl.report.words import next_lines, percent, size, skipped_lines
+from promptctl.report.words import listed, next_lines, passed_over_lines, percent, size, skipped_lines
+
+_CLASSES_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class ClassPhotos:
+    """How many photos of a class there were, and what became of them."""
+
+    label: str
+    name: str
+    images: int  # readable, each content once
+    train: int  # learned from
+    held_out: int  # measured on
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,8 @@ class LearnReport(Report):
     seconds: float
     n_bytes: int
     skipped: tuple[SkippedFile, ...]
+    per_class: tuple[ClassPhotos, ...]
+    passed_over: Mapping[str, int]  # files that were no photos, by the end of their names
     next: tuple[str, ...]
 
     def rows(self) -> list[Row]:
@@ -40,19 +56,39 @@ class LearnReport(Report):
         learned = (
             f"{self.context} learned {self.classes} classes from {self.train_images} images in {self.seconds:.1f} s"
         )
-        return [learned + self._score(), f"stored: {self.path} ({size(self.n_bytes)})"]
+        return [learned + self._score(), self._photos(), f"stored: {self.path} ({size(self.n_bytes)})"]
+
+    def notes(self) -> list[str]:
+        return passed_over_lines(self.passed_over)
 
     def advice(self) -> list[str]:
         return next_lines(*self.next)
 
     def warnings(self) -> list[str]:
-        found = skipped_lines(self.skipped)
+        found = [*skipped_lines(self.skipped), *self._unmeasured()]
         if self.accuracy is not None and self.accuracy < (self.zero_shot_accuracy or 0):
             found.append(
                 f"{self.context} is worse than zero-shot on {self.measured_on}: more shots may help, and promptctl "
                 "compare tells which learner would"
             )
         return found
+
+    def _photos(self) -> str:
+        shown = [f"{one.name} {one.train} + {one.held_out}" for one in self.per_class[:_CLASSES_SHOWN]]
+        more = len(self.per_class) - len(shown)
+        rest = f" and {more} more classes, all in --json" if more else ""
+        return f"photos learned from + measured on: {', '.join(shown)}{rest}"
+
+    def _unmeasured(self) -> list[str]:
+        """Which classes the accuracy says nothing of."""
+        if self.accuracy is None:
+            return []
+        names = [one.name for one in self.per_class if not one.held_out]
+        if not names:
+            return []
+        where = "was held out" if self.measured_on == "images held out" else f"is among the {self.measured_on}"
+        them = "it" if len(names) == 1 else "them"
+        return [f"no photo of {listed(names, _CLASSES_SHOWN)} {where}: the figure says nothing of {them}"]
 
     def _score(self) -> str:
         if self.accuracy is None:

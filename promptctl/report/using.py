@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from promptctl.card import Card
 from promptctl.report.base import Report, Row, SkippedFile
-from promptctl.report.words import blended, card_lines, error_records, ordinal, percent, skipped_lines
+from promptctl.report.words import (
+    blended,
+    card_lines,
+    error_records,
+    ordinal,
+    passed_over_lines,
+    percent,
+    skipped_lines,
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class EvaluateReport(Report):
     zero_shot_template: str
     per_class: tuple[ClassScore, ...]
     skipped: tuple[SkippedFile, ...]
+    passed_over: Mapping[str, int]  # files that were no photos, by the end of their names
 
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(score) for score in self.per_class]
@@ -88,6 +98,9 @@ class EvaluateReport(Report):
             f"{percent(self.learned.top1)} right, "
             f"{gain:+.1f} points against zero-shot ('{self.zero_shot_template}', {percent(self.zero_shot.top1)})"
         ]
+
+    def notes(self) -> list[str]:
+        return passed_over_lines(self.passed_over)
 
     def warnings(self) -> list[str]:
         found = skipped_lines(self.skipped)
@@ -197,6 +210,7 @@ class ClassifyReport(Report):
     blend_chosen: bool
     images: tuple[Classified, ...]
     skipped: tuple[SkippedFile, ...]
+    passed_over: Mapping[str, int]  # files that were no photos, by the end of their names
 
     def rows(self) -> list[Row]:
         return [self._row(image) for image in self.images]
@@ -223,6 +237,9 @@ class ClassifyReport(Report):
 
     def tables(self) -> list[list[Row]]:
         return [[self._human(image) for image in self.images]]
+
+    def notes(self) -> list[str]:
+        return passed_over_lines(self.passed_over)
 
     def warnings(self) -> list[str]:
         return skipped_lines(self.skipped)

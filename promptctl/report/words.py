@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -94,6 +94,17 @@ def skipped_lines(skipped: Sequence[SkippedFile], shown: int = 20) -> list[str]:
     count = f"{len(skipped)} skipped:"
     more = [f"  and {len(skipped) - shown} more, all in --json"] if len(skipped) > shown else []
     return [count, *(f"  {item.path}: {item.reason}" for item in skipped[:shown]), *more]
+
+
+def not_photos(counts: Mapping[str, int]) -> str:
+    """ "9 that are not photos (4 .aae, 4 .json, 1 .mov)"."""
+    total = sum(counts.values())
+    kinds = ", ".join(f"{count} {suffix or 'without an ending'}" for suffix, count in counts.items())
+    return f"{total} that {'is not a photo' if total == 1 else 'are not photos'} ({kinds})"
+
+
+def passed_over_lines(counts: Mapping[str, int]) -> list[str]:
+    return [f"passed over: {not_photos(counts)}"] if counts else []
 
 
 def blended(share: float, chosen: bool) -> str:

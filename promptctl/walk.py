@@ -1,0 +1,139 @@
+"""Walk: which files lie under a folder, and which of them could be photos."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from promptctl.errors import NoImages, reason_of
+
+# what systems, servers and photo programs put among photos: never a photo, never a class, at any depth
+_CLUTTER = frozenset(
+    {
+        "@eadir", "@recycle", "@recently-snapshot", "@synoeastream", "@tmp", "#recycle", "#snapshot",
+        "$recycle.bin", "$extend", "system volume information", "lost+found", "found.000", "__macosx", "__pycache__",
+        "network trash folder", "temporary items", "thevolumesettingsfolder",
+        "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
+    }
+)  # fmt: skip
+
+# what lies beside photos and is none, by the end of its name; it is passed over without being read
+_BESIDE = frozenset(
+    {
+        # about a photo, from cameras, phones and photo programs
+        ".aae", ".xmp", ".json", ".thm", ".dop", ".pp3", ".cos", ".nksc", ".on1", ".ini", ".db", ".dat", ".xml",
+        ".lrcat", ".lrdata", ".lrprev", ".lrv", ".modd", ".moff", ".ctg", ".picasa", ".sqlite", ".plist",
+        # films and sound
+        ".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".3g2", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv",
+        ".flv", ".ogv", ".vob", ".insv", ".srt", ".vtt", ".wav", ".mp3", ".m4a", ".aac", ".ogg", ".opus", ".flac",
+        ".wma", ".amr", ".mid",
+        # writing, tables, pages, archives, programs
+        ".txt", ".md", ".rst", ".rtf", ".pdf", ".doc", ".docx", ".odt", ".pages", ".xls", ".xlsx", ".ods", ".numbers",
+        ".ppt", ".pptx", ".odp", ".key", ".csv", ".tsv", ".jsonl", ".yaml", ".yml", ".toml", ".log", ".htm", ".html",
+        ".css", ".js", ".py", ".ipynb", ".sh", ".bat", ".exe", ".dll", ".url", ".lnk", ".webloc", ".zip", ".rar",
+        ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".iso", ".dmg", ".apk", ".gpx", ".kml", ".kmz", ".ics", ".vcf",
+        ".eml", ".msg", ".npy", ".npz", ".pt", ".pth", ".pkl", ".parquet", ".safetensors",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What a walk found: files in sorted order, depth first, and the folders it could not enter, with why."""
+
+    files: tuple[Path, ...]
+    closed: tuple[tuple[Path, str], ...] = ()
+
+
+def walk(roots: Sequence[Path], *, apart: Iterable[Path] = ()) -> Tree:
+    """Every visible file under the roots, once; a root that is a file is taken as it is.
+
+    Real folders are told by device and inode, so links that lead back are followed once.
+
+    apart   folders that are not entered from here, wherever a link leads, unless they are roots
+    """
+    files: dict[str, None] = {}
+    closed: list[tuple[Path, str]] = []
+    entered = {identity for folder in apart if (identity := _identity(folder))}
+    entered -= {identity for root in roots if (identity := _identity(root))}
+    waiting = [(os.fspath(root), _is_folder(root)) for root in roots][::-1]
+    while waiting:  # no recursion: a tree may be deeper than Python's stack
+        path, is_folder = waiting.pop()
+        if not is_folder:
+            files[path] = None
+            continue
+        try:
+            identity = _enter(path)
+            if identity not in entered:
+                entered.add(identity)
+                waiting += _visible(path)[::-1]
+        except OSError as error:  # no permission, or a path longer than the system takes
+            closed.append((Path(path), reason_of(error)))
+    return Tree(tuple(map(Path, files)), tuple(closed))
+
+
+def visible_folders(folder: Path) -> list[Path]:
+    """The sub-folders of a folder, sorted, without what systems keep there; NoImages when it cannot be read."""
+    return [Path(path) for path, is_folder in _listed(folder) if is_folder]
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """The files directly in a folder, sorted, without what systems keep there; NoImages when it cannot be read."""
+    return [Path(path) for path, is_folder in _listed(folder) if not is_folder]
+
+
+def is_beside(path: Path) -> bool:
+    """Whether a file is called like what lies beside photos: a sidecar, a film, a note."""
+    return suffix_of(path) in _BESIDE
+
+
+def suffix_of(path: Path) -> str:
+    """The end of a name in small letters, ".jpg"; empty where there is none."""
+    return path.suffix.lower()
+
+
+def by_suffix(paths: Iterable[Path]) -> dict[str, int]:
+    """How many files end how, most first."""
+    counts = Counter(map(suffix_of, paths))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _listed(folder: Path) -> list[tuple[str, bool]]:
+    try:
+        _enter(os.fspath(folder))
+        return _visible(os.fspath(folder))
+    except OSError as error:
+        raise NoImages(f"{folder} cannot be read: {reason_of(error)}", f"ls -ld {folder}") from error
+
+
+def _visible(folder: str) -> list[tuple[str, bool]]:
+    with os.scandir(folder) as entries:
+        names = sorted((entry.name, _is_folder(entry)) for entry in entries if not _is_clutter(entry.name))
+    return [(os.path.join(folder, name), is_folder) for name, is_folder in names]  # noqa: PTH118  a Path costs its length
+
+
+def _is_clutter(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _CLUTTER
+
+
+def _is_folder(entry: os.DirEntry[str] | Path) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # whoever opens it will say why
+        return False
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        return _enter(os.fspath(folder))
+    except OSError:
+        return None
+
+
+def _enter(folder: str) -> tuple[int, int]:
+    """Which real folder this is; OSError unless what is in it can be reached."""
+    found = os.stat(os.path.join(folder, "."))  # noqa: PTH116, PTH118
+    return found.st_dev, found.st_ino
