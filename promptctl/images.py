@@ -249,7 +249,7 @@ def _split_folders(root: Path, folders: Sequence[Path]) -> dict[Path, str]:
     if len(several) + len(splits) > 1 and several:
         raise _unusable(root, [*splits, *several], "and it cannot be told which is which")
     if splits and (len(kinds) > 1 or len(splits) == len(folders)):
-        raise _unusable(root, list(splits), "but have no class folders in them")
+        raise _unusable(root, list(splits), "but there are no class folders inside")
     return {}
 
 
@@ -267,10 +267,11 @@ def _called_like_splits(folders: Sequence[Path]) -> dict[Path, str]:
 
 def _unusable(root: Path, folders: Sequence[Path], why: str) -> DatasetError:
     shown = ", ".join(f"{folder.name}/" for folder in folders[:4]) + (", …" if len(folders) > 4 else "")
-    example = root / "train" / "sparrow"
+    look = "looks like a split" if len(folders) == 1 else "look like splits"
+    example = root / "train" / "sparrow" / "photo1.jpg"
     return DatasetError(
-        f"{shown} in {root} look{'s' if len(folders) == 1 else ''} like splits, {why}",
-        f"class folders go inside train/ and test/ ({example / 'photo1.jpg'}), or give one of the folders alone",
+        f"{shown} in {root} {look}, {why}",
+        f"class folders go inside train/ and test/, for example {example}; or give one folder alone",
     )
 
 
@@ -407,8 +408,9 @@ def check_classes(labels: Sequence[str], folder: ImageFolder) -> None:
 
 def _class_folder(label: str, folder: ImageFolder) -> Path | None:
     """The folder of a class; None where a list says what images show."""
-    image = next(image for image in folder.images if image.label == label)
-    homes = [home for home in image.path.parents if home.is_relative_to(folder.root) and one_form(home.name) == label]
+    image = min((image for image in folder.images if image.label == label), key=lambda image: image.split != "train")
+    below = [home for home in image.path.parents if home != folder.root and home.is_relative_to(folder.root)]
+    homes = [home for home in below if one_form(home.name) == label]
     return None if image.listed or not homes else homes[-1]
 
 

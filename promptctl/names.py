@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _BYTES = 0.75  # of a name's bytes, in tokens of one foreign letter or less; German and French names stay below
 _WORDNET = re.compile(r"n\d{8}")
-_NUMBER = re.compile(r"[\d\s.,_-]*\d[\d\s.,_-]*")
+_NUMBER = re.compile(r"[\d\s]*\d[\d\s]*|\d+[.,]\d+")
 
 
 def one_form(name: str) -> str:
@@ -86,7 +86,7 @@ def meant_by(labels: Sequence[str], classes: Sequence[ClassEntry], tower: TextTo
     for label in labels:
         meant = by_label.get(label) or by_name.get(label) or as_said.get(spoken(label))
         if not meant and tower:
-            meant = by_tokens.get(_token_key(readable(label), tower))
+            meant = by_tokens.get(_token_key(label, tower))
         if meant and len(meant) == 1:
             (index[label],) = meant
     return index
@@ -100,7 +100,7 @@ def _meanings(words: Iterable[tuple[int, str]]) -> Mapping[str, set[int]]:
 
 
 def _token_key(word: str, tower: TextTower) -> str:
-    return " ".join(map(str, tower.tokens(word))) if is_text(word) else word
+    return " ".join(map(str, tower.tokens(readable(word)))) if is_text(word) else word
 
 
 # --------------------------------------------------------------------------- what a tower makes of them

@@ -53,6 +53,11 @@ class _Record:
     line: int
     cells: Mapping[str, Any]
 
+    def text(self, column: str | None) -> str:
+        """What stands in a column; nothing where there is none."""
+        cell = None if column is None else self.cells.get(column)
+        return "" if cell is None else str(cell).strip()
+
 
 def read_list(path: Path) -> list[Listed]:
     """The labelled images a file lists.
@@ -75,7 +80,7 @@ def read_names(path: Path, labels: Sequence[str]) -> dict[str, str]:
     """Readable class names from a CSV of `folder,name`, with or without that header line, or a JSON object."""
     names: dict[str, str] = {}
     label_of = {spoken(label): label for label in labels} | {one_form(label): label for label in labels}
-    for folder, name in _pairs(path, [*labels, *label_of]):
+    for folder, name in _pairs(path, lambda cell: cell in label_of or spoken(cell) in label_of):
         label = label_of.get(one_form(folder)) or label_of.get(spoken(folder))
         if label is None:
             raise DatasetError(
@@ -87,14 +92,14 @@ def read_names(path: Path, labels: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _pairs(path: Path, known: Collection[str]) -> list[tuple[str, str]]:
+def _pairs(path: Path, is_known: Callable[[str], bool]) -> list[tuple[str, str]]:
     """The lines of a CSV of `folder,name`, or what a JSON object says; a heading that is no folder is no line."""
     _refuse_containers(path)
     if path.suffix.lower() == ".json":
         return _pairs_of_json(path)
-    rows = [row for _, row in _rows(path, lambda cell: cell in known)]
+    rows = [row for _, row in _rows(path, is_known)]
     rows = [[cell.strip() for cell in row] for row in rows]
-    if rows and _plain(rows[0][0]) in ("folder", "label", "class") and rows[0][0] not in known:
+    if rows and _plain(rows[0][0]) in ("folder", "label", "class") and not is_known(rows[0][0]):
         rows = rows[1:]
     broken = next((row for row in rows if len(row) != 2 or not all(row)), None)
     if broken is not None:
@@ -251,6 +256,8 @@ def _of_coco(path: Path, found: Mapping[str, Any]) -> list[Listed]:
         file_of = {image["id"]: str(image["file_name"]) for image in found["images"]}
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path} is a broken COCO file ({type(error).__name__}: {error})", hint) from error
+    if not found["annotations"]:
+        raise DatasetError(f"{path} is a COCO file without annotations", hint)
     odd = next(((file_of[image], names) for image, names in seen.items() if len(names) != 1), None)
     if odd:
         said = f"several categories: {', '.join(sorted(odd[1]))}" if odd[1] else "no category"
@@ -286,20 +293,22 @@ FORMATS: dict[str, Callable[[Path], list[Listed]]] = {
 def _listed(path: Path, columns: Sequence[str], records: Sequence[_Record], shelf: Shelf) -> list[Listed]:
     by_name = {_plain(column): column for column in reversed(columns)}
     file = _first(_PATHS, by_name)
+    if not records:
+        return []
+    if file is None:
+        raise _missing_column(path, columns, "path")
     label = _first([name for name in _LABELS if by_name.get(name) != file], by_name)
-    one_hot = label is None and file is not None and _is_one_hot(columns, file, records)
-    if records and (file is None or (label is None and not one_hot)):
-        raise _missing_column(path, columns, "path" if file is None else "label")
+    if label is None and not _is_one_hot(columns, file, records):
+        raise _missing_column(path, columns, "label")
     split = _split_column(by_name, records)
-    shelf.settle([str(record.cells.get(file or "", "")) for record in records[:_LOOKED_AT]])
-    found, singles = [], {str(record.cells.get(label or "")).strip() for record in records}
+    shelf.settle([record.text(file) for record in records[:_LOOKED_AT]])
+    found, singles = [], {record.text(label) for record in records}
     for record in records:
-        cell = record.cells.get(file or "")
-        if cell in (None, "") or not str(cell).strip():
+        if not record.text(file):
             raise DatasetError(f"{path} has no path in line {record.line}", _WANTED)
-        said = _hot(path, record, columns, file, split) if one_hot else record.cells.get(label or "")
+        said = _hot(record, columns, file, split) if label is None else record.cells.get(label)
         name = one_label(path, record.line, said, singles)
-        found.append(Listed(shelf.find(str(cell)), name, _split(path, record, split)))
+        found.append(Listed(shelf.find(str(record.cells[file])), name, _split(path, record, split)))
     return found
 
 
@@ -349,16 +358,16 @@ def _is_one_hot(columns: Sequence[str], file: str, records: Sequence[_Record]) -
 def _hot_columns(columns: Sequence[str], file: str, records: Sequence[_Record]) -> list[str]:
     """The columns of a table that has one for each class, with 1 or 0 in it; none where another says something else."""
     others = [name for name in columns if name != file and not _is_index(name) and _plain(name) not in _SPLITS]
-    flags = all(str(record.cells.get(name, "")).strip() in _FLAGS for record in records for name in others)
+    flags = all(record.text(name) in _FLAGS for record in records for name in others)
     return others if flags else []
 
 
 _FLAGS = {"0": False, "0.0": False, "": False, "False": False, "1": True, "1.0": True, "True": True}
 
 
-def _hot(path: Path, record: _Record, columns: Sequence[str], file: str | None, split: str | None) -> object:
+def _hot(record: _Record, columns: Sequence[str], file: str | None, split: str | None) -> object:
     others = [name for name in columns if name not in (file, split) and not _is_index(name)]
-    return [name.strip() for name in others if _FLAGS.get(str(record.cells.get(name, "")).strip())] or None
+    return [name.strip() for name in others if _FLAGS.get(record.text(name))] or None
 
 
 def _missing_column(path: Path, columns: Sequence[str], what: str) -> DatasetError:
@@ -373,18 +382,17 @@ def _split_column(by_name: Mapping[str, str], records: Sequence[_Record]) -> str
     """The column of splits: one that is called so, or one whose every cell is one."""
     for name in _SPLITS:
         column = by_name.get(name)
-        if column and (name == "split" or all(_split_or_blank(record.cells.get(column)) for record in records)):
+        if column and (name == "split" or all(_split_or_blank(record.text(column)) for record in records)):
             return column
     return None
 
 
-def _split_or_blank(cell: object) -> bool:
-    text = str(cell if cell is not None else "").strip()
+def _split_or_blank(text: str) -> bool:
     return not text or split_of(text) is not None
 
 
 def _split(manifest: Path, record: _Record, column: str | None) -> str | None:
-    said = str(record.cells.get(column or "") or "").strip()
+    said = record.text(column)
     if not said:
         # a Hugging Face folder keeps metadata.csv inside train/, test/ …: the folder is the split then
         return split_of(manifest.parent.name) if manifest.stem == "metadata" else None

@@ -91,8 +91,8 @@ def draw(
         fair, unfair = measurable(sample.held_out, {image.label for image in candidates}, sample.train)
         some = fair if remembers else images.at_most(fair, MOST_MEASURED)
         held_out, damaged = encode([image.path for image in some], backbone, cache, encoding)
-    measured_on_these, learned_from = (dict(zip(p.paths, p.vectors, strict=True)) for p in (held_out, train))
-    say_near_copies(measured_on_these, learned_from)
+    vector_of = {path: row for part in (train, held_out) for path, row in zip(part.paths, part.vectors, strict=True)}
+    say_near_copies(some, sample.train, vector_of)
     skipped += unfair
     place = {label: i for i, label in enumerate(sorted({image.label for image in candidates}))}
     class_of = {image.path: place[image.label] for image in (*sample.train, *fair)}
@@ -101,16 +101,18 @@ def draw(
     return Drawn(train, held_out, measured_on, (*skipped, *damaged), remembers, class_of, found)
 
 
-def say_near_copies(measured: Mapping[Path, Vector], learned: Mapping[Path, Vector]) -> None:
-    """Name what is measured on and looks nearly the same as what is learned from; it is measured on all the same.
-
-    measured, learned   the unit row of every photo
-    """
+def say_near_copies(
+    measured: Sequence[HashedImage], learned: Sequence[HashedImage], vector_of: Mapping[Path, Vector]
+) -> None:
+    """Name what is measured on and looks nearly the same as what is learned from; it is measured on all the same."""
+    measured, learned = ([image for image in some if image.path in vector_of] for some in (measured, learned))
     if not measured or not learned:
         return
-    paths, known = tuple(measured), tuple(learned)
-    pairs = near_copies(np.stack(list(measured.values())), np.stack(list(learned.values())))
-    remarks.say(remarks.near_copies((paths[i], known[j]) for i, j in pairs))
+    place = {label: i for i, label in enumerate({image.label for image in (*measured, *learned)})}
+    rows = [np.stack([vector_of[image.path] for image in some]) for some in (measured, learned)]
+    classes = [np.array([place[image.label] for image in some]) for some in (measured, learned)]
+    pairs = near_copies(rows[0], classes[0], rows[1], classes[1])
+    remarks.say(remarks.near_copies((measured[i].path, learned[j].path) for i, j in pairs))
 
 
 def _check_enough(

@@ -11,9 +11,9 @@ _WORDS = {
 }
 _KIND = "sets?|splits?|data|datasets?|images?|imgs?|photos?|pics?|pictures?|folders?|files?|parts?|jpe?g|png"
 _YEAR = r"(?:19|20)\d\d"
-_SPLIT = re.compile(f"(?:{_KIND})?({'|'.join(sorted(_WORDS, key=len, reverse=True))})(?:{_KIND})?(?:{_YEAR})?")
+_SPLIT = re.compile(f"(?:{_KIND})?({'|'.join(sorted(_WORDS, key=len, reverse=True))})(?:{_KIND})?")
 _SAYS_NOTHING = re.compile(f"{_KIND}|{_YEAR}|the|my|of|for")
-_NUMBERED = re.compile(r"(?:[^\W\d_]|(?:fold|part|split|v)?\d{1,2}|old|new|small|full|copy|backup)")
+_NUMBERED = re.compile(r"[^\W\d_]|\d{1,2}|fold|old|new|small|full|copy|backup")
 _FOLD = re.compile(r"(?:fold|split|cv)[\W_]*\d+")
 
 
@@ -25,7 +25,7 @@ def split_of(name: str) -> str | None:
 
 def look_of(name: str) -> tuple[str, str] | None:
     """The split a name speaks of and what else it says: "birds_train" is ("train", "birds"); None without a split."""
-    words = re.findall(r"[^\W_]+", re.sub(r"h[eo]ld[\W_]*out", "holdout", name.casefold()))
+    words = re.findall(r"[^\W\d_]+|\d+", re.sub(r"h[eo]ld[\W_]*out", "holdout", name.casefold()))
     spoken = [match[1] if (match := _SPLIT.fullmatch(word)) else None for word in words]
     found = [word for word in spoken if word]
     if len(found) != 1:

@@ -37,11 +37,28 @@ OnProgress = Callable[[str, int, int], None]  # stage, done, total
 def to_learn_from(folder: ImageFolder) -> tuple[LabelledImage, ...]:
     images = folder.only("train", None) if folder.splits else folder.images
     if not images:
-        raise NoImages(f"{folder.root} has no images to learn from, only {' and '.join(sorted(folder.splits))}")
+        raise NoImages(
+            f"{folder.root} has no images to learn from, only {' and '.join(sorted(folder.splits))}",
+            f"class folders to learn from go inside {folder.root / 'train'}, or give another folder",
+        )
     if folder.twins:
         one, other = (str(path) for path in folder.twins[0])
         raise DatasetError(f"{one!a} and {other!a} are the same name to a reader", "put them in one folder")
+    if len(written := _listed_twice(images)) > 1:
+        one, other = written
+        raise DatasetError(f"{folder.root} writes one class in two ways, '{one}' and '{other}'", "write it in one way")
     return images
+
+
+def _listed_twice(images: Sequence[LabelledImage]) -> tuple[str, ...]:
+    """Two labels of a list that differ in nothing a prompt says: in a list that is a slip, folders may mean it."""
+    from promptctl.names import spoken
+
+    first: dict[str, str] = {}
+    for label in sorted({image.label for image in images if image.listed}):
+        if (other := first.setdefault(spoken(label), label)) != label:
+            return other, label
+    return ()
 
 
 def class_entries(labels: Sequence[str], names_file: Path | None) -> tuple[ClassEntry, ...]:

@@ -185,7 +185,7 @@ def _pool(
     test, unfair = measurable(test, {entry.label for entry in entries}, train)
     if not test:
         raise NoImages(f"{folder.root} has no image left to measure on", "more images a class, or a test/ folder")
-    say_near_copies(*({image.path: vector_of[image.path] for image in some} for some in (test, train)))
+    say_near_copies(test, train, vector_of)
     skipped = (*folder.skipped, *unreadable, *unreadable_apart, *damaged, *unfair)
     name_of = {entry.label: entry.name for entry in entries}
     return Pool(name_of, train, test, vector_of, backbone, template), measured_on, skipped

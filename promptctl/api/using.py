@@ -80,10 +80,10 @@ def evaluate(
     if not len(features):
         raise NoImages(f"none of the {len(images)} images in {photos} could be read", f"ls {photos}")
     label_of = {image.path: image.label for image in images}
-    _say_what_is_odd(features, label_of, context, source.name)
     import numpy as np
 
     targets = np.array([index[label_of[path]] for path in features.paths], dtype=np.int64)
+    _say_what_is_odd(features, label_of, targets, context, source.name)
     where = photos if part in (None, "all") else f"{photos} ({part})"
     share = _share(blend, context, source.name, backbone, on_progress)
     left_out = (*folder.skipped, *strange, *skipped)
@@ -196,8 +196,10 @@ def _class_index(card: Card, labels: Sequence[str], tower: TextTower | None = No
     return meant_by(labels, card.classes, tower)
 
 
-def _say_what_is_odd(features: Features, label_of: Mapping[Path, str], context: Context, name: str) -> None:
-    """Pictures in two classes, and pictures that the context as good as learned from."""
+def _say_what_is_odd(
+    features: Features, label_of: Mapping[Path, str], targets: NDArray[np.int64], context: Context, name: str
+) -> None:
+    """Pictures in two classes, and pictures that look nearly the same as those the context learned from."""
     import numpy as np
 
     from promptctl import remarks
@@ -205,10 +207,13 @@ def _say_what_is_odd(features: Features, label_of: Mapping[Path, str], context: 
 
     named = [(path, label_of[path], sha256) for path, sha256 in zip(features.paths, features.sha256, strict=True)]
     remarks.say(remarks.one_picture_of_two_classes(named))
+    place = {entry.id: i for i, entry in enumerate(context.card.classes)}
+    own = context.shots.held_out == 0
+    rows = context.shots.features[own].astype(np.float32)
+    of_rows = np.array([place[int(id)] for id in context.shots.class_ids[own]], dtype=np.int64)
     known = _own_images(context)
-    own = context.shots.features[context.shots.held_out == 0].astype(np.float32)
-    near = [features.paths[i] for i, _ in near_copies(features.vectors, own) if features.sha256[i] not in known]
-    remarks.say(remarks.near_copies((path, f"a photo {name} was learned from") for path in near))
+    near = [i for i, _ in near_copies(features.vectors, targets, rows, of_rows) if features.sha256[i] not in known]
+    remarks.say(remarks.near_copies((features.paths[i], f"a photo {name} was learned from") for i in near))
 
 
 def _features(

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import codecs
+import json
+import unicodedata
+import zipfile
+
+import pytest
+from PIL import Image
+
+from promptctl.errors import DatasetError, NoImages, PromptctlError
+from promptctl.images import ImageFolder
+from promptctl.readers import read_names
+
+ROWS = [("emu/0.png", "emu"), ("emu/1.png", "emu"), ("ibis/0.png", "ibis"), ("ibis/1.png", "ibis")]
+READ = {("0.png", "emu"), ("1.png", "emu"), ("0.png", "ibis"), ("1.png", "ibis")}
+ZHOU = {"train": [[path, 0, label] for path, label in ROWS], "val": [], "test": []}
+
+
+@pytest.fixture
+def birds(tmp_path):
+    for i, (path, _) in enumerate(ROWS):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4), (i, 0, 0)).save(tmp_path / path)
+    return tmp_path
+
+
+def csv(head: str, line: str = "{0},{1}", end: str = "\n") -> str:
+    return "".join(f"{row}{end}" for row in (head, *(line.format(*row, i) for i, row in enumerate(ROWS))) if row)
+
+
+def written(folder, name, data):
+    path = folder / name
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def listed(path):
+    return {(image.path.name, image.label) for image in ImageFolder.scan(path).images}
+
+
+GOOD = {
+    "bom": codecs.BOM_UTF8 + csv("path,label").encode(),
+    "utf16": csv("path\tlabel", "{0}\t{1}").encode("utf-16"),
+    "utf16 that does not say so": csv("path\tlabel", "{0}\t{1}").encode("utf-16-le"),
+    "excel": "\ufeffsep=;\r\n" + csv("path;label", "{0};{1}", "\r\n"),
+    "pipes": csv("path|label", "{0}|{1}"),
+    "comment": "# made by hand\n" + csv("path,label"),
+    "commented heading": csv("# path,label"),
+    "backslash": csv("path,label").replace("/", "\\"),
+    "dot slash": csv("path,label", "./{0},{1}"),
+    "windows": csv("path,label", "C:\\Users\\me\\birds\\{0},{1}").replace("/", "\\"),
+    "another machine": csv("path,label", "/home/me/birds/{0},{1}"),
+    "other case": csv("path,label").replace("emu/", "Emu/").replace(".png", ".PNG"),
+    "index": csv(",image,label", "{2},{0},{1}"),
+    "named index": csv("Unnamed: 0,image,label", "{2},{0},{1}"),
+    "index without heading": csv("", "{2},{0},{1}"),
+    "swapped": csv("labels,filepaths", "{1},{0}"),
+    "swapped without heading": csv("", "{1},{0}"),
+    "unknown heading": csv("where,species", "{0},{1}"),
+    "class and id": csv("class_id,filepaths,labels,data set", "7,{0},{1},train"),
+    "ids": csv("id,label").replace(".png", ""),
+    "id and species": csv("image_id,species"),
+    "one hot": csv("filename, emu, ibis", "{0},{1}").replace(",emu\n", ", 1, 0\n").replace(",ibis\n", ", 0, 1\n"),
+    "list of one": csv("path,label", "{0},['{1}']"),
+    **{
+        head: csv(head) for head in ("image_path,label", "filepath,target", "img,category_name", "File Name,Class Name")
+    },
+    **{head: csv(head) for head in ("FILENAME,LABEL", "file,class_id", "photo,breed", "image,categories")},
+}
+
+
+@pytest.mark.parametrize("how", GOOD)
+def test_a_csv_as_people_write_it(birds, how):
+    assert listed(written(birds, "list.csv", GOOD[how])) == READ
+
+
+RECORDS = [{"file_name": path, "label": label} for path, label in ROWS]
+COCO = {
+    "images": [{"id": i, "file_name": path} for i, (path, _) in enumerate(ROWS)],
+    "annotations": [{"image_id": i, "category_id": label} for i, (_, label) in enumerate(ROWS)] * 2,
+    "categories": [{"id": "emu", "name": "emu"}, {"id": "ibis", "name": "ibis"}],
+}
+GOOD_JSON = {
+    "bom.jsonl": codecs.BOM_UTF8 + "\n".join(map(json.dumps, RECORDS)).encode(),
+    "utf16.jsonl": "\n".join(map(json.dumps, RECORDS)).encode("utf-16"),
+    "array.jsonl": json.dumps(RECORDS),
+    "lines.json": "\n".join(map(json.dumps, RECORDS)),
+    "records.json": json.dumps(RECORDS),
+    "mapping.json": json.dumps(dict(ROWS)),
+    "coco.json": json.dumps(COCO),
+    "zhou.json": json.dumps(ZHOU),
+    "bom.json": codecs.BOM_UTF8 + json.dumps(ZHOU).encode(),
+    "utf16.json": json.dumps(ZHOU).encode("utf-16"),
+    "backslash.json": json.dumps(ZHOU).replace("/", "\\\\"),
+    "pairs.txt": "\n".join(f"{path} {label}" for path, label in ROWS),
+}
+
+
+@pytest.mark.parametrize("name", GOOD_JSON)
+def test_lists_that_tools_write(birds, name):
+    assert listed(written(birds, name, GOOD_JSON[name])) == READ
+
+
+SEVERAL = "gives several labels in line {}: emu, bird"
+BAD = {
+    "multi.jsonl": (json.dumps({"file_name": "emu/0.png", "label": ["emu", "bird"]}), SEVERAL.format(1)),
+    "python.csv": ("path,label\nemu/0.png,\"['emu', 'bird']\"\n", SEVERAL.format(2)),
+    "pipe.csv": ("path,label\nemu/0.png,emu|bird\n", SEVERAL.format(2)),
+    "comma.csv": ('path,label\nemu/0.png,emu\nibis/0.png,bird\nemu/1.png,"emu, bird"\n', SEVERAL.format(4)),
+    "hot.csv": ("file,emu,bird\nemu/0.png,1,1\n", SEVERAL.format(2)),
+    "cold.csv": ("file,emu,bird\nemu/0.png,0,0\n", "has no label in line 2"),
+    "names.csv": ("folder;name\nemu;large bird, flightless\n", "has no path column: its columns are 'folder', 'name'"),
+    "notes.csv": ("path,photographer\nemu/0.png,me\n", "has no label column: its columns are 'path', 'photographer'"),
+    "names.json": ('{"emu": "large bird"}', "lists no image: 'emu' is no file beside it"),
+    "classes.txt": ("emu\nibis\n", "has one column only, 'emu', path and label were expected"),
+    "odd.csv": ("path,label,split\nemu/0.png,emu,spare\n", "has the split 'spare' in line 2"),
+    "both.csv": ("path,label\nemu/0.png,emu\nemu/0.png,ibis\n", "calls {folder}/emu/0.png both 'emu' and 'ibis'"),
+    "bare.json": (json.dumps({**COCO, "annotations": []}), "is a COCO file without annotations"),
+    "some.json": (
+        json.dumps({**COCO, "annotations": COCO["annotations"][:3]}),
+        "is a COCO file that gives ibis/1.png no category",
+    ),
+    "boxes.json": (
+        json.dumps({**COCO, "annotations": [*COCO["annotations"], {"image_id": 0, "category_id": "ibis"}]}),
+        "is a COCO file that gives emu/0.png several categories: emu, ibis",
+    ),
+    "keys.json": ('{"a": [1]}', "is not a CoOp split file (its keys are a)"),
+    "broken.json": ('{"a": ', "is not JSON (Expecting value: line 1 column 7 (char 6))"),
+    "table.xlsx": (b"PK\x03\x04....xl/workbook.xml", "is a spreadsheet"),
+    "table.csv": (b"PK\x03\x04....xl/workbook.xml", "is a spreadsheet"),
+    "old.xls": (b"\xd0\xcf\x11\xe0....", "is a spreadsheet"),
+    "photos.zip": (b"PK\x03\x04....emu/0.png", "is an archive, and photos are read from folders"),
+    "table.parquet": (b"PAR1....", "is a table in a form that is not read"),
+    "empty.csv": (b"\n", "is empty"),
+    "gone.csv": (
+        "path,label\nno.png,emu\n",
+        "none of the 1 images listed in {file} exists, {folder}/no.png for example",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_list_that_cannot_be_read_says_what_it_is(birds, name):
+    data, sentence = BAD[name]
+    path = written(birds, name, data)
+    with pytest.raises((DatasetError, NoImages)) as refused:
+        ImageFolder.scan(path)
+    said = sentence.format(folder=birds, file=path)
+    assert str(refused.value) == (said if str(path) in said else f"{path} {said}")
+    assert refused.value.hint
+
+
+def test_a_real_archive_is_told_from_a_list(birds):
+    with zipfile.ZipFile(birds / "list.csv", "w") as archive:
+        archive.write(birds / "emu" / "0.png", "emu/0.png")
+    with pytest.raises(NoImages, match="is an archive"):
+        ImageFolder.scan(birds / "list.csv")
+
+
+def test_an_id_that_two_images_have_is_no_image(birds):
+    Image.new("RGB", (4, 4)).save(birds / "emu" / "0.jpg")
+    folder = ImageFolder.scan(written(birds, "list.csv", "id,label\nemu/0,emu\nibis/0,ibis\n"))
+    assert [image.path for image in folder.images] == [birds / "ibis" / "0.png"]
+    assert [(item.path, item.reason) for item in folder.skipped] == [(birds / "emu" / "0", "no such file")]
+
+
+def test_images_are_found_in_the_folder_beside_the_list(birds):
+    (birds / "train_images").mkdir()
+    (birds / "emu").rename(birds / "train_images" / "emu")
+    path = written(birds, "train.csv", "image_id,label\nemu/0.png,emu\n")
+    assert [image.path for image in ImageFolder.scan(path).images] == [birds / "train_images" / "emu" / "0.png"]
+
+
+def test_a_path_in_the_other_unicode_form_is_found(birds):
+    (birds / "emu").rename(birds / unicodedata.normalize("NFD", "Émeu"))
+    path = written(birds, "list.csv", unicodedata.normalize("NFC", "path,label\nÉmeu/0.png,Émeu\n"))
+    (image,) = ImageFolder.scan(path).images
+    assert (image.path.name, image.label) == ("0.png", unicodedata.normalize("NFC", "Émeu"))
+
+
+def test_splits_in_a_list_have_many_names(birds):
+    rows = zip(ROWS, ("Train", "Validation", "holdout", ""), strict=True)
+    path = written(birds, "list.csv", "path,label,split\n" + "".join(f"{p},{c},{s}\n" for (p, c), s in rows))
+    assert [image.split for image in ImageFolder.scan(path).images] == ["train", "val", "test", None]
+
+
+def test_a_column_called_dataset_may_say_something_else(birds):
+    path = written(birds, "list.csv", csv("path,label,dataset", "{0},{1},birds525"))
+    assert {image.split for image in ImageFolder.scan(path).images} == {None}
+
+
+def test_a_cell_our_own_csv_escaped_reads_back(birds):
+    (birds / "emu").rename(birds / "=emu")
+    path = written(birds, "list.csv", "path,label\n'=emu/0.png,'@emu\n")
+    assert [(image.path, image.label) for image in ImageFolder.scan(path).images] == [(birds / "=emu/0.png", "@emu")]
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_metadata_without_labels_is_passed_over_beside_class_folders(birds, name, caplog):
+    row = "file_name,photographer\nemu/0.png,me\n" if name.endswith("csv") else '{"file_name": "emu/0.png", "by": "me"}'
+    path = written(birds, name, row)
+    assert listed(birds) == READ
+    (said,) = caplog.messages
+    assert said.startswith(f"{path} has no label column")
+    assert said.endswith("it is passed over, the folders are the labels")
+
+
+def test_a_list_names_its_files_on_purpose(birds):
+    from promptctl.images import hash_images
+
+    (birds / "emu" / "notes").write_text("hello")
+    path = written(birds, "list.csv", "path,label\nemu/notes,emu\nemu/0.png,emu\n")
+    (skipped,) = hash_images(ImageFolder.scan(path).images)[1]
+    assert (skipped.path.name, skipped.foreign) == ("notes", False)
+
+
+def test_names_are_found_in_any_form(tmp_path):
+    label = unicodedata.normalize("NFC", "Émeu")
+    for text in ("Folder;Name\nÉmeu;large bird, flightless\n", "émeu;large bird, flightless\n"):
+        path = written(tmp_path, "names.csv", unicodedata.normalize("NFD", text))
+        assert read_names(path, [label, "ibis"]) == {label: "large bird, flightless"}
+    path = written(tmp_path, "names.json", json.dumps({label: "large bird"}))
+    assert read_names(path, [label]) == {label: "large bird"}
+
+
+def test_names_that_are_none_are_refused(tmp_path):
+    for name, data, sentence in (
+        ("n.csv", "emu\n", "has the line 'emu', folder,name was expected"),
+        ("n.csv", "emu,a\nEmu,b\n", "names the folder 'Emu' twice"),
+        ("n.json", "[1]", "is no list of names"),
+        ("n.xlsx", b"PK\x03\x04xl/", "is a spreadsheet"),
+    ):
+        path = written(tmp_path, name, data)
+        with pytest.raises(PromptctlError) as refused:
+            read_names(path, ["emu"])
+        assert str(refused.value) == f"{path} {sentence}"

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import paint
+
+from promptctl.images import ImageFolder
+from promptctl.likeness import near_copies
+from promptctl.remarks import is_odd, odd_labels, one_picture_of_two_classes, say
+
+OF_A_MACHINE = "DCIM|100APPLE|101CANON|100_PANA|102_0715|2023|2023-05|2023-05-01|20230501|2019_12 Italy|01.05.2023"
+OF_A_MACHINE += (
+    "|IMG_0001|DSC00123|New Folder|New folder (2)|Untitled|untitled folder 3|Copy of emu|emu - Copy|Camera Roll"
+)
+LABELS = (
+    "emu|Larus 2|1 ibis|T-shirt|747-400|3M|1|n01514668|trash|holiday|other|300 Spartans|Img tag|5 euro|2 pounds|camera"
+)
+
+
+@pytest.mark.parametrize("name", OF_A_MACHINE.split("|"))
+def test_names_a_camera_or_a_calendar_gives_are_odd(name):
+    assert is_odd(name)
+
+
+@pytest.mark.parametrize("name", LABELS.split("|"))
+def test_labels_are_not_odd(name):
+    assert not is_odd(name)
+
+
+def test_odd_labels_are_named_together():
+    assert odd_labels(["emu", "Camera"]) == []
+    assert odd_labels(["2023", "emu"]) == ["'2023' does not look like what photos show, yet its folder is a class"]
+    (said,) = odd_labels(["2023", "Camera", "DCIM", "emu"])
+    assert said == "'2023', 'Camera', 'DCIM' do not look like what photos show, yet their folders are classes"
+
+
+def test_loose_photos_links_and_classes_inside_are_said_aloud(photos, caplog):
+    paint(photos / "red", images=1, colours={"pink": (1, 2, 3), "rose": (3, 4, 5)})
+    (photos / "red" / "pink" / "0.png").rename(photos / "loose.png")
+    (photos / "red" / "rose" / "0.png").rename(photos / "red" / "pink" / "1.png")
+    paint(photos / "red", images=1, colours={"rose": (3, 4, 5)})
+    (photos / "azure").symlink_to("blue", target_is_directory=True)
+    (photos / "shade").symlink_to("red/pink", target_is_directory=True)
+    folder = ImageFolder.scan(photos)
+    assert caplog.messages == [
+        f"1 photo lies directly in {photos}, in no class folder: left out",
+        f"the class {photos / 'azure'} is a link to the class {photos / 'blue'}: its photos count twice",
+        f"the class {photos / 'shade'} is a link into the class {photos / 'red'}: its photos count twice",
+        f"{photos / 'red'} has folders of its own (pink, rose): their photos all count as 'red'",
+    ]
+    assert folder.labels == ("azure", "blue", "green", "red", "shade")
+
+
+def test_a_link_from_class_to_class_makes_no_photo_one_of_both(photos):
+    (photos / "red" / "up").symlink_to(photos, target_is_directory=True)
+    (photos / "red" / "across").symlink_to(photos / "blue", target_is_directory=True)
+    assert len(ImageFolder.scan(photos).images) == 18
+
+
+def test_many_remarks_of_a_kind_are_counted(caplog):
+    say([str(i) for i in range(9)])
+    assert caplog.messages == ["0", "1", "2", "3", "4", "and 4 more like this"]
+
+
+def test_one_picture_of_two_classes_is_named(tmp_path):
+    one, other, third = (tmp_path / name for name in "abc")
+    assert one_picture_of_two_classes([(one, "red", "x"), (other, "blue", "x"), (third, "red", "y")]) == [
+        f"one picture is in two classes: {one} as 'red', {other} as 'blue'"
+    ]
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_near_copies_are_found_and_distinct_pictures_are_not():
+    chance = np.random.default_rng(0)
+    learned = unit(chance.normal(size=(2000, 32)))
+    measured = unit(np.concatenate([chance.normal(size=(1500, 32)), learned[[7, 1999]] + 0.02]))
+    classes = np.arange(2000) % 3
+    assert near_copies(measured, np.arange(1502) % 3, learned, classes) == [(1500, 7), (1501, 1999)]
+    assert near_copies(measured[:0], classes[:0], learned, classes) == []
+
+
+def test_likeness_says_nothing_where_all_of_a_class_are_alike():
+    chance = np.random.default_rng(0)
+    alike = unit(np.ones(32) + 0.05 * chance.normal(size=(12, 32)))
+    classes = np.zeros(6, np.int64)
+    assert near_copies(alike[:6], classes, alike[6:], classes) == []
+    assert near_copies(alike[:1], classes[:1], alike[1:2], classes[:1]) == [(0, 0)], "two pictures tell nothing else"

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+
+from promptctl.errors import DatasetError
+from promptctl.images import ImageFolder
+from promptctl.splits import is_one_of_several, look_of, split_of
+
+SAID = {
+    "train": "train Training training_set Train-Set train_images imgs_train trainset TrainImages train2017 TRAIN_DATA",
+    "val": "val valid validation validation_set Valid dev val2017 val_imgs devset",
+    "test": "test testing test_set test-images eval evaluation Evaluation_Set holdout hold-out held_out testset",
+}
+
+
+def photos(tmp_path, *folders):
+    from PIL import Image
+
+    for i, folder in enumerate(folders):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4), (i, 0, 0)).save(tmp_path / folder / "1.png")
+    return tmp_path
+
+
+def found(folder):
+    return {(image.label, image.split) for image in folder.images}
+
+
+@pytest.mark.parametrize(("split", "name"), [(split, name) for split, names in SAID.items() for name in names.split()])
+def test_split_folders_as_data_sets_call_them(tmp_path, split, name):
+    assert split_of(name) == split
+    folder = ImageFolder.scan(photos(tmp_path, f"{name}/emu", f"{name}/ibis"))
+    assert found(folder) == {("emu", split), ("ibis", split)}
+
+
+@pytest.mark.parametrize(
+    "name", ["steam train", "freight_train", "test tube", "invalid", "contest", "Val d'Isère", "a"]
+)
+def test_classes_that_speak_of_trains_and_tests_are_no_splits(name):
+    assert split_of(name) is None
+    assert not is_one_of_several(name)
+
+
+def test_a_name_says_a_split_and_something_else():
+    assert look_of("birds_train") == ("train", "birds")
+    assert look_of("train_val") is None
+
+
+def test_train_and_test_of_one_thing_are_splits(tmp_path):
+    folder = ImageFolder.scan(photos(tmp_path, "birds_train/emu", "birds_train/ibis", "birds_test/emu"))
+    assert found(folder) == {("emu", "train"), ("ibis", "train"), ("emu", "test")}
+
+
+def test_a_split_packed_twice_is_unwrapped(tmp_path):
+    folder = ImageFolder.scan(photos(tmp_path, "seg_train/seg_train/emu", "seg_test/seg_test/emu"))
+    assert found(folder) == {("emu", "train"), ("emu", "test")}
+
+
+UNTOLD = "look like splits, and it cannot be told which is which"
+FLAT = "look like splits, but there are no class folders inside"
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        (("train_a/emu", "train_b/emu"), ("train_a/, train_b/", UNTOLD)),
+        (("train1", "train2"), ("train1/, train2/", UNTOLD)),
+        (("fold1/emu", "fold2/emu"), ("fold1/, fold2/", UNTOLD)),
+        (("train/emu", "test (2)/emu"), ("train/, test (2)/", UNTOLD)),
+        (("train", "test"), ("test/, train/", FLAT)),
+        (("train_set", "test_set", "x"), ("test_set/, train_set/", FLAT)),
+        (("test_set",), ("test_set/", "looks like a split, but there are no class folders inside")),
+    ],
+)
+def test_folders_that_look_like_splits_and_are_of_no_use_are_refused(tmp_path, folders, said):
+    with pytest.raises(DatasetError) as refused:
+        ImageFolder.scan(photos(tmp_path, *folders))
+    assert str(refused.value) == f"{said[0]} in {tmp_path} {said[1]}"
+
+
+def test_a_class_called_train_is_one_with_its_sub_folders(tmp_path):
+    folder = ImageFolder.scan(photos(tmp_path, "train", "train/steam", "train/diesel", "bus"))
+    assert found(folder) == {("train", None), ("bus", None)}
+    assert len(folder.images) == 4
+
+
+def test_a_part_without_class_folders_is_named(tmp_path, caplog):
+    folder = ImageFolder.scan(photos(tmp_path, "train/emu", "train/ibis", "test"))
+    assert found(folder) == {("emu", "train"), ("ibis", "train")}
+    assert caplog.messages == [f"1 photo lies directly in {tmp_path / 'test'}, in no class folder: left out"]
