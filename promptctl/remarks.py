@@ -15,7 +15,8 @@ _SHOWN = 5  # of a kind
 
 # names that cameras, systems and programs give by themselves, and dates
 _OF_A_MACHINE = re.compile(
-    r"dcim|\d{3}[a-z_\d]{2}[a-z_]{3}|\d{3}_\d{4}|(?:img|dsc[fn]?|pxl|mvi|gopr|vid|screenshot)[-_ ]?\d+.*|camera (?:roll|uploads)"
+    r"dcim|\d{3}[a-z_\d]{2}[a-z_]{3}|\d{3}_\d{4}"
+    r"|(?:img|dsc[fn]?|pxl|mvi|gopr|vid|screenshot)[-_ ]?\d+.*|camera (?:roll|uploads)"
     r"|new folder.*|neuer ordner.*|nouveau dossier.*|nueva carpeta.*|untitled.*|unbenannt.*|copy of .*|.* - copy"
     r"|whatsapp images|saved pictures|recently added"
     r"|(?:19|20)\d\d(?:[-_. ]?(?:0?[1-9]|1[0-2])(?:[-_. ]?\d{1,2})?)?(?:[-_ ]\D.*)?"
