@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ _LABELS = (
 _SPLITS = ("split", "dataset", "subset", "set", "partition", "usage", "phase")
 _DELIMITERS = (",", ";", "\t", "|")
 _LOOKED_AT = 50  # rows, to tell how a list is written
+_HEAD = 1 << 16  # characters, likewise
 _WANTED = "the columns are path,label or file_name,label"
 _ZHOU = 'it reads {"train": [["dog/1.jpg", 0, "dog"], …], "val": …, "test": …}'
 
@@ -126,12 +128,10 @@ def _rows(path: Path, is_known: Callable[[str], bool]) -> list[tuple[int, list[s
     """(line number, cells) of every filled line, whatever stands between the cells and in whatever encoding."""
     text = _decoded(_bytes(path))
     said = re.match(r'"?sep=(.)"?[ \t]*(?:\r\n|\r|\n)', text, re.IGNORECASE)  # Excel's own first line
-    delimiters = [*_DELIMITERS, *([" "] if path.suffix.lower() == ".txt" else [])]
+    body, before = (text[said.end() :], 1) if said else (text, 0)
+    delimiter = said[1] if said else _delimiter(body[:_HEAD], path.suffix.lower() == ".txt", is_known)
     try:
-        if said:
-            parsed = _parsed(text[said.end() :], said[1], 1)
-        else:
-            parsed = max((_parsed(text, one) for one in delimiters), key=lambda rows: _sense(rows, is_known))
+        parsed = _parsed(body, delimiter, before)
     except csv.Error as error:
         raise DatasetError(f"{path} is not a CSV: {error}", "write one image a line: path,label") from error
     while parsed and parsed[0][1][0].lstrip().startswith("#") and not is_known(parsed[0][1][0]):  # a comment
@@ -139,6 +139,15 @@ def _rows(path: Path, is_known: Callable[[str], bool]) -> list[tuple[int, list[s
         bare = [cells[0].lstrip("# "), *cells[1:]]
         parsed[:1] = [(line, bare)] if _is_heading(bare) else []
     return parsed
+
+
+def _delimiter(head: str, may_be_blank: bool, is_known: Callable[[str], bool]) -> str:
+    """What stands between cells: whatever makes most sense of the first lines."""
+    sense = {}
+    for delimiter in (*_DELIMITERS, " ") if may_be_blank else _DELIMITERS:
+        with suppress(csv.Error):
+            sense[delimiter] = _sense(_parsed(head, delimiter), is_known)
+    return max(sense, key=lambda delimiter: sense[delimiter], default=",")
 
 
 def _parsed(text: str, delimiter: str, lines_before: int = 0) -> list[tuple[int, list[str]]]:

@@ -96,7 +96,7 @@ def one_picture_of_two_classes(images: Iterable[tuple[Path, str, str]]) -> list[
     for path, label, sha256 in images:
         of_content.setdefault(sha256, []).append((path, label))
     return [
-        "one picture is in two classes: " + ", ".join(f"{path} as '{label}'" for path, label in same)
+        "one picture is in several classes: " + ", ".join(f"{path} as '{label}'" for path, label in same)
         for same in of_content.values()
         if len({label for _, label in same}) > 1
     ]

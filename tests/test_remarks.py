@@ -65,7 +65,7 @@ def test_many_remarks_of_a_kind_are_counted(caplog):
 def test_one_picture_of_two_classes_is_named(tmp_path):
     one, other, third = (tmp_path / name for name in "abc")
     assert one_picture_of_two_classes([(one, "red", "x"), (other, "blue", "x"), (third, "red", "y")]) == [
-        f"one picture is in two classes: {one} as 'red', {other} as 'blue'"
+        f"one picture is in several classes: {one} as 'red', {other} as 'blue'"
     ]
 
 
