@@ -43,8 +43,10 @@ def listen() -> None:
 
 
 def finish() -> None:
-    """All is said: a signal has nothing left to interrupt."""
+    """All is said, and nothing is left to interrupt: the interpreter, which takes its time to end, hears no more."""
     _command.done = True
+    for number in _NUMBERS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -332,3 +333,15 @@ def heard():
     sys.unraisablehook = hook
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+def test_a_signal_while_the_interpreter_ends_changes_nothing(tmp_path):
+    code = (
+        "import atexit, sys, time\nsys.argv = ['promptctl', 'path']\nfrom promptctl.cli import main\n"
+        "atexit.register(lambda: (print('ending', flush=True), time.sleep(1)))\nmain()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)][1] == "ending\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
