@@ -29,6 +29,7 @@ class CacheReport(Report):
     n_bytes: int
     limit_bytes: int
     backbones: tuple[CachedFeatures, ...]
+    results: int = 0  # of `compare` and `--blend auto`
 
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(row) for row in self.backbones]
@@ -43,7 +44,10 @@ class CacheReport(Report):
         if not self.keeps:
             return [f"no cache, image features are computed every time: {self.path} cannot be written"]
         kept = sum(row.features for row in self.backbones)
-        return [f"{kept} image features in {size(self.n_bytes)} of at most {size(self.limit_bytes)}: {self.path}"]
+        return [
+            f"{kept} image features{_and_results(self.results)} in {size(self.n_bytes)} of at most "
+            f"{size(self.limit_bytes)}: {self.path}"
+        ]
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class ClearedReport(Report):
     path: Path
     features: int
     n_bytes: int  # given back
+    results: int = 0  # of `compare` and `--blend auto`
 
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(self)]
@@ -61,7 +66,12 @@ class ClearedReport(Report):
         return []
 
     def summary(self) -> list[str]:
-        return [f"{self.features} image features forgotten, {size(self.n_bytes)} given back: {self.path}"]
+        forgotten = f"{self.features} image features{_and_results(self.results)} forgotten"
+        return [f"{forgotten}, {size(self.n_bytes)} given back: {self.path}"]
+
+
+def _and_results(count: int) -> str:
+    return f" and {count} result{'' if count == 1 else 's'} of compare and --blend auto" if count else ""
 
 
 @dataclass(frozen=True)
