@@ -6,8 +6,7 @@ The mixing is WiSE-FT's, on the text side (Wortsman et al., CVPR 2022; Lin et al
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,13 +16,16 @@ from promptctl.errors import DatasetError
 from promptctl.learners import clap, coop
 
 if TYPE_CHECKING:
+    from promptctl.card import ClassEntry, Method
     from promptctl.context import Context
     from promptctl.text import TextTower
 
 Vectors = NDArray[np.float32]
+Again = Callable[[Vectors, NDArray[np.int64]], Vectors]  # (N, E) unit rows and (N,) targets → (C, E) unit rows
 OnFold = Callable[[int, int], None]  # done, total
 SHARES = tuple(i / 10 for i in range(11))
 FOLDS = 5
+CHOOSER = "folds-1"  # part of what a chosen share is kept under: change it when another share may come out
 
 
 def mixed(learned: Vectors, zero_shot: Vectors, share: float) -> Vectors:
@@ -49,14 +51,21 @@ def share_by_folds(context: Context, name: str, tower: TextTower, on_fold: OnFol
             f"'{name}' has {has}, and choosing a blend takes two a class",
             "--blend 0.5, or any other share from 0 to 1",
         )
-    again = partial(_again, context, tower=tower)
-    return best_share(x, y, again, context.zero_shot_features, context.card.method.seed, on_fold)
+    card, by_hand = context.card, context.zero_shot_features
+    again = again_by(card.method, card.classes, by_hand, tower, card.logit_scale)
+    return best_share(x, y, again, by_hand, card.method.seed, on_fold)
+
+
+def as_kept(x: Vectors) -> Vectors:
+    """(N, E) unit rows as a context remembers them, rounded to float16, and made unit again."""
+    rows = x.astype(np.float16).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
 def best_share(
     x: Vectors,
     y: NDArray[np.int64],
-    learn: Callable[[Vectors, NDArray[np.int64]], Vectors],
+    learn: Again,
     zero_shot: Vectors,
     seed: int,
     on_fold: OnFold | None = None,
@@ -89,20 +98,24 @@ def _fewest(y: NDArray[np.int64], classes: int) -> int:
 def _shots(context: Context) -> tuple[Vectors, NDArray[np.int64]]:
     """(N, E) unit rows and (N,) class indices of what the context was learned from."""
     own = context.shots.held_out == 0
-    rows = context.shots.features[own].astype(np.float32)
     index = {entry.id: i for i, entry in enumerate(context.card.classes)}
     targets = np.array([index[int(id)] for id in context.shots.class_ids[own]], dtype=np.int64)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True), targets
+    return as_kept(context.shots.features[own].astype(np.float32)), targets
 
 
-def _again(context: Context, x: Vectors, y: NDArray[np.int64], *, tower: TextTower) -> Vectors:
-    """(C, E) what the context's learner makes of other shots, with its own settings, from the centres of its photos."""
-    card, method, by_hand = context.card, context.card.method, context.zero_shot_features
-    scale = card.logit_scale
-    if method.learner == "clap":
-        weights = clap.Settings(method.epochs, method.lr, method.seed)
-        return clap.learn(x, y, by_hand, logit_scale=scale, settings=weights).text_features
-    own = {field.name: getattr(method, field.name) for field in dataclasses.fields(coop.Settings)}
-    settings = coop.Settings(**own)
-    learned = coop.learn(x, y, card.classes, tower, logit_scale=scale, settings=settings, anchors=by_hand)
-    return learned.text_features
+def again_by(
+    method: Method, names: Sequence[str | ClassEntry], by_hand: Vectors, tower: TextTower, logit_scale: float
+) -> Again:
+    """What the learner of a context makes of other shots, with its own settings, from the centres of their photos."""
+
+    def clap_again(x: Vectors, y: NDArray[np.int64]) -> Vectors:
+        settings = clap.Settings(method.epochs, method.lr, method.seed)
+        return clap.learn(x, y, by_hand, logit_scale=logit_scale, settings=settings).text_features
+
+    def coop_again(x: Vectors, y: NDArray[np.int64]) -> Vectors:
+        own = {field.name: getattr(method, field.name) for field in dataclasses.fields(coop.Settings)}
+        settings = coop.Settings(**own)
+        learned = coop.learn(x, y, names, tower, logit_scale=logit_scale, settings=settings, anchors=by_hand)
+        return learned.text_features
+
+    return clap_again if method.learner == "clap" else coop_again

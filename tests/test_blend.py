@@ -3,17 +3,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from promptctl import blend
+from promptctl import blend, results
 from promptctl.backbone import Backbone
 from promptctl.context import Context
 from promptctl.errors import DatasetError
 from promptctl.learners import coop
 from promptctl.refs import Ref
+from promptctl.results import Results
 from promptctl.store import Store
 
 
@@ -111,6 +113,61 @@ def test_classify_blends_too(cli, learned, photos):
     )
     assert (whole["blend"], half["blend"]) == (1, 0.5)
     assert whole["images"] != half["images"]
+
+
+def forge(share: float) -> int:
+    """Another share where one was kept; how many there were."""
+    text = json.dumps([share])
+    with Results() as kept, sqlite3.connect(kept.path) as db:
+        keys = [key for (key,) in db.execute("SELECT key FROM results WHERE kind = 'share'")]
+        for key in keys:
+            db.execute("UPDATE results SET numbers = ?, seal = ? WHERE key = ?", (text, results._seal(key, text), key))
+    db.close()
+    return len(keys)
+
+
+def test_a_share_is_chosen_once_a_version_and_kept(cli, learned, photos, tmp_path):
+    """A share that folds would not choose, put where the chosen one lies, is what everybody uses from then on."""
+
+    def share(verb: str, *arguments: object) -> float:
+        done = cli(verb, *arguments, "--blend", "auto", "--json")
+        return float(json.loads(done.out)["blend"])
+
+    chosen = share("evaluate", "colours", photos)
+    assert forge(other := 0.3 if chosen != 0.3 else 0.7) == 1
+    file = tmp_path / "mine.safetensors"
+    assert cli("export", "colours", file).code == 0
+    assert share("evaluate", "colours", photos) == other
+    assert share("classify", photos, "--prompt", "colours") == other
+    assert share("evaluate", file, photos) == share("classify", photos, "--prompt", file) == other
+    assert cli("copy", "colours", "same").code == 0
+    assert share("evaluate", "same", photos) == other
+    assert forge(other) == 1, "the same contents under any name"
+    cli("cache", "clear")
+    assert share("evaluate", "colours", photos) == chosen
+
+
+def test_another_version_has_a_share_of_its_own(cli, learned, photos, tiny):
+    asked = ("evaluate", "colours", photos, "--blend", "auto", "--json")
+    cli(*asked)
+    forge(0.3)
+    again = cli("learn", photos, "--name", "colours", "--shots", 3, "--model", tiny, "--epochs", 2, "--fresh")
+    assert again.code == 0, again.err
+    done = json.loads(cli(*asked).out)
+    assert (forge(0.3), done["context"]) == (2, "colours@2")
+
+
+def test_a_share_that_is_none_of_the_eleven_is_chosen_anew(cli, learned, photos):
+    asked = ("evaluate", "colours", photos, "--blend", "auto", "--json")
+    chosen = json.loads(cli(*asked).out)["blend"]
+    for damaged in (0.35, 1.5, float("nan")):
+        forge(damaged)
+        assert json.loads(cli(*asked).out)["blend"] == chosen
+
+
+def test_a_kept_share_is_the_chosen_one_to_the_bit(cli, learned, photos):
+    asked = ("classify", photos, "--prompt", "colours", "--blend", "auto", "--json")
+    assert cli(*asked).out == cli(*asked).out
 
 
 @pytest.mark.parametrize("share", ["1.5", "-1", "half", "nan"])

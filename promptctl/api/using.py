@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptctl import __version__
 from promptctl.api.common import OnProgress, locate, own_backbone, passed_over, skipped_files
 from promptctl.card import Card
 from promptctl.errors import NoImages, UnknownClasses
@@ -229,12 +230,21 @@ def _features(
 def _share(
     asked: float | None, context: Context, name: str, backbone: Backbone, on_progress: OnProgress | None
 ) -> float:
+    """The share that was asked for, or the one folds choose: once a version, which never changes."""
     if asked is not None:
         return asked
-    from promptctl.blend import share_by_folds
+    from promptctl.blend import CHOOSER, SHARES, share_by_folds
+    from promptctl.results import Results
 
-    on_fold = partial(on_progress, "blending") if on_progress else None
-    return share_by_folds(context, name, backbone.tower, on_fold)
+    facts = {"context": context.card.sha256, "chooser": CHOOSER, "by": __version__}
+    with Results() as results:
+        known = results.get("share", facts)
+        if known is not None and known[0] in SHARES:
+            return known[0]
+        on_fold = partial(on_progress, "blending") if on_progress else None
+        share = share_by_folds(context, name, backbone.tower, on_fold)
+        results.put("share", facts, (share,))
+    return share
 
 
 def _evaluation(
