@@ -29,6 +29,7 @@ OF_DATA_SET = {
     "ucf101": "a photo of a person doing {}.",
 }
 ENSEMBLES = ("imagenet-7", "imagenet-80")  # CLIP's own for ImageNet, selected and all
+_OF_IMAGENET = ("imagenet", DEFAULT, *ENSEMBLES)
 
 
 def check(template: str) -> None:
@@ -50,15 +51,29 @@ def sentences(template: str) -> tuple[str, ...]:
     return (OF_DATA_SET.get(template, template),)
 
 
+def is_own(template: str) -> bool:
+    """Whether a template is a data set's own, rather than ImageNet's or the default."""
+    return template not in _OF_IMAGENET
+
+
+def ensemble_of_7(template: str) -> tuple[str, ...]:
+    """The paper's ensemble: CLIP's seven, and for any set but ImageNet its own sentence too (CoOp's ZeroshotCLIP2)."""
+    return sentences("imagenet-7") + (sentences(template) if is_own(template) else ())
+
+
 def text_features(tower: TextTower, names: Sequence[str], template: str = DEFAULT) -> NDArray[np.float32]:
-    """(C, E) unit rows: what the template says of every name; of several sentences the mean of their unit features.
+    """(C, E) unit rows: what the template says of every name; TemplateTooLong."""
+    return mean_features(tower, names, sentences(template))
+
+
+def mean_features(tower: TextTower, names: Sequence[str], written: Sequence[str]) -> NDArray[np.float32]:
+    """(C, E) unit rows: what sentences with {} say of every name, the mean of their unit features.
 
     raises   TemplateTooLong
     """
     import torch
     from torch.nn.functional import normalize
 
-    written = sentences(template)
     with torch.no_grad():
         # one sentence at a time: 80 of them for 1000 names would be a lot at once
         units = (normalize(tower.encode_sentences([s.replace("{}", name) for name in names]), dim=-1) for s in written)
