@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import warnings
@@ -34,6 +35,7 @@ class Backbone:
         self.device = torch.device(choose_device(device))
         self._engine: Tower | None = None
         self._encoded = 0  # pictures so far
+        self._unit = True
 
     @cached_property
     def id(self) -> BackboneId:
@@ -92,9 +94,16 @@ class Backbone:
         returns   (N, E) unit rows
         """
         with torch.inference_mode():
-            vectors = self._image_tower(pictures)(pictures)
-            unit = torch.nn.functional.normalize(vectors.float(), dim=-1)
-        return np.asarray(unit.cpu().numpy(), dtype=np.float32)
+            vectors = self._image_tower(pictures)(pictures).float()
+            if self._unit:
+                vectors = torch.nn.functional.normalize(vectors, dim=-1)
+        return np.asarray(vectors.cpu().numpy(), dtype=np.float32)
+
+    def unscaled(self) -> Backbone:
+        """The same weights, but `encode` leaves image features as long as they come out of the tower."""
+        twin = copy.copy(self)
+        twin._unit = False
+        return twin
 
     def _image_tower(self, pictures: torch.Tensor) -> Tower:
         """PyTorch's own at first; after enough pictures to repay a second of compiling, the engine's."""

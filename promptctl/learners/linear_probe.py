@@ -1,6 +1,7 @@
 """Linear probe: the paper's baseline, logistic regression on image features, its strength searched as CLIP's was.
 
-CoOp's own probe takes image features as they leave the tower; these are of unit length, which the search makes up for.
+CoOp's own probe takes image features as they leave the tower, `compare`'s `linear-probe-raw`. `linear-probe` takes unit
+rows; docs/benchmarks.md has both.
 """
 
 from __future__ import annotations
