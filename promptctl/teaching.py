@@ -1,4 +1,4 @@
-"""Teaching: a draw of shots and a wish how to learn → what was learned, and how."""
+"""Teaching: shots and a wish how to learn → what was learned, and how."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from promptctl.learners import clap, coop
 
 if TYPE_CHECKING:
     from promptctl.backbone import Backbone
-    from promptctl.shots import Drawn
     from promptctl.wish import Wish
 
 OnProgress = Callable[[str, int, int], None]  # stage, done, total
 Vectors = NDArray[np.float32]
+Targets = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,27 @@ class Taught:
 def teach(
     wish: Wish,
     names: Sequence[str],
-    drawn: Drawn,
+    shown: Features,
+    targets: Targets,
     by_hand: Vectors,
     backbone: Backbone,
     on_progress: OnProgress | None = None,
 ) -> Taught:
-    """What the learner makes of the shots; by_hand (C, E) are the zero-shot text features."""
+    """What the learner makes of the shots.
+
+    shown     the shots
+    targets   (N,) index into names
+    by_hand   (C, E) the zero-shot text features
+    """
     learner = _clap if wish.learner == "clap" else _coop
-    return learner(wish, names, drawn, by_hand, backbone, on_progress)
+    return learner(wish, names, shown, targets, by_hand, backbone, on_progress)
 
 
 def _coop(
     wish: Wish,
     names: Sequence[str],
-    drawn: Drawn,
+    shown: Features,
+    targets: Targets,
     by_hand: Vectors,
     backbone: Backbone,
     on_progress: OnProgress | None,
@@ -62,7 +69,7 @@ def _coop(
         class_specific=wish.class_specific,
         position=wish.position,
         recipe=wish.recipe,
-        epochs=recipe.epochs(len(drawn.train) / len(names)) if wish.epochs is None else wish.epochs,
+        epochs=recipe.epochs(len(shown) / len(names)) if wish.epochs is None else wish.epochs,
         lr=coop.Settings.lr if wish.lr is None else wish.lr,
         anchor=wish.anchor,
         average=wish.average,
@@ -70,8 +77,8 @@ def _coop(
     )
     views = (settings.epochs if recipe.crops else 0) if wish.views is None else min(wish.views, settings.epochs)
     learned = coop.learn(
-        _seen(drawn.train, views, backbone, on_progress),
-        drawn.targets(drawn.train),
+        _seen(shown, views, backbone, on_progress),
+        targets,
         names,
         backbone.tower,
         logit_scale=backbone.logit_scale,
@@ -86,7 +93,8 @@ def _coop(
 def _clap(
     wish: Wish,
     names: Sequence[str],
-    drawn: Drawn,
+    shown: Features,
+    targets: Targets,
     by_hand: Vectors,
     backbone: Backbone,
     on_progress: OnProgress | None,
@@ -98,8 +106,8 @@ def _clap(
     )
     views = min(wish.views or 0, settings.epochs)
     learned = clap.learn(
-        _seen(drawn.train, views, backbone, on_progress),
-        drawn.targets(drawn.train),
+        _seen(shown, views, backbone, on_progress),
+        targets,
         by_hand,
         logit_scale=backbone.logit_scale,
         settings=settings,
@@ -119,10 +127,10 @@ def _clap(
     return Taught(method, np.empty((0, backbone.id.text_width), np.float32), learned.text_features)
 
 
-def _seen(train: Features, views: int, backbone: Backbone, on_progress: OnProgress | None) -> Vectors:
+def _seen(shown: Features, views: int, backbone: Backbone, on_progress: OnProgress | None) -> Vectors:
     """What is learned from: (N, V, E) random crops, or (N, E) centres."""
     if not views:
-        return train.vectors
+        return shown.vectors
     cropping = partial(on_progress, "encoding crops") if on_progress else None
     with FeatureCache() as cache:
-        return encode_views(train, views, backbone, cache, cropping)
+        return encode_views(shown, views, backbone, cache, cropping)

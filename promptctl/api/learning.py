@@ -99,7 +99,7 @@ def learn(
     check_spoken(entries, backbone.tower)
     by_hand = zero_shot.text_features(backbone.tower, names, template)
     drawn = draw(folder, candidates, shots=shots, seed=seed, backbone=backbone, on_progress=on_progress)
-    taught = teach(wish, names, drawn, by_hand, backbone, on_progress)
+    taught = teach(wish, names, drawn.train, drawn.targets(drawn.train), by_hand, backbone, on_progress)
     context = _context(taught, entries, shots, drawn, backbone, template, by_hand)
     entry = _stored(context, name, store, fresh)
     return _learn_report(entry, context, drawn, folder, time.monotonic() - started)
