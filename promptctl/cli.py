@@ -21,6 +21,7 @@ from promptctl.homes import give_libraries_a_home
 from promptctl.learners import COMPARED
 from promptctl.report import Report
 from promptctl.store import TRASH_DAYS, Store
+from promptctl.wish import Wish
 
 app = typer.Typer(
     name="promptctl",
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Backbones: what is here, what is worth fetching.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
-cache_app = typer.Typer(help="Image features, kept so that no photo is encoded twice.", no_args_is_help=True)
+cache_app = typer.Typer(help="Image features and results, kept so that no work is done twice.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 
 
@@ -127,6 +128,33 @@ Template = Annotated[
 ClassNames = Annotated[
     Path | None, typer.Option(help="CSV of folder,name: what the prompt calls each folder.", metavar="CSV")
 ]
+ContextTokens = Annotated[int | None, typer.Option(min=1, help="Context vectors M.  [default: 16]")]
+Init = Annotated[str | None, typer.Option(help='Words to start from, such as "a photo of a".')]
+ClassSpecific = Annotated[bool, typer.Option("--class-specific", help="A context of its own for every class.")]
+NamePosition = Annotated[Position, typer.Option(help="Where the class name stands.")]
+HowToLearn = Annotated[
+    Recipe, typer.Option(help="fast: Adam on all shots at once; paper: CoOp to the last default, hours included.")
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(min=0, help="Passes over the shots; 0 keeps the start, words or noise.  [default: the recipe's]"),
+]
+Rate = Annotated[
+    float | None, typer.Option(min=1e-9, callback=_finite, help="Learning rate.  [default: 0.002, of clap 0.1]")
+]
+Views = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Random crops of every shot, one an epoch; 0: its centre.  [default: paper as epochs, else 0]"
+    ),
+]
+Anchor = Annotated[
+    float,
+    typer.Option(
+        min=0, callback=_finite, metavar="LAMBDA", help="Hold the text to the template's (KgCoOp; 8 is its value)."
+    ),
+]
+Average = Annotated[bool, typer.Option("--average", help="Keep the mean of the late epochs, not the last.")]
 Blend = Annotated[
     str,
     typer.Option(help="Share of what was learned, the rest zero-shot's; auto chooses by folds of the shots."),
@@ -151,40 +179,19 @@ def learn(
         int, typer.Option(min=0, max=2**32 - 1, help="Decides the draw of shots, the start and the batches.")
     ] = 1,
     model: Model = "mini",
-    context_tokens: Annotated[int | None, typer.Option(min=1, help="Context vectors M.  [default: 16]")] = None,
-    init: Annotated[str | None, typer.Option(help='Words to start from, such as "a photo of a".')] = None,
-    class_specific: Annotated[
-        bool, typer.Option("--class-specific", help="A context of its own for every class.")
-    ] = False,
-    position: Annotated[Position, typer.Option(help="Where the class name stands.")] = Position.end,
+    context_tokens: ContextTokens = None,
+    init: Init = None,
+    class_specific: ClassSpecific = False,
+    position: NamePosition = Position.end,
     learner: Annotated[
         Learner, typer.Option(help="coop learns a context; clap weights of these classes and no others.")
     ] = Learner.coop,
-    recipe: Annotated[
-        Recipe,
-        typer.Option(help="fast: Adam on all shots at once; paper: CoOp to the last default, hours included."),
-    ] = Recipe.fast,
-    epochs: Annotated[
-        int | None,
-        typer.Option(min=0, help="Passes over the shots; 0 keeps the start, words or noise.  [default: the recipe's]"),
-    ] = None,
-    lr: Annotated[
-        float | None, typer.Option(min=1e-9, callback=_finite, help="Learning rate.  [default: 0.002, of clap 0.1]")
-    ] = None,
-    views: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Random crops of every shot, one an epoch; 0: its centre.  [default: paper as epochs, else 0]",
-        ),
-    ] = None,
-    anchor: Annotated[
-        float,
-        typer.Option(
-            min=0, callback=_finite, metavar="LAMBDA", help="Hold the text to the template's (KgCoOp; 8 is its value)."
-        ),
-    ] = 0.0,
-    average: Annotated[bool, typer.Option("--average", help="Keep the mean of the late epochs, not the last.")] = False,
+    recipe: HowToLearn = Recipe.fast,
+    epochs: Epochs = None,
+    lr: Rate = None,
+    views: Views = None,
+    anchor: Anchor = 0.0,
+    average: Average = False,
     template: Template = zero_shot.DEFAULT,
     device: OnDevice = Device.auto,
     classes: ClassNames = None,
@@ -371,6 +378,16 @@ def compare(
     ] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw the figure: .png, .svg or .pdf.", metavar="FILE")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the figure if it is there.")] = False,
+    context_tokens: ContextTokens = None,
+    init: Init = None,
+    class_specific: ClassSpecific = False,
+    position: NamePosition = Position.end,
+    recipe: HowToLearn = Recipe.fast,
+    epochs: Epochs = None,
+    lr: Rate = None,
+    views: Views = None,
+    anchor: Anchor = 0.0,
+    average: Average = False,
     template: Template = zero_shot.DEFAULT,
     model: Model = "mini",
     device: OnDevice = Device.auto,
@@ -378,7 +395,28 @@ def compare(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """How many photos do I need, and which learner? The paper's few-shot protocol on your own photos."""
+    """How many photos do I need, and which learner? The paper's few-shot protocol on your own photos.
+
+    The settings of learn hold for every learner here that heeds them: coop and its kin heed all, clap --epochs, --lr
+    and --views. ensemble-7 is the mean of CLIP's seven sentences and, as in the paper, of the one of --template too
+    where that is another than ImageNet's; ensemble-80 is the mean of all of CLIP's. linear-probe-raw is the paper's
+    probe, on image features as they leave the tower; linear-probe sees them at unit length.
+
+    Every run is kept until promptctl cache clear: an interrupted comparison, typed again, goes on where it was. CSV has
+    a row for every seed, with its accuracy and seconds; mean and std are over all seeds.
+    """
+    wish = Wish(
+        context_tokens=context_tokens,
+        init=init,
+        class_specific=class_specific,
+        position=position.value,
+        recipe=recipe.value,
+        epochs=epochs,
+        lr=lr,
+        views=views,
+        anchor=anchor,
+        average=average,
+    )
     with render.progress() as progress:
         report = api.compare(
             photos,
@@ -386,6 +424,7 @@ def compare(
             seeds=_numbers(seeds, "--seeds", least=0),
             learners=[name.strip() for name in learners.split(",") if name.strip()],
             base_to_new=base_to_new,
+            wish=wish,
             template=template,
             model=model,
             device=device.value,
@@ -570,7 +609,7 @@ def cache_info(output: Output = Format.table, json: Json = False) -> None:
 
 @cache_app.command("clear")
 def cache_clear(output: Output = Format.table, json: Json = False) -> None:
-    """Forget all image features; photos are encoded again when they are needed."""
+    """Forget all image features and what compare has measured; both are computed again when they are needed."""
     _finish(api.clear_cache(), output, json)
 
 

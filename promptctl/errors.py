@@ -12,7 +12,7 @@ PromptctlError                 exit 1
 ├── DatasetError               NoImages  NoLabelColumn  OneClass  TooFewShots  UnknownClasses  NameTooLong
 │                              ContextTooLong  BadTemplate  TemplateTooLong  TooManyClasses  CorruptTokens
 ├── StorageFailed  NotDurable  InTheWay  NoLocks  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
-├── NeedsAnswer  InvalidSetting  HomeUnknown  UnknownLearner  SettingsClash  UnknownSort  WrongOption
+├── NeedsAnswer  InvalidSetting  HomeUnknown  UnknownLearner  SettingsClash  SettingUnheeded  UnknownSort  WrongOption
 └── LearningFailed
 ```
 """
@@ -386,6 +386,16 @@ class UnknownLearner(PromptctlError):
 class SettingsClash(PromptctlError):
     def __init__(self, learner: str, because: str, option: str) -> None:
         super().__init__(f"{learner} {because}, {option} says nothing to it", f"leave out {option} or --learner")
+
+
+class SettingUnheeded(SettingsClash):
+    """A setting that none of several learners takes."""
+
+    def __init__(self, option: str, learners: Sequence[str], *, add: str) -> None:
+        some = learners[0] if len(learners) == 1 else f"{', '.join(learners[:-1])} or {learners[-1]}"
+        PromptctlError.__init__(
+            self, f"{option} says nothing to {some}", f"leave out {option}, or add {add} to --learners"
+        )
 
 
 class LearningFailed(PromptctlError):

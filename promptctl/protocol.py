@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from promptctl import blend, images, zero_shot
+from promptctl import __version__, blend, images, results, zero_shot
+from promptctl.features import Features
 from promptctl.images import HashedImage
-from promptctl.learners import clap, coop, linear_probe
+from promptctl.learners import linear_probe
+from promptctl.pictures import DECODER, VIEWS
+from promptctl.results import Facts, Results
+from promptctl.teaching import OnProgress, Taught, teach
+from promptctl.wish import PLAIN, Wish
 
 if TYPE_CHECKING:
     from promptctl.backbone import Backbone
 
 Vectors = NDArray[np.float32]
-ANCHOR = 8.0  # KgCoOp's own lambda
+VERSION = "few-shot-1"  # part of what every result is kept under: change it when any learner learns anything else
 BLEND_OF_ONE = 0.5  # one shot a class has no folds to choose a share by
 
 
@@ -37,6 +43,7 @@ class Pool:
     vector_of: Mapping[Path, Vectors]
     backbone: Backbone
     template: str
+    length_of: Mapping[Path, float] = field(default_factory=dict)  # of a feature as it left the tower, where asked for
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -46,6 +53,12 @@ class Pool:
     def names(self) -> tuple[str, ...]:
         return tuple(self.name_of.values())
 
+    @cached_property
+    def digest(self) -> str:
+        """What is drawn from, what is measured on, and what the classes are called."""
+        parts = [[side, i.label, i.sha256] for side, part in (("train", self.train), ("test", self.test)) for i in part]
+        return results.digest([*parts, *self.name_of.items()])
+
     @property
     def most_shots(self) -> tuple[int, str]:
         """How many shots every class has, and the class that has no more."""
@@ -53,14 +66,18 @@ class Pool:
         return min((found[label], label) for label in self.labels)
 
     @cached_property
-    def _written(self) -> dict[str, Vectors]:
+    def _written(self) -> dict[tuple[str, ...], Vectors]:
         return {}
 
     def by_hand(self, template: str) -> Vectors:
         """(C, E) unit rows of a template, computed once."""
-        if template not in self._written:
-            self._written[template] = zero_shot.text_features(self.backbone.tower, self.names, template)
-        return self._written[template]
+        return self.by_sentences(zero_shot.sentences(template))
+
+    def by_sentences(self, written: tuple[str, ...]) -> Vectors:
+        """(C, E) unit rows, the mean of sentences with {}, computed once."""
+        if written not in self._written:
+            self._written[written] = zero_shot.mean_features(self.backbone.tower, self.names, written)
+        return self._written[written]
 
     def arrays(self, some: Sequence[HashedImage]) -> tuple[Vectors, NDArray[np.int64]]:
         """(N, E) unit rows and (N,) class indices."""
@@ -68,6 +85,16 @@ class Pool:
         width = self.backbone.id.joint_width
         vectors = np.array([self.vector_of[image.path] for image in some], np.float32).reshape(-1, width)
         return vectors, np.array([index[image.label] for image in some], dtype=np.int64)
+
+    def raw_arrays(self, some: Sequence[HashedImage]) -> tuple[Vectors, NDArray[np.int64]]:
+        """(N, E) rows as they leave the tower and (N,) class indices."""
+        unit, targets = self.arrays(some)
+        lengths = np.array([self.length_of[image.path] for image in some], np.float32)
+        return unit * lengths[:, None], targets
+
+    def features(self, some: Sequence[HashedImage]) -> Features:
+        paths, sha256 = tuple(image.path for image in some), tuple(image.sha256 for image in some)
+        return Features(paths, sha256, self.arrays(some)[0])
 
     def only(self, labels: Sequence[str]) -> Pool:
         """The same photos of some classes."""
@@ -83,33 +110,25 @@ class Pool:
 
 @dataclass(frozen=True)
 class Draw:
-    """The shots of one seed."""
+    """The shots of one seed, and how to learn from them."""
 
     pool: Pool
     shots: int
     seed: int
+    wish: Wish = PLAIN
+    on_progress: OnProgress | None = None
 
     @cached_property
     def sample(self) -> images.Sample:
         return images.sample(self.pool.train, self.shots, seed=self.seed)
 
-    def context(self, **settings: Any) -> coop.Learned:
-        """What CoOp learns from these shots, its settings the defaults but for those given."""
-        return self.learn(*self.pool.arrays(self.sample.train), **settings)
-
-    def learn(self, x: Vectors, y: NDArray[np.int64], **settings: Any) -> coop.Learned:
-        """The same from (N, E) unit rows and (N,) class indices."""
-        pool, backbone = self.pool, self.pool.backbone
-        epochs = coop.RECIPES["fast"].epochs(self.shots)
-        return coop.learn(
-            x,
-            y,
-            pool.names,
-            backbone.tower,
-            logit_scale=backbone.logit_scale,
-            settings=coop.Settings(epochs=epochs, seed=self.seed, **settings),
-            anchors=pool.by_hand(pool.template),
-        )
+    def taught(self) -> Taught:
+        """What `learn` makes of these shots."""
+        pool, shown = self.pool, self.sample.train
+        _, targets = pool.arrays(shown)
+        by_hand = pool.by_hand(pool.template)
+        wish = replace(self.wish, seed=self.seed)
+        return teach(wish, pool.names, pool.features(shown), targets, by_hand, pool.backbone, self.on_progress)
 
 
 Speaker = Callable[[Pool], Vectors]  # the classes of a pool → their (C, E) unit rows
@@ -120,78 +139,79 @@ class Compared:
     """One way to classify."""
 
     accuracy: Callable[[Draw], float]
-    speaker: Callable[[Draw], Speaker] | None = None  # where what is learned speaks of other classes too
+    speaker: Callable[[Draw], Speaker] | None = None  # where it says something of classes, in text features
 
 
 def _speaking(speaker: Callable[[Draw], Speaker]) -> Compared:
     return Compared(lambda draw: draw.pool.accuracy(speaker(draw)(draw.pool)), speaker)
 
 
-def _template(name: str | None) -> Compared:
-    return _speaking(lambda draw: lambda pool: pool.by_hand(name or pool.template))
+def _by_hand(sentences: Callable[[str], tuple[str, ...]]) -> Compared:
+    """Written by hand: what the sentences for a template say."""
+    return _speaking(lambda draw: lambda pool: pool.by_sentences(sentences(draw.pool.template)))
 
 
-def _context(draw: Draw, **settings: Any) -> Speaker:
-    learned = draw.context(**settings)
-    return lambda pool: learned.text_features if pool is draw.pool else _spoken(learned, pool)
+def _taught(draw: Draw) -> Speaker:
+    taught = draw.taught()
+    return lambda pool: taught.text_features if pool is draw.pool else _spoken(taught, pool)
 
 
-def _spoken(learned: coop.Learned, pool: Pool) -> Vectors:
+def _spoken(taught: Taught, pool: Pool) -> Vectors:
     """(C, E) unit rows: what a shared context says of classes it was not taught."""
     tower = pool.backbone.tower
-    vectors = torch.from_numpy(learned.vectors).to(tower.token_table.device)
+    vectors = torch.from_numpy(taught.vectors).to(tower.token_table.device)
+    prompts = tower.prompts(pool.names, len(vectors), position=taught.method.position)
     with torch.no_grad():
-        spoken = normalize(tower.encode(vectors, tower.prompts(pool.names, len(vectors))), dim=-1)
+        spoken = normalize(tower.encode(vectors, prompts), dim=-1)
     rows: Vectors = spoken.float().cpu().numpy()
     return rows
 
 
 def _blended(draw: Draw) -> Speaker:
-    pool = draw.pool
+    taught = draw.taught()
+    share = _share(draw, taught)
+
+    def speak(pool: Pool) -> Vectors:
+        learned = taught.text_features if pool is draw.pool else _spoken(taught, pool)
+        return blend.mixed(learned, pool.by_hand(pool.template), share)
+
+    return speak
+
+
+def _share(draw: Draw, taught: Taught) -> float:
+    """What `evaluate --blend auto` chooses for a context."""
+    if draw.shots == 1:
+        return BLEND_OF_ONE
+    pool, backbone = draw.pool, draw.pool.backbone
     x, y = pool.arrays(draw.sample.train)
-
-    def again(rows: Vectors, targets: NDArray[np.int64]) -> Vectors:
-        return draw.learn(rows, targets).text_features
-
-    share = BLEND_OF_ONE
-    if draw.shots > 1:
-        share = blend.best_share(x, y, again, pool.by_hand(pool.template), draw.seed)
-    learned = _context(draw)
-    return lambda other: blend.mixed(learned(other), other.by_hand(other.template), share)
+    by_hand = pool.by_hand(pool.template)
+    again = blend.again_by(taught.method, pool.names, by_hand, backbone.tower, backbone.logit_scale)
+    return blend.best_share(blend.as_kept(x), y, again, by_hand, draw.seed)
 
 
-def _class_specific(draw: Draw) -> float:
-    return draw.pool.accuracy(draw.context(class_specific=True).text_features)
-
-
-def _clap(draw: Draw) -> float:
-    pool = draw.pool
-    x, y = pool.arrays(draw.sample.train)
-    start, scale = pool.by_hand(pool.template), pool.backbone.logit_scale
-    learned = clap.learn(x, y, start, logit_scale=scale, settings=clap.Settings(seed=draw.seed))
-    return pool.accuracy(learned.text_features)
-
-
-def _linear_probe(draw: Draw) -> float:
+def _linear_probe(draw: Draw, *, raw: bool) -> float:
     pool, held_out = draw.pool, draw.sample.held_out
+    arrays = pool.raw_arrays if raw else pool.arrays
     left = Counter(image.label for image in held_out)
     further = min(linear_probe.validation_shots(draw.shots), *(left[label] for label in pool.labels))
     validation = images.sample(held_out, further, seed=draw.seed).train if further else ()
-    probe = linear_probe.learn(*pool.arrays(draw.sample.train), *pool.arrays(validation))
-    return float(probe.score(*pool.arrays(pool.test)))
+    probe = linear_probe.learn(*arrays(draw.sample.train), *arrays(validation))
+    return float(probe.score(*arrays(pool.test)))
 
 
 COMPARED = {
-    "zero-shot": _template(None),
-    "ensemble-7": _template("imagenet-7"),
-    "ensemble-80": _template("imagenet-80"),
-    "linear-probe": Compared(_linear_probe),
-    "coop": _speaking(_context),
-    "coop-csc": Compared(_class_specific),
-    "coop-anchor": _speaking(partial(_context, anchor=ANCHOR)),
-    "coop-average": _speaking(partial(_context, average=True)),
+    "zero-shot": _by_hand(zero_shot.sentences),
+    "ensemble-7": _by_hand(zero_shot.ensemble_of_7),
+    "ensemble-80": _by_hand(lambda _: zero_shot.sentences("imagenet-80")),
+    "linear-probe": Compared(partial(_linear_probe, raw=False)),
+    "linear-probe-raw": Compared(partial(_linear_probe, raw=True)),
+    # these differ by their wishes
+    "coop": _speaking(_taught),
+    "coop-csc": _speaking(_taught),
+    "coop-anchor": _speaking(_taught),
+    "coop-average": _speaking(_taught),
     "coop-blend": _speaking(_blended),
-    "clap": Compared(_clap),
+    "clap": _speaking(_taught),
 }
 
 
@@ -205,6 +225,10 @@ class Run:
     accuracy: float  # fraction
     seconds: float
 
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        return self.accuracy, self.seconds
+
 
 @dataclass(frozen=True)
 class BaseToNew:
@@ -215,20 +239,28 @@ class BaseToNew:
     seed: int
     base: float  # fraction
     new: float  # fraction
+    seconds: float = 0.0
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        return self.base, self.new, self.seconds
 
     @property
     def harmonic(self) -> float:
         return 2 * self.base * self.new / (self.base + self.new) if self.base + self.new else 0.0
 
 
-def run(pool: Pool, learner: str, shots: int, seed: int) -> Run:
+def run(
+    pool: Pool, learner: str, shots: int, seed: int, wish: Wish = PLAIN, on_progress: OnProgress | None = None
+) -> Run:
+    """A learner taught as a wish says, as far as it heeds it."""
     started = time.monotonic()
-    accuracy = COMPARED[learner].accuracy(Draw(pool, shots, seed))
+    accuracy = COMPARED[learner].accuracy(Draw(pool, shots, seed, wish.of(learner), on_progress))
     return Run(learner, shots, seed, accuracy, time.monotonic() - started)
 
 
-def speaks_of_new_classes(learner: str) -> bool:
-    return COMPARED[learner].speaker is not None
+def speaks_of_new_classes(learner: str, wish: Wish = PLAIN) -> bool:
+    return COMPARED[learner].speaker is not None and wish.of(learner).speaks_of_new_classes
 
 
 def halves(labels: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -238,9 +270,52 @@ def halves(labels: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(ordered[:middle]), tuple(ordered[middle:])
 
 
-def base_to_new(pool: Pool, learner: str, shots: int, seed: int) -> BaseToNew:
+def base_to_new(
+    pool: Pool, learner: str, shots: int, seed: int, wish: Wish = PLAIN, on_progress: OnProgress | None = None
+) -> BaseToNew:
+    started = time.monotonic()
     base, new = (pool.only(half) for half in halves(pool.labels))
     speaker = COMPARED[learner].speaker
     assert speaker is not None
-    speak = speaker(Draw(base, shots, seed))
-    return BaseToNew(learner, shots, seed, base.accuracy(speak(base)), new.accuracy(speak(new)))
+    speak = speaker(Draw(base, shots, seed, wish.of(learner), on_progress))
+    found = base.accuracy(speak(base)), new.accuracy(speak(new))
+    return BaseToNew(learner, shots, seed, *found, time.monotonic() - started)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something to measure: a learner on the shots of one seed, of all classes or of half of them."""
+
+    kind: str  # of results.KINDS: run or halves
+    learner: str
+    shots: int
+    seed: int
+
+    def measure(self, pool: Pool, wish: Wish, on_progress: OnProgress | None = None) -> Run | BaseToNew:
+        take = run if self.kind == "run" else base_to_new
+        return take(pool, self.learner, self.shots, self.seed, wish, on_progress)
+
+    def recall(self, pool: Pool, wish: Wish, known: Results) -> Run | BaseToNew | None:
+        """What was measured before, the same to the last bit."""
+        numbers = known.get(self.kind, _facts(pool, self, wish))
+        if numbers is None:
+            return None
+        make = Run if self.kind == "run" else BaseToNew
+        return make(self.learner, self.shots, self.seed, *numbers)
+
+    def keep(self, found: Run | BaseToNew, pool: Pool, wish: Wish, known: Results) -> None:
+        known.put(self.kind, _facts(pool, self, wish), found.numbers)
+
+
+def _facts(pool: Pool, task: Task, wish: Wish) -> Facts:
+    """Everything that decides a result."""
+    return {
+        "code": [VERSION, __version__, DECODER, VIEWS, blend.CHOOSER],
+        "backbone": pool.backbone.id.fingerprint,
+        "device": pool.backbone.device.type,
+        "template": [pool.template, *zero_shot.sentences(pool.template)],
+        "photos": pool.digest,
+        "learner": task.learner,
+        "shots": task.shots,
+        "wish": dataclasses.asdict(replace(wish.of(task.learner), seed=task.seed)),
+    }

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from promptctl.errors import DatasetError, SettingsClash
+from promptctl.errors import DatasetError, SettingsClash, SettingUnheeded
 
 if TYPE_CHECKING:
     from promptctl.text import TextTower
 
 DEFAULT_TOKENS = 16  # docs/benchmarks.md
+ANCHOR = 8.0  # KgCoOp's own lambda
+_OF_CLAP = ("epochs", "lr", "views")
+_OF_COOP = ("context_tokens", "init", "class_specific", "position", "recipe", *_OF_CLAP, "anchor", "average")
+# what `compare` calls a learner of a context or of class weights → its one difference
+_DIFFERENCES: Mapping[str, Mapping[str, Any]] = {
+    "coop": {},
+    "coop-csc": {"class_specific": True},
+    "coop-anchor": {"anchor": ANCHOR},
+    "coop-average": {"average": True},
+    "coop-blend": {},
+    "clap": {"learner": "clap"},
+}
 
 
 @dataclass(frozen=True)
@@ -32,12 +45,29 @@ class Wish:
 
     def check(self) -> None:
         """SettingsClash for a wish that means nothing to its learner."""
-        if self.learner != "clap":
-            return
-        for field in ("context_tokens", "init", "class_specific", "position", "recipe", "anchor", "average"):
-            if getattr(self, field) != getattr(Wish, field):
-                option = "--" + field.replace("_", "-")
-                raise SettingsClash("clap", "learns weights of its classes and no context", option)
+        for field in self._beyond(_heeded(self.learner)):
+            raise SettingsClash("clap", "learns weights of its classes and no context", _option(field))
+
+    def check_for(self, learners: Sequence[str]) -> None:
+        """SettingUnheeded for a wish that means nothing to any of `compare`'s learners."""
+        for field in self._beyond({field for name in learners for field in _heeded(name)}):
+            raise SettingUnheeded(_option(field), learners, add="clap or coop" if field in _OF_CLAP else "coop")
+
+    def of(self, compared: str) -> Wish:
+        """The wish of one of `compare`'s learners: as much of this one as it heeds, and its own difference.
+
+        An anchor that was asked for is that of `coop-anchor` too.
+        """
+        heeded = {field: getattr(self, field) for field in _heeded(compared)}
+        difference = dict(_DIFFERENCES.get(compared, {}))
+        if "anchor" in difference:
+            difference["anchor"] = self.anchor or ANCHOR
+        return replace(Wish(seed=self.seed), **{**heeded, **difference})
+
+    @property
+    def speaks_of_new_classes(self) -> bool:
+        """Whether what is learned so can be asked about classes it was not taught."""
+        return self.learner == "coop" and not self.class_specific
 
     def tokens(self, tower: TextTower) -> int:
         """How many context vectors to learn: those asked for, or those the words of init are."""
@@ -55,3 +85,25 @@ class Wish:
                 "leave --context-tokens out: the words of --init decide",
             )
         return found
+
+    def _beyond(self, heeded: Sequence[str] | set[str]) -> list[str]:
+        """The settings that somebody has asked for and `heeded` does not name."""
+        return [field for field in _OF_COOP if field not in heeded and getattr(self, field) != getattr(Wish, field)]
+
+
+PLAIN = Wish()
+
+
+def learns(compared: str) -> bool:
+    """Whether a learner of `compare` learns a context or class weights, by a wish."""
+    return compared in _DIFFERENCES
+
+
+def _heeded(learner: str) -> tuple[str, ...]:
+    if not learns(learner):
+        return ()
+    return _OF_CLAP if learner == "clap" else _OF_COOP
+
+
+def _option(field: str) -> str:
+    return "--" + field.replace("_", "-")

@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +12,17 @@ from conftest import COLOURS, copy_into_splits, paint
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from promptctl import images, protocol, zero_shot
+from promptctl import blend, images, protocol, zero_shot
+from promptctl.api.comparing import _with_lengths
 from promptctl.backbone import Backbone
 from promptctl.cache import FeatureCache
+from promptctl.errors import NoImages
 from promptctl.features import encode
-from promptctl.learners import COMPARED, coop
+from promptctl.images import HashedImage
+from promptctl.learners import COMPARED, clap, coop
+from promptctl.lengths import lengths
+from promptctl.results import Results
+from promptctl.wish import Wish
 
 FOUR = {**COLOURS, "yellow": (220, 210, 40)}
 
@@ -28,18 +36,105 @@ def pool(tmp_path, tiny):
     divided = images.fifth_of_each(hashed)
     vector_of = dict(zip(features.paths, features.vectors, strict=True))
     names = {label: f"{label} thing" for label in folder.labels}
-    return protocol.Pool(names, divided.train, divided.held_out, vector_of, backbone, zero_shot.DEFAULT)
+    pool = protocol.Pool(names, divided.train, divided.held_out, vector_of, backbone, zero_shot.DEFAULT)
+    return _with_lengths(pool, Results(), None)
 
 
-def test_a_run_learns_from_the_drawn_shots_and_is_measured_on_the_test_images(pool):
-    found = protocol.run(pool, "coop", 2, 3)
-    x, y = pool.arrays(images.sample(pool.train, 2, seed=3).train)
-    tower, scale = pool.backbone.tower, pool.backbone.logit_scale
-    settings = coop.Settings(epochs=100, seed=3)
-    learned = coop.learn(x, y, pool.names, tower, logit_scale=scale, settings=settings)
-    x_test, y_test = pool.arrays(pool.test)
-    assert found.accuracy == ((x_test @ learned.text_features.T).argmax(1) == y_test).mean()
-    assert not {image.sha256 for image in pool.test} & {image.sha256 for image in pool.train}
+@pytest.fixture
+def crowd(tiny):
+    """Made-up features: enough of them to test on that no two learners are right equally often by chance."""
+    backbone, chance = Backbone(tiny), np.random.default_rng(0)
+    width, labels = backbone.id.joint_width, ("a", "b", "c", "d")
+    centres = chance.normal(size=(4, width))
+
+    def some(side, count):
+        made = [HashedImage(Path(f"/{side}/{i}"), labels[i % 4], None, f"{i:064x}") for i in range(count)]
+        rows = centres[np.arange(count) % 4] + 3 * chance.normal(size=(count, width))
+        unit = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return tuple(made), {image.path: row for image, row in zip(made, unit, strict=True)}
+
+    train, of_train = some("train", 24)
+    test, of_test = some("test", 1000)
+    names = {"a": "dog", "b": "polar bear", "c": "kite", "d": "red"}
+    return protocol.Pool(names, train, test, {**of_train, **of_test}, backbone, "{} texture.")
+
+
+def right(pool, texts):
+    """The share of the test images nearest to their own text, written plainly."""
+    x, y = pool.arrays(pool.test)
+    return sum(int(np.argmax(texts @ row)) == target for row, target in zip(x, y, strict=True)) / len(y)
+
+
+COOP = {"epochs": 100, "seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("learner", "settings"),
+    [
+        ("coop", {}),
+        ("coop-csc", {"class_specific": True}),
+        ("coop-anchor", {"anchor": 8.0}),
+        ("coop-average", {"average": True}),
+    ],
+)
+def test_a_kind_of_coop_is_coop_with_its_own_setting(crowd, learner, settings):
+    x, y = crowd.arrays(images.sample(crowd.train, 2, seed=3).train)
+    tower, scale, by_hand = crowd.backbone.tower, crowd.backbone.logit_scale, crowd.by_hand("{} texture.")
+
+    def texts(**settings):
+        wanted = coop.Settings(epochs=100, seed=3, **settings)
+        return coop.learn(x, y, crowd.names, tower, logit_scale=scale, settings=wanted, anchors=by_hand).text_features
+
+    found = protocol.COMPARED[learner].speaker(protocol.Draw(crowd, 2, 3, Wish().of(learner)))(crowd)
+    np.testing.assert_array_equal(found, texts(**settings))
+    assert bool(settings) == (np.abs(found - texts()).max() > 1e-6)
+    assert protocol.run(crowd, learner, 2, 3).accuracy == right(crowd, texts(**settings))
+
+
+def test_clap_is_the_learner_of_its_name(crowd):
+    x, y = crowd.arrays(images.sample(crowd.train, 2, seed=3).train)
+    by_hand = zero_shot.text_features(crowd.backbone.tower, crowd.names, "{} texture.")
+    learned = clap.learn(x, y, by_hand, logit_scale=crowd.backbone.logit_scale, settings=clap.Settings(seed=3))
+    assert protocol.run(crowd, "clap", 2, 3).accuracy == right(crowd, learned.text_features)
+    assert right(crowd, learned.text_features) != right(crowd, by_hand)
+
+
+@pytest.mark.parametrize(
+    ("learner", "templates"),
+    [
+        ("zero-shot", ["{} texture."]),
+        ("ensemble-7", [*zero_shot.sentences("imagenet-7"), "{} texture."]),
+        ("ensemble-80", zero_shot.sentences("imagenet-80")),
+    ],
+)
+def test_what_is_written_by_hand_is_the_mean_of_its_sentences(crowd, clip, learner, templates):
+    model, tokenizer, _ = clip
+    wanted = np.zeros((4, 32))
+    for template in templates:
+        rows = model.encode_text(tokenizer([template.format(name) for name in crowd.names])).numpy()
+        wanted += rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+    found = protocol.COMPARED[learner].speaker(protocol.Draw(crowd, 2, 3))(crowd)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    assert protocol.run(crowd, learner, 2, 3).accuracy == right(crowd, found)
+
+
+@pytest.mark.parametrize("template", ["a photo of a {}.", "imagenet", "imagenet-7", "imagenet-80"])
+def test_imagenets_own_ensemble_is_seven_sentences(template):
+    assert zero_shot.ensemble_of_7(template) == zero_shot.sentences("imagenet-7")
+    assert len(zero_shot.ensemble_of_7(template)) == 7
+
+
+@pytest.mark.parametrize(
+    ("template", "own"),
+    [
+        ("oxford_pets", "a photo of a {}, a type of pet."),
+        ("caltech101", "a photo of a {}."),  # as the paper has it
+        ("a blurry {}", "a blurry {}"),
+    ],
+)
+def test_the_ensemble_of_another_set_has_its_own_sentence_too(template, own):
+    assert zero_shot.ensemble_of_7(template) == (*zero_shot.sentences("imagenet-7"), own)
 
 
 @pytest.mark.parametrize("learner", protocol.COMPARED)
@@ -49,30 +144,32 @@ def test_every_learner_runs_and_repeats_itself(pool, learner):
     assert first.accuracy == again.accuracy
 
 
-def test_a_blend_mixes_what_plain_folds_choose(pool):
-    by_hand = pool.by_hand(zero_shot.DEFAULT)
-    draw = protocol.Draw(pool, 4, 1)
-    x, y = pool.arrays(draw.sample.train)
-    right = dict.fromkeys(range(11), 0)
+def test_a_blend_mixes_what_plain_folds_choose(crowd):
+    by_hand = crowd.by_hand("{} texture.")
+    draw = protocol.Draw(crowd, 4, 1)
+    x, y = crowd.arrays(draw.sample.train)
+    x = x.astype(np.float16).astype(np.float32)  # as a stored context remembers them
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    hits = dict.fromkeys(range(11), 0)
     for train, held_out in StratifiedKFold(4, shuffle=True, random_state=1).split(x, y):
-        fold = draw.learn(x[train], y[train]).text_features
-        for tenths in right:
+        tower, scale = crowd.backbone.tower, crowd.backbone.logit_scale
+        settings = coop.Settings(epochs=100, seed=1)
+        fold = coop.learn(x[train], y[train], crowd.names, tower, logit_scale=scale, settings=settings).text_features
+        for tenths in hits:
             texts = tenths * fold + (10 - tenths) * by_hand
             texts = texts / np.linalg.norm(texts, axis=1, keepdims=True)
-            right[tenths] += int(((x[held_out] @ texts.T).argmax(1) == y[held_out]).sum())
-    best = max(tenths for tenths in right if right[tenths] == max(right.values()))
-    texts = best * draw.context().text_features + (10 - best) * by_hand
-    texts = texts / np.linalg.norm(texts, axis=1, keepdims=True)
-    x, y = pool.arrays(pool.test)
-    assert protocol.run(pool, "coop-blend", 4, 1).accuracy == ((x @ texts.T).argmax(1) == y).mean()
+            hits[tenths] += int(((x[held_out] @ texts.T).argmax(1) == y[held_out]).sum())
+    best = max(tenths for tenths in hits if hits[tenths] == max(hits.values()))
+    texts = blend.mixed(draw.taught().text_features, by_hand, best / 10)
+    assert protocol.run(crowd, "coop-blend", 4, 1).accuracy == right(crowd, texts)
 
 
-def test_one_shot_is_blended_half_and_half(pool):
-    learned, by_hand = protocol.Draw(pool, 1, 1).context().text_features, pool.by_hand(zero_shot.DEFAULT)
-    x, y = pool.arrays(pool.test)
+def test_one_shot_is_blended_half_and_half(crowd):
+    learned, by_hand = protocol.Draw(crowd, 1, 1).taught().text_features, crowd.by_hand("{} texture.")
     texts = learned + by_hand
-    texts = texts / np.linalg.norm(texts, axis=1, keepdims=True)
-    assert protocol.run(pool, "coop-blend", 1, 1).accuracy == ((x @ texts.T).argmax(1) == y).mean()
+    assert protocol.run(crowd, "coop-blend", 1, 1).accuracy == right(
+        crowd, texts / np.linalg.norm(texts, axis=1, keepdims=True)
+    )
 
 
 def test_a_probe_without_validation_images_is_scikit_learns_default(pool):
@@ -81,6 +178,60 @@ def test_a_probe_without_validation_images_is_scikit_learns_default(pool):
     plain = LogisticRegression(max_iter=1000).fit(x, y).score(*pool.arrays(pool.test))
     assert len({image.label for image in images.sample(pool.train, most, seed=1).held_out}) < 4
     assert protocol.run(pool, "linear-probe", most, 1).accuracy == plain
+
+
+def test_the_raw_probe_sees_features_as_they_leave_the_tower(pool, clip):
+    """The original's probe written out: raw features, seven strengths, eight comparisons of two ends."""
+    import torch
+    from PIL import Image
+
+    model, _, _ = clip
+
+    def raw(some):
+        pixels = [pool.backbone.transform(Image.open(image.path).convert("RGB")) for image in some]
+        return model.encode_image(torch.stack(pixels)).numpy(), [pool.labels.index(image.label) for image in some]
+
+    sample = images.sample(pool.train, 2, seed=1)
+    x, y = raw(sample.train)
+    x_val, y_val = raw(images.sample(sample.held_out, 2, seed=1).train)
+    x_test, y_test = raw(pool.test)
+    found, targets = pool.raw_arrays(sample.train)
+    np.testing.assert_allclose(found, x, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(targets, y)
+    assert np.abs(np.linalg.norm(found, axis=1) - 1).min() > 0.01
+
+    def fitted(strength):
+        return LogisticRegression(C=strength, max_iter=1000).fit(x, y)
+
+    strengths = [1e6, 1e4, 1e2, 1, 1e-2, 1e-4, 1e-6]
+    peak = strengths[int(np.argmax([fitted(s).score(x_val, y_val) for s in strengths]))]
+    left, right_end = 0.1 * peak, 10 * peak
+    for _ in range(8):
+        middle = 10 ** (0.5 * (np.log10(left) + np.log10(right_end)))
+        if fitted(left).score(x_val, y_val) < fitted(right_end).score(x_val, y_val):
+            final, left = right_end, middle
+        else:
+            final, right_end = left, middle
+    assert protocol.run(pool, "linear-probe-raw", 2, 1).accuracy == fitted(final).score(x_test, y_test)
+
+
+def test_the_two_probes_differ_by_the_length_of_the_features(crowd):
+    long = {path: 20.0 + i % 3 for i, path in enumerate(crowd.vector_of)}
+    unit, raw = (protocol.run(replace(crowd, length_of=long), f"linear-probe{kind}", 2, 1) for kind in ("", "-raw"))
+    one = protocol.run(replace(crowd, length_of=dict.fromkeys(long, 1.0)), "linear-probe-raw", 2, 1)
+    assert one.accuracy == unit.accuracy != raw.accuracy
+
+
+def test_lengths_are_kept_and_a_changed_photo_is_told(pool):
+    shown = pool.train[:2]
+    known = lengths(shown, pool.backbone, Results())
+    assert known == {image.path: pool.length_of[image.path] for image in shown}
+    for image in shown:
+        image.path.unlink()
+    assert lengths(shown, pool.backbone, Results()) == known
+    other = replace(pool.train[2], sha256="0" * 64)
+    with pytest.raises(NoImages, match=f"{other.path} has changed since a moment ago"):
+        lengths([other], pool.backbone, Results())
 
 
 @pytest.mark.parametrize(("labels", "base"), [("dcba", "ab"), ("edcba", "abc"), ("ab", "a")])
@@ -92,7 +243,7 @@ def test_base_to_new_asks_the_context_about_classes_it_never_saw(pool):
     found = protocol.base_to_new(pool, "coop", 2, 1)
     base, new = (pool.only(half) for half in protocol.halves(pool.labels))
     assert base.labels == ("blue", "green")
-    learned = protocol.Draw(base, 2, 1).context()
+    learned = protocol.Draw(base, 2, 1).taught()
     tower = pool.backbone.tower
     prompts = tower.prompts(["red thing", "yellow thing"], 16)
     import torch
@@ -104,6 +255,27 @@ def test_base_to_new_asks_the_context_about_classes_it_never_saw(pool):
     assert found.base == base.accuracy(learned.text_features)
     assert protocol.BaseToNew("x", 1, 1, 0.5, 0.25).harmonic == pytest.approx(1 / 3)
     assert protocol.BaseToNew("x", 1, 1, 0.0, 0.0).harmonic == 0.0
+
+
+@pytest.mark.parametrize("position", ["front", "middle"])
+def test_new_names_stand_where_the_learned_ones_did(crowd, position):
+    import torch
+
+    found = protocol.base_to_new(crowd, "coop", 2, 1, Wish(position=position, context_tokens=4))
+    base, new = (crowd.only(half) for half in protocol.halves(crowd.labels))
+    learned = protocol.Draw(base, 2, 1, Wish(position=position, context_tokens=4)).taught()
+    tower = crowd.backbone.tower
+    with torch.no_grad():
+        texts = tower.encode(torch.from_numpy(learned.vectors), tower.prompts(["kite", "red"], 4, position=position))
+    assert found.new == right(new, texts.numpy() / np.linalg.norm(texts.numpy(), axis=1, keepdims=True))
+
+
+def test_a_context_of_each_class_speaks_of_no_other(crowd):
+    speaks = [name for name in COMPARED if protocol.speaks_of_new_classes(name)]
+    by_hand = ["zero-shot", "ensemble-7", "ensemble-80"]
+    assert speaks == [*by_hand, "coop", "coop-anchor", "coop-average", "coop-blend"]
+    specific = Wish(class_specific=True)
+    assert [name for name in COMPARED if protocol.speaks_of_new_classes(name, specific)] == by_hand
 
 
 def test_zero_shot_does_not_depend_on_shots_or_seed(pool):
@@ -144,12 +316,16 @@ def test_json_holds_every_run(cli, photos, tiny, tmp_path):
         assert row["mean"] == pytest.approx(np.mean(row["runs"]))
         assert row["std"] == pytest.approx(np.std(row["runs"]))
     rows = list(csv.DictReader(io.StringIO(cli(*asked, "--format", "csv").out)))
-    assert [(row["learner"], row["shots"]) for row in rows] == [
-        ("coop", "1"),
-        ("coop", "2"),
-        ("linear-probe", "1"),
-        ("linear-probe", "2"),
+    assert list(rows[0]) == ["learner", "shots", "mean", "std", "seconds", "seed", "accuracy"]
+    assert [(row["learner"], int(row["shots"]), int(row["seed"])) for row in rows] == [
+        (learner, shots, seed) for learner in ("coop", "linear-probe") for shots in (1, 2) for seed in (1, 2, 3)
     ]
+    for i, row in enumerate(rows):
+        of_cell = report["learners"][i // 3]
+        assert float(row["accuracy"]) == of_cell["runs"][i % 3]
+        assert float(row["seconds"]) == of_cell["run_seconds"][i % 3]
+        assert (float(row["mean"]), float(row["std"])) == (of_cell["mean"], of_cell["std"])
+    assert of_cell["seconds"] == pytest.approx(np.mean(of_cell["run_seconds"]))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +23,13 @@ from promptctl.card import ClassEntry
 from promptctl.errors import DatasetError, ExportFailed, NoImages, NotDurable, TooFewShots, UnknownLearner, reason_of
 from promptctl.learners import COMPARED
 from promptctl.report import BaseToNewRow, ComparedRow, CompareReport
-from promptctl.wish import DEFAULT_TOKENS
+from promptctl.wish import PLAIN, Wish, learns
 
 if TYPE_CHECKING:
     from promptctl.backbone import Backbone
     from promptctl.images import ImageFolder, Skipped
-    from promptctl.protocol import BaseToNew, Pool, Run
+    from promptctl.protocol import BaseToNew, Pool, Run, Task
+    from promptctl.results import Results
 
 
 def compare(
@@ -37,6 +39,7 @@ def compare(
     seeds: Sequence[int] = (1, 2, 3),
     learners: Sequence[str] = ("zero-shot", "linear-probe", "coop", "coop-csc", "clap"),
     base_to_new: bool = False,
+    wish: Wish = PLAIN,
     template: str = zero_shot.DEFAULT,
     model: str = "mini",
     device: str = "auto",
@@ -45,16 +48,18 @@ def compare(
     force: bool = False,
     on_progress: OnProgress | None = None,
 ) -> CompareReport:
-    """Run the paper's few-shot protocol on one's own photos; nothing is stored.
+    """Run the paper's few-shot protocol on one's own photos; what was measured is kept, no context is stored.
 
     Shots are drawn from train/ and measured on test/ (or val/); without such parts a fifth of each class, chosen
     by content hash, is measured on and the rest drawn from.
 
     learners   of learners.COMPARED
-    raises     DatasetError and its kind, BackboneError and its kind, ExportFailed
+    wish       how to learn, for every learner as far as it heeds it; its learner and seed count for nothing
+    raises     SettingUnheeded, DatasetError and its kind, BackboneError and its kind, ExportFailed
     """
     zero_shot.check(template)
     learners = _known_learners(learners)
+    wish.check_for(learners)
     _check_plot(plot, force)
     from promptctl.images import ImageFolder, check_classes
     from promptctl.models import refuse_if_hopeless
@@ -64,35 +69,25 @@ def compare(
     check_classes(labels, folder)
     entries = class_entries(labels, classes)
     refuse_if_hopeless(model)
-    from promptctl import protocol
     from promptctl.backbone import Backbone
+    from promptctl.results import Results
 
     if base_to_new and len(labels) < 4:
         raise DatasetError(f"--base-to-new halves the classes, and {photos} has {len(labels)}", "four classes or more")
     backbone = Backbone(model, device)
-    # NameTooLong and TemplateTooLong before anything dear
-    longest = max((entry.name for entry in entries), key=lambda name: len(backbone.tower.tokens(name)))
-    backbone.tower.prompts([longest], DEFAULT_TOKENS)
-    zero_shot.text_features(backbone.tower, [longest], template)
+    _check_names([entry.name for entry in entries], learners, wish, template, backbone)
     check_spoken(entries, backbone.tower)
     pool, measured_on, skipped = _pool(folder, entries, backbone, template, on_progress)
     if base_to_new:
         _check_halves(pool, photos)
     feasible, left_out = _feasible(shots, pool)
-    jobs = [(name, k, seed) for name in learners for k in feasible for seed in seeds]
-    halved = [job for job in jobs if base_to_new and protocol.speaks_of_new_classes(job[0])]
-    runs, halves = [], []
-    for done, job in enumerate(jobs, 1):
-        runs.append(protocol.run(pool, *job))
-        if on_progress:
-            on_progress("comparing", done, len(jobs) + len(halved))
-    for done, job in enumerate(halved, len(jobs) + 1):
-        halves.append(protocol.base_to_new(pool, *job))
-        if on_progress:
-            on_progress("comparing", done, len(jobs) + len(halved))
+    tasks = _tasks(learners, feasible, seeds, wish, base_to_new)
+    with Results() as results:
+        runs, halves, known = _measured(tasks, pool, wish, results, on_progress)
     rows = _compared_rows(runs)
-    no_plot = _drawn(plot, rows, photos, force) if plot else None
-    return CompareReport(
+    own = zero_shot.is_own(template)
+    zero_shot_base, zero_shot_new = _zero_shot_halves(pool) if base_to_new else (None, None)
+    report = CompareReport(
         photos=photos,
         backbone=pool.backbone.name,
         template=template,
@@ -104,20 +99,101 @@ def compare(
         left_out=left_out,
         learners=rows,
         base_to_new=_halved_rows(halves),
-        speechless=tuple(name for name in learners if base_to_new and not protocol.speaks_of_new_classes(name)),
-        plot=None if no_plot else plot,
-        no_plot=no_plot,
+        speechless=_speechless(learners, wish) if base_to_new else (),
+        plot=None,
+        no_plot=None,
         skipped=skipped_files(skipped),
         passed_over=passed_over(skipped),
+        zero_shot_accuracy=pool.accuracy(pool.by_hand(template)),
+        zero_shot_base=zero_shot_base,
+        zero_shot_new=zero_shot_new,
+        ensemble_has_own=own,
+        known=known,
     )
+    return _with_figure(report, plot, force) if plot else report
 
 
-def _drawn(plot: Path, rows: Sequence[ComparedRow], photos: Path, force: bool) -> str | None:
+def _check_names(names: Sequence[str], learners: Sequence[str], wish: Wish, template: str, backbone: Backbone) -> None:
+    """NameTooLong, ContextTooLong, TemplateTooLong and a bad --init, before anything dear."""
+    tower = backbone.tower
+    longest = max(names, key=lambda name: len(tower.tokens(name)))
+    for own in {wish.of(name) for name in learners if learns(name)}:
+        tower.prompts([longest], own.tokens(tower), position=own.position)
+    zero_shot.text_features(tower, [longest], template)
+
+
+def _tasks(
+    learners: Sequence[str], shots: Sequence[int], seeds: Sequence[int], wish: Wish, base_to_new: bool
+) -> list[Task]:
+    from promptctl.protocol import Task
+
+    jobs = [(name, k, seed) for name in learners for k in shots for seed in seeds]
+    silent = _speechless(learners, wish)
+    halved = [Task("halves", *job) for job in jobs if base_to_new and job[0] not in silent]
+    return [*(Task("run", *job) for job in jobs), *halved]
+
+
+def _speechless(learners: Sequence[str], wish: Wish) -> tuple[str, ...]:
+    from promptctl.protocol import speaks_of_new_classes
+
+    return tuple(name for name in learners if not speaks_of_new_classes(name, wish))
+
+
+def _measured(
+    tasks: Sequence[Task], pool: Pool, wish: Wish, results: Results, on_progress: OnProgress | None
+) -> tuple[list[Run], list[BaseToNew], int]:
+    """Everything measured, each result kept as soon as there is one; and how many were known from before."""
+    from promptctl.protocol import BaseToNew, Run
+
+    found = {task: task.recall(pool, wish, results) for task in tasks}
+    todo = [task for task, known in found.items() if known is None]
+    if any(task.learner == "linear-probe-raw" for task in todo):
+        pool = _with_lengths(pool, results, on_progress)
+    known = len(tasks) - len(todo)
+    if on_progress:
+        on_progress("comparing", known, len(tasks))
+    for done, task in enumerate(todo, known + 1):
+        found[task] = fresh = task.measure(pool, wish, _crops_only(on_progress))
+        task.keep(fresh, pool, wish, results)
+        if on_progress:
+            on_progress("comparing", done, len(tasks))
+    both = found.values()
+    return [one for one in both if isinstance(one, Run)], [one for one in both if isinstance(one, BaseToNew)], known
+
+
+def _crops_only(on_progress: OnProgress | None) -> OnProgress | None:
+    """Of what a learner says only what may take minutes; the rest is counted in runs."""
+    if on_progress is None:
+        return None
+    return lambda stage, done, total: on_progress(stage, done, total) if stage == "encoding crops" else None
+
+
+def _with_lengths(pool: Pool, results: Results, on_progress: OnProgress | None) -> Pool:
+    from promptctl.lengths import lengths
+
+    measuring = partial(on_progress, "encoding raw") if on_progress else None
+    return replace(pool, length_of=lengths((*pool.train, *pool.test), pool.backbone, results, measuring))
+
+
+def _zero_shot_halves(pool: Pool) -> tuple[float, float]:
+    from promptctl.protocol import halves
+
+    base, new = (pool.only(half) for half in halves(pool.labels))
+    return base.accuracy(base.by_hand(pool.template)), new.accuracy(new.by_hand(pool.template))
+
+
+def _with_figure(report: CompareReport, plot: Path, force: bool) -> CompareReport:
+    no_plot = _drawn(plot, report, force)
+    return replace(report, no_plot=no_plot) if no_plot else replace(report, plot=plot)
+
+
+def _drawn(plot: Path, report: CompareReport, force: bool) -> str | None:
     """The figure written, or why not: an hour of learning is not lost over it."""
     from promptctl.plot import curve
 
+    rows = [replace(row, learner=report.called(row.learner)) for row in report.learners]
     try:
-        files.place(plot, curve(rows, photos.resolve().name, plot.suffix.lower()), replace=force)
+        files.place(plot, curve(rows, report.photos.resolve().name, plot.suffix.lower()), replace=force)
     except OSError as error:
         return str(ExportFailed(plot, reason_of(error)))
     except NotDurable as error:
@@ -210,8 +286,9 @@ def _compared_rows(runs: Sequence[Run]) -> tuple[ComparedRow, ...]:
     for learner, k in dict.fromkeys((run.learner, run.shots) for run in runs):
         of_row = [run for run in runs if (run.learner, run.shots) == (learner, k)]
         accuracies = tuple(run.accuracy for run in of_row)
-        seconds = float(np.mean([run.seconds for run in of_row]))
-        rows.append(ComparedRow(learner, k, float(np.mean(accuracies)), _std(accuracies), accuracies, seconds))
+        seconds = tuple(run.seconds for run in of_row)
+        mean, mean_seconds = float(np.mean(accuracies)), float(np.mean(seconds))
+        rows.append(ComparedRow(learner, k, mean, _std(accuracies), accuracies, mean_seconds, seconds))
     return tuple(rows)
 
 
@@ -232,6 +309,9 @@ def _halved_rows(halves: Sequence[BaseToNew]) -> tuple[BaseToNewRow, ...]:
                 new_std=_std(new),
                 harmonic=float(np.mean(harmonic)),
                 harmonic_std=_std(harmonic),
+                base_runs=base,
+                new_runs=new,
+                harmonic_runs=harmonic,
             )
         )
     return tuple(rows)

@@ -3,9 +3,10 @@
 # what `compare` knows; protocol.py says how
 COMPARED = (
     "zero-shot",  # the template that was asked for
-    "ensemble-7",  # CLIP's seven selected templates
+    "ensemble-7",  # CLIP's seven selected templates, and the set's own if another than the default is asked for
     "ensemble-80",  # all of CLIP's
-    "linear-probe",  # logistic regression on image features
+    "linear-probe",  # logistic regression on image features of unit length
+    "linear-probe-raw",  # the paper's: on image features as they leave the tower
     "coop",
     "coop-csc",  # class-specific
     "coop-anchor",  # held to the template (KgCoOp)

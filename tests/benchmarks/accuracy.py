@@ -23,11 +23,12 @@ import torch
 
 from promptctl import images, protocol, zero_shot
 from promptctl.api.common import class_entries
-from promptctl.api.comparing import _pool
+from promptctl.api.comparing import _pool, _with_lengths
 from promptctl.backbone import Backbone
 from promptctl.cache import FeatureCache
 from promptctl.features import Features, encode_views
 from promptctl.learners import coop
+from promptctl.results import Results
 
 METHODS = ("fast", "paper", "crops", "fast-csc", "paper-csc", "crops-csc")
 VARIANTS = {
@@ -86,6 +87,8 @@ def main() -> None:
     backbone = Backbone(options.model)
     for folder in options.folders:
         pool = pool_of(folder, options.names, backbone)
+        if "linear-probe-raw" in options.methods:
+            pool = _with_lengths(pool, Results(), None)
         for method in options.methods.split(","):
             for shots in map(int, options.shots.split(",")):
                 started = time.time()

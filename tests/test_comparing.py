@@ -1,0 +1,358 @@
+"""`compare` at the command line: the settings it takes, what it keeps, what it warns of."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+
+import numpy as np
+import pytest
+from conftest import COLOURS, copy_into_splits, paint
+
+from promptctl import api, protocol, results
+from promptctl.api.common import class_entries
+from promptctl.api.comparing import _pool
+from promptctl.backbone import Backbone
+from promptctl.context import Context
+from promptctl.errors import Interrupted
+from promptctl.images import ImageFolder
+from promptctl.refs import Ref
+from promptctl.report import BaseToNewRow, ComparedRow, CompareReport
+from promptctl.results import Results
+from promptctl.store import Store
+from promptctl.wish import Wish
+
+FOUR = {**COLOURS, "yellow": (220, 210, 40)}
+TEMPLATE = "a blurry photo of a {}."
+
+
+@pytest.fixture
+def split(photos, tmp_path):
+    """Four pictures of each of three colours to draw from, two to measure on."""
+    return copy_into_splits(photos, tmp_path / "split")
+
+
+# --------------------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize(
+    ("learner", "options", "wish", "own"),
+    [
+        ("coop", ["--lr", 0.01], Wish(lr=0.01), []),
+        ("coop", ["--context-tokens", 3, "--position", "front"], Wish(context_tokens=3, position="front"), []),
+        ("coop", ["--init", "a photo of a", "--epochs", 9], Wish(init="a photo of a", epochs=9), []),
+        ("coop", ["--class-specific", "--epochs", 9], Wish(class_specific=True, epochs=9), []),
+        ("coop-csc", ["--epochs", 9], Wish(epochs=9), ["--class-specific"]),
+        ("coop", ["--recipe", "paper", "--epochs", 4, "--views", 3], Wish(recipe="paper", epochs=4, views=3), []),
+        ("coop", ["--recipe", "paper", "--epochs", 3], Wish(recipe="paper", epochs=3), []),
+        ("coop", ["--views", 2, "--epochs", 6], Wish(views=2, epochs=6), []),
+        ("coop-anchor", ["--epochs", 9], Wish(epochs=9), ["--anchor", 8]),
+        ("coop-anchor", ["--anchor", 3, "--epochs", 9], Wish(anchor=3.0, epochs=9), []),
+        ("coop", ["--anchor", 3, "--average", "--epochs", 20], Wish(anchor=3.0, average=True, epochs=20), []),
+        ("coop-average", ["--epochs", 20], Wish(epochs=20), ["--average"]),
+        ("clap", ["--lr", 0.5], Wish(lr=0.5), ["--learner", "clap"]),
+        ("clap", ["--views", 2, "--epochs", 20], Wish(views=2, epochs=20), ["--learner", "clap"]),
+    ],
+)
+def test_compare_measures_what_learn_learns_to_the_bit(cli, split, tiny, learner, options, wish, own):
+    asked = (split, "--model", tiny, "--template", TEMPLATE, "--shots", 2, *options, "--json")
+    (row,) = json.loads(cli("compare", *asked, "--seeds", 3, "--learners", learner).out)["learners"]
+    learned = json.loads(cli("learn", *asked, "--seed", 3, *own, "--name", "same").out)
+    assert row["runs"] == [learned["accuracy"]]
+
+    kept = Context.load(Store().find(Ref("same")).path)
+    folder, backbone = ImageFolder.scan(split), Backbone(tiny)
+    pool, _, _ = _pool(folder, class_entries(folder.labels, None), backbone, TEMPLATE, None)
+    taught = protocol.Draw(pool, 2, 3, wish.of(learner)).taught()
+    assert taught.method == kept.card.method
+    np.testing.assert_array_equal(taught.vectors, kept.vectors)
+    np.testing.assert_array_equal(taught.text_features, kept.text_features)
+
+
+def test_a_learner_takes_of_the_settings_what_it_heeds():
+    all_of_them = Wish("coop", None, "a photo of a", True, "front", "paper", 7, 0.5, 3, 2.0, True, 4)
+    assert all_of_them.of("coop") == all_of_them.of("coop-csc") == all_of_them.of("coop-blend") == all_of_them
+    assert all_of_them.of("coop-anchor") == all_of_them
+    assert all_of_them.of("clap") == Wish("clap", epochs=7, lr=0.5, views=3, seed=4)
+    assert all_of_them.of("zero-shot") == all_of_them.of("linear-probe-raw") == Wish(seed=4)
+    assert Wish().of("coop-anchor") == Wish(anchor=8.0)
+    assert Wish().of("coop-csc") == Wish(class_specific=True)
+    assert Wish().of("coop-average") == Wish(average=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "learners", "error", "hint"),
+    [
+        (["--init", "a photo of a"], "zero-shot,clap", "--init says nothing to zero-shot or clap", "coop"),
+        (["--epochs", "5"], "linear-probe", "--epochs says nothing to linear-probe", "clap or coop"),
+        (["--lr", "5"], "zero-shot,ensemble-7", "--lr says nothing to zero-shot or ensemble-7", "clap or coop"),
+        (
+            ["--average"],
+            "zero-shot,clap,linear-probe",
+            "--average says nothing to zero-shot, clap or linear-probe",
+            "coop",
+        ),
+        (["--class-specific"], "clap", "--class-specific says nothing to clap", "coop"),
+        (["--views", "0"], "zero-shot", "--views says nothing to zero-shot", "clap or coop"),
+        (["--recipe", "paper", "--views", "2"], "clap", "--recipe says nothing to clap", "coop"),
+    ],
+)
+def test_a_setting_nobody_heeds_is_refused(cli, split, tiny, options, learners, error, hint):
+    done = cli("compare", split, "--model", tiny, "--learners", learners, *options)
+    option = error.split()[0]
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"error: {error}\nhint:  leave out {option}, or add {hint} to --learners\n"
+
+
+def test_a_setting_one_of_several_heeds_is_his_alone(cli, split, tiny):
+    asked = ("compare", split, "--model", tiny, "--shots", 2, "--seeds", 1, "--learners", "clap,coop", "--json")
+    clap, coop = json.loads(cli(*asked, "--epochs", 3).out)["learners"]
+    same_clap, other_coop = json.loads(cli(*asked, "--epochs", 3, "--init", "a photo of a").out)["learners"]
+    assert (clap["runs"], clap["run_seconds"]) == (same_clap["runs"], same_clap["run_seconds"]), "kept"
+    assert coop["run_seconds"] != other_coop["run_seconds"], "measured"
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--init", ""], "--init has no words in it"),
+        (["--init", "a photo", "--context-tokens", "3"], "'a photo' is 2 tokens, --context-tokens 3 was asked"),
+        (["--context-tokens", "80"], "80 context tokens leave no room for a class name"),
+    ],
+)
+def test_a_context_that_cannot_be_is_told_before_any_picture_is_read(cli, split, tiny, options, error):
+    for path in split.rglob("*.png"):
+        path.write_bytes(b"no picture")
+    done = cli("compare", split, "--model", tiny, "--learners", "zero-shot,coop-csc", *options)
+    assert done.err.splitlines()[-2] == f"error: {error}"
+
+
+# --------------------------------------------------------------------------- what is kept
+
+
+def forge(numbers):
+    """Other numbers in every row of a run, as if they had been measured."""
+    with Results() as kept, sqlite3.connect(kept.path) as db:
+        for key, text in db.execute("SELECT key, numbers FROM results").fetchall():
+            wrong = json.dumps(numbers[: len(json.loads(text))])
+            db.execute(
+                "UPDATE results SET numbers = ?, seal = ? WHERE key = ?", (wrong, results._seal(key, wrong), key)
+            )
+    db.close()
+
+
+FORGED = [0.125, 0.0625, 99.0]
+
+
+@pytest.fixture
+def four(tmp_path):
+    return copy_into_splits(paint(tmp_path / "four", images=6, colours=FOUR), tmp_path / "split")
+
+
+def ask(cli, folder, tiny, *options, learners="zero-shot,coop,linear-probe-raw"):
+    """The report of two seeds at one shot, quickly learned."""
+    settings = () if "--epochs" in options or "coop" not in learners else ("--epochs", 3)
+    asked = ("compare", folder, "--model", tiny, "--shots", "1", "--seeds", "1,2", "--learners", learners)
+    done = cli(*asked, *settings, *options, "--json")
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+def test_the_same_command_again_measures_nothing(cli, four, tiny):
+    first = ask(cli, four, tiny, "--base-to-new")
+    assert first["known"] == 0
+    again = ask(cli, four, tiny, "--base-to-new")
+    assert again == {**first, "known": 10}
+    forge(FORGED)
+    forged = ask(cli, four, tiny, "--base-to-new")
+    assert {run for row in forged["learners"] for run in row["runs"]} == {0.125}
+    assert {row["seconds"] for row in forged["learners"]} == {0.0625}
+    assert {(row["base"], row["new"]) for row in forged["base_to_new"]} == {(0.125, 0.0625)}
+
+
+def test_how_much_was_known_is_said_beside_the_table(cli, four, tiny):
+    asked = ("compare", four, "--model", tiny, "--shots", "1", "--seeds", "1,2", "--learners", "zero-shot")
+    first = cli(*asked)
+    again = cli(*asked, "--seeds", "1,2,3")
+    assert "known" not in first.err
+    assert again.err.endswith("2 of 3 runs were known from before; promptctl cache clear forgets them\n")
+    assert cli(*asked).out == first.out
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["setting", "template", "test photo", "train photo", "class name", "backbone", "moved photo"],
+)
+def test_whatever_decides_a_result_is_measured_anew(cli, four, tiny, tmp_path, change, tiny_folder):
+    ask(cli, four, tiny, learners="coop")
+    forge(FORGED)
+    options, model = [], tiny
+    if change == "setting":
+        options = ["--epochs", 7]
+    elif change == "template":
+        options = ["--template", "{} texture."]
+    elif change == "class name":
+        (tmp_path / "names.csv").write_text("red,crimson\n")
+        options = ["--classes", tmp_path / "names.csv"]
+    elif change == "backbone":
+        from conftest import TINY, build_clip
+
+        (tmp_path / "other").mkdir()
+        model = f"local-dir:{build_clip(tmp_path / 'other', TINY, seed=1)}"
+    elif change == "moved photo":
+        (four / "test" / "red" / "4.png").rename(four / "test" / "green" / "red.png")
+    else:
+        paint(four / change.split()[0], images=1, seed=5, colours={"red": (200, 0, 0)})
+    found = ask(cli, four, model, *options, learners="coop")
+    assert found["known"] == 0
+    assert {row["seconds"] for row in found["learners"]}.isdisjoint({0.0625})
+
+
+def test_what_does_not_decide_a_result_keeps_it(cli, four, tiny):
+    ask(cli, four, tiny, learners="zero-shot,coop")
+    (four / "train" / "red" / "0.png").rename(four / "train" / "red" / "renamed.png")
+    moved = four.rename(four.with_name("elsewhere"))
+    found = ask(cli, moved, tiny, learners="coop,clap")
+    assert found["known"] == 2
+
+
+def test_an_interrupted_comparison_goes_on_where_it_was(four, tiny):
+    seen = []
+
+    def stop(stage, done, total):
+        if stage == "comparing":
+            seen.append((done, total))
+            if done == 3:
+                raise Interrupted(130)
+
+    asked = {"shots": (1, 2), "seeds": (1, 2), "learners": ("coop", "clap"), "wish": Wish(epochs=5), "model": tiny}
+    with pytest.raises(Interrupted):
+        api.compare(four, **asked, on_progress=stop)
+    assert seen == [(0, 8), (1, 8), (2, 8), (3, 8)]
+    seen.clear()
+    found = api.compare(
+        four, **asked, on_progress=lambda *count: seen.append(count[1:]) if count[0] == "comparing" else 0
+    )
+    assert found.known == 3
+    assert seen == [(done, 8) for done in range(3, 9)]
+
+
+def test_a_damaged_table_costs_time_only(cli, four, tiny, home):
+    first = ask(cli, four, tiny, learners="coop")
+    (home / "cache" / "results.sqlite").write_bytes(b"damaged" * 1000)
+    again = ask(cli, four, tiny, learners="coop")
+    assert again["known"] == 0
+    assert [row["runs"] for row in again["learners"]] == [row["runs"] for row in first["learners"]]
+    assert ask(cli, four, tiny, learners="coop")["known"] == 2
+
+
+def test_clearing_the_cache_forgets_results_too(cli, four, tiny):
+    ask(cli, four, tiny, learners="coop")
+    info = cli("cache", "info")
+    assert "24 image features and 2 results of compare and --blend auto in " in info.out
+    report = json.loads(cli("cache", "info", "--json").out)
+    assert report["results"] == 2
+    cleared = json.loads(cli("cache", "clear", "--json").out)
+    assert (cleared["features"], cleared["results"]) == (24, 2)
+    assert cleared["n_bytes"] > 0
+    assert json.loads(cli("cache", "info", "--json").out)["results"] == 0
+    assert ask(cli, four, tiny, learners="coop")["known"] == 0
+
+
+# --------------------------------------------------------------------------- what is said
+
+
+def test_csv_has_a_row_for_every_seed_of_the_halves_too(cli, four, tiny):
+    asked = ("--base-to-new", "--shots", "1,2")
+    report = ask(cli, four, tiny, *asked, learners="coop,clap")
+    options = ("compare", four, "--model", tiny, "--seeds", "1,2", "--learners", "coop,clap", "--epochs", 3, *asked)
+    rows = list(csv.DictReader(io.StringIO(cli(*options, "--format", "csv").out)))
+    assert list(rows[0])[:7] == ["learner", "shots", "mean", "std", "seconds", "seed", "accuracy"]
+    assert list(rows[0])[7:] == [
+        *("base", "base_std", "new", "new_std", "harmonic", "harmonic_std"),
+        *("seed_base", "seed_new", "seed_harmonic"),
+    ]
+    coop, clap = rows[:4], rows[4:]
+    for i, row in enumerate(coop):
+        halves = report["base_to_new"][i // 2]
+        assert (float(row["base"]), float(row["new_std"])) == (halves["base"], halves["new_std"])
+        assert float(row["seed_base"]) == halves["base_runs"][i % 2]
+        assert float(row["seed_new"]) == halves["new_runs"][i % 2]
+        assert float(row["seed_harmonic"]) == halves["harmonic_runs"][i % 2]
+    assert {row["seed_base"] for row in clap} == {""}
+    assert np.mean(halves["base_runs"]) == pytest.approx(halves["base"])
+
+
+def report_of(cells, halves=(), **found):
+    """A report of (learner, shots, mean), and of (learner, shots, base, new)."""
+    rows = tuple(ComparedRow(learner, shots, mean, None, (mean,), 1.0, (1.0,)) for learner, shots, mean in cells)
+    half_rows = tuple(BaseToNewRow(name, shots, base, None, new, None, 0.5, None) for name, shots, base, new in halves)
+    nothing = dict.fromkeys(("photos", "left_out", "plot", "no_plot", "zero_shot_base", "zero_shot_new"))
+    fixed = {"backbone": "mini", "template": "{}", "classes": 4, "train_images": 9, "test_images": 9, "seeds": (1,)}
+    fixed |= {"measured_on": "images of test/", "speechless": (), "skipped": (), "ensemble_has_own": False, "known": 0}
+    return CompareReport(
+        **{**nothing, **fixed, "zero_shot_accuracy": 0.5, **found}, learners=rows, base_to_new=half_rows
+    )
+
+
+def test_what_is_learned_below_zero_shot_is_warned_of():
+    below = [("coop", 1, 0.4), ("coop", 2, 0.3), ("coop", 4, 0.45), ("clap", 1, 0.6), ("linear-probe", 1, 0.49)]
+    assert report_of(below).warnings() == [
+        "coop at 1, 2 and 4 shots is worse than zero-shot (50.0 %) on images of test/",
+        "linear-probe at 1 shot is worse than zero-shot (50.0 %) on images of test/",
+    ]
+    halves = [("coop", 4, 0.9, 0.2), ("coop-anchor", 4, 0.1, 0.9)]
+    found = report_of([("coop", 4, 0.5)], halves, zero_shot_base=0.6, zero_shot_new=0.3).warnings()
+    assert found == [
+        "coop-anchor at 4 shots is worse than zero-shot (60.0 %) on the base classes",
+        "coop at 4 shots is worse than zero-shot (30.0 %) on the new classes",
+    ]
+
+
+def test_equal_to_zero_shot_and_written_by_hand_are_not_warned_of():
+    assert report_of([("clap", 1, float(np.mean([0.5 - 1e-12] * 3))), ("ensemble-80", 1, 0.2)]).warnings() == []
+
+
+def test_zero_shot_is_measured_whoever_is_asked_for(cli, four, tiny):
+    asked = ["--base-to-new", "--template", TEMPLATE]
+    by_hand = ask(cli, four, tiny, *asked, learners="zero-shot")
+    options = ("compare", four, "--model", tiny, "--shots", 1, "--seeds", "1", "--learners", "coop", *asked)
+    done = cli(*options, "--epochs", 0, "--json")
+    report = json.loads(done.out)
+    assert report["zero_shot_accuracy"] == by_hand["learners"][0]["mean"]
+    halves = by_hand["base_to_new"][0]
+    assert (report["zero_shot_base"], report["zero_shot_new"]) == (halves["base"], halves["new"])
+    for key, where in (("base", "base classes"), ("new", "new classes")):
+        worse = report["base_to_new"][0][key] < report[f"zero_shot_{key}"]
+        assert (f"on the {where}" in done.err) == worse
+    assert ("on images of test/" in done.err) == (report["learners"][0]["mean"] < report["zero_shot_accuracy"])
+    assert "worse than zero-shot" in done.err, "or this test says nothing"
+
+
+def test_the_ensemble_says_when_it_has_a_sentence_more(cli, four, tiny, tmp_path):
+    asked = ("compare", four, "--model", tiny, "--shots", 1, "--seeds", 1, "--learners", "ensemble-7", "--base-to-new")
+    plain, own = cli(*asked), cli(*asked, "--template", "oxford_pets", "--plot", tmp_path / "curve.svg")
+    assert "\nensemble-7\t" in plain.out
+    assert own.out.count("\nensemble-7 + template\t") == 2
+    report = json.loads(cli(*asked, "--template", "oxford_pets", "--json").out)
+    assert (report["learners"][0]["learner"], report["ensemble_has_own"]) == ("ensemble-7", True)
+
+
+def test_the_report_says_which_probe_is_the_papers(cli, four, tiny):
+    asked = ("compare", four, "--model", tiny, "--shots", 1, "--seeds", 1, "--learners")
+    assert cli(*asked, "linear-probe").out.splitlines()[1] == (
+        "linear-probe sees image features of unit length; "
+        "the paper's probe, linear-probe-raw, sees them as they leave the tower"
+    )
+    assert "linear-probe" not in cli(*asked, "zero-shot").out
+
+
+def test_shots_are_read_once_for_many_views(cli, four, tiny):
+    """`--recipe paper` costs its crops once: the second time they come from the cache of features."""
+    asked = ["--recipe", "paper", "--epochs", 2, "--views", 2]
+    ask(cli, four, tiny, *asked, learners="coop")
+    count = json.loads(cli("cache", "info", "--json").out)["backbones"][0]["features"]
+    ask(cli, four, tiny, *asked, learners="coop-average")
+    assert json.loads(cli("cache", "info", "--json").out)["backbones"][0]["features"] == count > 24
