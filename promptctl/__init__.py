@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from promptctl.context import Context
     from promptctl.errors import PromptctlError
     from promptctl.store import Store
+    from promptctl.wish import Wish
 
 _HOMES = {
     "learn": "api",
@@ -25,6 +26,7 @@ _HOMES = {
     "Context": "context",
     "PromptctlError": "errors",
     "Store": "store",
+    "Wish": "wish",
 }
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "Context",
     "PromptctlError",
     "Store",
+    "Wish",
     "__version__",
     "classify",
     "compare",

@@ -331,6 +331,21 @@ def test_zero_shot_is_measured_whoever_is_asked_for(cli, four, tiny):
     assert "worse than zero-shot" in done.err, "or this test says nothing"
 
 
+def test_a_seed_named_twice_is_one_seed(four, tiny):
+    found = api.compare(four, shots=(1,), seeds=(2, 1, 2), learners=("zero-shot",), model=tiny)
+    assert (found.seeds, [row["seed"] for row in found.rows()]) == ((2, 1), [2, 1])
+
+
+@pytest.mark.parametrize(("learner", "said"), [("ensemble-7", "itap of a"), ("ensemble-80", "a ")])
+def test_a_name_too_long_for_an_ensemble_is_told_before_any_picture_is_read(cli, split, tiny, tmp_path, learner, said):
+    (tmp_path / "names.csv").write_text(f"red,{'very ' * 72}red\n")
+    for path in split.rglob("*.png"):
+        path.write_bytes(b"no picture")
+    asked = ("compare", split, "--model", tiny, "--classes", tmp_path / "names.csv", "--template", "{}", "--learners")
+    assert f"error: the template says '{said}" in cli(*asked, learner).err
+    assert "the template says" not in cli(*asked, "zero-shot").err
+
+
 def test_the_ensemble_says_when_it_has_a_sentence_more(cli, four, tiny, tmp_path):
     asked = ("compare", four, "--model", tiny, "--shots", 1, "--seeds", 1, "--learners", "ensemble-7", "--base-to-new")
     plain, own = cli(*asked), cli(*asked, "--template", "oxford_pets", "--plot", tmp_path / "curve.svg")

@@ -58,7 +58,7 @@ def compare(
     raises     SettingUnheeded, DatasetError and its kind, BackboneError and its kind, ExportFailed
     """
     zero_shot.check(template)
-    learners = _known_learners(learners)
+    learners, seeds = _known_learners(learners), tuple(dict.fromkeys(seeds))
     wish.check_for(learners)
     _check_plot(plot, force)
     from promptctl.images import ImageFolder, check_classes
@@ -84,8 +84,6 @@ def compare(
     tasks = _tasks(learners, feasible, seeds, wish, base_to_new)
     with Results() as results:
         runs, halves, known = _measured(tasks, pool, wish, results, on_progress)
-    rows = _compared_rows(runs)
-    own = zero_shot.is_own(template)
     zero_shot_base, zero_shot_new = _zero_shot_halves(pool) if base_to_new else (None, None)
     report = CompareReport(
         photos=photos,
@@ -95,9 +93,9 @@ def compare(
         train_images=len(pool.train),
         test_images=len(pool.test),
         measured_on=measured_on,
-        seeds=tuple(seeds),
+        seeds=seeds,
         left_out=left_out,
-        learners=rows,
+        learners=_compared_rows(runs),
         base_to_new=_halved_rows(halves),
         speechless=_speechless(learners, wish) if base_to_new else (),
         plot=None,
@@ -107,7 +105,7 @@ def compare(
         zero_shot_accuracy=pool.accuracy(pool.by_hand(template)),
         zero_shot_base=zero_shot_base,
         zero_shot_new=zero_shot_new,
-        ensemble_has_own=own,
+        ensemble_has_own=zero_shot.is_own(template),
         known=known,
     )
     return _with_figure(report, plot, force) if plot else report
@@ -119,7 +117,14 @@ def _check_names(names: Sequence[str], learners: Sequence[str], wish: Wish, temp
     longest = max(names, key=lambda name: len(tower.tokens(name)))
     for own in {wish.of(name) for name in learners if learns(name)}:
         tower.prompts([longest], own.tokens(tower), position=own.position)
-    zero_shot.text_features(tower, [longest], template)
+    zero_shot.mean_features(tower, [longest], _sentences(learners, template))
+
+
+def _sentences(learners: Sequence[str], template: str) -> tuple[str, ...]:
+    """Everything that will be said of a class."""
+    of_7 = zero_shot.ensemble_of_7(template) if "ensemble-7" in learners else ()
+    of_80 = zero_shot.sentences("imagenet-80") if "ensemble-80" in learners else ()
+    return (*zero_shot.sentences(template), *of_7, *of_80)
 
 
 def _tasks(
