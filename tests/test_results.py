@@ -118,6 +118,29 @@ def test_a_table_cut_off_loses_time_only(size):
         assert kept.get("run", FACTS) == (0.25, 1.0)
 
 
+@pytest.mark.parametrize("first", ["get", "put", "measured", "clear"])
+def test_a_table_found_broken_in_use_is_started_again(first):
+    with Results() as kept:
+        kept.put_all("run", [({**FACTS, "seed": seed}, (0.5, 1.0)) for seed in range(100)])
+        path = kept.path
+    with sqlite3.connect(path) as db:
+        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE type = 'index'").fetchone()
+    db.close()
+    with path.open("r+b") as file:  # the index alone, so that opening finds nothing
+        file.seek(4096 * (page - 1))
+        file.write(b"\xff" * 4096)
+    with Results() as kept:
+        {
+            "get": lambda: kept.get("run", {**FACTS, "seed": 1}),
+            "put": lambda: kept.put("run", FACTS, (0.25, 1.0)),
+            "measured": kept.measured,
+            "clear": kept.clear,
+        }[first]()
+        kept.put("run", FACTS, (0.25, 1.0))
+        kept.put("run", FACTS, (0.25, 1.0))
+        assert kept.get("run", FACTS) == (0.25, 1.0)
+
+
 def test_bytes_changed_anywhere_give_no_wrong_number():
     import random
 
