@@ -1,4 +1,4 @@
-"""Cells of a CSV: what a spreadsheet would take for a formula is written with an apostrophe in front."""
+"""Cells of a CSV: text that a spreadsheet would take for a formula is marked, and read back as it was."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def escape(cell: str) -> str:
-    """The cell as it is written, so that no spreadsheet computes it."""
-    return f"'{cell}" if _is_taken(cell) else cell
+    """The cell, with an apostrophe before what a spreadsheet would compute, or what looks like such a mark."""
+    return f"'{cell}" if cell.startswith(_FORMULA) or _is_marked(cell) else cell
 
 
 def unescape(cell: str) -> str:
-    """The cell as it was before it was written."""
-    return cell[1:] if cell.startswith("'") and _is_taken(cell[1:]) else cell
+    """What `escape` was given."""
+    return cell[1:] if _is_marked(cell) else cell
 
 
-def _is_taken(cell: str) -> bool:
-    # an apostrophe in front of one of these is ours, so a cell's own gets another
-    return cell.startswith(_FORMULA) or (cell.startswith("'") and cell[1:].startswith(("'", *_FORMULA)))
+def _is_marked(cell: str) -> bool:
+    return cell.startswith("'") and cell[1:].startswith((*_FORMULA, "'"))
