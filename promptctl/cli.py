@@ -244,7 +244,10 @@ def evaluate(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Measure a context beside zero-shot on labelled photos."""
+    """Measure a context beside zero-shot on labelled photos.
+
+    In the table, more than ten classes come worst first.
+    """
     with render.progress() as progress:
         report = api.evaluate(
             context,
@@ -530,7 +533,7 @@ def check(
     json: Json = False,
 ) -> None:
     """Read contexts to the last bit, and see whether their backbones are here and the same."""
-    with render.progress():
+    with render.progress("reading contexts"):
         report = api.check(contexts or (), everything=everything)
     _finish(report, output, json)
 
@@ -729,6 +732,9 @@ def _prepare_process() -> None:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  for as long as the process lives
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
+            # what is redirected is UTF-8 on every system, with line ends as they are, unless somebody asks for another
+            if not (stream.isatty() or os.environ.get("PYTHONIOENCODING")):
+                stream.reconfigure(encoding="utf-8", newline="\n")
             # file names may hold any bytes, and a code page may lack any character
             stream.reconfigure(errors="surrogateescape" if _is_utf8(stream.encoding) else "backslashreplace")
     _let_logs_speak()

@@ -24,6 +24,7 @@ class Report:
     """Common shape: `rows` for tables and CSV, `record` for JSON, `summary` for people; the rest is talk on stderr."""
 
     type: ClassVar[str] = "report"
+    line_a_row: ClassVar[bool] = False  # on a terminal a row is one line, whatever must be cut for it
 
     def rows(self) -> list[Row]:
         return []
@@ -32,11 +33,19 @@ class Report:
         """What a person sees on a terminal; the rows, unless a report has more to say."""
         return [self.rows()]
 
+    def spare(self) -> list[str]:
+        """Columns of the tables that a narrow terminal goes without, the first of them first."""
+        return []
+
     def records(self) -> list[Row]:
         """What JSON lines hold; the rows, unless they are flattened there."""
         return self.rows()
 
     def summary(self) -> list[str]:
+        return []
+
+    def closing(self) -> list[str]:
+        """What a person reads below the tables on a terminal."""
         return []
 
     def warnings(self) -> list[str]:

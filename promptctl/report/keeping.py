@@ -113,6 +113,9 @@ class ModelsReport(Report):
             ]
         ]
 
+    def spare(self) -> list[str]:
+        return ["width", "parameters", "here"]
+
     def advice(self) -> list[str]:
         return ["any open_clip name works: promptctl models pull ViT-B-16/openai, hf-hub:org/repo, local-dir:/path"]
 

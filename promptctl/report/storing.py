@@ -45,6 +45,9 @@ class ListReport(Report):
     def tables(self) -> list[list[Row]]:
         return [[self._human(context) for context in self.contexts]]
 
+    def spare(self) -> list[str]:
+        return ["size", "backbone", "shots", "changed"]
+
     def names(self) -> list[str]:
         return [context.name for context in self.contexts]
 
@@ -189,7 +192,11 @@ class LogReport(Report):
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(row) for row in self.versions]
 
+    def spare(self) -> list[str]:
+        return ["parent", "classes", "shots"]
+
     def tables(self) -> list[list[Row]]:
+        has_parents = any(row.parent for row in self.versions)
         return [
             [
                 {
@@ -200,7 +207,7 @@ class LogReport(Report):
                     "shots": row.shots,
                     "learned": row.accuracy,
                     "zero_shot": row.zero_shot_accuracy,
-                    "parent": row.parent,
+                    **({"parent": row.parent} if has_parents else {}),
                 }
                 for row in self.versions
             ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,15 @@ from promptctl.report.base import Report, Row, SkippedFile
 from promptctl.report.words import (
     blended,
     card_lines,
+    counted,
     error_records,
     ordinal,
     passed_over_lines,
     percent,
     skipped_lines,
 )
+
+FEW_CLASSES = 10  # a table of no more than these is seen at a glance
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,15 @@ class EvaluateReport(Report):
                 "f1": score.f1,
                 "mistaken for": score.mistaken_for or "",
             }
-            for score in self.per_class
+            for score in self._in_order()
         ]
         return [overall, per_class]
+
+    def _in_order(self) -> list[ClassScore]:
+        """Few classes as they are, many with the worst first, where a person looks."""
+        if len(self.per_class) <= FEW_CLASSES:
+            return list(self.per_class)
+        return sorted(self.per_class, key=lambda score: (score.accuracy, score.name))
 
     def summary(self) -> list[str]:
         gain = 100 * (self.learned.top1 - self.zero_shot.top1)
@@ -204,6 +214,7 @@ class Classified:
 @dataclass(frozen=True)
 class ClassifyReport(Report):
     type: ClassVar[str] = "classification"
+    line_a_row: ClassVar[bool] = True
 
     context: str
     blend: float
@@ -240,6 +251,17 @@ class ClassifyReport(Report):
 
     def notes(self) -> list[str]:
         return passed_over_lines(self.passed_over)
+
+    def spare(self) -> list[str]:
+        return [ordinal(rank) for rank in range(max((len(image.top) for image in self.images), default=0), 1, -1)]
+
+    def closing(self) -> list[str]:
+        """How many photos of which class, the most frequent first."""
+        found = sorted(
+            Counter(image.top[0].name for image in self.images).items(), key=lambda item: (-item[1], item[0])
+        )
+        count = f"{len(self.images):,} photo{'' if len(self.images) == 1 else 's'}"
+        return [f"{count}: {counted(found)}"] if found else []
 
     def warnings(self) -> list[str]:
         return skipped_lines(self.skipped)

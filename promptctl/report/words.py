@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import accumulate
 from pathlib import Path
 
 from promptctl.card import Card
@@ -18,7 +19,7 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
     """What a context is, a fact a line."""
     method, shots = card.method, card.shots
     kind = "class-specific" if method.class_specific else "shared by all classes"
-    asked = "all images" if shots.asked is None else f"{shots.asked} a class"
+    asked = "all images" if shots.asked is None else f"{shots.asked} per class"
     used = f"{asked}: {shots.train} images learned from, {shots.held_out} held out"
     shape = f"{method.context_tokens} of text width {card.backbone.text_width}, {kind}, class name "
     shape += f"{name_place(method.position)}{_start(card)}"
@@ -32,7 +33,7 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
         f"shots:     {'not known' if card.is_imported else used}",
         f"template:  {card.zero_shot_template}",
         f"accuracy:  {_score_line(card)}",
-        f"parent:    {card.parent[:12] if card.parent else 'none'}",
+        *([f"parent:    {card.parent[:12]}"] if card.parent else []),
         f"file:      {path} ({size(n_bytes)}, sha256 {card.sha256[:12]})",
     ]
 
@@ -81,6 +82,14 @@ def read_otherwise_lines(names: Sequence[str], shown: int = 5) -> list[str]:
 
 def listed(names: Sequence[str], shown: int = 12) -> str:
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+
+def counted(counts: Sequence[tuple[str, int]], room: int = 100) -> str:
+    """`120 emu, 90 ibis`, as many as two lines hold, and how many more there are."""
+    said = [f"{count:,} {name}" for name, count in counts]
+    shown = max(1, sum(total <= room for total in accumulate(len(part) + 2 for part in said)))
+    more = len(said) - shown
+    return ", ".join(said[:shown]) + (f" and {more} more class{'' if more == 1 else 'es'}" if more else "")
 
 
 def error_records(skipped: Sequence[SkippedFile]) -> list[Row]:

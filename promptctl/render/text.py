@@ -1,0 +1,137 @@
+"""Text on a terminal: made harmless, measured in cells, cut and wrapped."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import TextIO
+
+_JOINERS = "\u200c\u200d"  # of letters in Persian and Hindi, and of emoji; they drive no terminal
+_EMOJI_STYLE = "\ufe0f"
+_MORE = "…"
+_SHARE = re.compile(r" \d+(\.\d+)? %$")
+_PREFIX = re.compile(r" *(?:[a-z]+: +)?")
+_COMMAND = re.compile(r"(?:next: |hint: |     ) *(?:promptctl|ls|mkdir) ")
+_ARGUMENT = re.compile(r"""(?:'[^']*'|"[^"]*"|\S)+""")
+# what no line may part: 93.3 %, 76 KB, 1.5 s, 88.3 ± 2.4, 2026-11-26 00:43
+_WHOLE = re.compile(
+    r"(?<![\w.])[+-]?\d[\d.,]* (?:(?:%|B|KB|MB|GB|M|s|min|h)(?!\w)|± \d[\d.]*)|\d{4}-\d\d-\d\d \d\d:\d\d(?!\d)"
+)
+
+
+def printable(text: str) -> str:
+    """The text for a terminal: whatever could drive it or hide is shown as an escape, raw bytes too."""
+    return text if text.isascii() and text.isprintable() else "".join(map(_shown, text))
+
+
+def piped(text: str) -> str:
+    """The text for a pipe: on one line and in one cell, otherwise as it was, bytes that are not UTF-8 too."""
+    return "".join(ascii(c)[1:-1] if c < " " or c == "\x7f" else c for c in text)
+
+
+def for_stream(text: str, stream: TextIO) -> str:
+    return printable(text) if stream.isatty() else piped(text)
+
+
+def columns_of(stream: TextIO) -> int:
+    """How wide the terminal is: what COLUMNS says, or else the terminal itself."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isascii() and said.isdigit() and int(said):
+        return int(said)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def width(text: str) -> int:
+    """Cells the text takes on a terminal, at most: terminals disagree on emoji with a colour or style of their own."""
+    if text.isascii():
+        return len(text)
+    narrow_before = (before for before in " " + text)
+    return sum(_cells(c, next(narrow_before)) for c in text)
+
+
+def cut(text: str, room: int) -> str:
+    """The beginning, as far as there is room; a share at the end (`emu 12.5 %`) stays."""
+    if width(text) <= room:
+        return text
+    share = _SHARE.search(text)
+    tail = share[0] if share and width(share[0]) < room - 2 else ""
+    return _head(text, room - 1 - width(tail)) + _MORE + tail
+
+
+def cut_middle(text: str, room: int) -> str:
+    """Both ends, most of it the last: what a file is called tells more than where it lies."""
+    if width(text) <= room:
+        return text
+    tail = _tail(text, (2 * room - 1) // 3)
+    return _head(text, room - 1 - width(tail)) + _MORE + tail
+
+
+def wrapped(line: str, room: int) -> list[str]:
+    """The line in parts of at most so many cells, broken at spaces only, none of them inside a number with its unit.
+
+    A longer word stays whole. What follows a label (`backbone:  mini`) stands below it; a command goes on after a
+    backslash, so that it can still be copied.
+    """
+    if width(line) <= room:
+        return [line]
+    is_command = bool(_COMMAND.match(line))
+    prefix = _PREFIX.match(line)
+    indent = prefix[0] if prefix and width(prefix[0]) <= room // 2 else ""
+    parts = _ARGUMENT.findall(line[len(indent) :]) if is_command else words(line[len(indent) :])
+    first, *others = filled(parts, room - len(indent) - 4 * is_command)
+    margin = " " * (len(indent) + 2 * is_command)
+    return (" \\\n" if is_command else "\n").join([indent + first, *(margin + part for part in others)]).split("\n")
+
+
+def words(text: str) -> list[str]:
+    """What a line may end after."""
+    whole = _WHOLE.sub(lambda found: found[0].replace(" ", "\0"), text)
+    return [word.replace("\0", " ") for word in whole.split(" ") if word]
+
+
+def filled(parts: Sequence[str], room: int, gap: str = " ") -> list[str]:
+    """Lines as full as they may be."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and width(lines[-1]) + len(gap) + width(part) <= room:
+            lines[-1] += gap + part
+        else:
+            lines.append(part)
+    return lines or [""]
+
+
+def _shown(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    if character.isprintable() or character in _JOINERS or unicodedata.category(character) == "Zs":
+        return character
+    return ascii(character)[1:-1]
+
+
+def _cells(character: str, before: str) -> int:
+    if character == _EMOJI_STYLE:
+        return int(_cells(before, "") == 1)
+    if unicodedata.category(character) in ("Mn", "Me", "Cf") or "\u1160" <= character <= "\u11ff":  # Hangul syllables
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _head(text: str, room: int) -> str:
+    end = 0
+    while end < len(text) and width(text[: end + 1]) <= room:
+        end += 1
+    return text[:end]
+
+
+def _tail(text: str, room: int) -> str:
+    start = len(text)
+    while start and width(text[start - 1 :]) <= room:
+        start -= 1
+    while start < len(text) and _cells(text[start], " ") == 0:  # a mark without its letter
+        start += 1
+    return text[start:]
