@@ -3,6 +3,7 @@
 ```
 PromptctlError                 exit 1
 ├── NotInStore (10)            ContextNotFound  VersionNotFound  NotInTrash  NoSuchFile  NotAFile
+│                              NotAContext
 ├── StoreLocked (11)
 ├── ContextExists  NewestVersion
 ├── InvalidName
@@ -67,6 +68,12 @@ class ContextNotFound(NotInStore):
     def __init__(self, name: str, *, near: str | None = None, removed: bool = False) -> None:
         hint = f"did you mean '{near}'?" if near else "promptctl list"
         super().__init__(f"no context named '{name}'", f"promptctl restore {name}" if removed else hint)
+
+
+class NotAContext(NotInStore):
+    def __init__(self, path: str, hint: str = "promptctl list") -> None:
+        what = "a folder" if Path(path).is_dir() else "no context file"
+        super().__init__(f"{path} is {what}, and a context is wanted", hint)
 
 
 class LearnedButNotStored(PromptctlError):

@@ -18,6 +18,7 @@ import pytest
 from conftest import copy_into_splits, paint
 from PIL import Image
 
+from promptctl.cells import unescape
 from promptctl.context import Context
 from promptctl.refs import Ref
 from promptctl.store import Store
@@ -469,14 +470,106 @@ def test_a_corrupted_context_names_its_file(cli, photos, learned, command):
     )
 
 
+# --------------------------------------------------------------------------- what was meant
+
+
+def test_arguments_that_changed_places(cli, photos, learned, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wanted = "is a folder, and a context is wanted"
+    for folder in ("./photos", "photos", str(photos)):
+        meant = f"did you mean: promptctl evaluate colours {folder}"
+        refused(cli("evaluate", folder, "colours"), 10, f"{folder} {wanted}", meant)
+        meant = f"did you mean: promptctl classify {folder} --prompt colours"
+        refused(cli("classify", "colours", "-p", folder), 10, f"{folder} {wanted}", meant)
+        meant = f"did you mean: promptctl learn {folder} --name waste"
+        refused(cli("learn", "waste", "--name", folder), 1, "there is no folder waste", meant)
+    (tmp_path / "photos.csv").write_text("path,label\n")
+    refused(
+        cli("evaluate", "photos.csv", "colours"),
+        10,
+        "photos.csv is no context file, and a context is wanted",
+        "did you mean: promptctl evaluate colours photos.csv",
+    )
+    cli("export", "colours", "file.safetensors")
+    refused(
+        cli("export", "gone.safetensors", "colours"),
+        10,
+        "gone.safetensors is no context file, and a context is wanted",
+        "did you mean: promptctl export colours gone.safetensors",
+    )
+    refused(
+        cli("evaluate", "./photos", "file.safetensors"),
+        10,
+        f"./photos {wanted}",
+        "did you mean: promptctl evaluate file.safetensors ./photos",
+    )
+
+
+def test_a_folder_with_the_name_of_its_context_is_both(cli, photos, learned, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photos.rename(tmp_path / "colours")
+    assert cli("evaluate", "colours", "colours").code == 0
+    assert cli("classify", "colours", "--prompt", "colours").code == 0
+
+
+def test_a_folder_for_a_context_and_a_context_for_a_folder(cli, photos, learned, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command in (["inspect"], ["show"], ["diff", "colours"], ["evaluate", "./photos", "gone"], ["path"]):
+        arguments = [*command, *([] if "gone" in command else ["./photos"])]
+        refused(cli(*arguments), 10, "./photos is a folder, and a context is wanted", "promptctl list")
+    refused(
+        cli("inspect", "photos"),
+        10,
+        "no context named 'photos'",
+        "promptctl list   (photos is a folder here, and a context is wanted)",
+    )
+    only = "there is no folder colours, only a context"
+    refused(cli("evaluate", "colours", "colours"), 1, only, "promptctl evaluate colours FOLDER")
+    refused(cli("classify", "colours", "-p", "colours"), 1, only, "promptctl classify FOLDER --prompt colours")
+    refused(cli("learn", "colours", "-n", "x"), 1, only, "promptctl learn FOLDER --name colours --fresh")
+
+
+def test_an_empty_folder_is_called_empty(cli, photos, learned, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / ".DS_Store").touch()
+    example = f"put the images of each class in a folder of its own, for example {empty / 'sparrow' / 'photo1.jpg'}"
+    for command in (["evaluate", "colours", empty], ["learn", empty, "-n", "x"], ["compare", empty]):
+        refused(cli(*command), 1, f"the folder {empty} is empty", example)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("head.npz", "head.safetensors"),
+        ("my head.bin", "'my head.safetensors'"),
+        ("head.csv", "head.safetensors"),
+        ("head.pth.tar-50", "head.pth.tar-50 --as coop"),
+        ("head.pth", "head.pth --as coop"),
+    ],
+)
+def test_a_context_file_has_its_own_suffix_or_none(cli, learned, tmp_path, monkeypatch, name, meant):
+    monkeypatch.chdir(tmp_path)
+    sentence = f"a context file ends in .safetensors, {name} does not"
+    refused(cli("export", "colours", name), 1, sentence, f"promptctl export colours {meant}")
+    assert not (tmp_path / name).exists()
+    assert cli("export", "colours", "head").code == cli("export", "colours", "head.SafeTensors").code == 0
+    refused(
+        cli("export", "colours", "x.safetensors", "--as", "coop"),
+        1,
+        "x.safetensors would be taken for a context file",
+        "promptctl export colours x.pth.tar --as coop",
+    )
+
+
 # --------------------------------------------------------------------------- inspect
 
 
 def test_inspect_tells_what_it_is_and_the_words_nearby(cli, photos, learned):
     lines = cli("inspect", "colours", "--top", 2).out.splitlines()
-    facts = [line.split(":")[0] for line in lines[:9]]
-    assert facts == ["colours@1", "backbone", "vectors", "learned", "shots", "template", "accuracy", "parent", "file"]
-    assert len(lines) == 9 + 1 + 16
+    facts = [line.split(":")[0] for line in lines[:8]]
+    assert facts == ["colours@1", "backbone", "vectors", "learned", "shots", "template", "accuracy", "file"]
+    assert len(lines) == 8 + 1 + 16
 
 
 def test_inspect_covers_every_vector_of_every_class(cli, photos):
@@ -573,7 +666,7 @@ def test_any_file_name_comes_back_byte_for_byte(photos, learned, tmp_path, name,
         assert done.returncode == 0, done.stderr
         if form == "csv":
             text = done.stdout.decode("utf-8", "surrogateescape")
-            path = next(iter(csv.DictReader(io.StringIO(text))))["path"]
+            path = unescape(next(iter(csv.DictReader(io.StringIO(text, newline=""))))["path"])
         elif form == "jsonl":
             path = json.loads(done.stdout)["path"]
         else:

@@ -199,6 +199,10 @@ def test_a_word_longer_than_the_line_stays_whole():
     assert f"/{'x' * 50}" in "\n".join(wrapped(f"stored: /{'x' * 50} (76 KB)", 30))
 
 
+def test_a_path_alone_can_be_copied_whole():
+    assert wrapped(path := str(Path.cwd() / "my photos/of last year"), 20) == [path]
+
+
 def test_a_long_command_can_still_be_copied():
     command = "promptctl classify '/home/you/my photos/of last year' --prompt southern-hornbills"
     lines = wrapped(f"next: {command}", 50)
@@ -221,7 +225,7 @@ def test_spare_columns_go_before_a_table_falls_apart(terminal):
     for columns, kept in ((80, "name backbone size changed"), (65, "name backbone changed"), (45, "name changed")):
         terminal(columns)
         assert shown(Said(table=table, left_out=("size", "backbone")))[0].split() == kept.split()
-    terminal(30)
+    terminal(25)
     assert shown(Said(table=table, left_out=("size", "backbone")))[-1] == "changed: 2026-11-26 00:43"
 
 

@@ -240,7 +240,7 @@ def test_a_file_without_shots_says_the_same_and_carries_none(cli, learned, photo
     assert len(context.shots) == 0
     np.testing.assert_array_equal(context.text_features, stored("colours").text_features)
     assert classified(cli, photos, path) == classified(cli, photos, "colours")
-    assert "shots:     2 a class: 4 images learned from, 0 held out" in cli("show", path).out
+    assert "shots:     2 per class: 4 images learned from, 0 held out" in cli("show", path).out
     refused(
         cli("evaluate", path, photos, "--blend", "auto"),
         1,

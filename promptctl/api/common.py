@@ -19,6 +19,7 @@ from promptctl.errors import (
     InvalidName,
     NoImages,
     NoSuchFile,
+    NotAContext,
     reason_of,
 )
 from promptctl.refs import Ref
@@ -100,10 +101,12 @@ class Source:
 def locate(text: str, store: Store | None) -> Source:
     """What NAME, NAME@VERSION or the path of a context file means.
 
-    raises   InvalidName, ContextNotFound, VersionNotFound, NoSuchFile
+    raises   InvalidName, ContextNotFound, VersionNotFound, NoSuchFile, NotAContext
     """
     if is_file_reference(text):
         path = Path(os.path.expanduser(text))  # noqa: PTH111  which lets be what it cannot expand
+        if path.is_dir():
+            raise NotAContext(text)
         if not path.is_file():
             raise NoSuchFile(path)
         return Source(text, path)
@@ -112,6 +115,8 @@ def locate(text: str, store: Store | None) -> Source:
     except (InvalidName, ContextNotFound) as error:
         if Path(text).is_file():
             error.hint = f"did you mean the file {shlex.quote(f'./{text}')}?"
+        elif Path(text).is_dir() and error.hint == "promptctl list":
+            error.hint += f"   ({text} is a folder here, and a context is wanted)"
         raise
     return Source(str(entry.ref), entry.path)
 

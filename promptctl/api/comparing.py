@@ -19,6 +19,7 @@ from promptctl.api.common import (
     skipped_files,
     to_learn_from,
 )
+from promptctl.api.places import check_not_empty
 from promptctl.card import ClassEntry
 from promptctl.errors import DatasetError, ExportFailed, NoImages, NotDurable, TooFewShots, UnknownLearner, reason_of
 from promptctl.learners import COMPARED
@@ -64,6 +65,7 @@ def compare(
     from promptctl.images import ImageFolder, check_classes
     from promptctl.models import refuse_if_hopeless
 
+    check_not_empty(photos)
     folder = ImageFolder.scan(photos)
     labels = tuple(sorted({image.label for image in to_learn_from(folder)}))
     check_classes(labels, folder)

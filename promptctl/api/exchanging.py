@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from promptctl import __version__, files, signals, zero_shot
 from promptctl.api.common import check_free, locate, own_backbone
+from promptctl.api.places import check_export_name
 from promptctl.card import KEY, Card, ClassEntry, Method, Shots, check_room, header_length, read_card
 from promptctl.errors import (
     CheckpointMismatch,
@@ -188,8 +189,9 @@ def export_context(
     """Write a context to a file of its own, from which any promptctl classifies and imports it.
 
     shots    False: without the features of the images it was learned from
-    raises   NotInStore and its kind, BadContextFile, ExportFailed
+    raises   WrongOption, NotInStore and its kind, BadContextFile, ExportFailed
     """
+    check_export_name(ref, out, store)
     source = locate(ref, store)
     check_free(out, force)
     from promptctl.context import Context
@@ -209,6 +211,7 @@ def export_checkpoint(
     ref: str, out: Path, *, force: bool = False, model: str | None = None, store: Store | None = None
 ) -> ExportReport:
     """Write a context as a checkpoint that the original CoOp code loads."""
+    check_export_name(ref, out, store, coop=True)
     source = locate(ref, store)
     check_free(out, force)
     _refuse_inside_store(out, store or Store())

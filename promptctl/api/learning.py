@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from promptctl import __version__, files, zero_shot
 from promptctl.api.common import OnProgress, check_spoken, class_entries, passed_over, skipped_files, to_learn_from
+from promptctl.api.places import check_learn_places, check_not_empty
 from promptctl.card import Card, ClassEntry, Score, Shots
 from promptctl.errors import ContextExists, LearnedButNotStored, NotDurable, StorageFailed, StoreLocked
 from promptctl.refs import Ref, check_name
@@ -69,6 +70,7 @@ def learn(
     """
     started = time.monotonic()
     store = store or Store()
+    check_learn_places(photos, name, store)
     check_name(name)
     zero_shot.check(template)
     wish = Wish(
@@ -80,6 +82,7 @@ def learn(
 
     if not fresh and store.has(name):
         raise ContextExists(store.find(Ref(name)).ref.name)
+    check_not_empty(photos)
     folder = ImageFolder.scan(photos)
     candidates = to_learn_from(folder)
     labels = tuple(sorted({image.label for image in candidates}))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from promptctl import __version__
 from promptctl.api.common import OnProgress, locate, own_backbone, passed_over, skipped_files
+from promptctl.api.places import check_not_empty, check_places
 from promptctl.card import Card
 from promptctl.errors import NoImages, UnknownClasses
 from promptctl.report import (
@@ -56,7 +57,9 @@ def evaluate(
     blend   share of the learned text features, the rest zero-shot's; None: chosen by folds of the context's shots
     split   which part of a folder with `train/ val/ test/` to use; None: test, or else val, or else everything
     """
+    check_places(ref, [photos], store, "promptctl evaluate {context} {photos}")
     source = locate(ref, store)
+    check_not_empty(photos)
     from promptctl.images import ImageFolder, Skipped
 
     context = source.load()
@@ -125,6 +128,7 @@ def classify(
     on_progress: OnProgress | None = None,
 ) -> ClassifyReport:
     """The most probable classes of every image among files and folder trees; `blend` as in `evaluate`."""
+    check_places(ref, inputs, store, "promptctl classify {photos} --prompt {context}")
     source = locate(ref, store)
     from promptctl.blend import mixed
     from promptctl.classifier import predict

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import product, zip_longest
 from pathlib import Path
 
-from promptctl.render.text import cut, cut_middle, filled, printable, width, words, wrapped
+from promptctl.render.text import cut, cut_middle, filled, is_whole, printable, width, words
 from promptctl.render.values import as_cell, columns_in, heading
 from promptctl.report import Row
 
 _GAPS = (3, 2)  # spaces between columns, where there is room, and where there is not
-_LONGEST_WORD = 24  # cells; a longer one may be cut
+_LONGEST_WORDS = (24, 16, 10)  # cells; a longer word may be cut, to the first of these if there is room
 _LEAST_CUT = 16  # cells of a text that is cut
 
 
@@ -30,19 +30,23 @@ class _Column:
     def natural(self) -> int:
         return max(map(width, (self.heading, *self.cells)))
 
-    def least(self, room: int) -> int:
+    def least(self, line: int, longest_word: int) -> int:
         """The fewest cells that still say something; of a path two fifths of the line."""
         if self.is_numeric:
             return self.natural
         if self.is_cut:
-            wanted = 2 * room // 5 if self.is_path else _LEAST_CUT
+            wanted = 2 * line // 5 if self.is_path else min(_LEAST_CUT, longest_word)
         else:
-            wanted = min(self.longest_word, _LONGEST_WORD)
+            wanted = self.longest_word(longest_word)
         return min(self.natural, max(wanted, width(self.heading)))
 
-    @property
-    def longest_word(self) -> int:
-        return max(width(word) for cell in (self.heading, *self.cells) for word in (_parts(cell) or [""]))
+    def longest_word(self, cut_to: int | None = None) -> int:
+        """Cells of the longest word; dates, numbers with a unit and the like count in full, others as they are cut."""
+        words_in = [word for cell in (self.heading, *self.cells) for word in _parts(cell)]
+        return max(
+            (width(word) if cut_to is None or is_whole(word) else min(width(word), cut_to) for word in words_in),
+            default=0,
+        )
 
     def lines(self, row: int, room: int) -> list[str]:
         """A cell in lines that fit."""
@@ -51,8 +55,7 @@ class _Column:
             return [cell]
         if self.is_cut:
             return [cut_middle(cell, room) if self.is_path else cut(cell, room)]
-        gap = "  " if "  " in cell else " "
-        return filled([cut_middle(part, room) for part in _parts(cell)], room, gap)
+        return filled([cut_middle(part, room) for part in _parts(cell)], room, _gap(cell))
 
 
 def table_lines(rows: Sequence[Row], room: int, *, spare: Sequence[str] = (), line_a_row: bool = False) -> list[str]:
@@ -61,11 +64,11 @@ def table_lines(rows: Sequence[Row], room: int, *, spare: Sequence[str] = (), li
     spare       columns to go without rather than that, the first of them first
     line_a_row  every row is one line, whatever must be cut for it
     """
-    for columns in _choices(rows, spare, line_a_row):
-        for gap in _GAPS:
-            widths = _widths(columns, room - gap * (len(columns) - 1), room)
-            if widths and (gap == _GAPS[-1] or widths == [column.natural for column in columns]):
-                return _drawn(columns, widths, gap, len(rows))
+    choices = _choices(rows, spare, line_a_row)
+    for word, columns, gap in product(_LONGEST_WORDS, choices, _GAPS):
+        widths = _widths(columns, room - gap * (len(columns) - 1), room, word)
+        if widths and (gap == _GAPS[-1] or widths == [column.natural for column in columns]):
+            return _drawn(columns, widths, gap, len(rows))
     return _blocks(rows, room)
 
 
@@ -90,12 +93,12 @@ def _column(rows: Sequence[Row], key: str, line_a_row: bool) -> _Column:
     )
 
 
-def _widths(columns: Sequence[_Column], room: int, line: int) -> list[int] | None:
+def _widths(columns: Sequence[_Column], room: int, line: int, longest_word: int) -> list[int] | None:
     """Cells for every column: the least, then what whole words want, then all of them their share; None: no room."""
-    widths = [column.least(line) for column in columns]
+    widths = [column.least(line, longest_word) for column in columns]
     if sum(widths) > room:
         return None
-    wholes = [max(least, min(c.natural, c.longest_word)) for c, least in zip(columns, widths, strict=True)]
+    wholes = [max(least, min(c.natural, c.longest_word())) for c, least in zip(columns, widths, strict=True)]
     for wanted in (wholes, [column.natural for column in columns]):
         left = room - sum(widths)
         wants = [want - have for want, have in zip(wanted, widths, strict=True)]
@@ -136,11 +139,25 @@ def _parts(cell: str) -> list[str]:
     return [part for part in cell.split("  ") if part] if "  " in cell else words(cell)
 
 
+def _gap(cell: str) -> str:
+    return "  " if "  " in cell else " "
+
+
 def _blocks(rows: Sequence[Row], room: int) -> list[str]:
     """For a terminal too narrow for the table: every row as lines of `heading: value`."""
-    lines = []
-    for row in rows:
-        cells = [(key, printable(as_cell(key, row.get(key)))) for key in columns_in(rows)]
-        facts = [f"{heading(key)}: {cell}".strip(": ") for key, cell in cells if cell not in ("", "–")]
-        lines += [part for fact in facts for part in wrapped(fact, room)] + [""]
-    return lines[:-1]
+    blocks = [
+        [line for key in columns_in(rows) for line in _fact(heading(key), as_cell(key, row.get(key)), room)]
+        for row in rows
+    ]
+    return [line for block in blocks for line in (*block, "")][:-1]
+
+
+def _fact(title: str, cell: str, room: int) -> list[str]:
+    """A cell after its heading; nothing where there is nothing to say."""
+    if cell in ("", "–"):
+        return []
+    fact = f"{title}: {printable(cell)}"
+    if width(fact) <= room:
+        return [fact]
+    first, *others = filled(_parts(fact), room - 2, _gap(fact))
+    return [first, *(f"  {line}" for line in others)]

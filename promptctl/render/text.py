@@ -6,6 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TextIO
 
 _JOINERS = "\u200c\u200d"  # of letters in Persian and Hindi, and of emoji; they drive no terminal
@@ -74,10 +75,10 @@ def cut_middle(text: str, room: int) -> str:
 def wrapped(line: str, room: int) -> list[str]:
     """The line in parts of at most so many cells, broken at spaces only, none of them inside a number with its unit.
 
-    A longer word stays whole. What follows a label (`backbone:  mini`) stands below it; a command goes on after a
-    backslash, so that it can still be copied.
+    A longer word stays whole, and so does a line that is a path. What follows a label (`backbone:  mini`) stands below
+    it; a command goes on after a backslash, so that it can still be copied.
     """
-    if width(line) <= room:
+    if width(line) <= room or Path(line).is_absolute():
         return [line]
     is_command = bool(_COMMAND.match(line))
     prefix = _PREFIX.match(line)
@@ -92,6 +93,11 @@ def words(text: str) -> list[str]:
     """What a line may end after."""
     whole = _WHOLE.sub(lambda found: found[0].replace(" ", "\0"), text)
     return [word.replace("\0", " ") for word in whole.split(" ") if word]
+
+
+def is_whole(word: str) -> bool:
+    """Whether a word of `words` says nothing when it is cut."""
+    return bool(_WHOLE.fullmatch(word))
 
 
 def filled(parts: Sequence[str], room: int, gap: str = " ") -> list[str]:

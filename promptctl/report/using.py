@@ -95,6 +95,9 @@ class EvaluateReport(Report):
         ]
         return [overall, per_class]
 
+    def spare(self) -> list[str]:
+        return ["f1"]
+
     def _in_order(self) -> list[ClassScore]:
         """Few classes as they are, many with the worst first, where a person looks."""
         if len(self.per_class) <= FEW_CLASSES:
