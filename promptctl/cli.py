@@ -119,45 +119,60 @@ Output = Annotated[Format, typer.Option("--format", help="How to print the resul
 OnDevice = Annotated[Device, typer.Option("--device", envvar="PROMPTCTL_DEVICE", help="Where to compute.")]
 OwnModel = Annotated[
     str | None,
-    typer.Option("--model", help="Where to find the context's own backbone, if not under the name it has in the card."),
+    typer.Option(
+        "--model", help="Where to find the context's own backbone, if not under the name it was learned with."
+    ),
 ]
 Model = Annotated[str, typer.Option(envvar="PROMPTCTL_MODEL", help="Backbone: mini or any open_clip name.")]
 Template = Annotated[
-    str, typer.Option(help="What zero-shot says: a sentence with {}, a data set of the paper, imagenet-7 or -80.")
+    str,
+    typer.Option(help="What zero-shot says: a sentence with {}, a data set of the paper, imagenet-7 or imagenet-80."),
 ]
 ClassNames = Annotated[
     Path | None, typer.Option(help="CSV of folder,name: what the prompt calls each folder.", metavar="CSV")
 ]
-ContextTokens = Annotated[int | None, typer.Option(min=1, help="Context vectors M.  [default: 16]")]
+ContextTokens = Annotated[
+    int | None, typer.Option(min=1, help="How many context vectors, M in the paper.  [default: 16]")
+]
 Init = Annotated[str | None, typer.Option(help='Words to start from, such as "a photo of a".')]
 ClassSpecific = Annotated[bool, typer.Option("--class-specific", help="A context of its own for every class.")]
-NamePosition = Annotated[Position, typer.Option(help="Where the class name stands.")]
+NamePosition = Annotated[Position, typer.Option(help="Where the class name stands among the vectors.")]
 HowToLearn = Annotated[
-    Recipe, typer.Option(help="fast: Adam on all shots at once; paper: CoOp to the last default, hours included.")
+    Recipe,
+    typer.Option(
+        help="fast: Adam on all shots at once; paper: the original CoOp to the last default, which takes hours."
+    ),
 ]
 Epochs = Annotated[
     int | None,
-    typer.Option(min=0, help="Passes over the shots; 0 keeps the start, words or noise.  [default: the recipe's]"),
+    typer.Option(
+        min=0, help="Passes over the shots; 0 keeps what it starts from, words or noise.  [default: the recipe's]"
+    ),
 ]
 Rate = Annotated[
-    float | None, typer.Option(min=1e-9, callback=_finite, help="Learning rate.  [default: 0.002, of clap 0.1]")
+    float | None, typer.Option(min=1e-9, callback=_finite, help="Learning rate.  [default: 0.002; clap: 0.1]")
 ]
 Views = Annotated[
     int | None,
     typer.Option(
-        min=0, help="Random crops of every shot, one an epoch; 0: its centre.  [default: paper as epochs, else 0]"
+        min=0, help="Random crops of every shot, one per epoch; 0: the centre.  [default: paper: as epochs; fast: 0]"
     ),
 ]
 Anchor = Annotated[
     float,
     typer.Option(
-        min=0, callback=_finite, metavar="LAMBDA", help="Hold the text to the template's (KgCoOp; 8 is its value)."
+        min=0,
+        callback=_finite,
+        metavar="LAMBDA",
+        help="Weight of KgCoOp's loss, which holds the text features to the template's; KgCoOp uses 8.",
     ),
 ]
-Average = Annotated[bool, typer.Option("--average", help="Keep the mean of the late epochs, not the last.")]
+Average = Annotated[bool, typer.Option("--average", help="Keep the mean of the late epochs, not the last step.")]
 Blend = Annotated[
     str,
-    typer.Option(help="Share of what was learned, the rest zero-shot's; auto chooses by folds of the shots."),
+    typer.Option(
+        help="Share of what was learned, 0 to 1, the rest is of zero-shot; auto chooses it by folds of the shots."
+    ),
 ]
 
 
@@ -174,9 +189,9 @@ def _root(
 def learn(
     photos: Folder,
     name: Annotated[str, typer.Option("--name", "-n", help="What to call the context.")],
-    shots: Annotated[str, typer.Option(help="Images a class to learn from, or all.", metavar="N|all")] = "all",
+    shots: Annotated[str, typer.Option(help="Images per class to learn from, or all.", metavar="N|all")] = "all",
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Decides the draw of shots, the start and the batches.")
+        int, typer.Option(min=0, max=2**32 - 1, help="Decides which images are drawn, the start and the batches.")
     ] = 1,
     model: Model = "mini",
     context_tokens: ContextTokens = None,
@@ -184,7 +199,7 @@ def learn(
     class_specific: ClassSpecific = False,
     position: NamePosition = Position.end,
     learner: Annotated[
-        Learner, typer.Option(help="coop learns a context; clap weights of these classes and no others.")
+        Learner, typer.Option(help="coop learns a context; clap one weight vector per class instead.")
     ] = Learner.coop,
     recipe: HowToLearn = Recipe.fast,
     epochs: Epochs = None,
@@ -267,7 +282,7 @@ def evaluate(
 @app.command()
 def inspect(
     context: ContextRef,
-    top: Annotated[int, typer.Option(min=1, help="Words a vector.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="Words to show per vector.")] = 5,
     model: OwnModel = None,
     output: Output = Format.table,
     json: Json = False,
@@ -284,7 +299,7 @@ def classify(
     prompt: Annotated[
         str, typer.Option("--prompt", "-p", help="NAME, NAME@VERSION or a context file.", autocompletion=_known_refs)
     ],
-    top: Annotated[int, typer.Option("--top", "--top-k", min=1, help="Classes an image.")] = 3,
+    top: Annotated[int, typer.Option("--top", "--top-k", min=1, help="Classes to show per image.")] = 3,
     blend: Blend = "1",
     model: OwnModel = None,
     device: OnDevice = Device.auto,
@@ -329,7 +344,7 @@ def import_context(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Store a context from a file: promptctl's own, or the original CoOp code's."""
+    """Store a context from a file, also of the original CoOp code."""
     report = api.import_context(
         file,
         name,
@@ -346,7 +361,10 @@ def import_context(
 def export_context(
     context: ContextRef,
     out: Annotated[Path, typer.Argument(help="The file to write.")],
-    kind: Annotated[ExportAs, typer.Option("--as", help="Whose file: coop is the original code's.")] = ExportAs.context,
+    kind: Annotated[
+        ExportAs,
+        typer.Option("--as", help="What to write: a context file, or coop, a checkpoint of the original CoOp code."),
+    ] = ExportAs.context,
     without_shots: Annotated[
         bool, typer.Option("--without-shots", help="Leave out the features of the images it was learned from.")
     ] = False,
@@ -367,7 +385,7 @@ def export_context(
 @app.command()
 def compare(
     photos: Folder,
-    shots: Annotated[str, typer.Option(help="Images a class, several numbers.", metavar="N,N,…")] = "1,2,4,8,16",
+    shots: Annotated[str, typer.Option(help="Images per class, several numbers.", metavar="N,N,…")] = "1,2,4,8,16",
     seeds: Annotated[str, typer.Option(help="One draw of shots each.", metavar="N,N,…")] = "1,2,3",
     learners: Annotated[
         str,
@@ -398,7 +416,9 @@ def compare(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """How many photos do I need, and which learner? The paper's few-shot protocol on your own photos.
+    """How many photos do I need, and which learner?
+
+    The paper's few-shot protocol on your own photos.
 
     The settings of learn hold for every learner here that heeds them: coop and its kin heed all, clap --epochs, --lr
     and --views. ensemble-7 is the mean of CLIP's seven sentences and, as in the paper, of the one of --template too
@@ -441,8 +461,8 @@ def compare(
 
 @app.command("list")
 def list_contexts(
-    prefix: Annotated[str, typer.Argument(help="Only names that start so.")] = "",
-    sort: Annotated[Sort, typer.Option(help="In which order; all but name with the largest first.")] = Sort.name,
+    prefix: Annotated[str, typer.Argument(help="Only names that start with this.")] = "",
+    sort: Annotated[Sort, typer.Option(help="In which order; but for name the largest or newest first.")] = Sort.name,
     trash: Annotated[bool, typer.Option("--trash", help="What was removed and can be restored.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Names only, one a line.")] = False,
     output: Output = Format.table,
@@ -472,7 +492,10 @@ def diff(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """How one context differs from another: classes, settings, accuracy on their shots, vectors."""
+    """How one context differs from another.
+
+    Classes, settings, accuracy on the shots they carry, vectors.
+    """
     _finish(api.diff(before, after), output, json)
 
 
@@ -483,14 +506,17 @@ def copy(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Keep a context under another name as well: all its versions, or the one named."""
+    """Keep a context under another name as well.
+
+    All its versions, or the one named.
+    """
     _finish(api.copy(context, name), output, json)
 
 
 @app.command()
 def rename(
     name: Name,
-    new_name: Annotated[str, typer.Argument(help="The name it gets.")],
+    new_name: Annotated[str, typer.Argument(help="Its new name.")],
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
@@ -501,11 +527,11 @@ def rename(
 @app.command()
 def remove(
     context: StoredRef,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where no terminal is.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")] = False,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Move a context with all its versions to the trash, or one old version of it."""
+    """Move a context, or one old version of it, to the trash."""
     if not yes:
         what = api.to_remove(context)
         _ask(f"Move {what} to the trash?", f"removing '{context}'", f"promptctl remove {context} --yes")
@@ -532,7 +558,10 @@ def check(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Read contexts to the last bit, and see whether their backbones are here and the same."""
+    """Read contexts to the last bit, and look for their backbones.
+
+    Says which files are damaged, and whether their backbones are here and the same.
+    """
     with render.progress("reading contexts"):
         report = api.check(contexts or (), everything=everything)
     _finish(report, output, json)
@@ -541,14 +570,14 @@ def check(
 @app.command()
 def gc(
     days: Annotated[
-        float, typer.Option(min=0, max=36500, help="Empty the trash of what has lain there so long.")
+        float, typer.Option(min=0, max=36500, help="Delete what has been in the trash for so many days.")
     ] = TRASH_DAYS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where no terminal is.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")] = False,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Take away for good what an interrupted program left behind, and what has been in the trash for long."""
+    """Delete what crashes left, and what is old in the trash."""
     if not (dry_run or yes) and (going := api.trash_to_empty(days)):
         count = f"{len(going)} removed context{'' if len(going) == 1 else 's'}"
         _ask(f"Delete {count} for good?", "emptying the trash", f"promptctl gc --days {days:g} --yes")
@@ -590,7 +619,7 @@ def models_list(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """The embedded backbone, those on this machine, and a few worth knowing."""
+    """The embedded backbone, those on this machine, others worth knowing."""
     _finish(api.list_models(), output, json, quiet=quiet)
 
 
@@ -606,13 +635,19 @@ def models_pull(
 
 @cache_app.command("info")
 def cache_info(output: Output = Format.table, json: Json = False) -> None:
-    """How much is kept, of which backbones; PROMPTCTL_CACHE_LIMIT, in MB, bounds it."""
+    """How much is kept, and of which backbones.
+
+    PROMPTCTL_CACHE_LIMIT, in MB, bounds it.
+    """
     _finish(api.cache_info(), output, json)
 
 
 @cache_app.command("clear")
 def cache_clear(output: Output = Format.table, json: Json = False) -> None:
-    """Forget all image features and what compare has measured; both are computed again when they are needed."""
+    """Forget all image features and what compare has measured.
+
+    Both are computed again when they are needed.
+    """
     _finish(api.clear_cache(), output, json)
 
 

@@ -392,7 +392,7 @@ class UnknownLearner(PromptctlError):
 
 class SettingsClash(PromptctlError):
     def __init__(self, learner: str, because: str, option: str) -> None:
-        super().__init__(f"{learner} {because}, {option} says nothing to it", f"leave out {option} or --learner")
+        super().__init__(f"{learner} {because}, {option} has no effect", f"leave out {option} or --learner")
 
 
 class SettingUnheeded(SettingsClash):

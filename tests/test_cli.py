@@ -757,6 +757,21 @@ def test_models_pull_offline(cli, monkeypatch, tmp_path):
     assert cli("models", "pull", "mini").code == 0
 
 
+# --------------------------------------------------------------------------- --help
+
+
+@pytest.mark.parametrize("group", [[], ["models"], ["cache"]])
+def test_help_at_80_columns_is_cut_nowhere(cli, group, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = cli(*group, "--help").out
+    listed = text.split("Commands:\n")[1].splitlines()
+    assert listed and all(line.endswith((".", "?")) and not line.endswith("...") for line in listed)
+    for name in (line.split()[0] for line in listed):
+        said = cli(*group, name, "--help").out
+        assert max(map(len, said.splitlines())) <= 80
+        assert "…" not in said.replace("N,N,…", "").replace("NAME,…", "")
+
+
 # --------------------------------------------------------------------------- as a process
 
 
@@ -910,7 +925,7 @@ def test_clap_is_stored_and_used_like_a_context(cli, photos, tiny):
     learned = cli("learn", photos, "--name", "weights", "--shots", 3, "--model", tiny, "--learner", "clap")
     assert learned.code == 0, learned.err
     shown = cli("show", "weights").out
-    assert "vectors:   none, but a weight for each class, which speaks of no other class" in shown
+    assert "vectors:   none, but a weight for each class, which does not generalise to new classes" in shown
     assert "learned:   clap, 300 epochs, 300 steps, lr 0.1, seed 1" in shown
     assert json.loads(cli("evaluate", "weights", photos, "--json").out)["learned"]["top1"] > 0.5
     assert json.loads(cli("evaluate", "weights", photos, "--blend", "auto", "--json").out)["blend"] <= 1
@@ -927,7 +942,7 @@ def test_clap_is_stored_and_used_like_a_context(cli, photos, tiny):
 def test_clap_refuses_what_only_a_context_has(cli, photos, tiny):
     done = cli("learn", photos, "--name", "w", "--model", tiny, "--learner", "clap", "--init", "a photo of a")
     assert done.err == (
-        "error: clap learns weights of its classes and no context, --init says nothing to it\n"
+        "error: clap learns weights of its classes and no context, --init has no effect\n"
         "hint:  leave out --init or --learner\n"
     )
 

@@ -24,7 +24,7 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
     shape = f"{method.context_tokens} of text width {card.backbone.text_width}, {kind}, class name "
     shape += f"{name_place(method.position)}{_start(card)}"
     if not method.context_tokens:
-        shape = "none, but a weight for each class, which speaks of no other class"
+        shape = "none, but a weight for each class, which does not generalise to new classes"
     return [
         f"{context}: {len(card.classes)} classes: {listed(card.names)}",
         f"backbone:  {card.backbone.name} (fingerprint {card.backbone.fingerprint[:12]})",
