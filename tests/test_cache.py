@@ -79,6 +79,7 @@ def written(cache: FeatureCache, statement: str, *values: object) -> FeatureCach
     "value",
     [
         "'text'",
+        "printf('%.1028c', 'x')",
         "42",
         "1.5",
         "x''",
