@@ -51,6 +51,14 @@ def test_a_second_pass_starts_its_clock_anew(work, clock):
     assert "320/3,200" in line and "64/s" in line and line.endswith("0:00:45 left")
 
 
+def test_a_longer_pass_is_told_by_its_length(work, clock):
+    work.advance("encoding", 20, 20)
+    clock.wait(5)
+    work.advance("encoding", 32, 3200)
+    encode(work, clock, images=320, a_second=64, first=32, of=3200)
+    assert "64/s" in work.lines(100)[0]
+
+
 def test_a_pass_of_the_same_length_is_told_by_going_back(work, clock):
     encode(work, clock, images=320, a_second=320)
     work.advance("encoding", 32, 320)

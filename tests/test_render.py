@@ -259,6 +259,19 @@ def test_many_classes_come_worst_first_and_few_as_they_are(terminal):
     assert [row["label"] for row in evaluated(many).record()["per_class"]] == many
 
 
+def test_runners_up_with_long_names_are_cut_and_stay(terminal):
+    terminal(100)
+    assert shown(classified(*PATHS))[0].split()[3:] == ["2nd", "3rd"]
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [("emu", 3), ("東京", 4), ("e\u0301", 1), ("\u1112\u1161\u11ab", 2), ("❤️", 2), ("❤", 1), ("✊🏽", 4), ("שלום", 4)],
+)
+def test_width_is_that_of_the_widest_terminal(text, cells):
+    assert width(text) == cells >= cell_len(text)
+
+
 def test_text_is_cut_between_letters_and_keeps_its_share():
     assert cut("southern hornbill 12.5 %", 18) == "southern h… 12.5 %"
     assert cut_middle("archive/summer/IMG_1.jpg", 15) == "archi…IMG_1.jpg"

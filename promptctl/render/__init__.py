@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import sys
@@ -83,9 +82,12 @@ def as_jsonl(report: Report) -> str:
 def as_csv(report: Report) -> str:
     """One row a line, whatever is in a cell; what a spreadsheet would compute is marked, see `promptctl.cells`."""
     columns = report.columns()
-    lines = [_csv_line(columns), *(_csv_line([_csv_cell(row.get(key)) for key in columns]) for row in report.rows())]
+    lines = _Lines()
+    writer = csv.writer(lines, lineterminator="\r\n")  # with "\n", Python before 3.13 leaves a \r unquoted
+    writer.writerow(columns)
+    writer.writerows([_csv_cell(row.get(key)) for key in columns] for row in report.rows())
     if sys.stdout.isatty():
-        lines = ["\n".join(map(printable, line.split("\n"))) for line in lines]
+        return "".join("\n".join(map(printable, line.split("\n"))) + "\n" for line in lines)
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -106,16 +108,17 @@ def _prose(lines: Sequence[str], room: int) -> list[str]:
     return [part for line in lines for part in wrapped(printable(line), room)]
 
 
+class _Lines(list[str]):
+    """What a CSV writer writes to: a row an item, without its end."""
+
+    def write(self, row: str) -> None:
+        self.append(row.removesuffix("\r\n"))
+
+
 def _csv_cell(value: object) -> object:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     return value if isinstance(value, (bool, int, float)) else escape(str(value))
-
-
-def _csv_line(row: Sequence[object]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerow(row)  # with "\n", Python before 3.13 leaves a \r unquoted
-    return out.getvalue()[:-2]
 
 
 def _dumps(value: object, indent: int | None = None) -> str:

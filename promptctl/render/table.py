@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product, zip_longest
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class _Column:
     is_path: bool
     is_cut: bool  # a line a row: text is cut where it would be wrapped otherwise
 
-    @property
+    @cached_property
     def natural(self) -> int:
         return max(map(width, (self.heading, *self.cells)))
 
@@ -42,11 +43,19 @@ class _Column:
 
     def longest_word(self, cut_to: int | None = None) -> int:
         """Cells of the longest word; dates, numbers with a unit and the like count in full, others as they are cut."""
-        words_in = [word for cell in (self.heading, *self.cells) for word in _parts(cell)]
-        return max(
-            (width(word) if cut_to is None or is_whole(word) else min(width(word), cut_to) for word in words_in),
-            default=0,
-        )
+        return max(self._whole, self._longest if cut_to is None else min(self._longest, cut_to))
+
+    @cached_property
+    def _words(self) -> set[str]:
+        return {word for cell in (self.heading, *self.cells) for word in _parts(cell)}
+
+    @cached_property
+    def _whole(self) -> int:
+        return max((width(word) for word in self._words if is_whole(word)), default=0)
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(width, self._words), default=0)
 
     def lines(self, row: int, room: int) -> list[str]:
         """A cell in lines that fit."""
@@ -76,9 +85,9 @@ def _choices(rows: Sequence[Row], spare: Sequence[str], line_a_row: bool) -> lis
     """All columns, then fewer and fewer."""
     keys = columns_in(rows)
     spare = [key for key in spare if key in keys]
+    columns = {key: _column(rows, key, line_a_row) for key in keys}
     return [
-        [_column(rows, key, line_a_row) for key in keys if key not in spare[:dropped]]
-        for dropped in range(len(spare) + 1)
+        [column for key, column in columns.items() if key not in spare[:dropped]] for dropped in range(len(spare) + 1)
     ]
 
 

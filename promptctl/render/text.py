@@ -24,11 +24,13 @@ _WHOLE = re.compile(
 
 def printable(text: str) -> str:
     """The text for a terminal: whatever could drive it or hide is shown as an escape, raw bytes too."""
-    return text if text.isascii() and text.isprintable() else "".join(map(_shown, text))
+    return text if text.isprintable() else "".join(map(_shown, text))
 
 
 def piped(text: str) -> str:
     """The text for a pipe: on one line and in one cell, otherwise as it was, bytes that are not UTF-8 too."""
+    if text.isprintable():
+        return text
     return "".join(ascii(c)[1:-1] if c < " " or c == "\x7f" else c for c in text)
 
 
