@@ -865,6 +865,13 @@ def test_a_code_page_that_lacks_a_character_is_no_traceback(photos, learned, enc
     assert (done.returncode, b"\\u6771\\u4eac.png" in done.stdout) == (0, True)
 
 
+@pytest.mark.parametrize(("asked", "written"), [("", "東京".encode()), ("latin-1", rb"\udce6\udc9d\udcb1")])
+def test_what_is_redirected_is_utf_8_whatever_the_code_page(tmp_path, asked, written):
+    code_page = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": asked}
+    done = run_process("path", env={**os.environ, **code_page, "PROMPTCTL_HOME": str(tmp_path / "東京")})
+    assert (done.returncode, written in done.stdout) == (0, True), done.stdout
+
+
 def test_progress_is_silent_when_nobody_watches(photos):
     done = run_process("learn", photos, "--name", "c", "--shots", 2, "--epochs", 5)
     assert (done.returncode, done.stderr.splitlines()[0]) == (0, b"next: promptctl evaluate c TEST-FOLDER")
