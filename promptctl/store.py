@@ -56,6 +56,7 @@ class Removed:
     versions: tuple[int, ...]
     when: datetime
     path: Path
+    fault: str | None = None  # why not even its versions are known
 
     @property
     def n_bytes(self) -> int:
@@ -114,6 +115,10 @@ class Store:
         folder = self.find(Ref(name)).path.parent
         return tuple(_entry(Ref(folder.name, number), path) for number, path in sorted(_versions(folder).items()))
 
+    def every(self) -> tuple[Entry, ...]:
+        """Every version of every name, and of a name whose folder cannot be read why not."""
+        return tuple(entry for folder in self._kept() for entry in _all_versions(folder))
+
     def numbers(self, name: str) -> tuple[int, ...]:
         """The numbers of the versions of a name; no file is opened."""
         folder = self._folder(name)
@@ -131,7 +136,10 @@ class Store:
             for folder in self._folders(parent):
                 if folder.is_symlink() or not (is_name(folder.name) if parent == self._contexts else _removed(folder)):
                     continue  # somebody's own
-                inside = _inside(folder)
+                try:
+                    inside = _inside(folder)
+                except PermissionError:
+                    continue  # nobody knows what is in it
                 found += [Leftover(path, "unfinished", _size(path)) for path in inside if files.is_part(path)]
                 if all(files.is_part(path) for path in inside):
                     found.append(Leftover(folder, EMPTY, 0))
@@ -351,9 +359,10 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _is_folder(path: Path) -> bool:
-    with contextlib.suppress(OSError):  # a link that leads to itself
+    try:
         return path.is_dir()
-    return False
+    except OSError:  # a link to itself, or to where nobody may look; or this may be such a place, which raises again
+        return not path.is_symlink()
 
 
 def _size(path: Path) -> int:
@@ -380,7 +389,10 @@ def _removed(folder: Path) -> Removed | None:
     for form in _STAMPS:
         with contextlib.suppress(ValueError):
             when = datetime.strptime(stamp.partition("-")[0], form).replace(tzinfo=timezone.utc)
-            return Removed(name, tuple(sorted(_versions(folder))), when, folder)
+            try:
+                return Removed(name, tuple(sorted(_versions(folder))), when, folder)
+            except PermissionError as error:
+                return Removed(name, (), when, folder, f"{folder} cannot be read: {reason_of(error)}")
     return None
 
 
@@ -389,8 +401,21 @@ def _current(folder: Path) -> Entry | None:
     try:
         versions = _versions(folder)
     except PermissionError as error:
-        return Entry(Ref(folder.name), folder, 0, 0, None, f"{folder} cannot be read: {reason_of(error)}")
+        return _unreadable(folder, error)
     return _entry(Ref(folder.name, max(versions)), versions[max(versions)]) if versions else None
+
+
+def _all_versions(folder: Path) -> list[Entry]:
+    """The versions in a folder of a name, oldest first; one entry that says so where it cannot be read."""
+    try:
+        versions = sorted(_versions(folder).items())
+    except PermissionError as error:
+        return [_unreadable(folder, error)]
+    return [_entry(Ref(folder.name, number), path) for number, path in versions]
+
+
+def _unreadable(folder: Path, error: OSError) -> Entry:
+    return Entry(Ref(folder.name), folder, 0, 0, None, f"{folder} cannot be read: {reason_of(error)}")
 
 
 def _entry(ref: Ref, path: Path) -> Entry:

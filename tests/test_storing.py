@@ -433,6 +433,92 @@ def test_a_folder_that_cannot_be_read_is_listed_as_such(cli, home, monkeypatch):
     assert (done.code, done.err) == (1, f"error: {home / 'contexts' / 'birds'}: permission denied\n")
 
 
+@pytest.mark.parametrize("part", ["contexts/birds", "trash/fish", "trash"])
+def test_what_cannot_be_read_is_named_and_the_rest_is_checked(cli, home, monkeypatch, part):
+    store = Store(home)
+    for name in ("birds", "fish", "plants"):
+        store.save(name, make().to_bytes(), new=True)
+    store.remove(Ref("fish"))
+    original = os.scandir
+
+    def closed(path):
+        if str(path).startswith(str(home / part)) and (part != "trash" or str(path) == str(home / part)):
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    done = cli("check", "--all", "--json")
+    assert done.code == 12
+    fault_of = {row["context"]: row["fault"] for row in json.loads(done.out)["contexts"]}
+    shut = {"contexts/birds": "birds", "trash/fish": "fish in the trash", "trash": "the trash"}[part]
+    assert "permission denied" in fault_of.pop(shut)
+    assert set(fault_of.values()) == {None}
+    assert "plants@1" in fault_of
+    for command in (("list",), ("log", "plants"), ("show", "plants")):
+        assert cli(*command).code == 0
+    if part != "trash":
+        assert cli("list", "--trash").code == 0
+        assert cli("gc", "--days", 0, "--yes").code == 0
+
+
+def test_a_store_nobody_may_look_into_is_not_called_empty(cli, home, monkeypatch):
+    Store(home).save("birds", make().to_bytes(), new=True)
+    original = os.stat
+
+    def closed(path, *arguments, **options):
+        if str(path).startswith(str(home / "contexts") + "/"):  # as in a folder that may be read and not entered
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", closed)
+    done = cli("list")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith(f"error: cannot read the store: {home / 'contexts' / 'birds'}: permission denied")
+
+
+def test_without_a_home_one_sentence_names_the_variable(cli, monkeypatch):
+    import pwd
+
+    def nobody(_):
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for variable in ("HOME", "PROMPTCTL_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    for command in (("list",), ("check",), ("gc",), ("path",), ("cache", "info"), ("remove", "x", "--yes")):
+        done = cli(*command)
+        assert (done.code, done.out) == (1, "")
+        assert done.err.splitlines() == [
+            "error: no home folder is known to keep contexts in: "
+            "HOME is not set, and the system does not know this user",
+            "hint:  export PROMPTCTL_HOME=/a/folder",
+        ]
+    assert cli("--version").code == 0
+
+
+def test_without_a_home_libraries_keep_their_files_in_ours(cli, home, monkeypatch):
+    import pwd
+
+    def nobody(_):
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setenv("HOME", "/")  # given back afterwards
+    monkeypatch.delenv("HOME")
+    assert cli("list").code == 0
+    assert os.environ["HOME"] == str(home)
+
+
+def test_a_home_is_one_place_from_everywhere(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROMPTCTL_HOME", "mine")
+    assert cli("path").out == f"{tmp_path / 'mine'}\n"
+    monkeypatch.setenv("PROMPTCTL_HOME", "~no-such-user/mine")
+    done = cli("list")
+    assert done.code == 1
+    assert done.err.startswith("error: PROMPTCTL_HOME is '~no-such-user/mine', the path of a folder was expected")
+
+
 @pytest.mark.timeout(60)
 def test_a_pipe_in_the_trash_stops_no_check(cli, home):
     removed = Store(home)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from promptctl import history
 from promptctl.api.common import is_file_reference, locate
 from promptctl.card import BackboneId, Card
-from promptctl.errors import BackboneError, BadContextFile, InvalidName, UnknownSort, WeightsUnavailable, reason_of
+from promptctl.errors import (
+    BackboneError,
+    BadContextFile,
+    InvalidName,
+    StorageFailed,
+    UnknownSort,
+    WeightsUnavailable,
+    reason_of,
+)
 from promptctl.refs import Ref
 from promptctl.report import (
     Checked,
@@ -169,7 +177,7 @@ def check(refs: Sequence[str] = (), *, everything: bool = False, store: Store | 
     everything   every version of every name, and what lies in the trash
     """
     store = store or Store()
-    found = [_checked(name, path) for name, path in _to_check(refs, everything, store)]
+    found = [_checked(name, path, fault) for name, path, fault in _to_check(refs, everything, store)]
     here = {row.backbone: _backbone_state(row.backbone) for row in found if row.backbone}
     return CheckReport(tuple(row.with_backbone(here[row.backbone]) if row.backbone else row for row in found))
 
@@ -242,30 +250,41 @@ def _when(entry: Entry) -> str:
     return datetime.fromtimestamp(entry.mtime_ns / 1e9, timezone.utc).isoformat(timespec="seconds")
 
 
-def _to_check(refs: Sequence[str], everything: bool, store: Store) -> list[tuple[str, Path]]:
+def _to_check(refs: Sequence[str], everything: bool, store: Store) -> list[tuple[str, Path, str | None]]:
+    """Names, files, and what is known already to be wrong with them."""
     if everything:
-        kept = [(str(entry.ref), entry.path) for name in store.names() for entry in store.versions(name)]
-        trash = [
-            (f"{removed.name}@{number} in the trash", removed.path / f"{number}{SUFFIX}")
-            for removed in store.trash()
-            for number in removed.versions
-        ]
-        return kept + trash
+        return [(str(entry.ref), entry.path, entry.fault) for entry in store.every()] + _removed(store)
     if not refs:
-        return [(str(entry.ref), entry.path) for entry in store.entries()]
-    found = []
+        return [(str(entry.ref), entry.path, entry.fault) for entry in store.entries()]
+    found: list[tuple[str, Path, str | None]] = []
     for ref in refs:
         if is_file_reference(ref) or Ref.parse(ref).version:
             source = locate(ref, store)
-            found.append((source.name, source.path))
+            found.append((source.name, source.path, None))
         else:
-            found += [(str(entry.ref), entry.path) for entry in store.versions(ref)]
+            found += [(str(entry.ref), entry.path, entry.fault) for entry in store.versions(ref)]
     return found
 
 
-def _checked(name: str, path: Path) -> Checked:
+def _removed(store: Store) -> list[tuple[str, Path, str | None]]:
+    found: list[tuple[str, Path, str | None]] = []
+    try:
+        trash = store.trash()
+    except StorageFailed as error:
+        return [("the trash", store.home, str(error))]
+    for removed in trash:
+        if removed.fault:
+            found.append((f"{removed.name} in the trash", removed.path, removed.fault))
+        for number in removed.versions:
+            found.append((f"{removed.name}@{number} in the trash", removed.path / f"{number}{SUFFIX}", None))
+    return found
+
+
+def _checked(name: str, path: Path, fault: str | None) -> Checked:
     from promptctl.context import Context
 
+    if fault:
+        return Checked(name, path, None, fault, None)
     try:
         context = Context.load(path)
     except BadContextFile as error:
