@@ -638,4 +638,4 @@ def test_hints_that_work_when_typed(cli, home, tmp_path, monkeypatch):
     monkeypatch.setenv("PROMPTCTL_HOME", str(tmp_path / "out2"))
     assert cli("list").code == 1
     monkeypatch.setenv("PROMPTCTL_HOME", "~nobody-of-that-name/x")
-    assert cli("list").code == 0
+    assert cli("list").code == 1
