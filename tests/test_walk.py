@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,17 +30,27 @@ def touch(path: Path) -> Path:
     return path
 
 
-def deep(root: Path, folders: int, name: str = "d") -> None:
-    """A tree deeper than any path the system takes at once."""
+@contextmanager
+def deep(root: Path, folders: int, name: str = "d") -> Iterator[Path]:
+    """A tree deeper than any path the system takes at once, and than pytest can take away again."""
     here = Path.cwd()
     root.mkdir()
+    os.chdir(root)
+    for _ in range(folders):
+        Path(name).mkdir()
+        os.chdir(name)
+    Path("a.png").write_bytes(b"x")
+    bottom = os.open(".", os.O_RDONLY)
+    os.chdir(here)
     try:
-        os.chdir(root)
-        for _ in range(folders):
-            Path(name).mkdir()
-            os.chdir(name)
-        Path("a.png").write_bytes(b"x")
+        yield root
     finally:
+        os.chdir(bottom)
+        os.close(bottom)
+        Path("a.png").unlink()
+        for _ in range(folders):
+            os.chdir("..")
+            Path(name).rmdir()
         os.chdir(here)
 
 
@@ -68,16 +80,16 @@ def test_a_folder_a_person_names_is_walked_whatever_it_is_called(tmp_path):
 
 
 def test_a_tree_deeper_than_the_stack_is_walked_in_a_moment(tmp_path):
-    deep(tmp_path / "deep", 1200)
-    started = time.process_time()
-    assert len(walk([tmp_path / "deep"]).files) == 1
-    assert time.process_time() - started < 3
+    with deep(tmp_path / "deep", 1200) as tree:
+        started = time.process_time()
+        assert len(walk([tree]).files) == 1
+        assert time.process_time() - started < 3
 
 
 def test_a_path_longer_than_the_system_takes_is_named(tmp_path):
     photo = touch(tmp_path / "tree" / "a.png")
-    deep(tmp_path / "tree" / "b", 30, "x" * 200)
-    found = walk([tmp_path / "tree"])
+    with deep(tmp_path / "tree" / "b", 30, "x" * 200):
+        found = walk([tmp_path / "tree"])
     assert found.files == (photo,)
     ((path, why),) = found.closed
     assert path.is_relative_to(tmp_path / "tree" / "b")
