@@ -1,15 +1,18 @@
 """Engine: an image tower compiled for this CPU, faster than PyTorch runs it, and the same to rounding.
 
 OpenVINO was the fastest of what could be measured (docs/benchmarks.md). The tower is translated in memory from
-PyTorch's own trace: no file, no converter that reports home. Where any of it is missing or disagrees with PyTorch,
-there is no engine, and PyTorch goes on.
+PyTorch's own trace: no file, and not by OpenVINO's converter, which reports over the network that it was imported.
+Where any of it is missing or disagrees with PyTorch, there is no engine, and PyTorch goes on.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +20,7 @@ import torch.nn.functional as F
 Tower = Callable[[torch.Tensor], torch.Tensor]  # (N, 3, S, S) → (N, E), not normalised
 
 _FARTHEST = 1e-5  # one minus the cosine of a feature from PyTorch's; rounding is a hundred times smaller
+_CONVERTER = "openvino.tools.ovc"
 _LOG = logging.getLogger(__name__)
 
 
@@ -38,8 +42,19 @@ def compiled(visual: torch.nn.Module, pictures: torch.Tensor) -> Tower | None:
     return tower
 
 
+def _openvino() -> ModuleType:
+    """OpenVINO without its converter: importing that sends Intel a message, and leaves a folder in the home."""
+    if "openvino" in sys.modules:
+        return import_module("openvino")
+    sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # makes its import fail, which OpenVINO allows for
+    try:
+        return import_module("openvino")
+    finally:
+        del sys.modules[_CONVERTER]
+
+
 def _translated(visual: torch.nn.Module, pictures: torch.Tensor) -> Tower:
-    import openvino
+    openvino = _openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 

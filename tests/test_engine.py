@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 
 import open_clip
@@ -78,3 +80,26 @@ def test_many_pictures_switch_to_the_engine_and_few_do_not(tiny, monkeypatch):
     again = backbone.encode(pictures(8))
     assert backbone._engine not in (None, backbone._eagerly)
     torch.testing.assert_close(torch.from_numpy(again), torch.from_numpy(first), atol=1e-6, rtol=0)
+
+
+def test_nothing_is_reported_to_anybody(tiny_folder, tmp_path):
+    pytest.importorskip("openvino")
+    script = """
+import os, socket, sys
+asked = []
+socket.getaddrinfo = socket.socket.connect = lambda *asking, **_: asked.append(asking)
+import torch
+from promptctl.backbone import Backbone
+from promptctl.engine import compiled
+sys.excepthook = lambda kind, error, _: (print(repr(error), file=sys.stderr), os._exit(1))  # no waiting for a sender
+with torch.inference_mode():
+    assert compiled(Backbone(sys.argv[1]).model.visual, torch.randn(4, 3, 32, 32)) is not None
+assert "openvino_telemetry" not in sys.modules
+assert not asked, asked
+"""
+    # in CI its reporting is off by itself
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    command = [sys.executable, "-c", script, f"local-dir:{tiny_folder}"]
+    done = subprocess.run(command, env={**environment, "HOME": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "intel").exists()
