@@ -127,7 +127,8 @@ def _scan_folder(root: Path) -> ImageFolder:
     beside = [folder for folder in folders if folder not in splits]
     found = _from_class_folders(root, classes or [(folder, None) for folder in folders])
     remarks.say(_loose([root, *inside] if classes else [root]))
-    remarks.say(remarks.on_class_folders([folder for folder, _ in classes] or folders))
+    if len(found.labels) > 1:  # of one class it is asked whether the folder is one too high
+        remarks.say(remarks.on_class_folders([folder for folder, _ in classes] or folders))
     if not classes:
         return found
     reason = f"beside {next(iter(splits)).name}/, so it is not taken for a class"

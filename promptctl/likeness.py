@@ -1,44 +1,72 @@
-"""Likeness: pictures that a backbone sees as nearly the same, such as a second size or two of one moment."""
+"""Likeness: near copies of pictures, such as a second size, another compression, or two of one moment.
+
+A backbone sees many different pictures of one kind as alike, and a smaller size of one picture as less alike than one
+would think. So its features only say which pairs to look at; a glance at their pixels decides.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Cosine. With mini, 94 to 100 in 100 of birds, clothes and textures saved again as JPEG 75, mirrored or without 2 %
-# at each side reach it; 4 in 1,000 of different photos of one kind of clothes do.
-NEAR = 0.95
+# docs/benchmarks.md has what these find on birds, clothes and textures
+ALIKE = 0.85  # cosine of features from which on two pictures are looked at
+NEAR = 0.95  # and from which on they are near copies if nothing speaks against it
+SAME = 0.95  # correlation of thumbnails of near copies, or
+AKIN = 0.7  # of those whose features are near as well: cut at the edges, say
+BY_ITSELF = 0.98  # cosine of near copies where there are no pixels to look at
+SIDE = 16  # pixels of a thumbnail
+MOST_LOOKED_AT = 100  # pairs, the most alike first: decoding takes a while
 _ROWS = 1024
-_LOOKED_AT = 200  # of a class, to know how alike its pictures are anyhow
+_SAMPLED = 200  # of a class, to know how alike its pictures are anyhow
 
 Rows = NDArray[np.float32]
 Classes = NDArray[np.int64]
+Thumbnail = NDArray[np.float64]  # (SIDE, SIDE) grey
 
 
-def near_copies(measured: Rows, of_measured: Classes, learned: Rows, of_learned: Classes) -> list[tuple[int, int]]:
-    """(row, row of the most alike in `learned`) of every picture that has a near copy there.
+def alike(measured: Rows, learned: Rows, least: float) -> list[tuple[int, int, float]]:
+    """(row, row of the most alike in `learned`, their cosine) where that is at least so much, the most alike first.
+
+    measured, learned   (N, E) and (M, E) unit rows
+    """
+    found = []
+    for first in range(0, len(measured) if len(learned) else 0, _ROWS):
+        cosines = measured[first : first + _ROWS] @ learned.T  # (at most _ROWS, M)
+        best = cosines.argmax(1)
+        highest = cosines[np.arange(len(best)), best]
+        found += [(first + int(i), int(best[i]), float(highest[i])) for i in np.flatnonzero(highest >= least)]
+    return sorted(found, key=lambda pair: -pair[2])
+
+
+def is_near_copy(cosine: float, one: Thumbnail, other: Thumbnail) -> bool:
+    """Whether two pictures are nearly the same, the second perhaps mirrored."""
+    correlation = max(_correlation(one, other), _correlation(one, other[:, ::-1]))
+    return correlation >= SAME or (cosine >= NEAR and correlation >= AKIN)
+
+
+def _correlation(one: Thumbnail, other: Thumbnail) -> float:
+    """-1 to 1; 0 where one of them is of one grey."""
+    one, other = one - one.mean(), other - other.mean()
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float((one * other).sum()) / lengths if lengths > 1 else 0.0
+
+
+def by_features_alone(measured: Rows, of_measured: Classes, learned: Rows, of_learned: Classes) -> list[int]:
+    """Which rows are near copies of something in `learned`, as far as it can be told without pixels.
 
     Pictures of a class in which any two look that alike, such as parts on one bench, are no copies of each other.
 
     measured, learned          (N, E) and (M, E) unit rows
     of_measured, of_learned    (N,) and (M,) which class each shows
     """
-    if not len(measured) or not len(learned):
-        return []
     every, of_every = np.concatenate([measured, learned]), np.concatenate([of_measured, of_learned])
-    telling = np.array([_is_telling(every[of_every == c]) for c in np.unique(of_every)])
-    usable = telling[np.searchsorted(np.unique(of_every), of_measured)]
-    found = []
-    for first in range(0, len(measured), _ROWS):
-        cosines = measured[first : first + _ROWS] @ learned.T  # (at most _ROWS, M)
-        best = cosines.argmax(1)
-        near = (cosines.max(1) >= NEAR) & usable[first : first + _ROWS]
-        found += [(first + int(row), int(best[row])) for row in np.flatnonzero(near)]
-    return found
+    telling = {int(c) for c in np.unique(of_every) if _is_telling(every[of_every == c])}
+    return sorted(row for row, _, _ in alike(measured, learned, BY_ITSELF) if int(of_measured[row]) in telling)
 
 
 def _is_telling(of_class: Rows) -> bool:
     """Whether looking nearly the same means anything in a class; in one of two pictures it does."""
-    some = of_class[:: max(1, len(of_class) // _LOOKED_AT)]
+    some = of_class[:: max(1, len(of_class) // _SAMPLED)]
     pairs = (some @ some.T)[~np.eye(len(some), dtype=bool)]
     return len(some) < 3 or float(np.median(pairs)) < NEAR

@@ -167,6 +167,12 @@ def decoded(data: bytes) -> Iterator[Image.Image]:
         del picture
 
 
+def thumbnail(path: Path, side: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(side, side) the greys of an image file, upright and stretched to a square, or UnreadableImage."""
+    with file_bytes(path) as data, decoded(data) as picture:
+        return np.asarray(picture.convert("L").resize((side, side), Image.Resampling.BOX), dtype=np.float64)
+
+
 @contextmanager
 def _returned(n_bytes: int) -> Iterator[None]:
     """Much memory is not only free afterwards, it is the system's again before others count on it."""

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from promptctl import images, remarks
+from promptctl import images, likeness, remarks
 from promptctl.cache import FeatureCache
 from promptctl.context import ShotTable
 from promptctl.errors import TooFewShots
 from promptctl.features import Features, encode
 from promptctl.images import HashedImage, ImageFolder, LabelledImage, Sample, Skipped
-from promptctl.likeness import near_copies
+from promptctl.pictures import UnreadableImage, thumbnail
 
 if TYPE_CHECKING:
     from promptctl.backbone import Backbone
@@ -108,11 +108,17 @@ def say_near_copies(
     measured, learned = ([image for image in some if image.path in vector_of] for some in (measured, learned))
     if not measured or not learned:
         return
-    place = {label: i for i, label in enumerate({image.label for image in (*measured, *learned)})}
-    rows = [np.stack([vector_of[image.path] for image in some]) for some in (measured, learned)]
-    classes = [np.array([place[image.label] for image in some]) for some in (measured, learned)]
-    pairs = near_copies(rows[0], classes[0], rows[1], classes[1])
-    remarks.say(remarks.near_copies((measured[i].path, learned[j].path) for i, j in pairs))
+    of_measured, of_learned = (np.stack([vector_of[image.path] for image in some]) for some in (measured, learned))
+    look_alike = likeness.alike(of_measured, of_learned, likeness.ALIKE)[: likeness.MOST_LOOKED_AT]
+    pairs = [(measured[i].path, learned[j].path, cosine) for i, j, cosine in look_alike]
+    remarks.say(remarks.near_copies((one, other) for one, other, cosine in pairs if _are_near(one, other, cosine)))
+
+
+def _are_near(one: Path, other: Path, cosine: float) -> bool:
+    try:
+        return likeness.is_near_copy(cosine, *(thumbnail(path, likeness.SIDE) for path in (one, other)))
+    except UnreadableImage:  # gone meanwhile
+        return False
 
 
 def _check_enough(

@@ -163,9 +163,9 @@ def test_damaged_images_are_skipped_counted_and_named(cli, photos):
     (photos / "red" / "notes.txt").write_text("not a picture")
     outcome = cli("learn", photos, "--name", "c", "--shots", 6, "--epochs", 1)
     assert outcome.code == 0
-    assert outcome.err.splitlines()[0] == "warning: 1 skipped:"
-    assert outcome.err.splitlines()[1].startswith(f"  {photos / 'red' / 'half.png'}: damaged")
-    assert outcome.err.splitlines()[2] == "passed over: 1 that is not a photo (1 .txt)"
+    assert outcome.err.splitlines()[0] == "passed over: 1 that is not a photo (1 .txt)"
+    assert outcome.err.splitlines()[1] == "warning: 1 skipped:"
+    assert outcome.err.splitlines()[2].startswith(f"  {photos / 'red' / 'half.png'}: damaged")
 
 
 # --------------------------------------------------------------------------- what learn refuses
@@ -623,9 +623,9 @@ def test_bad_files_in_a_tree_are_skipped_counted_named_and_exit_3(cli, photos, l
     outcome = cli("classify", photos, "--prompt", "colours")
     assert outcome.code == 3
     assert outcome.err.splitlines() == [
+        "passed over: 1 that is not a photo (1 .txt)",
         "warning: 1 skipped:",
         f"  {photos / 'red' / '1.png'}: empty file",
-        "passed over: 1 that is not a photo (1 .txt)",
     ]
     assert len(outcome.out.splitlines()) == 1 + 17
 

@@ -292,6 +292,7 @@ def report_of(cells, halves=(), **found):
     nothing = dict.fromkeys(("photos", "left_out", "plot", "no_plot", "zero_shot_base", "zero_shot_new"))
     fixed = {"backbone": "mini", "template": "{}", "classes": 4, "train_images": 9, "test_images": 9, "seeds": (1,)}
     fixed |= {"measured_on": "images of test/", "speechless": (), "skipped": (), "ensemble_has_own": False, "known": 0}
+    fixed |= {"passed_over": {}}
     return CompareReport(
         **{**nothing, **fixed, "zero_shot_accuracy": 0.5, **found}, learners=rows, base_to_new=half_rows
     )

@@ -27,7 +27,8 @@ def paint_apart(photos):
     """Pictures that do not look alike even in one class, as photos do not."""
     chance = np.random.default_rng(0)
     for path in sorted(photos.glob("*/*.png")):
-        Image.new("RGB", (48, 40), tuple(map(int, chance.integers(0, 256, 3)))).save(path)
+        patches = chance.integers(0, 226, 3) + chance.integers(0, 30, (5, 6, 3))
+        Image.fromarray(patches.astype(np.uint8)).resize((48, 40), Image.Resampling.BICUBIC).save(path)
 
 
 @pytest.fixture
@@ -220,7 +221,7 @@ def test_an_empty_folder_is_told_what_to_put_there(cli, tmp_path):
     (tmp_path / "empty").mkdir()
     done = cli("learn", tmp_path / "empty", "--name", "d")
     assert done.err == (
-        f"error: {tmp_path / 'empty'} is empty\n"
+        f"error: the folder {tmp_path / 'empty'} is empty\n"
         "hint:  put the images of each class in a folder of its own, "
         f"for example {tmp_path / 'empty' / 'sparrow' / 'photo1.jpg'}\n"
     )

@@ -48,14 +48,14 @@ GUESSES = (
 
 
 def classified(*paths: str, top: tuple[Guess, ...] = GUESSES, skipped: tuple[SkippedFile, ...] = ()) -> ClassifyReport:
-    return ClassifyReport("birds@1", 1.0, False, tuple(Classified(Path(p), top) for p in paths), skipped)
+    return ClassifyReport("birds@1", 1.0, False, tuple(Classified(Path(p), top) for p in paths), skipped, {})
 
 
 def evaluated(names: list[str]) -> EvaluateReport:
     scores = Scores(0.5, 1.0, 0.5, 0.1)
     classes = tuple(ClassScore(n, n, 9, i % 5 / 5, 0.5, 0.5, names[0]) for i, n in enumerate(names))
     return EvaluateReport(
-        "birds@1", 1.0, False, "photos", 99, 0, len(names), scores, scores, "a photo of a {}.", classes, ()
+        "birds@1", 1.0, False, "photos", 99, 0, len(names), scores, scores, "a photo of a {}.", classes, (), {}
     )
 
 
@@ -123,9 +123,9 @@ def test_the_closing_line_counts_the_classes_the_largest_first(terminal):
     terminal(200)
     names = ["emu"] * 2 + ["ibis"] * 3 + ["auk"] * 2
     images = tuple(Classified(Path(f"{i}.jpg"), (Guess(name, name, 1.0),)) for i, name in enumerate(names))
-    assert shown(ClassifyReport("b@1", 1.0, False, images, ()))[-1] == "7 photos: 3 ibis, 2 auk, 2 emu"
+    assert shown(ClassifyReport("b@1", 1.0, False, images, (), {}))[-1] == "7 photos: 3 ibis, 2 auk, 2 emu"
     many = tuple(Classified(Path("x"), (Guess("", f"class number {i:03}", 1.0),)) for i in range(40))
-    last = shown(ClassifyReport("b@1", 1.0, False, many, ()))[-1]
+    last = shown(ClassifyReport("b@1", 1.0, False, many, (), {}))[-1]
     assert last.endswith(", 1 class number 004 and 35 more classes")
 
 
@@ -147,7 +147,7 @@ def test_a_pipe_gets_every_path_and_runner_up_whole(capsys):
 
 @pytest.mark.parametrize("output", ["table", "json", "jsonl", "csv"])
 def test_warnings_go_to_stderr_in_every_format(capsys, output):
-    render.render(ClassifyReport("birds@1", 1.0, False, (), (SkippedFile(Path("a.txt"), "not an image"),)), output)
+    render.render(ClassifyReport("birds@1", 1.0, False, (), (SkippedFile(Path("a.txt"), "not an image"),), {}), output)
     printed = capsys.readouterr()
     assert printed.err == "warning: 1 skipped:\n  a.txt: not an image\n"
     if output == "csv":
@@ -329,7 +329,7 @@ ODD = [
 def test_every_cell_comes_back_from_csv_and_every_row_is_one(capsys):
     names = tuple(Guess(text, text, 0.5) for text in ODD)
     images = tuple(Classified(Path(f"{i}.jpg"), (guess,)) for i, guess in enumerate(names))
-    text = render.FORMATS["csv"](ClassifyReport("b@1", 1.0, False, images, ()))
+    text = render.FORMATS["csv"](ClassifyReport("b@1", 1.0, False, images, (), {}))
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [unescape(row["label"]) for row in rows] == ODD
     assert [row["probability"] for row in rows] == ["0.5"] * len(ODD)

@@ -208,7 +208,7 @@ def _say_what_is_odd(
     import numpy as np
 
     from promptctl import remarks
-    from promptctl.likeness import near_copies
+    from promptctl.likeness import by_features_alone
 
     named = [(path, label_of[path], sha256) for path, sha256 in zip(features.paths, features.sha256, strict=True)]
     remarks.say(remarks.one_picture_of_two_classes(named))
@@ -217,7 +217,8 @@ def _say_what_is_odd(
     rows = context.shots.features[own].astype(np.float32)
     of_rows = np.array([place[int(id)] for id in context.shots.class_ids[own]], dtype=np.int64)
     known = _own_images(context)
-    near = [i for i, _ in near_copies(features.vectors, targets, rows, of_rows) if features.sha256[i] not in known]
+    alike = by_features_alone(features.vectors, targets, rows, of_rows)
+    near = [i for i in alike if features.sha256[i] not in known]
     remarks.say(remarks.near_copies((features.paths[i], f"a photo {name} was learned from") for i in near))
 
 
