@@ -5,7 +5,7 @@ import pytest
 from conftest import paint
 
 from promptctl.images import ImageFolder
-from promptctl.likeness import near_copies
+from promptctl.likeness import alike, by_features_alone
 from promptctl.remarks import is_odd, odd_labels, one_picture_of_two_classes, say
 
 OF_A_MACHINE = "DCIM|100APPLE|101CANON|100_PANA|102_0715|2023|2023-05|2023-05-01|20230501|2019_12 Italy|01.05.2023"
@@ -78,13 +78,14 @@ def test_near_copies_are_found_and_distinct_pictures_are_not():
     learned = unit(chance.normal(size=(2000, 32)))
     measured = unit(np.concatenate([chance.normal(size=(1500, 32)), learned[[7, 1999]] + 0.02]))
     classes = np.arange(2000) % 3
-    assert near_copies(measured, np.arange(1502) % 3, learned, classes) == [(1500, 7), (1501, 1999)]
-    assert near_copies(measured[:0], classes[:0], learned, classes) == []
+    assert sorted((row, nearest) for row, nearest, _ in alike(measured, learned, 0.95)) == [(1500, 7), (1501, 1999)]
+    assert by_features_alone(measured, np.arange(1502) % 3, learned, classes) == [1500, 1501]
+    assert by_features_alone(measured[:0], classes[:0], learned, classes) == []
 
 
 def test_likeness_says_nothing_where_all_of_a_class_are_alike():
     chance = np.random.default_rng(0)
-    alike = unit(np.ones(32) + 0.05 * chance.normal(size=(12, 32)))
+    rows = unit(np.ones(32) + 0.05 * chance.normal(size=(12, 32)))
     classes = np.zeros(6, np.int64)
-    assert near_copies(alike[:6], classes, alike[6:], classes) == []
-    assert near_copies(alike[:1], classes[:1], alike[1:2], classes[:1]) == [(0, 0)], "two pictures tell nothing else"
+    assert by_features_alone(rows[:6], classes, rows[6:], classes) == []
+    assert by_features_alone(rows[:1], classes[:1], rows[1:2], classes[:1]) == [0], "two pictures tell nothing else"
