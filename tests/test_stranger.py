@@ -101,16 +101,16 @@ def sealed_again(header: dict, rest: bytes, chance: random.Random) -> bytes:
 
 
 def read_every_way(data: bytes, path: Path) -> None:
-    """A context or BadContextFile with one line, within a second, from the header alone and from the whole."""
+    """A context or BadContextFile with one line, within a second's work, from the header alone and from the whole."""
     path.write_bytes(data)
     for read in (read_card, Context.load):
-        started = time.monotonic()
+        started = time.process_time()
         try:
             read(path)
         except BadContextFile as error:
             assert "\n" not in str(error)
             assert len(str(error)) < 500
-        assert time.monotonic() - started < 1
+        assert time.process_time() - started < 1
 
 
 def mutate_many(folder: Path, count: int) -> None:
