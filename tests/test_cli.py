@@ -785,11 +785,9 @@ def run_process(*arguments: object, **options) -> subprocess.CompletedProcess[by
 
 def n_cached(home: Path) -> int:
     """How many image features are kept, as seen from outside."""
-    with (
-        contextlib.suppress(sqlite3.Error),
-        contextlib.closing(sqlite3.connect(home / "cache" / "features.sqlite")) as db,
-    ):
-        return int(db.execute("SELECT count(*) FROM features").fetchone()[0])
+    kept = f"file:{home / 'cache' / 'features.sqlite'}?mode=ro"
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(kept, uri=True)) as table:
+        return int(table.execute("SELECT count(*) FROM features").fetchone()[0])
     return 0
 
 
