@@ -187,6 +187,18 @@ def test_a_class_whose_tokens_are_the_same_is_measured(cli, tmp_path, tiny):
     assert json.loads(cli("evaluate", "d", tmp_path / "two", "--json").out)["images"] == 8
 
 
+@pytest.mark.parametrize(("taught", "asked"), [("red_kite", "Red kite"), ("1", "１"), ("emu", "large bird")])
+def test_a_part_to_measure_on_may_write_its_classes_otherwise(cli, tmp_path, tiny, taught, asked):
+    (tmp_path / "names.csv").write_text("emu,large bird\n" if taught == "emu" else "ibis,sacred ibis\n")
+    paint(tmp_path / "p" / "train", images=3, colours={taught: (200, 0, 0), "ibis": (0, 0, 200)})
+    paint(tmp_path / "p" / "test", images=2, colours={asked: (200, 0, 0), "ibis": (0, 0, 200)}, seed=1)
+    common = ("--model", tiny, "--epochs", 1, "--classes", tmp_path / "names.csv", "--json")
+    report = json.loads(cli("learn", tmp_path / "p", "--name", "d", *common).out)
+    assert (report["measured_images"], report["skipped"]) == (4, [])
+    report = json.loads(cli("compare", tmp_path / "p", "--learners", "coop", "--shots", 1, "--seeds", 1, *common).out)
+    assert (report["test_images"], report["skipped"]) == (4, [])
+
+
 @pytest.mark.parametrize("two", [(COMPOSED, APART), ("1", "１"), ("king's bird", "king’s bird"), ("Emu", "emu")])
 def test_folders_that_say_the_same_are_refused_before_anything_is_learned(cli, tmp_path, tiny, home, two):
     paint(tmp_path / "p", images=3, colours={two[0]: (200, 0, 0), two[1]: (0, 0, 200)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +83,19 @@ def check_spoken(entries: Sequence[ClassEntry], tower: TextTower) -> None:
 
     check_tokens(entries, tower)
     remarks.say(remarks.wordless([name for name in unread(entries, tower) if not remarks.is_odd(name)]))
+
+
+def under_taught_names(folder: ImageFolder, entries: Sequence[ClassEntry], tower: TextTower) -> ImageFolder:
+    """The folder with the photos to measure on labelled as the class they mean: 'Red kite' in test/ is 'red_kite'."""
+    from promptctl.names import meant_by
+
+    taught = [entry.label for entry in entries]
+    strange = sorted(set(folder.labels) - set(taught))
+    meant = meant_by(strange, entries, tower) if strange else {}
+    images = (
+        replace(image, label=taught[meant[image.label]]) if image.label in meant else image for image in folder.images
+    )
+    return replace(folder, images=tuple(images))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from promptctl.api.common import (
     passed_over,
     skipped_files,
     to_learn_from,
+    under_taught_names,
 )
 from promptctl.api.places import check_not_empty
 from promptctl.card import ClassEntry
@@ -79,6 +80,7 @@ def compare(
     backbone = Backbone(model, device)
     _check_names([entry.name for entry in entries], learners, wish, template, backbone)
     check_spoken(entries, backbone.tower)
+    folder = under_taught_names(folder, entries, backbone.tower)
     pool, measured_on, skipped = _pool(folder, entries, backbone, template, on_progress)
     if base_to_new:
         _check_halves(pool, photos)

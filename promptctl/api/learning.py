@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import __version__, files, zero_shot
-from promptctl.api.common import OnProgress, check_spoken, class_entries, passed_over, skipped_files, to_learn_from
+from promptctl.api.common import (
+    OnProgress,
+    check_spoken,
+    class_entries,
+    passed_over,
+    skipped_files,
+    to_learn_from,
+    under_taught_names,
+)
 from promptctl.api.places import check_learn_places, check_not_empty
 from promptctl.card import Card, ClassEntry, Score, Shots
 from promptctl.errors import ContextExists, LearnedButNotStored, NotDurable, StorageFailed, StoreLocked
@@ -100,6 +108,7 @@ def learn(
     # NameTooLong and the like before anything dear
     backbone.tower.prompts(names, wish.tokens(backbone.tower), position=position)
     check_spoken(entries, backbone.tower)
+    folder = under_taught_names(folder, entries, backbone.tower)
     by_hand = zero_shot.text_features(backbone.tower, names, template)
     drawn = draw(folder, candidates, shots=shots, seed=seed, backbone=backbone, on_progress=on_progress)
     taught = teach(wish, names, drawn.train, drawn.targets(drawn.train), by_hand, backbone, on_progress)
