@@ -12,6 +12,7 @@ from conftest import copy_into_splits, paint
 from PIL import Image
 
 from promptctl import images, remarks
+from promptctl.report.words import counted_images
 
 COMPOSED, APART = (unicodedata.normalize(form, "Émeu") for form in ("NFC", "NFD"))
 BESIDE = ["0.png.json", "0.xmp", "IMG_0.AAE", "IMG_1.aae", "IMG_0.MOV", "README", "odd.thing"]
@@ -125,7 +126,7 @@ def test_learn_says_every_class_and_which_were_not_measured(cli, photos, tiny):
     apart = images.hold_out_fifth(images.hash_images(folder.images)[0])
     held = {label: sum(image.label == label for image in apart.held_out) for label in folder.labels}
     done = cli(*asked)
-    counts = ", ".join(f"{label} {6 - n} + {n}" for label, n in held.items())
+    counts = ", ".join(f"{label} ({6 - n} + {n})" for label, n in held.items())
     assert done.out.splitlines()[1] == f"photos learned from + measured on: {counts}"
     missing = [label for label, n in held.items() if not n]
     said = f"warning: no photo of {', '.join(missing)} was held out: the figure says nothing of"
@@ -135,6 +136,11 @@ def test_learn_says_every_class_and_which_were_not_measured(cli, photos, tiny):
     assert [(row["label"], row["images"], row["train"], row["held_out"]) for row in rows] == [
         (label, 6, 6 - n, n) for label, n in held.items()
     ]
+
+
+def test_one_image_is_no_images():
+    assert counted_images(1, "images of test/") == "the 1 image of test/"
+    assert counted_images(2, "images held out") == "the 2 images held out"
 
 
 def test_a_class_without_test_photos_is_named(cli, photos, tmp_path, tiny):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row, SkippedFile
-from promptctl.report.words import listed, next_lines, passed_over_lines, percent, size, skipped_lines
+from promptctl.report.words import counted_images, listed, next_lines, passed_over_lines, percent, size, skipped_lines
 
 _CLASSES_SHOWN = 40
 
@@ -74,9 +74,10 @@ class LearnReport(Report):
         return found
 
     def _photos(self) -> str:
-        shown = [f"{one.name} {one.train} + {one.held_out}" for one in self.per_class[:_CLASSES_SHOWN]]
+        # in brackets, for a class may be called 1, or "iPhone 12"
+        shown = [f"{one.name} ({one.train} + {one.held_out})" for one in self.per_class[:_CLASSES_SHOWN]]
         more = len(self.per_class) - len(shown)
-        rest = f" and {more} more classes, all in --json" if more else ""
+        rest = f" and {more} more class{'' if more == 1 else 'es'}, all in --json" if more else ""
         return f"photos learned from + measured on: {', '.join(shown)}{rest}"
 
     def _unmeasured(self) -> list[str]:
@@ -94,6 +95,6 @@ class LearnReport(Report):
         if self.accuracy is None:
             return "; no image was left to measure it on"
         return (
-            f": {percent(self.accuracy)} right on the {self.measured_images} {self.measured_on}, "
+            f": {percent(self.accuracy)} right on {counted_images(self.measured_images, self.measured_on)}, "
             f"zero-shot {percent(self.zero_shot_accuracy)}"
         )

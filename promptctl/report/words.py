@@ -67,7 +67,13 @@ def _score_line(card: Card) -> str:
     if card.score is None:
         return "not measured, no image was left over"
     score = card.score
-    return f"{percent(score.accuracy)} on the {score.images} {score.on}, zero-shot {percent(score.zero_shot_accuracy)}"
+    on = counted_images(score.images, score.on)
+    return f"{percent(score.accuracy)} on {on}, zero-shot {percent(score.zero_shot_accuracy)}"
+
+
+def counted_images(count: int, which: str) -> str:
+    """ "the 12 images held out", "the 1 image of test/"."""
+    return f"the {count} {which.replace('images', 'image', 1) if count == 1 else which}"
 
 
 def read_otherwise_lines(names: Sequence[str], shown: int = 5) -> list[str]:
