@@ -124,8 +124,11 @@ def _scan_folder(root: Path) -> ImageFolder:
     classes = [
         (c, splits[outer]) for outer, folder in zip(splits, inside, strict=True) for c in visible_folders(folder)
     ]
+    if not splits and (parts := _parts_of_classes(root, folders)):
+        return _from_class_folders(root, [(part, split, part.parent) for part, split in parts.items()])
     beside = [folder for folder in folders if folder not in splits]
-    found = _from_class_folders(root, classes or [(folder, None) for folder in folders])
+    every = classes or [(folder, None) for folder in folders]
+    found = _from_class_folders(root, [(folder, split, folder) for folder, split in every])
     remarks.say(_loose([root, *inside] if classes else [root]))
     if len(found.labels) > 1:  # of one class it is asked whether the folder is one too high
         remarks.say(remarks.on_class_folders([folder for folder, _ in classes] or folders))
@@ -149,28 +152,40 @@ def _lists_in(root: Path, folders: Sequence[Path]) -> Iterable[list[Path]]:
 
 def _no_class_folders(root: Path) -> NoImages:
     is_empty = not visible_files(root)
+    advice = f"put the images of each class in a folder of its own, for example {root / 'sparrow' / 'photo1.jpg'}"
+    instead = None if is_empty else _list_in([root]) or _above(root)
     return NoImages(
         f"{root} is empty" if is_empty else f"{root} has no class folders",
-        f"put the images of each class in a folder of its own, for example {root / 'sparrow' / 'photo1.jpg'}",
+        f"did you mean {instead}? otherwise {advice}" if instead else advice,
     )
 
 
-def _from_class_folders(root: Path, folders: Sequence[tuple[Path, str | None]]) -> ImageFolder:
+def _above(root: Path) -> Path | None:
+    """The folder around, where this one with its photos is one of several."""
+    try:
+        beside = [folder for folder in visible_folders(root.parent) if _holds_photos(folder)]
+    except NoImages:
+        return None
+    return root.parent if root.name and _holds_photos(root) and len(beside) > 1 else None
+
+
+def _from_class_folders(root: Path, folders: Sequence[tuple[Path, str | None, Path]]) -> ImageFolder:
+    """The images of class folders: where they lie, their split, and the folder that names their class."""
     images: list[LabelledImage] = []
     skipped: list[Skipped] = []
     first: dict[tuple[Path, str], Path] = {}
     twins = []
-    apart = (root, *(folder for folder, _ in folders))  # a link into another class makes no photo one of this
-    for folder, split in folders:
-        label = one_form(folder.name)
+    apart = (root, *(folder for folder, _, _ in folders))  # a link into another class makes no photo one of this
+    for folder, split, named in folders:
+        label = one_form(named.name)
         tree = walk([folder], apart=apart)
         photos, passed = photos_among(tree.files)
         images += [LabelledImage(path, label, split) for path in photos]
         skipped += [*(Skipped(path, reason) for path, reason in tree.closed), *passed]
         if not photos and not tree.closed:
             skipped.append(Skipped(folder, "no image in this class folder"))
-        if photos and first.setdefault((folder.parent, label), folder) != folder:
-            twins.append((first[folder.parent, label], folder))
+        if photos and first.setdefault((named.parent, label), named) != named:
+            twins.append((first[named.parent, label], named))
     return ImageFolder(root, tuple(images), tuple(skipped), tuple(twins))
 
 
@@ -250,30 +265,60 @@ def _split_folders(root: Path, folders: Sequence[Path]) -> dict[Path, str]:
     if len(several) + len(splits) > 1 and several:
         raise _unusable(root, [*splits, *several], "and it cannot be told which is which")
     if splits and (len(kinds) > 1 or len(splits) == len(folders)):
-        raise _unusable(root, list(splits), "but there are no class folders inside")
+        raise _unusable(root, list(splits), "but there are no class folders inside", _list_in([root, *splits]))
     return {}
 
 
+def _parts_of_classes(root: Path, folders: Sequence[Path]) -> dict[Path, str]:
+    """`cat/train/`, `cat/test/`, `dog/train/` …: the parts of every class; none where one class has no such parts.
+
+    raises   DatasetError where each folder is a data set of its own: `v1/train/cat/`
+    """
+    parts = {folder: _called_so(folder) for folder in folders}
+    filled = [folder for folder in folders if parts[folder] or _has_images(folder)] if any(parts.values()) else []
+    if len(filled) < 2 or not all(parts[folder] for folder in filled):
+        return {}
+    every = {part: split for folder in filled for part, split in parts[folder].items()}
+    if all(visible_folders(part) and not _holds_photos(part) for part in every):
+        shown = ", ".join(f"{folder.name}/" for folder in filled[:4]) + (", …" if len(filled) > 4 else "")
+        raise DatasetError(f"{shown} in {root} have splits of their own", f"give one of them, {filled[0]} for example")
+    return every if len(set(every.values())) > 1 else {}
+
+
+def _called_so(folder: Path) -> dict[Path, str]:
+    """The folders inside, where there is nothing but splits."""
+    try:
+        inside = {one: split_of(one.name) for one in visible_folders(folder)}
+        is_pure = not _holds_photos(folder)
+    except NoImages:  # it cannot be read, which the walk names
+        return {}
+    return {one: split for one, split in inside.items() if split} if is_pure and all(inside.values()) else {}
+
+
 def _called_like_splits(folders: Sequence[Path]) -> dict[Path, str]:
-    """`train/` and `test_set/`; without any such, `birds_train/` and `birds_test/`, which say the same besides."""
+    """`train/` and `test_set/`; without any such, `birds_train/` and `birds_test/`, which say the same besides.
+
+    `1_train/` and `2_test/` are numbered only.
+    """
+    looks = {folder: look for folder in folders if (look := look_of(folder.name))}
     alike: defaultdict[str, dict[Path, str]] = defaultdict(dict)
-    for folder in folders:
-        if look := look_of(folder.name):
-            alike[look[1]][folder] = look[0]
+    for folder, (split, rest) in looks.items():
+        alike[rest][folder] = split
     if alike[""]:
         return alike[""]
+    numbered = {folder: split for folder, (split, rest) in looks.items() if rest.isdigit()}
+    if 1 < len(set(numbered.values())) == len(numbered):
+        return numbered
     pairs = [splits for splits in alike.values() if len(set(splits.values())) > 1]
     return pairs[0] if len(pairs) == 1 else {}
 
 
-def _unusable(root: Path, folders: Sequence[Path], why: str) -> DatasetError:
+def _unusable(root: Path, folders: Sequence[Path], why: str, instead: Path | None = None) -> DatasetError:
     shown = ", ".join(f"{folder.name}/" for folder in folders[:4]) + (", …" if len(folders) > 4 else "")
     look = "looks like a split" if len(folders) == 1 else "look like splits"
     example = root / "train" / "sparrow" / "photo1.jpg"
-    return DatasetError(
-        f"{shown} in {root} {look}, {why}",
-        f"class folders go inside train/ and test/, for example {example}; or give one folder alone",
-    )
+    advice = f"class folders go inside train/ and test/, for example {example}; or give one folder alone"
+    return DatasetError(f"{shown} in {root} {look}, {why}", f"did you mean {instead}?" if instead else advice)
 
 
 def _unwrapped(folder: Path) -> Path:
@@ -403,8 +448,27 @@ def check_classes(labels: Sequence[str], folder: ImageFolder) -> None:
     if len(labels) > 1:
         return
     own = _class_folder(labels[0], folder)
-    inside = own is not None and own.parent == folder.root and visible_folders(own)
-    raise OneClass(folder.root, labels[0], own=own, instead=own if inside else None)
+    is_above = own is not None and own.parent == folder.root and visible_folders(own)
+    instead = _down_to_classes(own) if own and is_above else _list_in([folder.root]) if own else None
+    raise OneClass(folder.root, labels[0], own=own, instead=instead)
+
+
+def _down_to_classes(folder: Path) -> Path:
+    """The folder, or the first one below it that does not only hold another."""
+    while len(inside := visible_folders(folder)) == 1 and visible_folders(inside[0]) and not _holds_photos(folder):
+        (folder,) = inside
+    return folder
+
+
+def _list_in(folders: Iterable[Path]) -> Path | None:
+    """The file that looks like a list of the photos there, one to learn from if there are several."""
+    lists = [path for folder in folders for path in visible_files(folder) if _is_list(path)]
+    return min(lists, key=lambda path: ((look_of(path.stem) or ("",))[0] in ("val", "test"), path), default=None)
+
+
+def _is_list(path: Path) -> bool:
+    name = path.name.lower()
+    return name.endswith((".csv", ".tsv", ".jsonl", "coco.json")) and path.stem != "metadata"
 
 
 def _class_folder(label: str, folder: ImageFolder) -> Path | None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from promptctl.errors import DatasetError
-from promptctl.images import ImageFolder
+from promptctl.errors import DatasetError, NoImages, OneClass
+from promptctl.images import ImageFolder, check_classes
 from promptctl.splits import is_one_of_several, look_of, split_of
 
 SAID = {
@@ -65,6 +65,7 @@ FLAT = "look like splits, but there are no class folders inside"
     [
         (("train_a/emu", "train_b/emu"), ("train_a/, train_b/", UNTOLD)),
         (("train1", "train2"), ("train1/, train2/", UNTOLD)),
+        (("trainA", "trainB", "testA", "testB"), ("testA/, testB/, trainA/, trainB/", UNTOLD)),
         (("fold1/emu", "fold2/emu"), ("fold1/, fold2/", UNTOLD)),
         (("train/emu", "test (2)/emu"), ("train/, test (2)/", UNTOLD)),
         (("train", "test"), ("test/, train/", FLAT)),
@@ -88,3 +89,54 @@ def test_a_part_without_class_folders_is_named(tmp_path, caplog):
     folder = ImageFolder.scan(photos(tmp_path, "train/emu", "train/ibis", "test"))
     assert found(folder) == {("emu", "train"), ("ibis", "train")}
     assert caplog.messages == [f"1 photo lies directly in {tmp_path / 'test'}, in no class folder: left out"]
+
+
+def test_classes_may_have_their_splits_inside(tmp_path):
+    folder = ImageFolder.scan(photos(tmp_path, "emu/train", "emu/test", "ibis/training_set", "ibis/test/far"))
+    assert found(folder) == {("emu", "train"), ("emu", "test"), ("ibis", "train"), ("ibis", "test")}
+
+
+@pytest.mark.parametrize("other", ["ibis", "ibis/day"])
+def test_splits_inside_one_class_only_are_no_splits(tmp_path, other):
+    folder = ImageFolder.scan(photos(tmp_path, "emu/train", "emu/test", other))
+    assert found(folder) == {("emu", None), ("ibis", None)}
+
+
+def test_data_sets_beside_each_other_are_no_classes(tmp_path):
+    with pytest.raises(DatasetError) as refused:
+        ImageFolder.scan(photos(tmp_path, "v1/train/emu", "v1/train/ibis", "v2/train/emu"))
+    assert str(refused.value) == f"v1/, v2/ in {tmp_path} have splits of their own"
+    assert refused.value.hint == f"give one of them, {tmp_path / 'v1'} for example"
+
+
+def test_splits_may_be_numbered(tmp_path):
+    folder = ImageFolder.scan(photos(tmp_path, "01_train/emu", "01_train/ibis", "02_test/emu"))
+    assert found(folder) == {("emu", "train"), ("ibis", "train"), ("emu", "test")}
+
+
+@pytest.mark.parametrize(
+    ("folder", "lists", "meant"),
+    [
+        ("p", "labels.csv", "labels.csv"),
+        ("p", "test.csv train.csv", "train.csv"),
+        ("p/train", "train/_classes.csv", "train/_classes.csv"),
+        ("p/images", "labels.csv", "labels.csv"),
+    ],
+)
+def test_a_list_beside_photos_without_class_folders_is_pointed_to(tmp_path, folder, lists, meant):
+    root = photos(tmp_path, folder) / "p"
+    for name in lists.split():
+        (root / name).write_text("path,label\n")
+    with pytest.raises(DatasetError) as refused:
+        check_classes(["images"], ImageFolder.scan(root))
+    assert refused.value.hint.startswith(f"did you mean {root / meant}?")
+
+
+def test_a_folder_too_deep_or_too_high_is_told_which_was_meant(tmp_path):
+    root = photos(tmp_path, "a/b/c/emu", "a/b/c/ibis") / "a"
+    with pytest.raises(NoImages) as refused:
+        ImageFolder.scan(root / "b" / "c" / "emu")
+    assert refused.value.hint.startswith(f"did you mean {root / 'b' / 'c'}?")
+    with pytest.raises(OneClass) as refused_class:
+        check_classes(["b"], ImageFolder.scan(root))
+    assert refused_class.value.hint == f"did you mean {root / 'b' / 'c'}?"
