@@ -121,7 +121,7 @@ def _scan_folder(root: Path) -> ImageFolder:
         raise _no_class_folders(root)
     splits = _split_folders(root, folders)
     inside = [_unwrapped(folder) for folder in splits]
-    classes = [
+    classes: list[tuple[Path, str | None]] = [
         (c, splits[outer]) for outer, folder in zip(splits, inside, strict=True) for c in visible_folders(folder)
     ]
     if not splits and (parts := _parts_of_classes(root, folders)):

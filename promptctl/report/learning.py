@@ -92,7 +92,7 @@ class LearnReport(Report):
         return [f"no photo of {listed(names, _CLASSES_SHOWN)} {where}: the figure says nothing of {them}"]
 
     def _score(self) -> str:
-        if self.accuracy is None:
+        if self.accuracy is None or self.measured_on is None:
             return "; no image was left to measure it on"
         return (
             f": {percent(self.accuracy)} right on {counted_images(self.measured_images, self.measured_on)}, "
