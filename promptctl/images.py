@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +78,7 @@ class ImageFolder:
         found = _from_list(root) if is_file else _scan_folder(root)
         if not found.images:
             inside = "lists no image" if is_file else "has class folders but no image in them"
-            raise NoImages(f"{root} {inside}{_passed(found.skipped)}", f"ls {root}")
+            raise NoImages(f"{root} {inside}{_passed(found.skipped)}", f"ls {shlex.quote(str(root))}")
         return found
 
     @property
@@ -102,10 +103,10 @@ def _is_file(root: Path) -> bool:
         root.stat()
         return root.is_file()
     except FileNotFoundError:
-        raise NoImages(f"there is no folder {root}", f"ls {root.parent}") from None
+        raise NoImages(f"there is no folder {root}", f"ls {shlex.quote(str(root.parent))}") from None
     except (OSError, ValueError) as error:  # no permission, a name too long, a NUL in it
         reason = reason_of(error) if isinstance(error, OSError) else str(error)
-        raise NoImages(f"{root} cannot be read: {reason}", f"ls {root.parent}") from error
+        raise NoImages(f"{root} cannot be read: {reason}", f"ls {shlex.quote(str(root.parent))}") from error
 
 
 def _scan_folder(root: Path) -> ImageFolder:
@@ -232,10 +233,10 @@ def _from_rows(root: Path, rows: Sequence[Listed]) -> ImageFolder:
     missing = tuple(Skipped(row.path, "no such file") for row in rows if not there[row.path])
     images = tuple(LabelledImage(row.path, row.label, row.split, True) for row in rows if there[row.path])
     if not images and missing:
-        raise NoImages(
-            f"none of the {len(missing)} images listed in {root} exists, {missing[0].path} for example",
-            f"ls {missing[0].path.parent}",
-        )
+        hint, first = f"ls {shlex.quote(str(missing[0].path.parent))}", missing[0].path
+        if len(missing) == 1:
+            raise NoImages(f"the one image listed in {root} does not exist: {first}", hint)
+        raise NoImages(f"none of the {len(missing)} images listed in {root} exists, {first} for example", hint)
     return ImageFolder(root, images, missing)
 
 

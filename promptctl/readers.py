@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,15 @@ _PATHS = (
 )  # fmt: skip
 _LABELS = (
     "labelname", "classname", "categoryname", "label", "class", "category", "species", "target", "groundtruth",
-    "breed", "tag", "labelid", "classid", "categoryid", "labelidx", "classidx", "name",
+    "breed", "tag", "choice", "labelid", "classid", "categoryid", "labelidx", "classidx", "name",
 )  # fmt: skip
 _SPLITS = ("split", "dataset", "subset", "set", "partition", "usage", "phase")
 _DELIMITERS = (",", ";", "\t", "|")
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 _LOOKED_AT = 50  # rows, to tell how a list is written
 _HEAD = 1 << 16  # characters, likewise
 _WANTED = "the columns are path,label or file_name,label"
+_JSON = 'it reads [{"path": "dog/1.jpg", "label": "dog"}, …], {"dog/1.jpg": "dog", …}, COCO and CoOp\'s split files'
 _ZHOU = 'it reads {"train": [["dog/1.jpg", 0, "dog"], …], "val": …, "test": …}'
 
 
@@ -103,6 +106,8 @@ def _pairs(path: Path, is_known: Callable[[str], bool]) -> list[tuple[str, str]]
     rows = [[cell.strip() for cell in row] for row in rows]
     if rows and _plain(rows[0][0]) in ("folder", "label", "class") and not is_known(rows[0][0]):
         rows = rows[1:]
+    if path.suffix.lower() == ".txt":  # "n01491361 tiger shark"
+        rows = [[row[0], " ".join(row[1:])] if len(row) > 2 and is_known(row[0]) else row for row in rows]
     broken = next((row for row in rows if len(row) != 2 or not all(row)), None)
     if broken is not None:
         raise DatasetError(f"{path} has the line {','.join(broken)!r}, folder,name was expected")
@@ -113,15 +118,28 @@ def _pairs(path: Path, is_known: Callable[[str], bool]) -> list[tuple[str, str]]
 
 
 def _read_csv(path: Path) -> list[Listed]:
-    shelf = Shelf(path.parent)
+    shelf = Shelf(path)
     rows = _rows(path, shelf.holds)
     if not rows:
         raise NoImages(f"{path} is empty", "write one image a line: path,label")
     columns, rows = _columns(rows, shelf.holds)
-    if len(columns) < 2:
-        raise DatasetError(f"{path} has one column only, '{columns[0]}', path and label were expected", _WANTED)
-    records = [_Record(line, dict(zip(columns, row, strict=False))) for line, row in rows]
-    return _listed(path, columns, records, shelf)
+    if len(columns.names) < 2:
+        raise DatasetError(f"{path} has one column only, '{columns.names[0]}', path and label were expected", _WANTED)
+    return _of_rows(path, columns, rows, shelf)
+
+
+def _of_rows(path: Path, columns: _Columns, rows: Sequence[tuple[int, list[str]]], shelf: Shelf) -> list[Listed]:
+    names = columns.names
+    line, row = next(((n, row) for n, row in rows if any(cell.strip() for cell in row[len(names) :])), (0, []))
+    if columns.are_headed and row:
+        raise DatasetError(
+            f"{path} has {len(row)} cells in line {line} and {len(names)} columns",
+            'a cell with a comma in it goes into quotation marks: 1.jpg,"red, dark"',
+        )
+    records = [_Record(line, dict(zip(names, row, strict=False))) for line, row in rows]
+    if not columns.are_headed and columns.label is None:
+        raise NoLabelColumn(f"{path} has no label beside '{records[0].text(columns.file)}'", _WANTED)
+    return _listed(path, names, records, shelf, columns)
 
 
 def _rows(path: Path, is_known: Callable[[str], bool]) -> list[tuple[int, list[str]]]:
@@ -134,11 +152,20 @@ def _rows(path: Path, is_known: Callable[[str], bool]) -> list[tuple[int, list[s
         parsed = _parsed(body, delimiter, before)
     except csv.Error as error:
         raise DatasetError(f"{path} is not a CSV: {error}", "write one image a line: path,label") from error
-    while parsed and parsed[0][1][0].lstrip().startswith("#") and not is_known(parsed[0][1][0]):  # a comment
-        line, cells = parsed[0]
-        bare = [cells[0].lstrip("# "), *cells[1:]]
-        parsed[:1] = [(line, bare)] if _is_heading(bare) else []
-    return parsed
+    return _without_preface(parsed, is_known)
+
+
+def _without_preface(
+    rows: Sequence[tuple[int, list[str]]], is_known: Callable[[str], bool]
+) -> list[tuple[int, list[str]]]:
+    """The lines from the heading on, where there is one below comments or a title."""
+    n_comments = sum(1 for _ in takewhile(lambda row: row[1][0].lstrip().startswith("#"), rows))
+    if n_comments and not is_known(rows[0][1][0]):
+        bare = [(line, [cells[0].lstrip("# "), *cells[1:]]) for line, cells in rows[:n_comments]]
+        return [*[row for row in bare if _is_heading(row[1])][:1], *rows[n_comments:]]
+    title = next((i for i, (_, cells) in enumerate(rows[:5]) if _is_whole_heading(cells)), 0)
+    known = any(is_known(cell) for _, cells in rows[:title] for cell in cells)
+    return list(rows if known else rows[title:])
 
 
 def _delimiter(head: str, may_be_blank: bool, is_known: Callable[[str], bool]) -> str:
@@ -152,11 +179,25 @@ def _delimiter(head: str, may_be_blank: bool, is_known: Callable[[str], bool]) -
 
 def _parsed(text: str, delimiter: str, lines_before: int = 0) -> list[tuple[int, list[str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter == " ")
-    return [
+    rows = [
         (reader.line_num + lines_before, [unescape(cell) for cell in row])
         for row in reader
         if any(cell.strip() for cell in row)
     ]
+    return _rejoined(rows) if delimiter == " " else rows
+
+
+def _rejoined(rows: Sequence[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
+    """Lines parted at blanks, with the path one cell, "my birds/1.jpg", and the label, if no columns follow it."""
+    parted = [(line, *_path_and_rest([cell for cell in cells if cell])) for line, cells in rows]
+    follows = {word for _, path, rest in parted if path for word in rest[1:]}
+    are_columns = all(split_of(word) or _NUMBER.fullmatch(word) for word in follows)
+    return [(line, [*path, *(rest if are_columns or not path else [" ".join(rest)])]) for line, path, rest in parted]
+
+
+def _path_and_rest(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    ends = next((i for i in range(1, len(words)) if is_image_name(Path(words[i - 1]))), 0)
+    return ([" ".join(words[:ends])] if ends else []), list(words[ends:])
 
 
 def _sense(rows: Sequence[tuple[int, list[str]]], is_known: Callable[[str], bool]) -> tuple[int, int, int, int]:
@@ -172,25 +213,68 @@ def _is_heading(cells: Sequence[str]) -> bool:
     return any(_plain(cell) in (*_PATHS, *_LABELS) for cell in cells)
 
 
+def _is_whole_heading(cells: Sequence[str]) -> bool:
+    plain = {_plain(cell) for cell in cells}
+    return not plain.isdisjoint(_PATHS) and not plain.isdisjoint(_LABELS)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """What the columns of a list are called, and those that were told by what is in them."""
+
+    names: Sequence[str]
+    file: str | None = None
+    label: str | None = None
+    are_headed: bool = True
+
+
 def _columns(
     rows: list[tuple[int, list[str]]], is_known: Callable[[str], bool]
-) -> tuple[list[str], list[tuple[int, list[str]]]]:
+) -> tuple[_Columns, list[tuple[int, list[str]]]]:
     """What the columns are called, and the rows without their heading."""
-    first, some = rows[0][1], [row for _, row in rows[1 : 1 + _LOOKED_AT]]
-    known = Counter(i for row in [first, *some] for i, cell in enumerate(row) if is_known(cell))
-    file = known.most_common(1)[0][0] if known else 0  # the column whose cells are files
-    is_data = any(map(is_known, first)) or any(is_image_name(Path(cell)) for cell in first)
-    if not is_data and (_is_heading(first) or known):
-        columns = [cell.strip() for cell in first]
-        if known and not any(_plain(name) in _PATHS for name in columns):
-            columns[file] = "path"
-        return columns, rows[1:]
-    if len(first) < 2:
-        return first, rows
-    if file == 0:
-        return ["path", "label", "split"], rows
-    counted = len(first) > 2 and all(row[0].strip().isdigit() for row in [first, *some] if row)
-    return (["", "path", "label", "split"] if counted else ["label", "path", "split"]), rows
+    first, some = [cell.strip() for cell in rows[0][1]], [row for _, row in rows[1 : 1 + _LOOKED_AT]]
+    file = _file_column([first, *some], is_known)
+    is_data = any(is_known(cell) or is_image_name(Path(cell)) for cell in first)
+    if not is_data and (_is_heading(first) or file is not None):
+        return _headed(first, file), rows[1:]
+    return _unheaded([first, *some], file or 0), rows
+
+
+def _file_column(rows: Sequence[Sequence[str]], is_known: Callable[[str], bool]) -> int | None:
+    """The column whose cells are files, or at least called like images."""
+    for is_file in (is_known, lambda cell: is_image_name(Path(cell.strip()))):
+        found = Counter(i for row in rows for i, cell in enumerate(row) if is_file(cell))
+        if found:
+            return found.most_common(1)[0][0]
+    return None
+
+
+def _headed(names: list[str], file: int | None) -> _Columns:
+    """Columns under a heading; in another language the files tell which is which, if there are two."""
+    if file is None or any(_plain(name) in _PATHS for name in names):
+        return _Columns(names)
+    names = [name or (f"column {i + 1}" if i == file else "") for i, name in enumerate(names)]
+    others = [name for i, name in enumerate(names) if i != file and not _is_index(name)]
+    known = any(_plain(name) in _LABELS for name in others)
+    return _Columns(names, names[file], others[0] if len(others) == 1 and not known else None)
+
+
+def _unheaded(rows: Sequence[Sequence[str]], file: int) -> _Columns:
+    """Columns without a heading: beside the files a count, the label, perhaps the split; others have no name."""
+    cells = [[row[i].strip() for row in rows if i < len(row)] for i in range(len(rows[0]))]
+    if len(cells) < 2:
+        return _Columns(rows[0], are_headed=False)
+    others = [i for i, column in enumerate(cells) if i != file and any(column) and not (i < file and _is_count(column))]
+    split = next((i for i in others if len(others) > 1 and all(map(_split_or_blank, cells[i]))), None)
+    named = [i for i in others if i != split]
+    label = next((i for i in named if not all(map(str.isdigit, cells[i]))), named[0] if named else None)
+    names = {file: "path", label: "label", split: "split"}
+    return _Columns([names.get(i, "") for i in range(len(cells))], "path", None if label is None else "label", False)
+
+
+def _is_count(column: Sequence[str]) -> bool:
+    """Whether cells count the lines; of two lines 0 and 1 may as well be classes."""
+    return all(map(str.isdigit, column)) and len(set(column)) == len(column) > 2
 
 
 # --------------------------------------------------------------------------- JSON
@@ -198,13 +282,22 @@ def _columns(
 
 def _read_jsonl(path: Path) -> list[Listed]:
     text = _decoded(_bytes(path))
-    if text.lstrip().startswith("["):
+    if re.match(r"\s*\[", text) and not re.match(r"\s*\[.*\]\s*[\r\n]+\s*\[", text):  # an array, and not one a line
         return _read_json(path)
     try:
-        numbered = [(n, json.loads(line)) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+        # not splitlines: JSON may hold U+2028 and its like as they are
+        lines = [(n, line) for n, line in enumerate(re.split(r"\r\n|\r|\n", text), 1) if line.strip()]
+        numbered = [(n, _object(line, n)) for n, line in lines]
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is not JSON lines: {error}", 'a line is {"file_name": …, "label": …}') from error
     return _of_records(path, numbered)
+
+
+def _object(line: str, number: int) -> object:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} in line {number}, column {error.colno}") from error
 
 
 def _read_json(path: Path) -> list[Listed]:
@@ -215,44 +308,56 @@ def _read_json(path: Path) -> list[Listed]:
     except (ValueError, RecursionError) as error:
         if len(text.splitlines()) > 1 and text.lstrip().startswith("{") and "Extra data" in str(error):
             return _read_jsonl(path)
-        raise DatasetError(f"{path} is not JSON ({error})", _ZHOU) from error
+        raise DatasetError(f"{path} is not JSON ({error})", _JSON) from error
     if isinstance(found, list):
         return _of_records(path, list(enumerate(found, 1)))
-    if isinstance(found, dict) and {"images", "annotations"} <= found.keys():
+    if not isinstance(found, dict):
+        raise DatasetError(f"{path} is JSON, but no list of images: it holds {json.dumps(found)[:40]}", _JSON)
+    if {"images", "annotations"} <= found.keys():
         return _of_coco(path, found)
-    if isinstance(found, dict) and found and all(isinstance(value, str) for value in found.values()):
+    if found and (all(isinstance(value, str) for value in found.values()) or is_image_name(Path(next(iter(found))))):
         return _of_mapping(path, found)
+    if not any(split_of(part) for part in found):
+        keys = ", ".join(f"'{key}'" for key in list(found)[:5]) + (", …" if len(found) > 5 else "") or "none"
+        raise DatasetError(f"{path} is JSON, but no list of images: its keys are {keys}", _JSON)
+    if all(isinstance(row, dict) for some in found.values() if isinstance(some, list) for row in some):
+        parts = ((part, some) for part, some in found.items() if split_of(part) and isinstance(some, list))
+        rows = [{**row, "split": part} for part, some in parts for row in some]
+        return _of_records(path, list(enumerate(rows, 1)))
     return _of_zhou(path, found)
 
 
 def _of_records(path: Path, numbered: Sequence[tuple[int, object]]) -> list[Listed]:
+    shelf = Shelf(path)
+    if numbered and all(isinstance(found, list) and len(found) > 1 for _, found in numbered):
+        rows = [(line, ["" if cell is None else str(cell) for cell in found]) for line, found in numbered]
+        return _of_rows(path, *_columns(rows, shelf.holds), shelf)
     records = [_Record(line, found if isinstance(found, dict) else {}) for line, found in numbered]
     columns = list(dict.fromkeys(str(key) for record in records for key in record.cells))
-    return _listed(path, columns, records, Shelf(path.parent))
+    return _listed(path, columns, records, shelf)
 
 
-def _of_mapping(path: Path, label_of: Mapping[str, str]) -> list[Listed]:
-    shelf = Shelf(path.parent)
-    shelf.settle(list(label_of)[:_LOOKED_AT])
-    if not any(shelf.find(file).is_file() for file in list(label_of)[:_LOOKED_AT]):
+def _of_mapping(path: Path, label_of: Mapping[str, object]) -> list[Listed]:
+    shelf = Shelf(path)
+    shelf.settle([(file, str(label)) for file, label in label_of.items()])
+    if not any(shelf.find(file, str(label)).is_file() for file, label in list(label_of.items())[:_LOOKED_AT]):
         some = next(iter(label_of))
         raise DatasetError(
             f"{path} lists no image: '{some}' is no file beside it",
             f"names for folders go with a folder: promptctl learn FOLDER --classes {path}",
         )
-    return [Listed(shelf.find(file), one_label(path, i, label)) for i, (file, label) in enumerate(label_of.items(), 1)]
+    labels = [one_label(path, i, label) for i, label in enumerate(label_of.values(), 1)]
+    return [Listed(shelf.find(file, label), label) for file, label in zip(label_of, labels, strict=True)]
 
 
 def _of_zhou(path: Path, found: Any) -> list[Listed]:
     try:
         rows = [(split_of(part) or part, *row) for part, some in found.items() if split_of(part) for row in some]
-        if not rows and not any(split_of(part) for part in found):
-            raise ValueError(f"its keys are {', '.join(map(str, list(found)[:5])) or 'none'}")
-        shelf = Shelf(path.parent)
-        shelf.settle([row[1] for row in rows[:_LOOKED_AT]])
-        return [Listed(shelf.find(file), one_form(str(name)), split) for split, file, _, name in rows]
+        shelf = Shelf(path)
+        shelf.settle([(file, str(name)) for _, file, _, name in rows])
+        return [Listed(shelf.find(file, str(name)), one_form(str(name)), split) for split, file, _, name in rows]
     except (ValueError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{path} is not a CoOp split file ({error})", _ZHOU) from error
+        raise DatasetError(f"{path} is no CoOp split file: its rows are not path, number and name", _ZHOU) from error
 
 
 def _of_coco(path: Path, found: Mapping[str, Any]) -> list[Listed]:
@@ -271,9 +376,9 @@ def _of_coco(path: Path, found: Mapping[str, Any]) -> list[Listed]:
     if odd:
         said = f"several categories: {', '.join(sorted(odd[1]))}" if odd[1] else "no category"
         raise DatasetError(f"{path} is a COCO file that gives {odd[0]} {said}", hint)
-    shelf = Shelf(path.parent)
-    shelf.settle(list(file_of.values())[:_LOOKED_AT])
-    return [Listed(shelf.find(file_of[image]), one_form(name)) for image, (name,) in seen.items()]
+    shelf = Shelf(path)
+    shelf.settle([(file_of[image], name) for image, (name,) in seen.items()])
+    return [Listed(shelf.find(file_of[image], name), one_form(name)) for image, (name,) in seen.items()]
 
 
 def _pairs_of_json(path: Path) -> list[tuple[str, str]]:
@@ -299,35 +404,52 @@ FORMATS: dict[str, Callable[[Path], list[Listed]]] = {
 # --------------------------------------------------------------------------- records
 
 
-def _listed(path: Path, columns: Sequence[str], records: Sequence[_Record], shelf: Shelf) -> list[Listed]:
+def _listed(
+    path: Path, columns: Sequence[str], records: Sequence[_Record], shelf: Shelf, told: _Columns | None = None
+) -> list[Listed]:
     by_name = {_plain(column): column for column in reversed(columns)}
-    file = _first(_PATHS, by_name)
+    file = (told and told.file) or _first(_PATHS, by_name)
     if not records:
         return []
     if file is None:
         raise _missing_column(path, columns, "path")
-    label = _first([name for name in _LABELS if by_name.get(name) != file], by_name)
+    label = (told and told.label) or _first([name for name in _LABELS if by_name.get(name) != file], by_name)
+    if label is not None and list(columns).count(label) > 1:
+        raise DatasetError(f"{path} has {list(columns).count(label)} columns called '{label}'", "leave one of them")
     if label is None and not _is_one_hot(columns, file, records):
         raise _missing_column(path, columns, "label")
     split = _split_column(by_name, records)
-    shelf.settle([record.text(file) for record in records[:_LOOKED_AT]])
+    _refuse_addresses(path, records[0].text(file))
+    shelf.settle([(record.text(file), record.text(label)) for record in records])
     found, singles = [], {record.text(label) for record in records}
     for record in records:
         if not record.text(file):
             raise DatasetError(f"{path} has no path in line {record.line}", _WANTED)
-        said = _hot(record, columns, file, split) if label is None else record.cells.get(label)
+        if isinstance(record.cells[file], (dict, list)):
+            raise DatasetError(
+                f"{path} has a path in line {record.line} that is no text: {record.text(file)[:40]}", _WANTED
+            )
+        said = _hot(record, columns, file) if label is None else record.cells.get(label)
         name = one_label(path, record.line, said, singles)
-        found.append(Listed(shelf.find(str(record.cells[file])), name, _split(path, record, split)))
+        found.append(Listed(shelf.find(str(record.cells[file]), name), name, _split(path, record, split)))
     return found
+
+
+def _refuse_addresses(path: Path, cell: str) -> None:
+    if re.match(r"(?:https?|s3|gs|ftp)://", cell, re.IGNORECASE):
+        raise DatasetError(
+            f"{path} lists addresses in the network such as {cell}, and photos are read from files",
+            "download them, and list the files",
+        )
 
 
 def one_label(manifest: Path, line: int, said: object, singles: Collection[str] = ()) -> str:
     """The one label a cell gives; DatasetError for none, for several and for what is no text."""
     if isinstance(said, str) and re.fullmatch(r"\s*[\[({].*[\])}]\s*", said, re.DOTALL):
         said = _literal(said)
-    if isinstance(said, (list, tuple, set)) and len(said) == 1:
-        (said,) = said
-    text = "" if said is None else str(said).strip()
+    if isinstance(said, (list, tuple, set)) and len(said) < 2:
+        said = next(iter(said), None)
+    text = "" if said is None or said != said else str(said).strip()  # NaN is no label either
     if not text:
         raise DatasetError(f"{manifest} has no label in line {line}", _WANTED)
     several = [str(one) for one in said] if isinstance(said, (list, tuple, set)) else _several(text, singles)
@@ -336,13 +458,20 @@ def one_label(manifest: Path, line: int, said: object, singles: Collection[str] 
             f"{manifest} gives several labels in line {line}: {', '.join(several)}",
             "an image shows one class: keep one of them",
         )
+    if re.search(r"[\r\n]", text):
+        raise DatasetError(
+            f"{manifest} has a label in line {line} that goes on in the next line: {text.splitlines()[0][:40]}",
+            "a quotation mark is missing, or there is one too many",
+        )
     if isinstance(said, dict):
         raise DatasetError(f"{manifest} has a label in line {line} that is no text: {text[:40]}", _WANTED)
     return one_form(text)
 
 
 def _several(text: str, singles: Collection[str]) -> list[str]:
-    """The labels in "emu|bird", and in "emu; bird" and "emu, bird" where these are labels of other lines."""
+    """The labels in "emu|bird" and "[emu, bird]", and in "emu; bird" and "emu, bird" if other lines have each."""
+    if re.fullmatch(r"\[.*,.*\]|\{.*,.*\}", text):
+        return [part.strip() for part in text[1:-1].split(",")]
     for separator in "|;,":
         parts = [part.strip() for part in text.split(separator) if part.strip()]
         if len(parts) > 1 and (separator == "|" or all(part in singles for part in parts)):
@@ -366,17 +495,21 @@ def _is_one_hot(columns: Sequence[str], file: str, records: Sequence[_Record]) -
 
 def _hot_columns(columns: Sequence[str], file: str, records: Sequence[_Record]) -> list[str]:
     """The columns of a table that has one for each class, with 1 or 0 in it; none where another says something else."""
-    others = [name for name in columns if name != file and not _is_index(name) and _plain(name) not in _SPLITS]
-    flags = all(record.text(name) in _FLAGS for record in records for name in others)
+    others = [name for name in columns if _may_be_class(name, file)]
+    flags = all(record.text(name).casefold() in _FLAGS for record in records for name in others)
     return others if flags else []
 
 
-_FLAGS = {"0": False, "0.0": False, "": False, "False": False, "1": True, "1.0": True, "True": True}
+_FLAGS = {**dict.fromkeys(("0", "0.0", "", "false"), False), **dict.fromkeys(("1", "1.0", "true", "x"), True)}
 
 
-def _hot(record: _Record, columns: Sequence[str], file: str | None, split: str | None) -> object:
-    others = [name for name in columns if name not in (file, split) and not _is_index(name)]
-    return [name.strip() for name in others if _FLAGS.get(record.text(name))] or None
+def _hot(record: _Record, columns: Sequence[str], file: str) -> object:
+    others = [name for name in columns if _may_be_class(name, file)]
+    return [name.strip() for name in others if _FLAGS.get(record.text(name).casefold())] or None
+
+
+def _may_be_class(name: str, file: str) -> bool:
+    return name != file and not _is_index(name) and _plain(name) not in (*_SPLITS, *_PATHS)
 
 
 def _missing_column(path: Path, columns: Sequence[str], what: str) -> DatasetError:
@@ -455,10 +588,23 @@ def _refuse_containers(path: Path) -> None:
     """NoImages that names what a file really is, where it holds a table or photos but is no list."""
     suffix, head = path.suffix.lower(), _bytes(path, 4000)
     sheet = "a spreadsheet", f"save it as CSV with the columns path,label: {path.with_suffix('.csv')}"
-    archive = "an archive, and photos are read from folders", f"unpack it and give the folder: {path.with_suffix('')}"
+    archive = (
+        "an archive, and photos are read from folders",
+        f"unpack it and give the folder: {path.with_name(path.name.split('.')[0] or path.name)}",
+    )
     table = "a table in a form that is not read", f"save it as CSV with the columns path,label: {path.stem}.csv"
+    page = "a web page", "download the list itself"
+    pointer = "a pointer of Git LFS, not the file", "git lfs pull"
     what = None
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith(b"\x1f\x8b") or head[257:262] == b"ustar":
+        what = archive
+    elif head.startswith(b"version https://git-lfs"):
+        what = pointer
+    elif re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|head)\b", head, re.IGNORECASE):
+        what = page
+    elif suffix in FORMATS and head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8")):
+        what = "a picture", "give a folder of class folders, or a list in a .csv"
+    elif head.startswith(b"PK\x03\x04"):
         what = sheet if suffix in (".xlsx", ".xlsm", ".ods", ".numbers") or b"xl/" in head else archive
     elif head.startswith(b"\xd0\xcf\x11\xe0") or suffix in (".xls", ".xlsx", ".ods", ".numbers"):
         what = sheet

@@ -2,53 +2,103 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from urllib.parse import unquote
 
+from promptctl import remarks
 from promptctl.errors import NoImages
 from promptctl.names import one_form
 from promptctl.pictures import is_image_name
+from promptctl.splits import look_of
 from promptctl.walk import visible_folders
+
+_LOOKED_AT = 50  # lines, to tell where the files of a list lie
+_MOST_PLACES = 2000  # folders, likewise
+_ABSOLUTE = re.compile(r"[A-Za-z]:|[\\/]|~|file:")
 
 
 class Shelf:
     """The files beside a list, found however the list writes their paths."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, manifest: Path) -> None:
+        self._list = manifest
+        self._own = self._folder = manifest.parent
+        self._above = self._own.resolve().parts
+        self._is_flat = True
         self._listings: dict[Path, tuple[dict[str, list[str]], dict[str, list[str]]]] = {}
 
-    def settle(self, cells: Sequence[str]) -> None:
-        """Take the paths from the folder that has them: the list's own, or one below, as data sets do.
+    def settle(self, lines: Sequence[tuple[str, str]]) -> None:
+        """Take the paths from the folder that has most of them: the list's own, one below, or else one beside.
 
         CoOp's files name images relative to a folder that differs by data set (images/, jpg/, 2750/ …).
+
+        lines   every path as it is written, and its label
         """
-        own = self._folder
-        for base in _around(own):
-            self._folder = base
-            if any(self._found(cell) for cell in cells):
-                return
-        self._folder = own
+        some = lines[:: max(1, len(lines) // _LOOKED_AT)]  # of all parts: test/1.jpg may be there beside train/1.jpg
+        self._is_flat = len({tuple(_parts(cell)[:-1]) for cell, _ in some}) == 1
+        own = self._count(self._own, some)
+        if 2 * own > len(some):
+            return
+        counts = {place: self._count(place, some) for place in islice(_two_deep(self._own), _MOST_PLACES)}
+        if own or any(counts.values()):
+            self._folder = self._best({self._own: own, **counts})
+            return
+        counts = {place: self._count(place, some) for place in islice(_beside(self._own), _MOST_PLACES)}
+        self._folder = self._best({self._own: len(some) // 2, **counts})
+        if self._folder != self._own:
+            remarks.say([f"the files of {self._list} are not beside it: those in {self._folder} are taken"])
 
     def holds(self, cell: str) -> bool:
         """Whether a cell is a file's path as it stands."""
         cell = cell.strip()
         return bool(cell) and any(_is_file(self._folder / text) for text in (cell, cell.replace("\\", "/")))
 
-    def find(self, cell: str) -> Path:
+    def find(self, cell: str, label: str = "") -> Path:
         """The file a cell means, or the path where it was expected."""
-        return self._found(cell) or self._folder / cell.strip().replace("\\", "/")
+        return self._found(cell, label) or self._folder / cell.strip().replace("\\", "/")
 
-    def _found(self, cell: str) -> Path | None:
-        for text in (cell, cell.strip()):
+    def _count(self, place: Path, lines: Sequence[tuple[str, str]]) -> int:
+        self._folder, before = place, self._folder
+        count = sum(self._found(*line) is not None for line in lines)
+        self._folder = before
+        return count
+
+    def _best(self, counts: Mapping[Path, int]) -> Path:
+        """The folder with most of the files; of several the list's own, the one called like its split, or the first."""
+        most = max(counts.values())
+        best = [place for place, count in counts.items() if count == most]
+        if best[0] == self._own:
+            return self._own
+        split = look_of(self._list.stem)
+        alike = [place for place in best if split and (look_of(place.name) or ("",))[0] == split[0]]
+        if len(alike) == 1:
+            return alike[0]
+        if len(best) > 1:
+            remarks.say([f"the files of {self._list} are in {best[0]} and in {best[1]}: those in {best[0]} are taken"])
+        return best[0]
+
+    def _found(self, cell: str, label: str) -> Path | None:
+        for text in dict.fromkeys((cell, cell.strip(), _local(cell))):
             if text.strip() and _is_file(self._folder / text):
                 return self._folder / text
-        parts = [part for part in re.split(r"[\\/]+", cell.strip()) if part and part != "."]
-        if not re.match(r"[A-Za-z]:|[\\/]|file:", cell.strip()):
-            return self._below(parts)
-        tails = (self._below(parts[i:]) for i in range(len(parts)))  # of a path on another machine, the longest
+        parts = _parts(cell)
+        if not _ABSOLUTE.match(cell.strip()):
+            of_label = self._below([label, *parts]) if label and len(parts) == 1 else None
+            return self._below(parts) or of_label or self._from_above(parts)
+        # of a path on another machine the longest tail; a bare name only where the list knows no folders
+        tails = (self._below(parts[i:]) for i in range(len(parts) - (not self._is_flat)))
         return next((path for path in tails if path), None)
+
+    def _from_above(self, parts: Sequence[str]) -> Path | None:
+        """The file of a path that begins with the folders the list lies in: birds/emu/1.jpg in birds/list.csv."""
+        if self._folder != self._own:
+            return None
+        depths = (i for i in range(1, len(parts)) if self._above[-i:] == tuple(parts[:i]))
+        return next((path for i in depths if (path := self._below(parts[i:]))), None)
 
     def _below(self, parts: Sequence[str]) -> Path | None:
         path = self._folder
@@ -78,15 +128,39 @@ class Shelf:
         return self._listings[folder]
 
 
-def _around(folder: Path) -> Iterator[Path]:
-    yield folder
+def _local(cell: str) -> str:
+    """A path as this machine writes it: file:///data/my%20birds/1.jpg, ~/birds/1.jpg."""
+    text = cell.strip()
+    if text.lower().startswith("file:"):
+        text = unquote(re.sub(r"^file:(?://[^/]*)?", "", text, flags=re.IGNORECASE))
+    return os.path.expanduser(text)  # noqa: PTH111  which lets be what it cannot expand
+
+
+def _parts(cell: str) -> list[str]:
+    """The names in a path, however it is written."""
+    text = unquote(cell.strip()) if cell.strip().lower().startswith("file:") else cell.strip()
+    return [part for part in re.split(r"[\\/]+", text) if part and part != "."]
+
+
+def _two_deep(folder: Path) -> Iterator[Path]:
+    """The folders in a folder, then those in them."""
     try:
-        below = visible_folders(folder)
-        yield from below
-        for one in below:
-            yield from visible_folders(one)
+        inside = visible_folders(folder)
     except NoImages:  # a folder that cannot be read has nothing for us
         return
+    yield from inside
+    for one in inside:
+        try:
+            yield from visible_folders(one)
+        except NoImages:
+            continue
+
+
+def _beside(folder: Path) -> Iterator[Path]:
+    """The folder around, for annotations/list.json beside images/, and those in it."""
+    around = folder.resolve().parent
+    yield around
+    yield from _two_deep(around)
 
 
 def _names_in(folder: Path) -> list[str]:

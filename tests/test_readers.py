@@ -19,6 +19,8 @@ ZHOU = {"train": [[path, 0, label] for path, label in ROWS], "val": [], "test": 
 
 @pytest.fixture
 def birds(tmp_path):
+    tmp_path = tmp_path / "birds"
+    tmp_path.mkdir()
     for i, (path, _) in enumerate(ROWS):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         Image.new("RGB", (4, 4), (i, 0, 0)).save(tmp_path / path)
@@ -63,6 +65,18 @@ GOOD = {
     "id and species": csv("image_id,species"),
     "one hot": csv("filename, emu, ibis", "{0},{1}").replace(",emu\n", ", 1, 0\n").replace(",ibis\n", ", 0, 1\n"),
     "list of one": csv("path,label", "{0},['{1}']"),
+    "another language": csv("Datei;Klasse", "{0};{1}"),
+    "another language and an index": csv(",Bild,Art", "{2},{0},{1}"),
+    "more columns without heading": csv("", "{0},{1},Anna"),
+    "numbers behind": csv("", "{0},{1},0.5,7"),
+    "number and name without heading": csv("", "{0},{2},{1}"),
+    "index, label, path": csv("", "{2},{1},{0}"),
+    "split without heading": csv("", "{2},train,{0},{1}"),
+    "title above": "My birds,\n\n" + csv("path,label"),
+    "comments above and below": "# my birds\n# Image,Class\n# Class: a bird\n" + csv(""),
+    "file address": csv("path,label", "file:///C:/me/{0},{1}"),
+    "from above": csv("path,label", "birds/{0},{1}"),
+    "excel's truth": csv("id,path,emu, ibis", "7,{0},{1}").replace(",emu\n", ",TRUE,\n").replace(",ibis\n", ",,x\n"),
     **{
         head: csv(head) for head in ("image_path,label", "filepath,target", "img,category_name", "File Name,Class Name")
     },
@@ -93,7 +107,13 @@ GOOD_JSON = {
     "bom.json": codecs.BOM_UTF8 + json.dumps(ZHOU).encode(),
     "utf16.json": json.dumps(ZHOU).encode("utf-16"),
     "backslash.json": json.dumps(ZHOU).replace("/", "\\\\"),
+    "one each.json": json.dumps({path: [label] for path, label in ROWS}),
+    "rows.json": json.dumps([[path, i, label] for i, (path, label) in enumerate(ROWS)]),
+    "rows.jsonl": "\n".join(json.dumps(row) for row in ROWS),
+    "splits.json": json.dumps({"train": RECORDS[:3], "test": RECORDS[3:]}),
     "pairs.txt": "\n".join(f"{path} {label}" for path, label in ROWS),
+    "numbers.txt": "\n".join(f"{path} {label}  0.5 7 " for path, label in ROWS),
+    "split.txt": "\n".join(f"{path} {label} train" for path, label in ROWS),
 }
 
 
@@ -125,7 +145,39 @@ BAD = {
         json.dumps({**COCO, "annotations": [*COCO["annotations"], {"image_id": 0, "category_id": "ibis"}]}),
         "is a COCO file that gives emu/0.png several categories: emu, ibis",
     ),
-    "keys.json": ('{"a": [1]}', "is not a CoOp split file (its keys are a)"),
+    "array.csv": ('path,label\nemu/0.png,"{emu, bird}"\n', SEVERAL.format(2)),
+    "none.json": (json.dumps([{"path": "emu/0.png", "label": []}]), "has no label in line 1"),
+    "nan.json": ('[{"path": "emu/0.png", "label": NaN}]', "has no label in line 1"),
+    "quote.csv": (
+        'path,label\nemu/0.png,"emu\nibis/0.png,x',
+        "has a label in line 3 that goes on in the next line: emu",
+    ),
+    "wide.csv": ("path,label\nemu/0.png,emu, large\n", "has 3 cells in line 2 and 2 columns"),
+    "twice.csv": ("path,label,label\nemu/0.png,emu,ibis\n", "has 2 columns called 'label'"),
+    "web.csv": (
+        "url,label\nhttps://a.org/emu/0.png,emu\n",
+        "lists addresses in the network such as https://a.org/emu/0.png, and photos are read from files",
+    ),
+    "three.csv": (
+        "Datei,Klasse,Jahr\nemu/0.png,emu,2020\n",
+        "has no label column: its columns are 'Datei', 'Klasse', 'Jahr'",
+    ),
+    "index.txt": ("1 emu/0.png\n2 emu/1.png\n3 ibis/0.png\n", "has no label beside 'emu/0.png'"),
+    "deep.json": (
+        '[{"image": {"path": "x"}, "label": "emu"}]',
+        "has a path in line 1 that is no text: {{'path': 'x'}}",
+    ),
+    "word.json": ('"emu"', 'is JSON, but no list of images: it holds "emu"'),
+    "half.json": ('{"train": [["emu/0.png", "emu"]]}', "is no CoOp split file: its rows are not path, number and name"),
+    "line.jsonl": (
+        '{"path": "emu/0.png"}\n{"path"\n',
+        "is not JSON lines: Expecting ':' delimiter in line 2, column 8",
+    ),
+    "page.csv": (b"<!DOCTYPE html><html>", "is a web page"),
+    "packed.csv": (b"\x1f\x8b...", "is an archive, and photos are read from folders"),
+    "lfs.csv": (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS, not the file"),
+    "photo.csv": (b"\xff\xd8\xff\xe0", "is a picture"),
+    "keys.json": ('{"a": [1]}', "is JSON, but no list of images: its keys are 'a'"),
     "broken.json": ('{"a": ', "is not JSON (Expecting value: line 1 column 7 (char 6))"),
     "table.xlsx": (b"PK\x03\x04....xl/workbook.xml", "is a spreadsheet"),
     "table.csv": (b"PK\x03\x04....xl/workbook.xml", "is a spreadsheet"),
@@ -135,7 +187,7 @@ BAD = {
     "empty.csv": (b"\n", "is empty"),
     "gone.csv": (
         "path,label\nno.png,emu\n",
-        "none of the 1 images listed in {file} exists, {folder}/no.png for example",
+        "the one image listed in {file} does not exist: {folder}/no.png",
     ),
 }
 
@@ -170,6 +222,62 @@ def test_images_are_found_in_the_folder_beside_the_list(birds):
     (birds / "emu").rename(birds / "train_images" / "emu")
     path = written(birds, "train.csv", "image_id,label\nemu/0.png,emu\n")
     assert [image.path for image in ImageFolder.scan(path).images] == [birds / "train_images" / "emu" / "0.png"]
+
+
+def test_images_are_taken_from_the_folder_that_has_all(birds, caplog):
+    """Kaggle's butterflies: test/1.png and train/1.png are two pictures, and the list is of those in train/."""
+    for part, count in (("test", 2), ("train", 4)):
+        (birds / part).mkdir()
+        for i in range(count):
+            Image.new("RGB", (4, 4)).save(birds / part / f"Image_{i}.png")
+    path = written(birds, "all.csv", "filename,label\n" + "".join(f"Image_{i}.png,{'ab'[i % 2]}\n" for i in range(4)))
+    assert {image.path.parent.name for image in ImageFolder.scan(path).images} == {"train"}
+    some = "filename,label\nImage_0.png,a\nImage_1.png,b\n"
+    assert {i.path.parent.name for i in ImageFolder.scan(written(birds, "train_set.csv", some)).images} == {"train"}
+    assert caplog.messages == []
+    ImageFolder.scan(written(birds, "some.csv", some))
+    where = f"are in {birds / 'test'} and in {birds / 'train'}: those in {birds / 'test'} are taken"
+    assert caplog.messages == [f"the files of {birds / 'some.csv'} {where}"]
+
+
+def test_a_bare_name_lies_in_the_folder_of_its_class(birds):
+    path = written(birds, "list.csv", "file,label\n0.png,emu\n1.png,ibis\n")
+    found = [image.path.relative_to(birds).as_posix() for image in ImageFolder.scan(path).images]
+    assert found == ["emu/0.png", "ibis/1.png"]
+
+
+def test_a_bare_name_is_no_tail_of_a_path_with_folders(birds):
+    path = written(birds, "list.csv", "path,label\n/home/me/emu/0.png,emu\n/home/me/crane/0.png,crane\n")
+    assert [image.path for image in ImageFolder.scan(path).images] == [birds / "emu" / "0.png"]
+    path = written(birds / "emu", "list.csv", "path,label\nD:\\me\\0.png,emu\nD:\\me\\1.png,ibis\n")
+    assert len(ImageFolder.scan(path).images) == 2
+
+
+def test_images_may_lie_beside_the_folder_of_the_list(birds, caplog):
+    (birds / "annotations").mkdir()
+    (birds / "images").mkdir()
+    for name in ("emu", "ibis"):
+        (birds / name).rename(birds / "images" / name)
+    path = written(birds / "annotations", "list.json", json.dumps(COCO))
+    assert listed(path) == READ
+    assert caplog.messages == [f"the files of {path} are not beside it: those in {birds / 'images'} are taken"]
+
+
+def test_blanks_may_be_in_paths_and_labels(birds):
+    (birds / "emu").rename(birds / "my birds")
+    path = written(birds, "list.txt", "my birds/0.png large emu\nibis/0.png ibis\n")
+    assert listed(path) == {("0.png", "large emu"), ("0.png", "ibis")}
+
+
+def test_json_lines_may_hold_any_separator_but_a_line_end(birds):
+    path = written(birds, "list.jsonl", '{"path": "emu/0.png", "label": "emu\u2028x"}\n')
+    assert [image.label for image in ImageFolder.scan(path).images] == ["emu\u2028x"]
+
+
+def test_names_in_a_text_file_have_blanks(tmp_path):
+    path = written(tmp_path, "synsets.txt", "n01440764 tench, Tinca tinca\nn01491361 tiger shark\n")
+    wanted = {"n01440764": "tench, Tinca tinca", "n01491361": "tiger shark"}
+    assert read_names(path, list(wanted)) == wanted
 
 
 def test_a_path_in_the_other_unicode_form_is_found(birds):
