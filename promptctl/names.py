@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _BYTES = 0.75  # of a name's bytes, in tokens of one foreign letter or less; German and French names stay below
 _WORDNET = re.compile(r"n\d{8}")
+_UNSEEN = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad\u200e\u200f"))  # no width, and no part of a letter
 _NUMBER = re.compile(r"[\d\s]*\d[\d\s]*|\d+[.,]\d+")
 
 
@@ -31,7 +32,7 @@ def readable(label: str) -> str:
 
 def spoken(name: str) -> str:
     """What two names that a prompt says alike have in common, as far as it can be told without a text tower."""
-    return " ".join(one_form(one_form(name).casefold()).split())
+    return " ".join(one_form(one_form(name).casefold()).translate(_UNSEEN).split())
 
 
 def is_text(name: str) -> bool:
@@ -62,10 +63,17 @@ def _refuse_alike(entries: Sequence[ClassEntry], said: Sequence[object]) -> None
     for entry, key in zip(entries, said, strict=True):
         other = first.setdefault(key, entry)
         if other is not entry:
+            look_alike = _seen(other.label) == _seen(entry.label)
+            one, two = (ascii(e.label) if look_alike else f"'{e.label}'" for e in (other, entry))
             raise DatasetError(
-                f"the prompt would call both '{other.label}' and '{entry.label}' '{entry.name}'",
+                f"the prompt would call both {one} and {two} '{entry.name}'",
                 "give each a name of its own with --classes names.csv, or put them in one folder",
             )
+
+
+def _seen(label: str) -> str:
+    """What a person sees of a name."""
+    return " ".join(one_form(label).translate(_UNSEEN).split())
 
 
 # --------------------------------------------------------------------------- which class is meant

@@ -329,8 +329,9 @@ def _read_json(path: Path) -> list[Listed]:
 
 def _of_records(path: Path, numbered: Sequence[tuple[int, object]]) -> list[Listed]:
     shelf = Shelf(path)
-    if numbered and all(isinstance(found, list) and len(found) > 1 for _, found in numbered):
-        rows = [(line, ["" if cell is None else str(cell) for cell in found]) for line, found in numbered]
+    arrays = [(line, found) for line, found in numbered if isinstance(found, list) and len(found) > 1]
+    if arrays and len(arrays) == len(numbered):
+        rows = [(line, ["" if cell is None else str(cell) for cell in found]) for line, found in arrays]
         return _of_rows(path, *_columns(rows, shelf.holds), shelf)
     records = [_Record(line, found if isinstance(found, dict) else {}) for line, found in numbered]
     columns = list(dict.fromkeys(str(key) for record in records for key in record.cells))

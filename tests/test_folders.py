@@ -287,6 +287,18 @@ def test_names_without_words_are_said_aloud_and_learned(cli, tmp_path, tiny, cap
     assert said.startswith("'n01514668', '朱鹭' say little to the text tower: --classes names.csv")
 
 
+def test_numbered_classes_and_years_are_told_of_names(cli, tmp_path, tiny, caplog):
+    common = ("--model", tiny, "--epochs", 1, "--shots", 1, "--fresh", "--name", "d")
+    for names, said in (("001.Emu|002.Ibis", "every class has a number before its name"), ("2015|2016", "'2015', '20")):
+        caplog.clear()
+        folder = tmp_path / names.replace("|", "-")
+        paint(folder, images=2, colours=dict.fromkeys(names.split("|"), (9, 9, 9)))
+        assert cli("learn", folder, *common).code == 0
+        (line,) = [message for message in caplog.messages if "--classes" in message]
+        assert line.startswith(said)
+        assert not [message for message in caplog.messages if "not look like" in message]
+
+
 def test_folders_that_are_no_labels_are_said_aloud_unless_they_are_named(cli, tmp_path, tiny, caplog):
     paint(tmp_path / "p", images=3, colours={"2023": (200, 0, 0), "DCIM": (0, 0, 200), "holiday": (0, 200, 0)})
     asked = ("learn", tmp_path / "p", "--name", "d", "--model", tiny, "--epochs", 1, "--shots", 1, "--fresh")

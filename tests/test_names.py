@@ -28,7 +28,8 @@ def entries(*names):
 def test_names_that_a_prompt_says_alike_are_refused(two):
     with pytest.raises(DatasetError) as refused:
         check_names(entries(*two))
-    assert str(refused.value) == f"the prompt would call both '{two[0]}' and '{two[1]}' '{readable(two[1])}'"
+    one, other = map(ascii, two)  # which tells apart what looks the same, and leaves the others as they are
+    assert str(refused.value) == f"the prompt would call both {one} and {other} '{readable(two[1])}'"
 
 
 @pytest.mark.parametrize("two", [("1", "１"), ("king's bird", "king’s bird"), ("bird1", "bird 1"), ("a&amp;b", "a&b")])
@@ -60,6 +61,12 @@ def test_a_label_means_its_class_in_any_form(clip):
 
 def test_a_word_that_means_two_classes_means_none():
     assert meant_by(["EMU", "emu"], entries("Emu", "emu")) == {"emu": 1}
+
+
+def test_names_that_look_the_same_are_told_apart_in_the_message():
+    with pytest.raises(DatasetError) as refused:
+        check_names([ClassEntry(0, "\u200bemu", "\u200bemu"), ClassEntry(1, "emu", "emu")])
+    assert str(refused.value) == "the prompt would call both '\\u200bemu' and 'emu' 'emu'"
 
 
 def test_what_is_spoken_is_one_form_without_case_and_double_blanks():

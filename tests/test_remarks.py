@@ -6,15 +6,17 @@ from conftest import paint
 
 from promptctl.images import ImageFolder
 from promptctl.likeness import alike, by_features_alone
-from promptctl.remarks import is_odd, odd_labels, one_picture_of_two_classes, say
+from promptctl.remarks import is_odd, numbered, odd_among, odd_labels, one_picture_of_two_classes, say
 
 OF_A_MACHINE = "DCIM|100APPLE|101CANON|100_PANA|102_0715|2023|2023-05|2023-05-01|20230501|2019_12 Italy|01.05.2023"
+OF_A_MACHINE += "|Photos from 2021|Fotos aus 2021|202311__|202312_a|unsorted|Unlabelled|Photos Library.photoslibrary"
 OF_A_MACHINE += (
     "|IMG_0001|DSC00123|New Folder|New folder (2)|Untitled|untitled folder 3|Copy of emu|emu - Copy|Camera Roll"
 )
 LABELS = (
     "emu|Larus 2|1 ibis|T-shirt|747-400|3M|1|n01514668|trash|holiday|other|300 Spartans|Img tag|5 euro|2 pounds|camera"
 )
+LABELS += "|iPhone 12|Boeing 737|2012 Audi A4|1950 dress|Riesling 2015|2000 series|1990s|untitled goose"
 
 
 @pytest.mark.parametrize("name", OF_A_MACHINE.split("|"))
@@ -32,6 +34,35 @@ def test_odd_labels_are_named_together():
     assert odd_labels(["2023", "emu"]) == ["'2023' does not look like what photos show, yet its folder is a class"]
     (said,) = odd_labels(["2023", "Camera", "DCIM", "emu"])
     assert said == "'2023', 'Camera', 'DCIM' do not look like what photos show, yet their folders are classes"
+
+
+def test_years_alone_may_be_classes():
+    assert odd_labels(["2015", "2016"]) == []
+    assert odd_among(["2015", "2016", "emu"]) == ["2015", "2016"]
+    (said,) = odd_labels(["2015", "2016 Rome", "emu"])
+    assert said.startswith("'2015', '2016 Rome' do not look")
+
+
+@pytest.mark.parametrize(
+    "names", ["001.Black footed Albatross|200.Yellowthroat", "00001 Animalia|10000 Plantae", "1. emu|12. ibis"]
+)
+def test_classes_that_are_numbered_are_said_aloud(names):
+    (said,) = numbered(names.split("|"))
+    assert said.startswith(f"every class has a number before its name ('{names.split('|')[0]}', ")
+
+
+@pytest.mark.parametrize("names", ["1 euro|2 euro", "747-400|737-200", "007 Bond|Q", "2-door car|4-door car", "01|02"])
+def test_numbers_that_belong_to_names_are_not(names):
+    assert numbered(names.split("|")) == []
+
+
+def test_two_links_to_one_folder_are_said_aloud(photos, tmp_path, caplog):
+    (tmp_path / "view").mkdir()
+    for name, target in (("a", "red"), ("b", "red"), ("c", "blue")):
+        (tmp_path / "view" / name).symlink_to(photos / target, target_is_directory=True)
+    ImageFolder.scan(tmp_path / "view")
+    one, other = tmp_path / "view" / "a", tmp_path / "view" / "b"
+    assert caplog.messages == [f"the classes {one} and {other} are links to one folder: its photos count twice"]
 
 
 def test_loose_photos_links_and_classes_inside_are_said_aloud(photos, caplog):

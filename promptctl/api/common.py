@@ -73,6 +73,7 @@ def class_entries(labels: Sequence[str], names_file: Path | None) -> tuple[Class
     check_names(entries)
     check_room(entries)
     remarks.say(remarks.odd_labels([label for label in labels if label not in names]))
+    remarks.say(remarks.numbered([entry.name for entry in entries]))
     return entries
 
 
@@ -82,7 +83,8 @@ def check_spoken(entries: Sequence[ClassEntry], tower: TextTower) -> None:
     from promptctl.names import check_tokens, unread
 
     check_tokens(entries, tower)
-    remarks.say(remarks.wordless([name for name in unread(entries, tower) if not remarks.is_odd(name)]))
+    odd = remarks.odd_among([entry.name for entry in entries])
+    remarks.say(remarks.wordless([name for name in unread(entries, tower) if name not in odd]))
 
 
 def under_taught_names(folder: ImageFolder, entries: Sequence[ClassEntry], tower: TextTower) -> ImageFolder:
