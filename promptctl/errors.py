@@ -214,11 +214,20 @@ class NoLabelColumn(DatasetError):
 
 
 class OneClass(DatasetError):
-    def __init__(self, folder: Path, label: str, *, own: Path | None = None, instead: Path | None = None) -> None:
+    """There is nothing to tell apart.
+
+    own       the folder of the class, where it has one
+    instead   what was probably meant
+    lost      what could not be used, and why
+    """
+
+    def __init__(
+        self, folder: Path, label: str, *, own: Path | None = None, instead: Path | None = None, lost: str | None = None
+    ) -> None:
         more = f"add a folder of something else beside {own}" if own else "list images of something else too"
         super().__init__(
             f"{folder} has one class only, '{label}', and learning needs at least two",
-            f"did you mean {instead}?" if instead else more,
+            f"did you mean {instead}?" if instead else f"{lost} was skipped; or {more}" if lost else more,
         )
 
 

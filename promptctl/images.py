@@ -145,7 +145,7 @@ def _lists_in(root: Path, folders: Sequence[Path]) -> Iterable[list[Path]]:
     # Hugging Face keeps metadata here or inside a split; inside a class folder it is somebody's notes
     in_splits = [folder for folder in folders if split_of(folder.name)]
     for name in ("metadata.csv", "metadata.jsonl"):
-        if found := [folder / name for folder in (root, *in_splits) if (folder / name).is_file()]:
+        if found := [folder / name for folder in (root, *in_splits) if _is_there(folder / name)]:
             yield found
     for path in sorted(root.glob("split_zhou_*.json"))[:1]:
         yield [path]
@@ -280,7 +280,7 @@ def _parts_of_classes(root: Path, folders: Sequence[Path]) -> dict[Path, str]:
     if len(filled) < 2 or not all(parts[folder] for folder in filled):
         return {}
     every = {part: split for folder in filled for part, split in parts[folder].items()}
-    if all(visible_folders(part) and not _holds_photos(part) for part in every):
+    if all(_entered(part) and not _holds_photos(part) for part in every):
         shown = ", ".join(f"{folder.name}/" for folder in filled[:4]) + (", …" if len(filled) > 4 else "")
         raise DatasetError(f"{shown} in {root} have splits of their own", f"give one of them, {filled[0]} for example")
     return every if len(set(every.values())) > 1 else {}
@@ -288,12 +288,9 @@ def _parts_of_classes(root: Path, folders: Sequence[Path]) -> dict[Path, str]:
 
 def _called_so(folder: Path) -> dict[Path, str]:
     """The folders inside, where there is nothing but splits."""
-    try:
-        inside = {one: split_of(one.name) for one in visible_folders(folder)}
-        is_pure = not _holds_photos(folder)
-    except NoImages:  # it cannot be read, which the walk names
-        return {}
-    return {one: split for one, split in inside.items() if split} if is_pure and all(inside.values()) else {}
+    inside = {one: split_of(one.name) for one in _entered(folder)}
+    is_pure = all(inside.values()) and bool(inside) and not _holds_photos(folder)
+    return {one: split for one, split in inside.items() if split} if is_pure else {}
 
 
 def _called_like_splits(folders: Sequence[Path]) -> dict[Path, str]:
@@ -449,16 +446,27 @@ def check_classes(labels: Sequence[str], folder: ImageFolder) -> None:
     if len(labels) > 1:
         return
     own = _class_folder(labels[0], folder)
-    is_above = own is not None and own.parent == folder.root and visible_folders(own)
+    is_above = own is not None and own.parent == folder.root and _entered(own) and not _holds_photos(own)
     instead = _down_to_classes(own) if own and is_above else _list_in([folder.root]) if own else None
-    raise OneClass(folder.root, labels[0], own=own, instead=instead)
+    left_out = [item for item in folder.skipped if not item.foreign]
+    lost = min(left_out, key=lambda item: own is not None and item.path.is_relative_to(own), default=None)
+    because = f"{lost.path} ({lost.reason})" if lost else None
+    raise OneClass(folder.root, labels[0], own=own, instead=instead, lost=because)
 
 
 def _down_to_classes(folder: Path) -> Path:
     """The folder, or the first one below it that does not only hold another."""
-    while len(inside := visible_folders(folder)) == 1 and visible_folders(inside[0]) and not _holds_photos(folder):
+    while len(inside := _entered(folder)) == 1 and _entered(inside[0]) and not _holds_photos(folder):
         (folder,) = inside
     return folder
+
+
+def _entered(folder: Path) -> list[Path]:
+    """The folders inside; none where it cannot be read, which the walk names."""
+    try:
+        return visible_folders(folder)
+    except NoImages:
+        return []
 
 
 def _list_in(folders: Iterable[Path]) -> Path | None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from promptctl import walk
 from promptctl.errors import DatasetError, NoImages, OneClass
 from promptctl.images import ImageFolder, check_classes
 from promptctl.splits import is_one_of_several, look_of, split_of
@@ -140,3 +143,41 @@ def test_a_folder_too_deep_or_too_high_is_told_which_was_meant(tmp_path):
     with pytest.raises(OneClass) as refused_class:
         check_classes(["b"], ImageFolder.scan(root))
     assert refused_class.value.hint == f"did you mean {root / 'b' / 'c'}?"
+
+
+def test_one_class_is_left_because_others_are_skipped(tmp_path, monkeypatch):
+    root = photos(tmp_path, "emu", "emu/sub", "ibis")
+    own = walk._enter
+
+    def refuse(folder):
+        if folder in (str(root / "ibis"), str(root / "emu" / "sub")):
+            raise PermissionError(13, "Permission denied")
+        return own(folder)
+
+    monkeypatch.setattr(walk, "_enter", refuse)  # root is refused nothing
+    with pytest.raises(OneClass) as refused:
+        check_classes(["emu"], ImageFolder.scan(root))
+    assert refused.value.hint.startswith(f"{root / 'ibis'} (permission denied) was skipped; or add a folder of")
+    (root / "list.csv").write_text("path,label\nemu/1.png,emu\nno.png,ibis\n")
+    with pytest.raises(OneClass) as refused:
+        check_classes(["emu"], ImageFolder.scan(root / "list.csv"))
+    assert refused.value.hint == f"{root / 'no.png'} (no such file) was skipped; or list images of something else too"
+
+
+def test_a_part_that_cannot_be_read_is_named_itself(tmp_path, monkeypatch):
+    root = photos(tmp_path, "train/emu", "train/ibis", "test/emu")
+    for name in ("stat", "_enter"):
+        place = os if name == "stat" else walk
+        monkeypatch.setattr(place, name, _refusing(getattr(place, name), str(root / "test") + os.sep))
+    with pytest.raises(NoImages) as refused:
+        ImageFolder.scan(root)
+    assert str(refused.value) == f"{root / 'test'} cannot be read: permission denied"
+
+
+def _refusing(own, start):
+    def refuse(path, *rest, **more):
+        if f"{path}{os.sep}".startswith(start) and f"{path}{os.sep}" != start:
+            raise PermissionError(13, "Permission denied")
+        return own(path, *rest, **more)
+
+    return refuse
