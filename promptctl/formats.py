@@ -59,7 +59,10 @@ REFUSED = (
     _refused("Photoshop file", ".psd .psb", rb"8BPS"),
     _refused("GIMP file", ".xcf", rb"gimp xcf"),
     _refused(
-        "SVG drawing", ".svg .svgz", rb"(\xef\xbb\xbf)?\s*(<\?xml.*?\?>|<!--.*?-->|<!DOCTYPE\s+svg[^>]*>|\s)*<svg[\s>]"
+        "SVG drawing",
+        ".svg .svgz",
+        # what comes first ends where it first can: a choice of ends doubles with every comment
+        rb"(\xef\xbb\xbf)?\s*(<\?xml((?!\?>).)*\?>|<!--((?!-->).)*-->|<!DOCTYPE\s+svg[^>]*>|\s)*<svg[\s>]",
     ),
     _refused("PostScript file", ".eps .ps", rb"%!PS|\xc5\xd0\xd3\xc6"),
     _refused("Windows icon", ".ico .cur"),
