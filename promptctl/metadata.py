@@ -14,17 +14,21 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import IO, cast
+from itertools import accumulate, chain, islice, takewhile
+from typing import IO, TypeVar, cast
 
 from promptctl import formats
 from promptctl.formats import Format
 from promptctl.tiff import Tiff, orientation_of_exif
 
 Part = bytes | memoryview
+Piece = TypeVar("Piece")
 
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])\b')
-_LONGEST_PROFILE = 1_000_000  # bytes
+_LONGEST_BLOCK = 1_000_000  # bytes of metadata that are looked at
+_MOST_BLOCKS = 8  # so many times at most
+_MOST_COMMENTS = 1 << 14  # in a picture written as text
+_MOST_PIECES = 1 << 17  # segments or chunks of a file, strips of a picture; each takes memory to remember
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,19 @@ def _spans(data: bytes, kept: Iterable[tuple[int, int]]) -> list[Part]:
 
 
 def _orientation(exif: Iterable[bytes], xmp: Iterable[bytes]) -> int:
-    found = [orientation_of_exif(block) for block in exif]
-    found += [int(said[1]) for block in xmp if (said := _XMP_ORIENTATION.search(block))]
+    """The first that can be believed, of EXIF before XMP; blocks are made as they are asked for."""
+    of_exif = (orientation_of_exif(block) for block in islice(exif, _MOST_BLOCKS))
+    said = (_XMP_ORIENTATION.search(block) for block in islice(xmp, _MOST_BLOCKS))
+    found = (*of_exif, *(int(match[1]) for match in said if match))
     return next((orientation for orientation in found if orientation is not None), 1)
+
+
+def _bounded(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """As many pieces as a picture may have; ValueError where a file has more, most of them empty."""
+    for number, piece in enumerate(pieces):
+        if number == _MOST_PIECES:
+            raise ValueError("more parts than any picture has")
+        yield piece
 
 
 # --------------------------------------------------------------------------- JPEG
@@ -103,31 +117,44 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SEQUENTIAL = (0xC0, 0xC1)
 _NEXT_MARKER = re.compile(rb"\xff[\xc0-\xc4\xd8\xda\xdb\xdd]")
 _XMP_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
+_SCAN_OR_END = re.compile(rb"\xff[\xd9\xda]")  # no other bytes of a scan look like that
+_MOST_SCANS = 500  # a progressive JPEG has about ten
+_HEAD = 64  # bytes of a segment that tell what it is
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Segment:
     marker: int
     start: int
     stop: int
-    body: bytes
+    head: bytes  # of what is in it
 
     @property
     def is_metadata(self) -> bool:
         if self.marker == _APP0:  # tells the colour model
-            return not (self.body.startswith(b"JFIF\0") and len(self.body) >= 14)
+            return not (self.head.startswith(b"JFIF\0") and len(self.head) >= 14)
         if self.marker == _APP14:
-            return not (self.body.startswith(b"Adobe") and len(self.body) >= 12)
-        return _APP0 < self.marker <= 0xEF or self.marker == _COMMENT
+            return not (self.head.startswith(b"Adobe") and len(self.head) >= 12)
+        return self.is_applications
+
+    @property
+    def is_applications(self) -> bool:
+        return _APP0 <= self.marker <= 0xEF or self.marker == _COMMENT
 
 
 def _jpeg(data: bytes) -> Pixels:
-    segments = list(_segments(data))
-    bodies = [segment.body for segment in segments if segment.marker == _APP1]
+    segments = list(_bounded(_segments(data)))
     kept = [(segment.start, segment.stop) for segment in segments if not segment.is_metadata]
-    exif = [body for body in bodies if body.startswith(b"Exif\0")]
-    xmp = [body for body in bodies if body.startswith(_XMP_JPEG)]
-    return Pixels(_spans(data, [(0, 2), *kept]), _orientation(exif, xmp), _coefficient_bytes(segments))
+    exif, xmp = (_bodies(data, segments, start) for start in (b"Exif\0", _XMP_JPEG))
+    held = _coefficient_bytes(segments)
+    if held and _has_many_scans(data, segments[-1].start):
+        raise ValueError("more scans than any picture has")
+    return Pixels(_spans(data, [(0, 2), *kept]), _orientation(exif, xmp), held)
+
+
+def _bodies(data: bytes, segments: Iterable[_Segment], start: bytes) -> Iterator[bytes]:
+    """What is in the segments of one application."""
+    return (data[s.start + 4 : s.stop] for s in segments if s.marker == _APP1 and s.head.startswith(start))
 
 
 def _segments(data: bytes) -> Iterator[_Segment]:
@@ -141,10 +168,10 @@ def _segments(data: bytes) -> Iterator[_Segment]:
             at += 1 if marker == 0xFF else 2
             continue
         stop = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        segment = _Segment(marker, at, stop, data[at + 4 : stop])
+        segment = _Segment(marker, at, stop, data[at + 4 : min(stop, at + 4 + _HEAD)])
         if marker == _SCAN:
             break
-        if segment.is_metadata and data[stop : stop + 1] != b"\xff":  # its length is wrong
+        if segment.is_applications and data[stop : stop + 1] != b"\xff":  # its length is wrong
             stop = _next_marker(data, at + 4)
         else:
             yield segment
@@ -158,16 +185,22 @@ def _next_marker(data: bytes, start: int) -> int:
     return found.start() if found and data[found.start() + 1] != _START else len(data)
 
 
+def _has_many_scans(data: bytes, first: int) -> bool:
+    """Whether the picture is gone through more often than any coding of it needs: each time costs, however short."""
+    markers = islice(_SCAN_OR_END.finditer(data, first), _MOST_SCANS + 1)
+    return sum(1 for _ in takewhile(lambda found: found[0][1] == _SCAN, markers)) > _MOST_SCANS
+
+
 def _coefficient_bytes(segments: Sequence[_Segment]) -> int:
     """What is held of a picture that comes in several scans: every coefficient, however small it is decoded."""
     frame = next((segment for segment in segments if segment.marker in _FRAMES), None)
-    scanned = segments[-1].body
-    if frame is None or len(frame.body) < 6 or not scanned:
+    scanned = segments[-1].head
+    if frame is None or len(frame.head) < 6 or not scanned:
         return 0
-    height, width, components = struct.unpack_from(">xHHB", frame.body)
+    height, width, components = struct.unpack_from(">xHHB", frame.head)
     if frame.marker in _SEQUENTIAL and scanned[0] >= components:
         return 0
-    factors = [(both >> 4 or 1, both & 15 or 1) for both in frame.body[7 : 6 + 3 * components : 3]]
+    factors = [(both >> 4 or 1, both & 15 or 1) for both in frame.head[7 : 6 + 3 * components : 3]]
     across, down = (8 * max((pair[i] for pair in factors), default=1) for i in (0, 1))
     blocks = -(-width // across) * -(-height // down) * sum(h * v for h, v in factors)
     return int(blocks) * 128
@@ -183,18 +216,15 @@ _XMP_PNG = b"XML:com.adobe.xmp\0"
 
 
 def _png(data: bytes) -> Pixels:
-    kept, exif, xmp = [(0, 8)], [], []
-    for name, start, stop in _chunks(data):
-        body = data[start + 8 : stop - 4] if name in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") else b""
-        if name[:1].isupper() or name in _OF_PNG_PIXELS:
-            kept.append((start, stop))
-        elif name == b"eXIf":
-            exif.append(body)
-        elif body.startswith(_PROFILE):
-            exif.append(_profile(name, body[len(_PROFILE) :]))
-        elif body.startswith(_XMP_PNG):
-            xmp.append(body)
-    return Pixels(_spans(data, kept), _orientation(exif, xmp))
+    chunks = list(_bounded(_chunks(data)))
+    kept = [(start, stop) for name, start, stop in chunks if name[:1].isupper() or name in _OF_PNG_PIXELS]
+    texts = [chunk for chunk in chunks if chunk[0] in (b"tEXt", b"zTXt", b"iTXt")]
+    exif = chain(
+        (body for _, body in _bodies_of_chunks(data, (chunk for chunk in chunks if chunk[0] == b"eXIf"), b"")),
+        (_profile(name, body) for name, body in _bodies_of_chunks(data, texts, _PROFILE)),
+    )
+    xmp = (body for _, body in _bodies_of_chunks(data, texts, _XMP_PNG))
+    return Pixels(_spans(data, [(0, 8), *kept]), _orientation(exif, xmp))
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -204,7 +234,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         name = data[at + 4 : at + 8]
         stop = at + 12 + int.from_bytes(data[at : at + 4], "big")
         critical = name[:1].isupper() or name in _OF_PNG_PIXELS
-        if not critical and stop != len(data) and not _CHUNK_NAME.fullmatch(data, stop + 4, stop + 8):
+        if not (critical or stop == len(data) or _is_whole(data, at) or _is_whole(data, stop)):
             found = _NEXT_CHUNK.search(data, at + 8)
             at = found.start() - 4 if found else len(data)
             continue
@@ -212,10 +242,28 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         at = len(data) if name == b"IEND" else stop
 
 
+def _is_whole(data: bytes, at: int) -> bool:
+    """Whether a chunk begins there, by its name and its checksum."""
+    stop = at + 12 + int.from_bytes(data[at : at + 4], "big")
+    if stop > len(data) or not _CHUNK_NAME.fullmatch(data, at + 4, at + 8):
+        return False
+    return zlib.crc32(memoryview(data)[at + 4 : stop - 4]) == int.from_bytes(data[stop - 4 : stop], "big")
+
+
+def _bodies_of_chunks(
+    data: bytes, chunks: Iterable[tuple[bytes, int, int]], start: bytes
+) -> Iterator[tuple[bytes, bytes]]:
+    """(name, body) of the chunks that start so; the body without its start, and no longer than is looked at."""
+    for name, at, stop in chunks:
+        if data.startswith(start, at + 8):
+            first = at + 8 + len(start)
+            yield name, data[first : min(stop - 4, first + _LONGEST_BLOCK)]
+
+
 def _profile(name: bytes, body: bytes) -> bytes:
     """The EXIF block as ImageMagick writes it into a PNG: a few lines, then hexadecimal digits."""
     with suppress(zlib.error, ValueError):
-        text = zlib.decompressobj().decompress(body[1:], _LONGEST_PROFILE) if name == b"zTXt" else body
+        text = zlib.decompressobj().decompress(body[1:], _LONGEST_BLOCK) if name == b"zTXt" else body
         return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
     return b""
 
@@ -223,28 +271,39 @@ def _profile(name: bytes, body: bytes) -> bytes:
 # --------------------------------------------------------------------------- WebP
 
 _OF_WEBP_PIXELS = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")
-_WEBP_METADATA = 0x20 | 0x08 | 0x04  # flags: a colour profile, EXIF, XMP
+_WEBP_FLAGS = 0x10 | 0x02  # transparent, several frames; all others speak of metadata or of nothing
+_RIFF_NAME = re.compile(rb"[A-Z0-9]{3}[A-Z0-9 ]")
+_NEXT_FRAME = re.compile(rb"VP8[ L]|ALPH|ANIM|ANMF")
 
 
 def _webp(data: bytes) -> Pixels:
     if data[12:16] != b"VP8X" or len(data) < 30:
         return _as_it_is(data)
-    chunks = list(_riff_chunks(data))
-    exif, xmp = (
-        [data[start + 8 : stop] for name, start, stop in chunks if name == kind] for kind in (b"EXIF", b"XMP ")
-    )
+    chunks = list(_bounded(_riff_chunks(data)))
+    exif, xmp = (_blocks(data, chunks, kind) for kind in (b"EXIF", b"XMP "))
     parts = _spans(data, [(start, stop) for name, start, stop in chunks if name in _OF_WEBP_PIXELS])
-    inside = b"".join([b"WEBPVP8X", data[16:20], bytes([data[20] & ~_WEBP_METADATA])])
+    inside = b"".join([b"WEBPVP8X", data[16:20], bytes([data[20] & _WEBP_FLAGS])])
     rest = [memoryview(parts[0])[9:], *parts[1:]]
     n_bytes = len(inside) + sum(len(part) for part in rest)
     return Pixels([b"RIFF" + struct.pack("<I", n_bytes) + inside, *rest], _orientation(exif, xmp))
 
 
+def _blocks(data: bytes, chunks: Iterable[tuple[bytes, int, int]], kind: bytes) -> Iterator[bytes]:
+    """The beginnings of the chunks of one kind."""
+    return (data[start + 8 : min(stop, start + 8 + _LONGEST_BLOCK)] for name, start, stop in chunks if name == kind)
+
+
 def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(name, start, stop) of every chunk; where the length of one is wrong, on from the next with pixels."""
     at = 12
     while at + 8 <= len(data):
         n_bytes = int.from_bytes(data[at + 4 : at + 8], "little")
         stop = min(at + 8 + n_bytes + n_bytes % 2, len(data))
+        is_followed = stop == len(data) or _RIFF_NAME.match(data, stop)
+        if data[at : at + 4] not in _OF_WEBP_PIXELS and not (is_followed and at + 8 + n_bytes <= len(data)):
+            found = _NEXT_FRAME.search(data, at + 8)
+            at = found.start() if found else len(data)
+            continue
         yield data[at : at + 4], at, stop
         at = stop
 
@@ -253,6 +312,7 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 _EXIF_ITEM = re.compile(rb"infe(?:\x02.{7}|\x03.{9})(Exif)", re.DOTALL)
 _META = 1 << 16  # bytes, in which the list of items stands
+_BYTES_A_STRIP = 400  # that Pillow takes to remember where one is
 
 
 def _tiff(data: bytes) -> Pixels:
@@ -263,7 +323,9 @@ def _tiff(data: bytes) -> Pixels:
     page = tiff.main_page()
     if page is None:
         return _as_it_is(data)
-    return Pixels(tiff.with_only_pixels(page), page.orientation or 1, page.strip_bytes)
+    if page.n_strips > _MOST_PIECES:
+        raise ValueError("more strips than any picture has")
+    return Pixels(tiff.with_only_pixels(page), page.orientation or 1, page.strip_bytes + page.n_strips * _BYTES_A_STRIP)
 
 
 def _heif(data: bytes) -> Pixels:
@@ -274,6 +336,13 @@ def _heif(data: bytes) -> Pixels:
     return Pixels([memoryview(data)[: item.start(1)], b"none", memoryview(data)[item.end(1) :]])
 
 
+def _netpbm(data: bytes) -> Pixels:
+    """Comments among the numbers of a picture written as text are taken out one by one, with all that follows moved."""
+    if data[1:2] in b"123" and data.count(b"#") > _MOST_COMMENTS:
+        raise ValueError("more comments than any picture has")
+    return _as_it_is(data)
+
+
 _READERS: dict[Format, Callable[[bytes], Pixels]] = {
     formats.JPEG: _jpeg,
     formats.PNG: _png,
@@ -281,4 +350,5 @@ _READERS: dict[Format, Callable[[bytes], Pixels]] = {
     formats.TIFF: _tiff,
     formats.AVIF: _heif,
     formats.HEIC: _heif,
+    formats.NETPBM: _netpbm,
 }

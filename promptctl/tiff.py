@@ -7,12 +7,13 @@ not there.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 ORIENTATION = 274
 _SUBFILE_TYPE, _PHOTOMETRIC, _COMPRESSION, _SUB_DIRECTORIES, _DNG_VERSION = 254, 262, 259, 330, 50706
 _BITS, _SAMPLES, _ROWS, _TILE_WIDTH, _TILE_LENGTH, _WIDTH, _HEIGHT = 258, 277, 278, 322, 323, 256, 257
+_STRIPS, _TILES = 273, 324  # where they are
 # what decoding needs: sizes, layout, compression, palette, colour model
 _OF_PIXELS = frozenset(
     (
@@ -20,9 +21,9 @@ _OF_PIXELS = frozenset(
         *(338, 339, 340, 341, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 50674),
     )
 )
-_TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
+_TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}  # as libtiff reads them
 _MOST_VALUES = 64  # that are read of one tag
-_MOST_PAGES = 64
+_MOST_PAGES = 64  # and sub-directories
 _MOST_TAGS = 4096
 _REDUCED = 1  # the bit of a smaller version of another picture
 _RAW_PHOTOMETRIC = (32803, 34892)  # a sensor's mosaic, linear raw
@@ -61,6 +62,16 @@ class Directory:
         return self.value(_PHOTOMETRIC, 0) in _RAW_PHOTOMETRIC or self.value(_COMPRESSION, 0) in _RAW_COMPRESSIONS
 
     @property
+    def n_strips(self) -> int:
+        """How many strips or tiles it is said to have."""
+        return max((self.count(tag) for tag in (_STRIPS, _TILES)), default=0)
+
+    def count(self, tag: int) -> int:
+        """How many values there are under a tag."""
+        entry = self.entries.get(tag)
+        return 0 if entry is None else self.tiff.count(entry)
+
+    @property
     def strip_bytes(self) -> int:
         """Memory a decoder takes for the largest strip or tile, beside the picture."""
         width, rows = self.value(_WIDTH, 0), min(self.value(_ROWS, 1 << 32), self.value(_HEIGHT, 0))
@@ -86,6 +97,9 @@ class Tiff:
         self._offset, self._count, self._entry_bytes = ("Q", "Q", 20) if self.big else ("I", "H", 12)
         self.first_at = self._unpack(self._offset, 8 if self.big else 4)
 
+    def first_page(self) -> Directory | None:
+        return self._directory(self.first_at)
+
     def pages(self) -> list[Directory]:
         """The chain of directories, as far as it can be followed."""
         found: list[Directory] = []
@@ -98,6 +112,9 @@ class Tiff:
             found.append(page)
             at = page.next_at
         return found
+
+    def count(self, entry: bytes) -> int:
+        return int(struct.unpack_from(f"{self.order}{self._offset}", entry, 4)[0])
 
     def values(self, entry: bytes) -> tuple[int, ...]:
         kind, count = struct.unpack_from(f"{self.order}H{self._offset}", entry, 2)
@@ -114,10 +131,15 @@ class Tiff:
     def is_raw(self) -> bool:
         """Whether this is a camera's raw file: what Pillow would show of it is a thumbnail."""
         pages = self.pages()
-        children = [child for page in pages for child in self._children(page)]
-        only_thumbnails = bool(pages) and all(page.is_reduced for page in pages) and bool(children)
+        below = tuple(dict.fromkeys(at for page in pages for at in page.values(_SUB_DIRECTORIES)))[:_MOST_PAGES]
+        only_thumbnails = bool(pages) and all(page.is_reduced for page in pages) and bool(below)
         dng = any(_DNG_VERSION in page.entries for page in pages)
-        return dng or only_thumbnails or any(page.is_raw for page in (*pages, *children))
+        # one at a time: each may be as large as the file
+        return (
+            dng
+            or only_thumbnails
+            or any(page.is_raw for page in chain(pages, filter(None, map(self._directory, below))))
+        )
 
     def main_page(self) -> Directory | None:
         """The first picture that is not a smaller version of another, or else the first."""
@@ -132,12 +154,6 @@ class Tiff:
         directory = struct.pack(f"{self.order}{self._count}", len(kept)) + b"".join(kept) + bytes(len(offset))
         start = self.data[: header - len(offset)] + offset
         return [start, memoryview(self.data)[header:], bytes(len(self.data) % 2) + directory]
-
-    def _children(self, page: Directory) -> Iterator[Directory]:
-        for at in page.values(_SUB_DIRECTORIES):
-            child = self._directory(at)
-            if child is not None:
-                yield child
 
     def _directory(self, at: int) -> Directory | None:
         try:
@@ -165,7 +181,7 @@ class Tiff:
 def orientation_of_exif(block: bytes) -> int | None:
     """1 to 8 from an EXIF block; None from what cannot be read or believed."""
     try:
-        pages = Tiff(block.removeprefix(b"Exif\0\0")).pages()
+        first = Tiff(block.removeprefix(b"Exif\0\0")).first_page()
     except ValueError:
         return None
-    return pages[0].orientation if pages else None
+    return first.orientation if first else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import time
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image, features
 
 from promptctl.pictures import UnreadableImage, decode, identify
+from promptctl.tiff import Tiff
 
 UPRIGHT = Image.fromarray(
     np.kron(np.random.default_rng(0).integers(0, 255, (4, 6, 3)), np.ones((8, 8, 1))).astype(np.uint8)
@@ -94,6 +97,8 @@ def jpeg_faults() -> Iterator[tuple[str, bytes]]:
     }
     for name, inserted in seen.items():
         yield name, plain[:2] + inserted + plain[2:]
+    for length in (0, 15, 17, 23):
+        yield f"jfif of {length} bytes", plain[:4] + struct.pack(">H", length) + plain[6:]
     yield "zeros behind", plain + bytes(5000)
     yield "a second picture behind", plain + encoded(Image.new("RGB", (99, 99)), "JPEG")
 
@@ -148,6 +153,8 @@ def png_faults() -> Iterator[tuple[str, bytes]]:
         "unknown": chunk(b"teSt", bytes(1000)),
         "checksum": chunk(b"tEXt", b"a\0b", crc=0) + chunk(b"eXIf", exif(), crc=1),
         "length": chunk(b"tEXt", b"a\0b" * 20, length=9),
+        "length one too large": chunk(b"tEXt", b"a\0b" * 20, length=61),
+        "length four too large": chunk(b"tEXt", b"a\0b" * 20, length=64),
         "length beyond the end": chunk(b"tEXt", b"a\0b" * 20, length=2_000_000_000),
     }
     for name, inserted in seen.items():
@@ -182,6 +189,10 @@ def webp_faults() -> Iterator[tuple[str, bytes]]:
     yield "colour profile", riff(extended, (b"ICCP", b"garbage"), pixels)
     yield "xmp", riff(extended, pixels, (b"XMP ", b"\xff\xfe<"))
     yield "flags without chunks", riff(extended, pixels)
+    yield "flags without meaning", riff((b"VP8X", b"\xed" + extended[1][1:]), pixels)
+    profile = riff(extended, (b"ICCP", b"x" * 200), pixels)
+    for length in (0, 1, 201, 202, 500, 0xFFFFFFFF):
+        yield f"colour profile of {length} bytes", profile[:34] + struct.pack("<I", length) + profile[38:]
     yield "cut off in exif", riff(extended, pixels, (b"EXIF", bytes(1000)))[:-900]
     whole = riff(extended, pixels, (b"EXIF", bytes(10)))
     yield "length", whole[:-14] + b"\xff\xff\xff\x7f" + whole[-10:]
@@ -295,3 +306,76 @@ def test_no_bytes_make_anything_but_a_picture_or_a_reason():
                     look(bytes(broken[: chance.integers(1, len(data))]))
                 except UnreadableImage as reason:
                     assert str(reason)
+
+
+# --------------------------------------------------------------------------- small files that ask for much
+
+
+def grey_tiff(entries: dict[int, tuple[int, int, int]], *, behind: bytes = b"") -> bytes:
+    """A TIFF of 4 x 4 grey pixels at its end; entries are tag: (type, count, value)."""
+    picture = {256: (4, 1, 4), 257: (4, 1, 4), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 277: (3, 1, 1)}
+    tags = picture | {273: (4, 1, 8), 278: (4, 1, 4), 279: (4, 1, 16)} | entries
+    body = b"".join(struct.pack("<HHII", tag, *tags[tag]) for tag in sorted(tags))
+    return b"II*\0" + struct.pack("<I", 24) + bytes(16) + struct.pack("<H", len(tags)) + body + bytes(4) + behind
+
+
+def progressive(scans: int) -> bytes:
+    """A grey JPEG of 2000 x 2000 pixels in so many scans, each a few bytes long."""
+    tables = segment(0xDB, b"\0" + b"\1" * 64) + segment(0xC2, struct.pack(">BHHB", 8, 2000, 2000, 1) + b"\1\x11\0")
+    codes = segment(0xC4, b"\0\1" + bytes(16)) + segment(0xC4, b"\x10\1" + bytes(15) + b"\xe0")
+    first = segment(0xDA, b"\1\1\0\0\0\0") + bytes(250 * 250 // 8 + 1)
+    return b"\xff\xd8" + tables + codes + first + (segment(0xDA, b"\1\1\0\1\x3f\0") + bytes(8)) * scans + b"\xff\xd9"
+
+
+def greedy_files() -> Iterator[tuple[str, bytes]]:
+    jpeg, png, many = encoded(UPRIGHT, "JPEG"), encoded(UPRIGHT, "PNG"), 150_000
+    yield "segments", jpeg[:2] + segment(0xC4, b"") * many + jpeg[2:]
+    yield "comments", jpeg[:2] + segment(0xFE, b"") * many + jpeg[2:]
+    yield "scans", progressive(600)
+    yield "chunks", png[:33] + chunk(b"IDAT", b"") * many + png[33:]
+    yield "small chunks", png[:33] + chunk(b"teSt", b"") * many + png[33:]
+    extended = (b"VP8X", bytes((0x10, 0, 0, 0)) + struct.pack("<I", 47)[:3] + struct.pack("<I", 31)[:3])
+    yield "riff chunks", riff(extended, *[(b"ALPH", b"")] * many)
+    yield "strips", grey_tiff({257: (4, 1, many), 273: (4, many, 24), 278: (4, 1, 1), 279: (4, many, 24)})
+    yield "tiles", grey_tiff({322: (4, 1, 16), 323: (4, 1, 16), 324: (4, many, 24), 325: (4, many, 24)})
+    yield "comments among numbers", b"P2 4 4 255\n" + b"#\n" * many + b"1 " * 16
+
+
+@pytest.mark.parametrize(("what", "data"), [pytest.param(*case, id=case[0]) for case in greedy_files()])
+def test_a_file_of_more_parts_than_any_picture_is_refused_at_once(what, data):
+    started = time.process_time()
+    with pytest.raises(UnreadableImage, match=r"^damaged \(more (parts|scans|strips|comments) than any picture has\)$"):
+        identify(data)
+    assert time.process_time() - started < 2
+
+
+def test_a_progressive_jpeg_of_many_scans_is_read():
+    assert decode(progressive(20)).size == (2000, 2000)
+
+
+def test_of_many_profiles_few_are_unpacked():
+    plain = encoded(UPRIGHT, "PNG")
+    profile = chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(b"\nexif\n1\n" + b"\n" * 1_000_000, 9))
+    started = time.process_time()
+    decode(plain[:33] + profile * 500 + plain[33:])
+    assert time.process_time() - started < 2
+
+
+def test_one_directory_named_often_is_read_once():
+    tags = b"".join(struct.pack("<HHII", 1000 + i, 4, 1, 0) for i in range(4000))
+    child = struct.pack("<H", 4000) + tags + bytes(4)
+    list_at = len(grey_tiff({330: (4, 64, 0)})) + len(child)
+    data = grey_tiff({330: (4, 64, list_at)}, behind=child + struct.pack("<I", list_at - len(child)) * 64)
+    tracemalloc.start()
+    try:
+        assert not Tiff(data).is_raw()
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", [3, 4, 8, 9])
+def test_a_tile_counts_whatever_type_of_number_tells_its_size(kind):
+    page = Tiff(grey_tiff({259: (3, 1, 8), 322: (kind, 1, 20000), 323: (kind, 1, 20000)})).main_page()
+    assert page is not None
+    assert page.strip_bytes == 20000 * 20000

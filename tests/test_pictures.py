@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from PIL import Image, features
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import resized_crop
 
-from promptctl import pictures
+from promptctl import formats, pictures
 from promptctl.budget import Budget
 from promptctl.formats import RAW
 from promptctl.pictures import (
@@ -192,6 +193,13 @@ def test_what_is_no_image_is_told_from_an_image_that_is_not_read(tmp_path, data,
     assert str(refused.value) == what
 
 
+@pytest.mark.parametrize("piece", [b"<!---->", b"<?xml?>", b"<!-- -->\n", b"<!DOCTYPE svg>", b" "])
+def test_what_a_file_is_is_told_at_once_however_it_starts(piece):
+    started = time.process_time()
+    assert formats.of_content(piece * 26) is None
+    assert time.process_time() - started < 1
+
+
 def test_an_eps_runs_no_program(tmp_path, monkeypatch):
     ran = []
     monkeypatch.setattr(subprocess, "Popen", lambda *arguments, **_: ran.append(arguments))
@@ -275,6 +283,11 @@ def test_a_raw_photo_is_told_by_its_content(tmp_path, data):
     (tmp_path / "a.tif").write_bytes(data)
     with pytest.raises(UnreadableImage, match="raw photo"):
         hash_image(tmp_path / "a.tif")
+
+
+def test_a_thumbnail_is_not_taken_for_a_photo_that_cannot_be_found_below_it():
+    with pytest.raises(UnreadableImage, match="raw photo"):
+        identify(painted_tiff({254: 1}, {259: 7})[:590])
 
 
 @pytest.mark.parametrize("suffix", [".NEF", ".dng", ".CR2", ".arw", ".orf", ".pef", ".srw", ".rw2"])
@@ -372,7 +385,7 @@ MEASURE = """
 import sys, resource
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from promptctl import pictures
+from promptctl import formats, pictures
 def peak():
     return int(next(x for x in open("/proc/self/status") if x.startswith("VmHWM")).split()[1]) * 1024
 def look(path):
