@@ -682,14 +682,18 @@ def _run() -> int | str | None:
 
 
 def _interrupted() -> str:
-    """What an interruption leaves behind: changes happen whole or not at all, and encoded images are kept."""
-    cache = sys.modules.get("promptctl.cache")  # where it was not loaded, nothing was encoded
-    kept = cache.FeatureCache.added if cache else 0
+    """What an interruption leaves behind: changes happen whole or not at all; what was encoded or measured is kept."""
+    # where a module was not loaded, nothing was encoded or measured
+    cache, results = (sys.modules.get(f"promptctl.{name}") for name in ("cache", "results"))
+    counts = {
+        "image feature": cache.FeatureCache.added if cache else 0,
+        "result": results.Results.added if results else 0,
+    }
+    kept = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items() if count]
     if not kept:
         return "interrupted, nothing half-done was kept"
-    return (
-        f"interrupted; {kept} image feature{' is' if kept == 1 else 's are'} kept, the same command goes on from there"
-    )
+    verb = "is" if sum(counts.values()) == 1 else "are"
+    return f"interrupted; {' and '.join(kept)} {verb} kept, the same command goes on from there"
 
 
 def _finish(

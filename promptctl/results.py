@@ -22,6 +22,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "length": ("length",),  # of an image feature before it is made a unit row
 }
 _UNBOUNDED = frozenset({"seconds", "length"})
+_UNCOUNTED = "length"  # thousands, and not what a person asked for
 
 Facts = Mapping[str, Any]  # everything that decides a result, as JSON takes it
 Numbers = tuple[float, ...]
@@ -32,6 +33,8 @@ class Results:
 
     A row is believed only if its checksum fits and its numbers are what its kind has.
     """
+
+    added = 0  # runs and shares, by this process; what is told to whoever interrupts it
 
     def __init__(self, folder: Path | None = None) -> None:
         self.path = (folder or cache_home()) / "results.sqlite"
@@ -59,6 +62,7 @@ class Results:
                     "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?)",
                     [(key, kind, text, _seal(key, text)) for key, kind, text in rows],
                 )
+            Results.added += len(rows) * (kind != _UNCOUNTED)
         except sqlite3.OperationalError:  # in use for too long, or the disk is full
             pass
         except sqlite3.DatabaseError:
@@ -66,7 +70,7 @@ class Results:
 
     def measured(self) -> int:
         """How many runs and shares are known; the lengths of features are not worth counting."""
-        row = self._first("SELECT count(*) FROM results WHERE kind != 'length'", ())
+        row = self._first("SELECT count(*) FROM results WHERE kind != ?", (_UNCOUNTED,))
         return int(row[0]) if row else 0
 
     def n_bytes(self) -> int:
