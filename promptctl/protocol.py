@@ -19,17 +19,19 @@ from torch.nn.functional import normalize
 from promptctl import __version__, blend, images, results, zero_shot
 from promptctl.features import Features
 from promptctl.images import HashedImage
-from promptctl.learners import linear_probe
+from promptctl.learners import coop, linear_probe
 from promptctl.pictures import DECODER, VIEWS
 from promptctl.results import Facts, Results
 from promptctl.teaching import OnProgress, Taught, teach
-from promptctl.wish import PLAIN, Wish
+from promptctl.wish import PLAIN, Wish, learns
 
 if TYPE_CHECKING:
     from promptctl.backbone import Backbone
 
 Vectors = NDArray[np.float32]
 VERSION = "few-shot-1"  # part of what every result is kept under: change it when any learner learns anything else
+# steps of coop that take about as long as a run; what is written by hand takes no time
+_EFFORT = {"linear-probe": 20.0, "linear-probe-raw": 40.0, "clap": 10.0}
 BLEND_OF_ONE = 0.5  # one shot a class has no folds to choose a share by
 
 
@@ -290,6 +292,15 @@ class Task:
     learner: str
     shots: int
     seed: int
+
+    def effort(self, wish: Wish) -> float:
+        """About how long it takes, in steps of coop; for a division of the time left, no more."""
+        own = wish.of(self.learner)
+        if own.learner == "clap" or not learns(self.learner):
+            return _EFFORT.get(self.learner, 0.0)
+        epochs = coop.RECIPES[own.recipe].epochs(self.shots) if own.epochs is None else own.epochs
+        once = 50.0 + epochs  # loading, drawing, and the crops of a photo
+        return once * (1 + blend.FOLDS) if self.learner == "coop-blend" and self.shots > 1 else once
 
     def measure(self, pool: Pool, wish: Wish, on_progress: OnProgress | None = None) -> Run | BaseToNew:
         take = run if self.kind == "run" else base_to_new

@@ -15,9 +15,12 @@ from promptctl import api, protocol, results
 from promptctl.api.common import class_entries
 from promptctl.api.comparing import _pool
 from promptctl.backbone import Backbone
+from promptctl.cache import FeatureCache
+from promptctl.cli import _interrupted
 from promptctl.context import Context
 from promptctl.errors import Interrupted
 from promptctl.images import ImageFolder
+from promptctl.order import mixed
 from promptctl.refs import Ref
 from promptctl.report import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.results import Results
@@ -237,6 +240,55 @@ def test_an_interrupted_comparison_goes_on_where_it_was(four, tiny):
     )
     assert found.known == 3
     assert seen == [(done, 8) for done in range(3, 9)]
+
+
+def test_an_interrupted_comparison_says_what_is_kept(four, tiny, monkeypatch):
+    asked = {"shots": (1,), "seeds": (1, 2, 3), "learners": ("clap",), "wish": Wish(epochs=5), "model": tiny}
+
+    def interrupted_after(runs):
+        monkeypatch.setattr(FeatureCache, "added", 0)  # as in a new process
+        monkeypatch.setattr(Results, "added", 0)
+
+        def stop(stage, done, total):
+            if (stage, done) == ("comparing", runs):
+                raise Interrupted(130)
+
+        with pytest.raises(Interrupted):
+            api.compare(four, **asked, on_progress=stop)
+        return _interrupted()
+
+    goes_on = "kept, the same command goes on from there"
+    assert interrupted_after(1) == f"interrupted; 24 image features and 1 result are {goes_on}"
+    assert interrupted_after(2) == f"interrupted; 1 result is {goes_on}"
+    assert interrupted_after(2) == "interrupted, nothing half-done was kept"
+
+
+def test_quick_learners_and_slow_ones_take_turns(four, tiny):
+    seen = []
+
+    def watch(stage, done, total):
+        if stage == "comparing":
+            seen.append(Results().measured())
+
+    asked = {"shots": (1, 2), "learners": ("zero-shot", "coop"), "wish": Wish(epochs=5), "model": tiny}
+    found = api.compare(four, **asked, on_progress=watch)
+    assert seen == list(range(13))
+    assert [row.learner for row in found.learners] == [
+        "zero-shot",
+        "zero-shot",
+        "coop",
+        "coop",
+    ]  # as they were asked for
+    tasks = [protocol.Task("run", name, 1, seed) for name in ("zero-shot", "coop") for seed in (1, 2)]
+    assert [task.learner for task in mixed(tasks, lambda task: task.effort(Wish()))] == [*("coop", "zero-shot") * 2]
+
+
+def test_more_steps_and_more_folds_are_more_effort():
+    def of(learner, shots=16, **settings):
+        return protocol.Task("run", learner, shots, 1).effort(Wish(**settings))
+
+    assert of("zero-shot") < of("clap") < of("linear-probe") < of("coop", 1) < of("coop") < of("coop-blend")
+    assert of("coop", epochs=5) < of("coop", 1) == of("coop-blend", 1)
 
 
 def test_a_damaged_table_costs_time_only(cli, four, tiny, home):

@@ -151,7 +151,11 @@ def _speechless(learners: Sequence[str], wish: Wish) -> tuple[str, ...]:
 def _measured(
     tasks: Sequence[Task], pool: Pool, wish: Wish, results: Results, on_progress: OnProgress | None
 ) -> tuple[list[Run], list[BaseToNew], int]:
-    """Everything measured, each result kept as soon as there is one; and how many were known from before."""
+    """Everything measured, each result kept as soon as there is one; and how many were known from before.
+
+    Quick learners and slow ones take turns, so that the time left is true from the beginning.
+    """
+    from promptctl.order import mixed
     from promptctl.protocol import BaseToNew, Run
 
     found = {task: task.recall(pool, wish, results) for task in tasks}
@@ -159,6 +163,7 @@ def _measured(
     if any(task.learner == "linear-probe-raw" for task in todo):
         pool = _with_lengths(pool, results, on_progress)
     known = len(tasks) - len(todo)
+    todo = mixed(todo, lambda task: task.effort(wish))
     if on_progress:
         on_progress("comparing", known, len(tasks))
     for done, task in enumerate(todo, known + 1):
