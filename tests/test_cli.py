@@ -564,6 +564,27 @@ def test_a_context_file_has_its_own_suffix_or_none(cli, learned, tmp_path, monke
     )
 
 
+@pytest.mark.parametrize("name", ["head.npz", "head.json", "head.jpg", "my head.csv"])
+def test_a_checkpoint_is_written_under_no_foreign_suffix(cli, learned, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    sentence = f"a checkpoint of the original code ends in .pth.tar or .pth, {name} does not"
+    meant = "'my head.pth.tar'" if " " in name else "head.pth.tar"
+    refused(cli("export", "colours", name, "--as", "coop"), 1, sentence, f"promptctl export colours {meant} --as coop")
+    assert list(tmp_path.glob("*head*")) == []
+
+
+@pytest.mark.parametrize("name", ["head", "head.pth", "head.pt", "head.pth.tar", "model.pth.tar-50", "model.PTH.TAR"])
+def test_a_checkpoint_may_be_called_as_the_original_calls_it(cli, learned, tmp_path, name):
+    assert cli("export", "colours", tmp_path / name, "--as", "coop").code == 0
+
+
+def test_a_folder_where_a_context_goes_is_named_beside_a_guess(cli, learned, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("colour").mkdir()
+    guess = "did you mean 'colours'?   (colour is a folder here, and a context is wanted)"
+    refused(cli("classify", tmp_path, "--prompt", "colour"), 10, "no context named 'colour'", guess)
+
+
 # --------------------------------------------------------------------------- inspect
 
 

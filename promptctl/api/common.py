@@ -130,8 +130,8 @@ def locate(text: str, store: Store | None) -> Source:
     except (InvalidName, ContextNotFound) as error:
         if Path(text).is_file():
             error.hint = f"did you mean the file {shlex.quote(f'./{text}')}?"
-        elif Path(text).is_dir() and error.hint == "promptctl list":
-            error.hint += f"   ({text} is a folder here, and a context is wanted)"
+        elif Path(text).is_dir() and isinstance(error, ContextNotFound):
+            error.hint = f"{error.hint}   ({text} is a folder here, and a context is wanted)"
         raise
     return Source(str(entry.ref), entry.path)
 

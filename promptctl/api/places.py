@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from promptctl.api.common import is_file_reference, locate
 from promptctl.errors import InvalidName, NoImages, NotAContext, NotInStore, WrongOption
 from promptctl.refs import check_name
 from promptctl.store import SUFFIX, Store
+
+_CHECKPOINT = re.compile(r"|\.pth|\.pt|\.tar|\.(pth|tar)-\w+")  # the original's own is model.pth.tar-50
 
 
 def check_places(context: str, photos: Sequence[Path], store: Store | None, command: str) -> None:
@@ -55,7 +58,7 @@ def check_not_empty(folder: Path) -> None:
 
 
 def check_export_name(context: str, out: Path, store: Store | None, *, coop: bool = False) -> None:
-    """A context file ends so that it is known for one, or has no suffix; a checkpoint of the original does not.
+    """A context file or a checkpoint of the original ends so that it is known for one, or has no suffix.
 
     raises   NotAContext where the two changed places, WrongOption
     """
@@ -67,6 +70,8 @@ def check_export_name(context: str, out: Path, store: Store | None, *, coop: boo
     as_context = f"{command} {shlex.quote(str(out.with_suffix(SUFFIX)))}"
     if coop and suffix == SUFFIX:
         raise WrongOption(f"{out} would be taken for a context file", as_coop)
+    if coop and not _CHECKPOINT.fullmatch(suffix):
+        raise WrongOption(f"a checkpoint of the original code ends in .pth.tar or .pth, {out} does not", as_coop)
     if not coop and suffix not in ("", SUFFIX):
         hint = as_coop if suffix.startswith((".pth", ".tar")) else as_context
         raise WrongOption(f"a context file ends in {SUFFIX}, {out} does not", hint)
