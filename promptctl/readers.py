@@ -574,7 +574,7 @@ def _bytes(path: Path, most: int = -1) -> bytes:
 
 
 def _decoded(data: bytes) -> str:
-    """Text in UTF-8, UTF-16 or Windows' Latin code page."""
+    """Text in UTF-8, UTF-16 or Windows' Latin code page; in UTF-8 single bytes may be of no character."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace")
     if data[1:2] == b"\0" or data[:1] == b"\0":  # UTF-16 that does not say so
@@ -582,7 +582,10 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
+        # names as a file system has them, some of them not UTF-8; where none is, it is an old code page
+        text = data.decode("utf-8-sig", errors="surrogateescape")
+        is_utf8 = any(character >= "\x80" and not "\udc80" <= character <= "\udcff" for character in text)
+        return text if is_utf8 else data.decode("cp1252", errors="replace")
 
 
 def _refuse_containers(path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -130,6 +131,20 @@ def test_a_list_as_any_spreadsheet_writes_it(tmp_path, encoding, delimiter):
     (tmp_path / "list.csv").write_text("\r\n".join(rows).replace(";", delimiter), encoding, newline="")
     (image,) = ImageFolder.scan(tmp_path / "list.csv").images
     assert (image.path, image.label) == (tmp_path / "a.png", "Kühe")
+
+
+def test_a_name_that_is_not_utf8_spoils_no_other_in_a_list(tmp_path):
+    names = [os.fsdecode(name) for name in ("ü.png".encode(), b"\xff\xfe.png", "写真.png".encode())]
+    try:
+        for name in names:
+            Image.new("RGB", (4, 4)).save(tmp_path / name)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    rows = ["path,label", *(f"{name},emu" for name in names), ""]
+    (tmp_path / "list.csv").write_bytes(os.fsencode("\n".join(rows)))
+    folder = ImageFolder.scan(tmp_path / "list.csv")
+    assert sorted(image.path.name for image in folder.images) == sorted(names)
+    assert folder.skipped == ()
 
 
 def test_metadata_inside_a_class_folder_is_somebodys_notes(photos):
