@@ -29,6 +29,7 @@ from promptctl.report import (
     SkippedFile,
     VectorReport,
 )
+from promptctl.report.words import joined
 
 WIDTHS = [60, 61, 70, 80, 100, 140]
 PATHS = (
@@ -354,3 +355,7 @@ def test_json_has_null_where_it_has_no_number(output):
     found = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     top = (found["images"][0] if output == "json" else found)["top"]
     assert [guess["probability"] for guess in top] == [None, None]
+
+
+def test_names_in_a_sentence_are_joined_as_people_join_them():
+    assert [joined(names) for names in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]

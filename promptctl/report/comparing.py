@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row, SkippedFile
-from promptctl.report.words import passed_over_lines, percent, skipped_lines, spread
+from promptctl.report.words import joined, passed_over_lines, percent, skipped_lines, spread
 
 _BY_HAND = ("zero-shot", "ensemble-7", "ensemble-80")
 _ROUNDING = 1e-9  # a mean of equal values may differ from them by so much
@@ -140,7 +140,7 @@ class CompareReport(Report):
     def warnings(self) -> list[str]:
         found = skipped_lines(self.skipped) + ([self.left_out] if self.left_out else [])
         if self.speechless:
-            found.append(f"{' and '.join(self.speechless)} cannot speak of classes not learned: not in base to new")
+            found.append(f"{joined(self.speechless)} cannot speak of classes not learned: not in base to new")
         return found + self._below_zero_shot()
 
     def _below_zero_shot(self) -> list[str]:
@@ -181,7 +181,7 @@ def _below(cells: Iterable[tuple[str, int, float]], zero_shot: float | None, ima
 
 def _all_shots(counts: Sequence[int]) -> str:
     *first, last = counts
-    return f"{', '.join(map(str, first))} and {_shots(last)}" if first else _shots(last)
+    return joined([*map(str, first), _shots(last)])
 
 
 def _shots(count: int) -> str:

@@ -86,6 +86,12 @@ def read_otherwise_lines(names: Sequence[str], shown: int = 5) -> list[str]:
     ]
 
 
+def joined(names: Sequence[str]) -> str:
+    """`coop, clap and zero-shot`."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def listed(names: Sequence[str], shown: int = 12) -> str:
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
