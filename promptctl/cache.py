@@ -101,7 +101,10 @@ class FeatureCache:
         try:
             self._ask(forget, quietly=False)
         except sqlite3.OperationalError as error:
-            raise CacheBusy(self.path) from error
+            if not is_full(error):
+                raise CacheBusy(self.path, str(error)) from error
+            self.close()
+            self._db = self._start_again()
 
     def __enter__(self) -> FeatureCache:
         return self
@@ -163,6 +166,11 @@ class FeatureCache:
 
 
 _SPACE = ("page_count", "freelist_count", "page_size")
+
+
+def is_full(error: sqlite3.OperationalError) -> bool:
+    """Whether the disk is too full even to forget what is on it, so that only deleting the file gives room."""
+    return "full" in str(error) or "disk I/O" in str(error)
 
 
 def limit_from_environment() -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from promptctl.errors import DatasetError
+from promptctl.errors import DatasetError, ExportFailed, reason_of
 from promptctl.render import talk
 
 SIZE = 224
@@ -56,8 +56,11 @@ def draw_pictures(home: Path) -> None:
         for i, picture in enumerate(pictures):
             part = "photos" if i < 2 * SHOTS else "test" if i < 2 * SHOTS + TEST else "unsorted"
             path = home / part / (f"{order + 1}.png" if part == "unsorted" else f"{name}/{i}.png")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                picture.save(path)
+            except OSError as error:  # of a full disk, which does not say of which file
+                raise ExportFailed(path, reason_of(error), "promptctl demo ./another-folder") from error
 
 
 def _new_folder(folder: Path | None) -> Path:

@@ -359,8 +359,13 @@ class ExportFailed(PromptctlError):
 
 
 class CacheBusy(PromptctlError):
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} is in use by another program", "try again when it has finished")
+    """A cache that cannot be emptied; `reason` is the database's, where another program is not what keeps it."""
+
+    def __init__(self, path: Path, reason: str = "") -> None:
+        if not reason or "locked" in reason or "busy" in reason:
+            super().__init__(f"{path} is in use by another program", "try again when it has finished")
+        else:
+            super().__init__(f"{path} cannot be emptied: {reason}", f"rm {shlex.quote(str(path))}*")
 
 
 class InvalidSetting(PromptctlError):

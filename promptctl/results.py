@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from promptctl.cache import is_full
 from promptctl.errors import CacheBusy
 from promptctl.homes import cache_home
 
@@ -21,6 +22,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "share": ("share",),  # of `--blend auto`
     "length": ("length",),  # of an image feature before it is made a unit row
 }
+_TABLE = "CREATE TABLE results (key TEXT PRIMARY KEY, kind TEXT, numbers TEXT, seal TEXT)"
 _UNBOUNDED = frozenset({"seconds", "length"})
 _UNCOUNTED = "length"  # thousands, and not what a person asked for
 
@@ -88,7 +90,9 @@ class Results:
             self._db.execute("VACUUM")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.OperationalError as error:
-            raise CacheBusy(self.path) from error
+            if not is_full(error):
+                raise CacheBusy(self.path, str(error)) from error
+            self._db = self._start_again()
         except sqlite3.DatabaseError:
             self._db = self._start_again()
 
@@ -169,6 +173,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=10)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=NORMAL")
-    db.execute("CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, kind TEXT, numbers TEXT, seal TEXT)")
-    db.execute("SELECT key, kind, numbers, seal FROM results LIMIT 1").fetchone()
+    if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+        db.execute(_TABLE.replace("TABLE", "TABLE IF NOT EXISTS"))  # another program may be as quick
+    if list(db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")) != [(_TABLE,)]:
+        db.close()
+        raise sqlite3.DatabaseError("another shape of table, a view or a trigger")
     return db

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from conftest import full_disk
 
 from promptctl.cache import FeatureCache
 from promptctl.errors import CacheBusy, InvalidSetting
@@ -261,3 +262,25 @@ def test_where_nothing_can_be_written_there_is_no_cache(cli, tmp_path, monkeypat
     assert said.startswith("no cache, image features are computed every time: ")
     assert said.endswith("features.sqlite cannot be written")
     assert json.loads(cli("cache", "info", "--json").out)["keeps"] is False
+
+
+def test_a_cache_on_a_full_disk_is_cleared_all_the_same():
+    cache = FeatureCache()
+    cache.put(vectors(0, 300))
+    with full_disk():
+        cache.clear()
+    assert not cache.path.exists() or cache.path.stat().st_size < 50_000
+    again = FeatureCache()
+    assert again.contents().features == {}
+    again.put(vectors(0, 1))
+    assert again.get(KEY, 256) is not None
+
+
+def test_what_keeps_a_cache_from_being_cleared_is_said(monkeypatch):
+    cache = FeatureCache()
+    cache.put(vectors(0, 2))
+    cache._db.execute("PRAGMA query_only=ON")
+    with pytest.raises(CacheBusy) as refused:
+        cache.clear()
+    assert str(refused.value) == f"{cache.path} cannot be emptied: attempt to write a readonly database"
+    assert refused.value.hint == f"rm {cache.path}*"

@@ -3,7 +3,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import pytest
+from conftest import full_disk
+
 from promptctl.demo import draw_pictures
+from promptctl.errors import ExportFailed
 
 
 def digest(folder: Path) -> str:
@@ -45,3 +49,9 @@ def test_the_demo_overwrites_nothing(cli, tmp_path):
             "hint:  promptctl demo ./a-new-folder",
         ],
     )
+
+
+def test_a_full_disk_is_said_in_a_sentence(tmp_path):
+    with full_disk(), pytest.raises(ExportFailed) as refused:
+        draw_pictures(tmp_path)
+    assert str(refused.value).endswith(".png cannot be written: file too large")

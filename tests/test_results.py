@@ -6,6 +6,7 @@ import os
 import sqlite3
 
 import pytest
+from conftest import full_disk
 
 from promptctl import results
 from promptctl.results import Results
@@ -166,3 +167,31 @@ def test_clear_forgets_everything_and_the_lengths_are_not_counted():
         assert (kept.measured(), kept.get("length", FACTS)) == (1, (27.5,))
         kept.clear()
         assert (kept.measured(), kept.get("length", FACTS)) == (0, None)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "CREATE TRIGGER t BEFORE INSERT ON results BEGIN SELECT RAISE(IGNORE); END",
+        "ALTER TABLE results RENAME TO other; CREATE VIEW results AS SELECT * FROM other",
+    ],
+)
+def test_a_table_that_takes_no_rows_is_started_again(more):
+    with Results() as results:
+        path = results.path
+    db = sqlite3.connect(path)
+    db.executescript(more)
+    db.close()
+    with Results() as results:
+        results.put("share", {"a": 1}, (0.5,))
+        assert results.get("share", {"a": 1}) == (0.5,)
+        results.clear()
+
+
+def test_a_table_on_a_full_disk_is_cleared_all_the_same():
+    with Results() as results:
+        results.put_all("share", [({"a": i}, (0.5,)) for i in range(500)])
+        with full_disk():
+            results.clear()
+    with Results() as results:
+        assert results.measured() == 0
