@@ -376,3 +376,10 @@ def test_a_drive_without_locks_is_told_what_to_do(tmp_path, monkeypatch, cli, co
             "hint:  PROMPTCTL_HOME moves the store to a drive of this machine; reading goes on as it is",
         ],
     )
+
+
+def test_a_pipe_as_a_context_is_said_to_be_one(cli, photos, tmp_path):
+    os.mkfifo(tmp_path / "context")
+    refused = cli("classify", photos, "--prompt", tmp_path / "context")
+    assert refused.code == 10
+    assert f"error: {tmp_path / 'context'} is a pipe or a device, and a file was expected" in refused.err

@@ -20,6 +20,7 @@ from promptctl.errors import (
     NoImages,
     NoSuchFile,
     NotAContext,
+    NotAFile,
     reason_of,
 )
 from promptctl.refs import Ref
@@ -116,14 +117,14 @@ class Source:
 def locate(text: str, store: Store | None) -> Source:
     """What NAME, NAME@VERSION or the path of a context file means.
 
-    raises   InvalidName, ContextNotFound, VersionNotFound, NoSuchFile, NotAContext
+    raises   InvalidName, ContextNotFound, VersionNotFound, NoSuchFile, NotAFile, NotAContext
     """
     if is_file_reference(text):
         path = Path(os.path.expanduser(text))  # noqa: PTH111  which lets be what it cannot expand
         if path.is_dir():
             raise NotAContext(text)
         if not path.is_file():
-            raise NoSuchFile(path)
+            raise NotAFile(path) if path.exists() else NoSuchFile(path)
         return Source(text, path)
     try:
         entry = (store or Store()).find(Ref.parse(text))
