@@ -51,7 +51,7 @@ def test_learn_says_how_good_it_is_where_it_is_and_what_to_type_next(cli, photos
     outcome = cli("learn", photos, "--name", "colours", "--shots", 2, "--epochs", 30)
     first, photos_line, stored = outcome.out.splitlines()
     assert first.startswith("colours@1 learned 3 classes from 6 images in ")
-    assert photos_line == "photos learned from + measured on: blue (2 + 4), green (2 + 4), red (2 + 4)"
+    assert photos_line == "photos learned from + measured on: blue (2+4), green (2+4), red (2+4)"
     assert " right on the 12 images not sampled, zero-shot " in first
     assert stored.startswith(f"stored: {Store().find(Ref('colours')).path} (")
     assert outcome.err.splitlines() == [

@@ -75,7 +75,7 @@ class LearnReport(Report):
 
     def _photos(self) -> str:
         # in brackets, for a class may be called 1, or "iPhone 12"
-        shown = [f"{one.name} ({one.train} + {one.held_out})" for one in self.per_class[:_CLASSES_SHOWN]]
+        shown = [f"{one.name} ({one.train}+{one.held_out})" for one in self.per_class[:_CLASSES_SHOWN]]
         more = len(self.per_class) - len(shown)
         rest = f" and {more} more class{'' if more == 1 else 'es'}, all in --json" if more else ""
         return f"photos learned from + measured on: {', '.join(shown)}{rest}"
