@@ -6,9 +6,10 @@ import ctypes
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 _MOST = 1_000_000_000  # bytes, for everything that decodes
 _LEAST = 400_000_000  # below it ordinary photos could not be read
@@ -16,8 +17,19 @@ _SHARE_OF_MEMORY = 4  # one byte in so many
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
+Piece = TypeVar("Piece")
+
+
 class OverBudget(Exception):
     """More was asked for than there is when nobody else has any."""
+
+
+def bounded(pieces: Iterable[Piece], most: int) -> Iterator[Piece]:
+    """As many pieces as a picture may have; ValueError where a file has more, most of them empty."""
+    for number, piece in enumerate(pieces):
+        if number == most:
+            raise ValueError("more parts than any picture has")
+        yield piece
 
 
 class Budget:

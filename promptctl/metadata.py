@@ -13,16 +13,16 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, chain, islice, takewhile
-from typing import IO, TypeVar, cast
+from typing import IO, cast
 
-from promptctl import formats
+from promptctl import avif, formats
+from promptctl.budget import bounded
 from promptctl.formats import Format
 from promptctl.tiff import Tiff, orientation_of_exif
 
 Part = bytes | memoryview
-Piece = TypeVar("Piece")
 
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])\b')
 _LONGEST_BLOCK = 1_000_000  # bytes of metadata that are looked at
@@ -38,6 +38,7 @@ class Pixels:
     parts: Sequence[Part]  # of the file, in order; nothing is copied
     orientation: int = 1  # 1 to 8, as EXIF counts them; 1 is upright
     working_bytes: int = 0  # memory that decoding takes beside the picture, as far as the file tells
+    coded_pixels: int = 0  # that are decoded, where they may be more than the picture is said to have
 
     def open(self) -> IO[bytes]:
         if len(self.parts) == 1:
@@ -101,14 +102,6 @@ def _orientation(exif: Iterable[bytes], xmp: Iterable[bytes]) -> int:
     return next((orientation for orientation in found if orientation is not None), 1)
 
 
-def _bounded(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """As many pieces as a picture may have; ValueError where a file has more, most of them empty."""
-    for number, piece in enumerate(pieces):
-        if number == _MOST_PIECES:
-            raise ValueError("more parts than any picture has")
-        yield piece
-
-
 # --------------------------------------------------------------------------- JPEG
 
 _APP0, _APP1, _APP14, _COMMENT, _SCAN, _START, _END = 0xE0, 0xE1, 0xEE, 0xFE, 0xDA, 0xD8, 0xD9
@@ -143,7 +136,7 @@ class _Segment:
 
 
 def _jpeg(data: bytes) -> Pixels:
-    segments = list(_bounded(_segments(data)))
+    segments = list(bounded(_segments(data), _MOST_PIECES))
     kept = [(segment.start, segment.stop) for segment in segments if not segment.is_metadata]
     exif, xmp = (_bodies(data, segments, start) for start in (b"Exif\0", _XMP_JPEG))
     held = _coefficient_bytes(segments)
@@ -216,7 +209,7 @@ _XMP_PNG = b"XML:com.adobe.xmp\0"
 
 
 def _png(data: bytes) -> Pixels:
-    chunks = list(_bounded(_chunks(data)))
+    chunks = list(bounded(_chunks(data), _MOST_PIECES))
     kept = [(start, stop) for name, start, stop in chunks if name[:1].isupper() or name in _OF_PNG_PIXELS]
     texts = [chunk for chunk in chunks if chunk[0] in (b"tEXt", b"zTXt", b"iTXt")]
     exif = chain(
@@ -279,7 +272,7 @@ _NEXT_FRAME = re.compile(rb"VP8[ L]|ALPH|ANIM|ANMF")
 def _webp(data: bytes) -> Pixels:
     if data[12:16] != b"VP8X" or len(data) < 30:
         return _as_it_is(data)
-    chunks = list(_bounded(_riff_chunks(data)))
+    chunks = list(bounded(_riff_chunks(data), _MOST_PIECES))
     exif, xmp = (_blocks(data, chunks, kind) for kind in (b"EXIF", b"XMP "))
     parts = _spans(data, [(start, stop) for name, start, stop in chunks if name in _OF_WEBP_PIXELS])
     inside = b"".join([b"WEBPVP8X", data[16:20], bytes([data[20] & _WEBP_FLAGS])])
@@ -328,6 +321,10 @@ def _tiff(data: bytes) -> Pixels:
     return Pixels(tiff.with_only_pixels(page), page.orientation or 1, page.strip_bytes + page.n_strips * _BYTES_A_STRIP)
 
 
+def _avif(data: bytes) -> Pixels:
+    return replace(_heif(data), coded_pixels=avif.coded_pixels(data))
+
+
 def _heif(data: bytes) -> Pixels:
     """AVIF and HEIC turn their pictures themselves; what EXIF says of it does not count."""
     item = _EXIF_ITEM.search(data, 0, _META)
@@ -348,7 +345,7 @@ _READERS: dict[Format, Callable[[bytes], Pixels]] = {
     formats.PNG: _png,
     formats.WEBP: _webp,
     formats.TIFF: _tiff,
-    formats.AVIF: _heif,
+    formats.AVIF: _avif,
     formats.HEIC: _heif,
     formats.NETPBM: _netpbm,
 }

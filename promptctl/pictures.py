@@ -214,7 +214,8 @@ class _Source:
         n_pixels = math.prod(self.image.size)
         loaded = n_pixels * _PIXEL_BYTES.get(self.image.mode, 4)
         in_file = _COPIES_OF_FILE.get(self.format, 0) * self.file_bytes
-        decoding = loaded + n_pixels * _BESIDE_A_PIXEL.get(self.format, 0) + self.pixels.working_bytes + in_file
+        coded = max(n_pixels, self.pixels.coded_pixels)
+        decoding = loaded + coded * _BESIDE_A_PIXEL.get(self.format, 0) + self.pixels.working_bytes + in_file
         in_rgb = 4 * n_pixels // _factor(self.image.size) ** 2
         # whoever looks at it, or turns it upright, makes a copy
         return max(decoding, loaded + in_rgb, 2 * in_rgb) + _STRIP_BYTES
