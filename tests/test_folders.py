@@ -126,7 +126,7 @@ def test_learn_says_every_class_and_which_were_not_measured(cli, photos, tiny):
     apart = images.hold_out_fifth(images.hash_images(folder.images)[0])
     held = {label: sum(image.label == label for image in apart.held_out) for label in folder.labels}
     done = cli(*asked)
-    counts = ", ".join(f"{label} ({6 - n} + {n})" for label, n in held.items())
+    counts = ", ".join(f"{label} ({6 - n}+{n})" for label, n in held.items())
     assert done.out.splitlines()[1] == f"photos learned from + measured on: {counts}"
     missing = [label for label, n in held.items() if not n]
     said = f"warning: no photo of {', '.join(missing)} was held out: the figure says nothing of"
