@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from promptctl import lossy_table
 from promptctl.errors import CacheBusy, InvalidSetting
 from promptctl.homes import cache_home
 
@@ -84,24 +85,19 @@ class FeatureCache:
             "WHERE typeof(key) = 'text' AND typeof(vector) = 'blob' AND instr(key, ':') > 1 GROUP BY backbone"
         )
         counts = self._ask(lambda db: db.execute(query).fetchall())
-        files = [Path(f"{self.path}{suffix}") for suffix in ("", "-wal")]
-        n_bytes = sum(file.stat().st_size for file in files if file.is_file())
-        return Contents(n_bytes, dict(counts or ()))
+        return Contents(lossy_table.n_bytes(self.path), dict(counts or ()))
 
     def clear(self) -> None:
         """Forget everything and give the disk back; CacheBusy while another program is writing."""
 
         def forget(db: sqlite3.Connection) -> bool:
-            db.execute("DELETE FROM features")
-            db.commit()
-            db.execute("VACUUM")
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            lossy_table.empty(db, "features")
             return True
 
         try:
             self._ask(forget, quietly=False)
         except sqlite3.OperationalError as error:
-            if not is_full(error):
+            if not lossy_table.is_full(error):
                 raise CacheBusy(self.path, str(error)) from error
             self.close()
             self._db = self._start_again()
@@ -149,7 +145,7 @@ class FeatureCache:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError), (self.path.parent / "CACHEDIR.TAG").open("x") as tag:
                 tag.write(_TAG)
-            return _connect(self.path)
+            return lossy_table.connect(self.path, _TABLE)
         except sqlite3.DatabaseError as error:
             # in use by another program for too long: work without
             return None if "locked" in str(error) else self._start_again()
@@ -157,20 +153,10 @@ class FeatureCache:
             return None
 
     def _start_again(self) -> sqlite3.Connection | None:
-        # an unreadable cache is an empty cache
-        with suppress(OSError, sqlite3.Error):
-            for suffix in ("", "-wal", "-shm"):  # an old journal would be played into the new file
-                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-            return _connect(self.path)
-        return None
+        return lossy_table.start_again(self.path, _TABLE)
 
 
 _SPACE = ("page_count", "freelist_count", "page_size")
-
-
-def is_full(error: sqlite3.OperationalError) -> bool:
-    """Whether the disk is too full even to forget what is on it, so that only deleting the file gives room."""
-    return "full" in str(error) or "disk I/O" in str(error)
 
 
 def limit_from_environment() -> int:
@@ -179,24 +165,6 @@ def limit_from_environment() -> int:
     if not asked.isascii() or not asked.isdigit():
         raise InvalidSetting(LIMIT_VARIABLE, asked, "a number of megabytes", f"export {LIMIT_VARIABLE}={_LIMIT_MB}")
     return int(asked) * 1_000_000
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # worker threads look up, one at a time under the cache's lock
-    db = sqlite3.connect(path, timeout=10, check_same_thread=False)
-    try:
-        # what others wrote into it may be no text
-        db.text_factory = lambda text: text.decode("utf-8", "replace")
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
-        if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
-            db.execute(_TABLE.replace("TABLE", "TABLE IF NOT EXISTS"))  # another program may be as quick
-        if [tuple(row) for row in db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")] != [(_TABLE,)]:
-            raise sqlite3.DatabaseError("another shape of table, a view or a trigger")
-        return db
-    except sqlite3.Error:
-        db.close()
-        raise
 
 
 def _row(key: str, vector: Vector) -> bytes:

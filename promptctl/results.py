@@ -7,11 +7,10 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from promptctl.cache import is_full
+from promptctl import lossy_table
 from promptctl.errors import CacheBusy
 from promptctl.homes import cache_home
 
@@ -77,20 +76,16 @@ class Results:
 
     def n_bytes(self) -> int:
         """On disk."""
-        files = [Path(f"{self.path}{suffix}") for suffix in ("", "-wal")]
-        return sum(file.stat().st_size for file in files if file.is_file())
+        return lossy_table.n_bytes(self.path)
 
     def clear(self) -> None:
         """Forget everything and give the disk back; CacheBusy while another program is writing."""
         if self._db is None:
             return
         try:
-            self._db.execute("DELETE FROM results")
-            self._db.commit()
-            self._db.execute("VACUUM")
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            lossy_table.empty(self._db, "results")
         except sqlite3.OperationalError as error:
-            if not is_full(error):
+            if not lossy_table.is_full(error):
                 raise CacheBusy(self.path, str(error)) from error
             self._db = self._start_again()
         except sqlite3.DatabaseError:
@@ -119,7 +114,7 @@ class Results:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists() and not self.path.is_file():  # a folder, a pipe
                 return None
-            return _connect(self.path)
+            return lossy_table.connect(self.path, _TABLE)
         except sqlite3.DatabaseError as error:
             # in use by another program for too long: work without
             return None if "locked" in str(error) else self._start_again()
@@ -127,14 +122,9 @@ class Results:
             return None
 
     def _start_again(self) -> sqlite3.Connection | None:
-        # an unreadable table is an empty table
         if self._db is not None:
             self._db.close()
-        with suppress(OSError, sqlite3.Error):
-            for suffix in ("", "-wal", "-shm"):
-                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-            return _connect(self.path)
-        return None
+        return lossy_table.start_again(self.path, _TABLE)
 
 
 def digest(rows: Iterable[object]) -> str:
@@ -167,15 +157,3 @@ def _key(kind: str, facts: Facts) -> str:
 def _seal(key: str, numbers: object) -> str:
     """What tells a row that was written from one that was damaged."""
     return hashlib.sha256(f"{key}:{numbers}".encode(errors="replace")).hexdigest()
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=10)
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=NORMAL")
-    if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
-        db.execute(_TABLE.replace("TABLE", "TABLE IF NOT EXISTS"))  # another program may be as quick
-    if list(db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")) != [(_TABLE,)]:
-        db.close()
-        raise sqlite3.DatabaseError("another shape of table, a view or a trigger")
-    return db
