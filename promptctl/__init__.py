@@ -7,26 +7,32 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from promptctl.api import classify, compare, evaluate, export_context, import_context, inspect, learn
-    from promptctl.card import Card
-    from promptctl.context import Context
+    from promptctl.commands.classify import classify
+    from promptctl.commands.compare import compare
+    from promptctl.commands.evaluate import evaluate
+    from promptctl.commands.export import export_context
+    from promptctl.commands.import_context import import_context
+    from promptctl.commands.inspect import inspect
+    from promptctl.commands.learn import learn
+    from promptctl.context.card import Card
+    from promptctl.context.context import Context
     from promptctl.errors import PromptctlError
-    from promptctl.store import Store
-    from promptctl.wish import Wish
+    from promptctl.learners.settings import Wish
+    from promptctl.store.store import Store
 
 _HOMES = {
-    "learn": "api",
-    "evaluate": "api",
-    "inspect": "api",
-    "classify": "api",
-    "compare": "api",
-    "import_context": "api",
-    "export_context": "api",
-    "Card": "card",
-    "Context": "context",
+    "learn": "commands.learn",
+    "evaluate": "commands.evaluate",
+    "inspect": "commands.inspect",
+    "classify": "commands.classify",
+    "compare": "commands.compare",
+    "import_context": "commands.import_context",
+    "export_context": "commands.export",
+    "Card": "context.card",
+    "Context": "context.context",
     "PromptctlError": "errors",
-    "Store": "store",
-    "Wish": "wish",
+    "Store": "store.store",
+    "Wish": "learners.settings",
 }
 
 __all__ = [

@@ -1,6 +1,6 @@
 """python -m promptctl."""
 
-from promptctl.cli import main
+from promptctl.cli.main import main
 
 if __name__ == "__main__":
     main()

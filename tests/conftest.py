@@ -62,7 +62,7 @@ def clip(tiny_folder: Path) -> tuple[Any, Any, Any]:
     """The tiny CLIP as open_clip loads it: the model, its tokenizer, and our text tower over it."""
     import open_clip
 
-    from promptctl.text import TextTower
+    from promptctl.clip.text_tower import TextTower
 
     model = open_clip.create_model(f"local-dir:{tiny_folder}").eval().requires_grad_(False)
     tokenizer = open_clip.get_tokenizer(f"local-dir:{tiny_folder}")
@@ -78,7 +78,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Outcome]]:
     """The real command line with its real error boundary, in this process."""
-    from promptctl.cli import main
+    from promptctl.cli.main import main
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 

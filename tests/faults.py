@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from test_context import make
 
-from promptctl.refs import Ref
-from promptctl.store import Store
+from promptctl.store.refs import Ref
+from promptctl.store.store import Store
 
-# every call of `os` in promptctl/files.py that changes a disk or makes a change durable
+# every call of `os` in promptctl/store/files.py that changes a disk or makes a change durable
 CALLS = ("open", "write", "utime", "chmod", "fsync", "link", "rename", "replace", "unlink", "mkdir", "rmdir")
 
 State = dict[str, dict[int, str]]  # name, or "name in the trash" → version → sha256 of the file
@@ -204,7 +204,7 @@ def signalled_at(home: Path, arguments: Sequence[object], point: int, number: in
 
 
 def _run_with_signal(home: Path, arguments: Sequence[object], point: int, number: int, pipe: int) -> None:
-    from promptctl.cli import main
+    from promptctl.cli.main import main
 
     passed, write = 0, os.write
 

@@ -209,7 +209,7 @@ def limit_memory() -> None:
 
 
 def outcome(path: Path) -> str:
-    from promptctl.checkpoint import Checkpoint
+    from promptctl.context.coop_checkpoint import Checkpoint
     from promptctl.errors import BadCheckpoint
 
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
@@ -225,7 +225,7 @@ def outcome(path: Path) -> str:
 
 
 def main(seed: int, count: int, real: list[bytes]) -> int:
-    import promptctl.checkpoint  # noqa: F401  before memory is limited
+    import promptctl.context.coop_checkpoint  # noqa: F401  before memory is limited
 
     limit_memory()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends it

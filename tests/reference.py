@@ -1,6 +1,6 @@
 """CoOp's text side as the paper lays it out: 77 tokens a class, one concatenation, the model's own transformer.
 
-Slow and obviously right; `promptctl.text` is compared with it, value and gradient.
+Slow and obviously right; `promptctl.clip.text_tower` is compared with it, value and gradient.
 """
 
 from __future__ import annotations

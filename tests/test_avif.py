@@ -8,10 +8,10 @@ import struct
 import pytest
 from PIL import Image, features
 
-from promptctl import pictures
-from promptctl.avif import coded_pixels
-from promptctl.budget import Budget
-from promptctl.pictures import UnreadableImage
+from promptctl.encoding import decode
+from promptctl.encoding.avif import coded_pixels
+from promptctl.encoding.budget import Budget
+from promptctl.encoding.decode import UnreadableImage
 
 pytestmark = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
 
@@ -49,11 +49,11 @@ def test_a_moving_picture_has_no_fewer_than_it_says():
 def test_a_size_that_is_a_lie_is_seen_through_and_counted(monkeypatch):
     liar = said_to_be(avif((3000, 2000)), 64, 64)
     assert coded_pixels(liar) == 3000 * 2000
-    honest = pictures.decode(avif((64, 64)))
+    honest = decode.decode(avif((64, 64)))
     assert honest.size == (64, 64)
-    monkeypatch.setattr(pictures, "PICTURES", Budget(60_000_000))
+    monkeypatch.setattr(decode, "PICTURES", Budget(60_000_000))
     with pytest.raises(UnreadableImage, match=r"of AVIF take .* of memory to read"):
-        pictures.decode(liar)
+        decode.decode(liar)
 
 
 def test_a_file_without_a_stream_is_no_picture():
@@ -61,7 +61,7 @@ def test_a_file_without_a_stream_is_no_picture():
     with pytest.raises(ValueError, match="no AV1 picture"):
         coded_pixels(data.replace(b"iloc", b"free"))
     with pytest.raises(UnreadableImage, match="damaged"):
-        pictures.decode(data.replace(b"iloc", b"free"))
+        decode.decode(data.replace(b"iloc", b"free"))
 
 
 @pytest.mark.parametrize(

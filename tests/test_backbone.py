@@ -15,8 +15,8 @@ import torch
 from conftest import TINY, build_clip
 from huggingface_hub import constants
 
-from promptctl import models, network
-from promptctl.backbone import Backbone, choose_device
+from promptctl.clip import network, registry
+from promptctl.clip.backbone import Backbone, choose_device
 from promptctl.errors import BackboneError, UnknownBackbone, WeightsUnavailable
 
 
@@ -53,8 +53,8 @@ def test_the_embedded_backbone_is_a_whole_clip():
     mini = Backbone("mini")
     assert (mini.id.name, mini.id.text_width, mini.id.joint_width) == ("mini", 512, 512)
     assert mini.logit_scale == pytest.approx(20, abs=0.01)
-    assert (models.MINI_FOLDER / "open_clip_model.safetensors").stat().st_size == models.MINI_BYTES
-    listed = next(r for r in models.RECOMMENDED if r.name == "mini")
+    assert (registry.MINI_FOLDER / "open_clip_model.safetensors").stat().st_size == registry.MINI_BYTES
+    listed = next(r for r in registry.RECOMMENDED if r.name == "mini")
     assert listed.parameters == sum(p.numel() for p in mini.model.parameters())
 
 
@@ -89,7 +89,7 @@ def test_other_weights_or_other_preprocessing_are_another_backbone(tiny_folder, 
     ],
 )
 def test_comma_and_slash_mean_the_same(typed, name):
-    assert models.parse(typed) == name
+    assert registry.parse(typed) == name
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_comma_and_slash_mean_the_same(typed, name):
 )
 def test_unknown_names_get_near_misses(name, sentence, hint):
     with pytest.raises(UnknownBackbone) as refused:
-        models.locate(name)
+        registry.locate(name)
     assert (str(refused.value), refused.value.hint) == (sentence, hint)
 
 
@@ -145,7 +145,7 @@ def test_unknown_names_get_near_misses(name, sentence, hint):
     ids=lambda value: str(ascii(value))[:20],
 )
 def test_names_that_are_none_are_a_sentence(name, shown, reason, hint):
-    for look in (models.locate, models.refuse_if_hopeless):
+    for look in (registry.locate, registry.ensure_available):
         with pytest.raises(UnknownBackbone) as refused:
             look(name)
         assert str(refused.value) == f"no backbone named '{shown}'{reason}"
@@ -156,7 +156,7 @@ def test_a_folder_without_its_prefix_is_told_the_prefix(tiny_folder, monkeypatch
     monkeypatch.chdir(tiny_folder.parent)
     for typed in (str(tiny_folder), tiny_folder.name, f"./{tiny_folder.name}"):
         with pytest.raises(UnknownBackbone) as refused:
-            models.locate(typed)
+            registry.locate(typed)
         assert str(refused.value) == f"no backbone named '{typed}': it is a folder"
         assert refused.value.hint == f"--model local-dir:{tiny_folder}"
 
@@ -168,19 +168,19 @@ def test_a_local_folder_is_found_again_from_anywhere(tiny_folder, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     assert cli("classify", photos, "--prompt", "c").code == 0
     assert f"local-dir:{tiny_folder}" in cli("show", "c").out
-    assert models.parse("local-dir:a/../b") == f"local-dir:{tmp_path / 'b'}"
+    assert registry.parse("local-dir:a/../b") == f"local-dir:{tmp_path / 'b'}"
 
 
 def test_a_local_folder_must_hold_a_model(tmp_path):
     with pytest.raises(UnknownBackbone) as refused:
-        models.locate(f"local-dir:{tmp_path}")
+        registry.locate(f"local-dir:{tmp_path}")
     assert (
         str(refused.value)
         == f"no backbone named 'local-dir:{tmp_path}': there is no open_clip_config.json in {tmp_path}"
     )
     (tmp_path / "open_clip_config.json").write_text("{}")
     with pytest.raises(UnknownBackbone, match="there are no weights in"):
-        models.locate(f"local-dir:{tmp_path}")
+        registry.locate(f"local-dir:{tmp_path}")
 
 
 def test_a_broken_local_model_is_one_sentence(tiny_folder, tmp_path):
@@ -192,7 +192,7 @@ def test_a_broken_local_model_is_one_sentence(tiny_folder, tmp_path):
 
 def test_offline_and_not_here_says_where_to_pull(no_network, hub):
     with pytest.raises(WeightsUnavailable) as refused:
-        models.locate("ViT-B-16/openai")
+        registry.locate("ViT-B-16/openai")
     assert str(refused.value) == "the weights of 'ViT-B-16/openai' are not on this machine and there is no network"
     assert refused.value.hint == "where there is a network: promptctl models pull ViT-B-16/openai"
 
@@ -205,7 +205,7 @@ def test_offline_by_choice_asks_nobody(variable, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(socket, "create_connection", call)
     monkeypatch.setenv(variable, "1")
-    assert models.offline_reason() == f"{variable} is set"
+    assert registry.offline_reason() == f"{variable} is set"
 
 
 @pytest.fixture
@@ -228,14 +228,14 @@ def test_silence_is_waited_for_and_called_by_its_name(networked, monkeypatch):
     answered = threading.Event()
     networked(lambda *_: (answered.wait(30), socket.socket())[1])
     started = time.monotonic()
-    assert models.offline_reason() == "huggingface.co does not answer"
+    assert registry.offline_reason() == "huggingface.co does not answer"
     assert 0.3 <= time.monotonic() - started < 25
     answered.set()
 
 
 def test_a_slow_look_up_of_a_name_is_no_missing_network(networked):
     networked(lambda *_: (time.sleep(1.5), socket.socket())[1])
-    assert models.offline_reason() is None
+    assert registry.offline_reason() is None
 
 
 def test_nothing_to_answer_is_told_at_once(networked, monkeypatch):
@@ -245,7 +245,7 @@ def test_nothing_to_answer_is_told_at_once(networked, monkeypatch):
     networked(fail)
     monkeypatch.setattr(network, "_PATIENCE", 60)
     started = time.monotonic()
-    assert models.offline_reason() == "there is no network"
+    assert registry.offline_reason() == "there is no network"
     assert time.monotonic() - started < 30
 
 
@@ -282,7 +282,7 @@ def test_the_way_of_a_download_is_called(networked, monkeypatch, environment, ca
     networked(refuse)
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
-    reason = models.offline_reason()
+    reason = registry.offline_reason()
     assert sorted(calls) == called
     proxies = [f"the proxy {host}:{port}" for host, port in calls if host != "huggingface.co"]
     if not called:
@@ -304,8 +304,8 @@ def test_the_way_of_a_download_is_called(networked, monkeypatch, environment, ca
 def test_what_cannot_be_had_is_told_without_torch(name, error, tmp_path, tiny_folder):
     into_hub(tmp_path / "hf" / "hub", "me/tiny", {p.name: p for p in tiny_folder.iterdir()})
     code = (
-        "import sys, promptctl.models as m\n"
-        f"try: m.refuse_if_hopeless('{name}')\n"
+        "import sys, promptctl.clip.registry as m\n"
+        f"try: m.ensure_available('{name}')\n"
         "except Exception as e: print(type(e).__name__, m.on_this_machine(), 'torch' in sys.modules)"
     )
     environment = {"HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin"}
@@ -315,7 +315,7 @@ def test_what_cannot_be_had_is_told_without_torch(name, error, tmp_path, tiny_fo
 
 def test_the_table_read_without_open_clip_is_open_clips():
     code = (
-        "import promptctl.models as m\n"
+        "import promptctl.clip.registry as m\n"
         "bare = {n: m._table().get_pretrained_cfg(*n) for n in m._table().list_pretrained()}\n"
         "import safetensors.torch\n"
         "from open_clip.pretrained import get_pretrained_cfg, list_pretrained\n"
@@ -385,12 +385,12 @@ def test_what_is_in_the_hub_cache_is_found_without_a_network(no_network, hub, ti
     weights = tiny_folder / "open_clip_model.safetensors"
     by_tag = into_hub(hub, "timm/vit_base_patch16_clip_224.openai", {"open_clip_model.safetensors": weights})
     whole = into_hub(hub, "me/tiny", {p.name: p for p in (weights, tiny_folder / "open_clip_config.json")})
-    assert models.on_this_machine() == ("ViT-B-16/openai", "hf-hub:me/tiny")
-    found = models.locate("ViT-B-16/openai")
+    assert registry.on_this_machine() == ("ViT-B-16/openai", "hf-hub:me/tiny")
+    found = registry.locate("ViT-B-16/openai")
     assert found.pretrained == str(by_tag / weights.name)
     assert found.quick_gelu, "OpenAI's weights were trained with QuickGELU"
     assert dict(found.preprocess)["mean"] == (0.48145466, 0.4578275, 0.40821073)
-    assert models.locate("hf-hub:me/tiny").model == f"local-dir:{whole}"
+    assert registry.locate("hf-hub:me/tiny").model == f"local-dir:{whole}"
     assert Backbone("hf-hub:me/tiny").id.fingerprint == Backbone(f"local-dir:{tiny_folder}").id.fingerprint
 
 

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from promptctl import blend, results
-from promptctl.backbone import Backbone
-from promptctl.context import Context
+from promptctl.benchmark import results
+from promptctl.benchmark.results import Results
+from promptctl.classification import blend
+from promptctl.clip.backbone import Backbone
+from promptctl.context.context import Context
 from promptctl.errors import DatasetError
 from promptctl.learners import coop
-from promptctl.refs import Ref
-from promptctl.results import Results
-from promptctl.store import Store
+from promptctl.store.refs import Ref
+from promptctl.store.store import Store
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

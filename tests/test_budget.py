@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from promptctl import budget
-from promptctl.budget import Budget, OverBudget, bytes_for_decoding
+from promptctl.encoding import budget
+from promptctl.encoding.budget import Budget, OverBudget, bytes_for_decoding
 
 
 def test_what_does_not_fit_waits_until_it_does():

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from conftest import full_disk
 
-from promptctl.cache import FeatureCache
+from promptctl.encoding.cache import FeatureCache
 from promptctl.errors import CacheBusy, InvalidSetting
-from promptctl.homes import cache_home
+from promptctl.paths import cache_home
 
 
 def vector(i: int, width: int = 256) -> np.ndarray:

@@ -26,13 +26,13 @@ from safetensors.torch import save_file
 from test_cli import refused
 from torch.testing import assert_close
 
-from promptctl.checkpoint import Checkpoint, _bfloat16
-from promptctl.context import Context
+from promptctl.clip.registry import MINI_FOLDER
+from promptctl.context.context import Context
+from promptctl.context.coop_checkpoint import Checkpoint, _bfloat16
+from promptctl.context.torchfile import KNOWN, Inert
 from promptctl.errors import BadCheckpoint
-from promptctl.models import MINI_FOLDER
-from promptctl.refs import Ref
-from promptctl.store import Store
-from promptctl.torchfile import KNOWN, Inert
+from promptctl.store.refs import Ref
+from promptctl.store.store import Store
 
 NAMES = ("abyssinian", "sea_lion", "bmw m3 coupe 2012")
 READ = ["abyssinian", "sea lion", "bmw m 3 coupe 2 0 1 2"]

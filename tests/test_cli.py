@@ -21,9 +21,9 @@ from conftest import copy_into_splits, paint
 from PIL import Image
 
 from promptctl.cells import unescape
-from promptctl.context import Context
-from promptctl.refs import Ref
-from promptctl.store import Store
+from promptctl.context.context import Context
+from promptctl.store.refs import Ref
+from promptctl.store.store import Store
 
 
 @pytest.fixture(autouse=True)

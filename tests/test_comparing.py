@@ -11,21 +11,22 @@ import numpy as np
 import pytest
 from conftest import COLOURS, copy_into_splits, paint
 
-from promptctl import api, protocol, results
-from promptctl.api.common import class_entries
-from promptctl.api.comparing import _pool
-from promptctl.backbone import Backbone
-from promptctl.cache import FeatureCache
-from promptctl.cli import _interrupted
-from promptctl.context import Context
+from promptctl import commands
+from promptctl.benchmark import protocol, results
+from promptctl.benchmark.order import mixed
+from promptctl.benchmark.results import Results
+from promptctl.cli.main import _interrupted
+from promptctl.clip.backbone import Backbone
+from promptctl.commands.common import class_entries
+from promptctl.commands.compare import _pool
+from promptctl.context.context import Context
+from promptctl.data.folder import ImageFolder
+from promptctl.encoding.cache import FeatureCache
 from promptctl.errors import Interrupted
-from promptctl.images import ImageFolder
-from promptctl.order import mixed
-from promptctl.refs import Ref
+from promptctl.learners.settings import Wish
 from promptctl.report import BaseToNewRow, ComparedRow, CompareReport
-from promptctl.results import Results
-from promptctl.store import Store
-from promptctl.wish import Wish
+from promptctl.store.refs import Ref
+from promptctl.store.store import Store
 
 FOUR = {**COLOURS, "yellow": (220, 210, 40)}
 TEMPLATE = "a blurry photo of a {}."
@@ -232,10 +233,10 @@ def test_an_interrupted_comparison_goes_on_where_it_was(four, tiny):
 
     asked = {"shots": (1, 2), "seeds": (1, 2), "learners": ("coop", "clap"), "wish": Wish(epochs=5), "model": tiny}
     with pytest.raises(Interrupted):
-        api.compare(four, **asked, on_progress=stop)
+        commands.compare(four, **asked, on_progress=stop)
     assert seen == [(0, 8), (1, 8), (2, 8), (3, 8)]
     seen.clear()
-    found = api.compare(
+    found = commands.compare(
         four, **asked, on_progress=lambda *count: seen.append(count[1:]) if count[0] == "comparing" else 0
     )
     assert found.known == 3
@@ -254,7 +255,7 @@ def test_an_interrupted_comparison_says_what_is_kept(four, tiny, monkeypatch):
                 raise Interrupted(130)
 
         with pytest.raises(Interrupted):
-            api.compare(four, **asked, on_progress=stop)
+            commands.compare(four, **asked, on_progress=stop)
         return _interrupted()
 
     goes_on = "kept, the same command goes on from there"
@@ -271,7 +272,7 @@ def test_quick_learners_and_slow_ones_take_turns(four, tiny):
             seen.append(Results().measured())
 
     asked = {"shots": (1, 2), "learners": ("zero-shot", "coop"), "wish": Wish(epochs=5), "model": tiny}
-    found = api.compare(four, **asked, on_progress=watch)
+    found = commands.compare(four, **asked, on_progress=watch)
     assert seen == list(range(13))
     in_the_order_asked_for = ["zero-shot", "zero-shot", "coop", "coop"]
     assert [row.learner for row in found.learners] == in_the_order_asked_for
@@ -382,7 +383,7 @@ def test_zero_shot_is_measured_whoever_is_asked_for(cli, four, tiny):
 
 
 def test_a_seed_named_twice_is_one_seed(four, tiny):
-    found = api.compare(four, shots=(1,), seeds=(2, 1, 2), learners=("zero-shot",), model=tiny)
+    found = commands.compare(four, shots=(1,), seeds=(2, 1, 2), learners=("zero-shot",), model=tiny)
     assert (found.seeds, [row["seed"] for row in found.rows()]) == ((2, 1), [2, 1])
 
 

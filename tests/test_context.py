@@ -7,8 +7,8 @@ import struct
 import numpy as np
 import pytest
 
-from promptctl.card import KEY, BackboneId, Card, ClassEntry, Method, Score, Shots, read_card
-from promptctl.context import Context, ShotTable
+from promptctl.context.card import KEY, BackboneId, Card, ClassEntry, Method, Score, Shots, read_card
+from promptctl.context.context import Context, ShotTable
 from promptctl.errors import BadContextFile, CorruptContext, NewerFormat
 
 

@@ -9,9 +9,9 @@ import reference
 import torch
 import torch.nn.functional as F
 
-from promptctl import zero_shot
+from promptctl.clip import templates
 from promptctl.errors import LearningFailed
-from promptctl.learners import coop, steps
+from promptctl.learners import coop, training
 
 NAMES = ["red", "green", "blue"]
 
@@ -31,7 +31,7 @@ def test_epochs_follow_the_paper_and_shrink_beyond_16_shots(shots, epochs):
 
 @pytest.mark.parametrize(("epochs", "last"), [(50, 7.9e-6), (100, 1.97e-6), (200, 4.9e-7)])
 def test_the_cosine_starts_at_lr_and_never_reaches_zero(epochs, last):
-    rates = [steps.warm_cosine_rate(e, epochs, 0.002) for e in range(epochs)]
+    rates = [training.warm_cosine_rate(e, epochs, 0.002) for e in range(epochs)]
     assert rates[0] == 1e-5
     assert rates[1] == 0.002
     assert rates[-1] == pytest.approx(last, rel=0.01)
@@ -40,7 +40,7 @@ def test_the_cosine_starts_at_lr_and_never_reaches_zero(epochs, last):
 
 @pytest.mark.parametrize(("images", "count"), [(20, 1), (31, 1), (32, 1), (63, 1), (64, 2), (160, 5)])
 def test_the_last_partial_batch_is_dropped(images, count):
-    batches = steps.Batches(images, 32, torch.device("cpu"), torch.Generator().manual_seed(1))
+    batches = training.Batches(images, 32, torch.device("cpu"), torch.Generator().manual_seed(1))
     epoch = batches.epoch()
     assert len(epoch) == len(batches) == count
     assert all(len(torch.arange(images)[batch]) == min(32, images) for batch in epoch)
@@ -108,7 +108,7 @@ def test_the_fast_recipe_equals_its_equations(clip, class_specific, anchor, aver
     """All images at once, Adam, a cosine; KgCoOp's loss CE + lambda (1 - mean cos(t, z)); PromptSRC's average."""
     model, tokenizer, text = clip
     x, y = unit_features(70)
-    z = zero_shot.text_features(text, NAMES)
+    z = templates.text_features(text, NAMES)
     settings = coop.Settings(
         context_tokens=4, class_specific=class_specific, epochs=20, lr=0.01, seed=5, anchor=anchor, average=average
     )

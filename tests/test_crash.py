@@ -18,8 +18,8 @@ from faults import CALLS, OPERATIONS, Model, killed_at, leftovers, payload, prep
 
 from promptctl import signals
 from promptctl.errors import Interrupted, StorageFailed
-from promptctl.refs import Ref
-from promptctl.store import Store
+from promptctl.store.refs import Ref
+from promptctl.store.store import Store
 
 PAYLOADS = [payload(number) for number in range(20)]
 NAMES = ("birds", "fish", "plants", "trees")
@@ -227,9 +227,9 @@ def test_killed_at_random_nothing_acknowledged_is_lost(tmp_path):
 
 
 def test_the_list_of_calls_is_whole():
-    import promptctl.files
+    import promptctl.store.files
 
-    text = Path(promptctl.files.__file__).read_text()
+    text = Path(promptctl.store.files.__file__).read_text()
     used = {name for name in dir(os) if f"os.{name}(" in text and callable(getattr(os, name))}
     assert used <= {*CALLS, "close"}
 
@@ -338,7 +338,7 @@ def heard():
 
 def test_a_signal_while_the_interpreter_ends_changes_nothing(tmp_path):
     code = (
-        "import atexit, sys, time\nsys.argv = ['promptctl', 'path']\nfrom promptctl.cli import main\n"
+        "import atexit, sys, time\nsys.argv = ['promptctl', 'path']\nfrom promptctl.cli.main import main\n"
         "atexit.register(lambda: (print('ending', flush=True), time.sleep(1)))\nmain()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:

@@ -20,9 +20,9 @@ import pytest
 from typer import Typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from promptctl.cli import app, cache_app, models_app
-from promptctl.refs import Ref
-from promptctl.store import Store
+from promptctl.cli.main import app, cache_app, models_app
+from promptctl.store.refs import Ref
+from promptctl.store.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

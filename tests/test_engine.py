@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from conftest import TINY, build_clip
 
-from promptctl import backbone as backbone_module
-from promptctl.backbone import Backbone
-from promptctl.engine import compiled
+from promptctl.clip import backbone as backbone_module
+from promptctl.clip.backbone import Backbone
+from promptctl.encoding.openvino import compiled
 
 RESNET = {**TINY, "embed_dim": 16, "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8}}
 
@@ -89,8 +89,8 @@ import os, socket, sys
 asked = []
 socket.getaddrinfo = socket.socket.connect = lambda *asking, **_: asked.append(asking)
 import torch
-from promptctl.backbone import Backbone
-from promptctl.engine import compiled
+from promptctl.clip.backbone import Backbone
+from promptctl.encoding.openvino import compiled
 sys.excepthook = lambda kind, error, _: (print(repr(error), file=sys.stderr), os._exit(1))  # no waiting for a sender
 with torch.inference_mode():
     assert compiled(Backbone(sys.argv[1]).model.visual, torch.randn(4, 3, 32, 32)) is not None

@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
-from promptctl.classifier import Predictions, calibration_error, predict
-from promptctl.evaluation import class_scores, scores
+from promptctl.classification.classifier import Predictions, calibration_error, predict
+from promptctl.classification.metrics import class_scores, scores
 
 
 @pytest.fixture

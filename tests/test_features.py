@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from promptctl.backbone import Backbone
-from promptctl.cache import FeatureCache
+from promptctl.clip.backbone import Backbone
+from promptctl.encoding.cache import FeatureCache
+from promptctl.encoding.decode import decode, view
+from promptctl.encoding.pipeline import encode, encode_views
 from promptctl.errors import NoImages
-from promptctl.features import encode, encode_views
-from promptctl.homes import cache_home
-from promptctl.pictures import decode, view
+from promptctl.paths import cache_home
 
 
 @pytest.fixture(scope="module")

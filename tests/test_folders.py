@@ -11,8 +11,9 @@ import pytest
 from conftest import copy_into_splits, paint
 from PIL import Image
 
-from promptctl import images, remarks
-from promptctl.report.words import counted_images
+from promptctl.data import images, remarks, sampling
+from promptctl.data.folder import ImageFolder
+from promptctl.report.phrases import counted_images
 
 COMPOSED, APART = (unicodedata.normalize(form, "Émeu") for form in ("NFC", "NFD"))
 BESIDE = ["0.png.json", "0.xmp", "IMG_0.AAE", "IMG_1.aae", "IMG_0.MOV", "README", "odd.thing"]
@@ -97,11 +98,11 @@ def test_what_a_server_keeps_is_neither_photo_nor_class(cli, learned):
     for place in ("@eaDir", "#recycle", "red/@eaDir", "$RECYCLE.BIN/S-1", "__MACOSX/red"):
         shutil.copytree(learned / "blue", learned / place)
     assert len(json.loads(cli("classify", learned, "--prompt", "c", "--json").out)["images"]) == 18
-    assert images.ImageFolder.scan(learned).labels == ("blue", "green", "red")
+    assert ImageFolder.scan(learned).labels == ("blue", "green", "red")
 
 
 def test_an_unreadable_folder_is_named_and_the_rest_classified(cli, learned, monkeypatch):
-    from promptctl import walk
+    from promptctl.data import walk
 
     own = walk._enter
 
@@ -122,8 +123,8 @@ def test_an_unreadable_folder_is_named_and_the_rest_classified(cli, learned, mon
 
 def test_learn_says_every_class_and_which_were_not_measured(cli, photos, tiny):
     asked = ("learn", photos, "--name", "d", "--model", tiny, "--epochs", 1)
-    folder = images.ImageFolder.scan(photos)
-    apart = images.hold_out_fifth(images.hash_images(folder.images)[0])
+    folder = ImageFolder.scan(photos)
+    apart = sampling.hold_out_fifth(images.hash_images(folder.images)[0])
     held = {label: sum(image.label == label for image in apart.held_out) for label in folder.labels}
     done = cli(*asked)
     counts = ", ".join(f"{label} ({6 - n}+{n})" for label, n in held.items())

@@ -8,18 +8,12 @@ import pytest
 from conftest import copy_into_splits, paint
 from PIL import Image
 
+from promptctl.data.folder import ImageFolder
+from promptctl.data.images import HashedImage, hash_images
+from promptctl.data.readers import read_names
+from promptctl.data.sampling import at_most, fifth_of_each, hold_out_fifth, sample
+from promptctl.data.walk import walk
 from promptctl.errors import DatasetError, NoImages, TooFewShots
-from promptctl.images import (
-    HashedImage,
-    ImageFolder,
-    at_most,
-    fifth_of_each,
-    hash_images,
-    hold_out_fifth,
-    sample,
-)
-from promptctl.readers import read_names
-from promptctl.walk import walk
 
 
 def found(folder: ImageFolder) -> set[tuple[str, str, str | None]]:

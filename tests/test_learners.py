@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from test_coop import unit_features
 
 from promptctl.errors import LearningFailed
-from promptctl.learners import clap, linear_probe, steps
+from promptctl.learners import clap, linear_probe, training
 
 
 def test_clap_equals_its_equations():
@@ -117,7 +117,7 @@ def test_small_steps_run_on_one_thread_and_the_setting_comes_back(operations, th
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with steps.threads_for(operations):
+        with training.threads_for(operations):
             assert torch.get_num_threads() == threads
         assert torch.get_num_threads() == 2
     finally:

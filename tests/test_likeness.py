@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from promptctl.likeness import NEAR, SIDE, alike, by_features_alone, is_near_copy
-from promptctl.pictures import thumbnail
+from promptctl.data.near_copies import NEAR, SIDE, alike, by_features_alone, is_near_copy
+from promptctl.encoding.decode import thumbnail
 
 
 def scene(seed: int) -> Image.Image:

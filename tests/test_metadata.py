@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from promptctl.pictures import UnreadableImage, decode, identify
-from promptctl.tiff import Tiff
+from promptctl.encoding.decode import UnreadableImage, decode, identify
+from promptctl.encoding.tiff import Tiff
 
 UPRIGHT = Image.fromarray(
     np.kron(np.random.default_rng(0).integers(0, 255, (4, 6, 3)), np.ones((8, 8, 1))).astype(np.uint8)

@@ -12,12 +12,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from promptctl.backbone import Backbone
-from promptctl.context import Context
-from promptctl.models import MINI_BYTES, MINI_FOLDER
-from promptctl.store import Store
+from promptctl.clip.backbone import Backbone
+from promptctl.clip.registry import MINI_BYTES, MINI_FOLDER
+from promptctl.context.context import Context
+from promptctl.store.store import Store
 
-RECIPE = Path(__file__).parents[1] / "docs" / "mini"
+RECIPE = Path(__file__).parents[1] / "promptctl" / "mini" / "recipe"
 WEIGHTS = MINI_FOLDER / "open_clip_model.safetensors"
 BEFORE = Path(__file__).parent / "golden" / "mini-before.safetensors"  # learned on the first mini
 

@@ -4,9 +4,9 @@ import unicodedata
 
 import pytest
 
-from promptctl.card import ClassEntry
+from promptctl.context.card import ClassEntry
+from promptctl.data.names import check_names, check_tokens, meant_by, readable, spoken, unread
 from promptctl.errors import DatasetError
-from promptctl.names import check_names, check_tokens, meant_by, readable, spoken, unread
 
 COMPOSED, APART = (unicodedata.normalize(form, "Émeu") for form in ("NFC", "NFD"))
 GERMAN = "Gänseblümchen, Löwenzahn, Öl, Müll, Äpfel, Frühstücksbrötchen, Straßenbahn, Käse, Kühe, Größe, Tür, grün"

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from promptctl.order import mixed
+from promptctl.benchmark.order import mixed
 from promptctl.render.progress import Pace
 
 COMPARISON = [*[0.0] * 15, *[0.6] * 15, *[4.0] * 9, *[6.0] * 3, *[12.0] * 3, *[0.2] * 15, *[20.0] * 9, *[30.0] * 3]

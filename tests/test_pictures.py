@@ -16,10 +16,10 @@ from PIL import Image, features
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import resized_crop
 
-from promptctl import formats, pictures
-from promptctl.budget import Budget
-from promptctl.formats import RAW
-from promptctl.pictures import (
+from promptctl.encoding import decode as decoding
+from promptctl.encoding import formats
+from promptctl.encoding.budget import Budget
+from promptctl.encoding.decode import (
     FILES,
     PICTURES,
     NotAnImage,
@@ -32,6 +32,7 @@ from promptctl.pictures import (
     view,
     view_box,
 )
+from promptctl.encoding.formats import RAW
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -335,13 +336,14 @@ LOOK = """
 import logging, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from promptctl import cli, pictures
-cli._prepare_process()
+from promptctl.cli import main
+from promptctl.encoding import decode
+main._prepare_process()
 logging.warning("as open_clip does")  # which gives a root logger without a handler one that speaks
 def look(path):
     try:
-        return pictures.decode(Path(path).read_bytes()).size
-    except pictures.UnreadableImage as reason:
+        return decode.decode(Path(path).read_bytes()).size
+    except decode.UnreadableImage as reason:
         return str(reason)
 with ThreadPoolExecutor(4) as pool:
     print(list(pool.map(look, sys.argv[1:])))
@@ -385,11 +387,12 @@ MEASURE = """
 import sys, resource
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from promptctl import formats, pictures
+from promptctl.encoding import formats
+from promptctl.encoding import decode
 def peak():
     return int(next(x for x in open("/proc/self/status") if x.startswith("VmHWM")).split()[1]) * 1024
 def look(path):
-    with pictures.file_bytes(Path(path)) as data, pictures.decoded(data) as picture:
+    with decode.file_bytes(Path(path)) as data, decode.decoded(data) as picture:
         return picture.size
 before = peak()
 with ThreadPoolExecutor(4) as pool:
@@ -439,7 +442,7 @@ def test_a_large_jpeg_is_decoded_shrunk_and_upright():
     exif[0x0112] = 6
     large = base.resize((8000, 4000), Image.Resampling.BILINEAR)
     data = encoded(large, "JPEG", exif=exif, quality=90)
-    assert pictures._Source.of(data).n_bytes < 100_000_000, "32 megapixels take 128 MB"
+    assert decoding._Source.of(data).n_bytes < 100_000_000, "32 megapixels take 128 MB"
     picture = decode(data)
     assert picture.size == (2000, 4000)
     wanted = base.resize((4000, 2000), Image.Resampling.BILINEAR).transpose(Image.Transpose.ROTATE_270)
@@ -452,7 +455,7 @@ def test_an_ordinary_picture_is_not_shrunk():
 
 
 def test_a_picture_that_never_fits_is_named_with_its_size(monkeypatch):
-    monkeypatch.setattr(pictures, "PICTURES", Budget(100_000_000))
+    monkeypatch.setattr(decoding, "PICTURES", Budget(100_000_000))
     bomb = encoded(Image.new("1", (12000, 12000)))
     for look in (identify, decode):
         with pytest.raises(UnreadableImage) as refused:
@@ -466,14 +469,14 @@ def test_what_a_progressive_jpeg_holds_is_counted(monkeypatch):
     noise = Image.new("RGB", (3000, 2000))
     sizes = []
     for options in ({}, {"progressive": True}, {"progressive": True, "subsampling": 0}):
-        sizes.append(pictures._Source.of(encoded(noise, "JPEG", **options)).pixels.working_bytes)
+        sizes.append(decoding._Source.of(encoded(noise, "JPEG", **options)).pixels.working_bytes)
     assert sizes[0] == 0
     assert sizes[1] == pytest.approx(3 * 3000 * 2000, rel=0.01)
     assert sizes[2] == pytest.approx(6 * 3000 * 2000, rel=0.01)
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "FILES", Budget(1_000_000))
+    monkeypatch.setattr(decoding, "FILES", Budget(1_000_000))
     path = tmp_path / "a.png"
     with path.open("wb") as file:
         file.write(encoded(Image.new("RGB", (9, 9))))

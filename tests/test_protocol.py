@@ -12,31 +12,35 @@ from conftest import COLOURS, copy_into_splits, paint
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from promptctl import blend, images, protocol, zero_shot
-from promptctl.api.comparing import _with_lengths
-from promptctl.backbone import Backbone
-from promptctl.cache import FeatureCache
+from promptctl.benchmark import protocol
+from promptctl.benchmark.lengths import lengths
+from promptctl.benchmark.results import Results
+from promptctl.classification import blend
+from promptctl.clip import templates
+from promptctl.clip.backbone import Backbone
+from promptctl.commands.compare import _with_lengths
+from promptctl.data import images, sampling
+from promptctl.data.folder import ImageFolder
+from promptctl.data.images import HashedImage
+from promptctl.encoding.cache import FeatureCache
+from promptctl.encoding.pipeline import encode
 from promptctl.errors import NoImages
-from promptctl.features import encode
-from promptctl.images import HashedImage
 from promptctl.learners import COMPARED, clap, coop
-from promptctl.lengths import lengths
-from promptctl.results import Results
-from promptctl.wish import Wish
+from promptctl.learners.settings import Wish
 
 FOUR = {**COLOURS, "yellow": (220, 210, 40)}
 
 
 @pytest.fixture
 def pool(tmp_path, tiny):
-    folder = images.ImageFolder.scan(paint(tmp_path / "four", images=8, colours=FOUR))
+    folder = ImageFolder.scan(paint(tmp_path / "four", images=8, colours=FOUR))
     hashed, _ = images.hash_images(folder.images)
     backbone = Backbone(tiny)
     features, _ = encode([image.path for image in hashed], backbone, FeatureCache())
-    divided = images.fifth_of_each(hashed)
+    divided = sampling.fifth_of_each(hashed)
     vector_of = dict(zip(features.paths, features.vectors, strict=True))
     names = {label: f"{label} thing" for label in folder.labels}
-    pool = protocol.Pool(names, divided.train, divided.held_out, vector_of, backbone, zero_shot.DEFAULT)
+    pool = protocol.Pool(names, divided.train, divided.held_out, vector_of, backbone, templates.DEFAULT)
     return _with_lengths(pool, Results(), None)
 
 
@@ -78,7 +82,7 @@ COOP = {"epochs": 100, "seed": 3}
     ],
 )
 def test_a_kind_of_coop_is_coop_with_its_own_setting(crowd, learner, settings):
-    x, y = crowd.arrays(images.sample(crowd.train, 2, seed=3).train)
+    x, y = crowd.arrays(sampling.sample(crowd.train, 2, seed=3).train)
     tower, scale, by_hand = crowd.backbone.tower, crowd.backbone.logit_scale, crowd.by_hand("{} texture.")
 
     def texts(**settings):
@@ -92,8 +96,8 @@ def test_a_kind_of_coop_is_coop_with_its_own_setting(crowd, learner, settings):
 
 
 def test_clap_is_the_learner_of_its_name(crowd):
-    x, y = crowd.arrays(images.sample(crowd.train, 2, seed=3).train)
-    by_hand = zero_shot.text_features(crowd.backbone.tower, crowd.names, "{} texture.")
+    x, y = crowd.arrays(sampling.sample(crowd.train, 2, seed=3).train)
+    by_hand = templates.text_features(crowd.backbone.tower, crowd.names, "{} texture.")
     learned = clap.learn(x, y, by_hand, logit_scale=crowd.backbone.logit_scale, settings=clap.Settings(seed=3))
     assert protocol.run(crowd, "clap", 2, 3).accuracy == right(crowd, learned.text_features)
     assert right(crowd, learned.text_features) != right(crowd, by_hand)
@@ -103,8 +107,8 @@ def test_clap_is_the_learner_of_its_name(crowd):
     ("learner", "templates"),
     [
         ("zero-shot", ["{} texture."]),
-        ("ensemble-7", [*zero_shot.sentences("imagenet-7"), "{} texture."]),
-        ("ensemble-80", zero_shot.sentences("imagenet-80")),
+        ("ensemble-7", [*templates.sentences("imagenet-7"), "{} texture."]),
+        ("ensemble-80", templates.sentences("imagenet-80")),
     ],
 )
 def test_what_is_written_by_hand_is_the_mean_of_its_sentences(crowd, clip, learner, templates):
@@ -121,8 +125,8 @@ def test_what_is_written_by_hand_is_the_mean_of_its_sentences(crowd, clip, learn
 
 @pytest.mark.parametrize("template", ["a photo of a {}.", "imagenet", "imagenet-7", "imagenet-80"])
 def test_imagenets_own_ensemble_is_seven_sentences(template):
-    assert zero_shot.ensemble_of_7(template) == zero_shot.sentences("imagenet-7")
-    assert len(zero_shot.ensemble_of_7(template)) == 7
+    assert templates.ensemble_of_7(template) == templates.sentences("imagenet-7")
+    assert len(templates.ensemble_of_7(template)) == 7
 
 
 @pytest.mark.parametrize(
@@ -134,7 +138,7 @@ def test_imagenets_own_ensemble_is_seven_sentences(template):
     ],
 )
 def test_the_ensemble_of_another_set_has_its_own_sentence_too(template, own):
-    assert zero_shot.ensemble_of_7(template) == (*zero_shot.sentences("imagenet-7"), own)
+    assert templates.ensemble_of_7(template) == (*templates.sentences("imagenet-7"), own)
 
 
 @pytest.mark.parametrize("learner", protocol.COMPARED)
@@ -174,9 +178,9 @@ def test_one_shot_is_blended_half_and_half(crowd):
 
 def test_a_probe_without_validation_images_is_scikit_learns_default(pool):
     most, _ = pool.most_shots
-    x, y = pool.arrays(images.sample(pool.train, most, seed=1).train)
+    x, y = pool.arrays(sampling.sample(pool.train, most, seed=1).train)
     plain = LogisticRegression(max_iter=1000).fit(x, y).score(*pool.arrays(pool.test))
-    assert len({image.label for image in images.sample(pool.train, most, seed=1).held_out}) < 4
+    assert len({image.label for image in sampling.sample(pool.train, most, seed=1).held_out}) < 4
     assert protocol.run(pool, "linear-probe", most, 1).accuracy == plain
 
 
@@ -191,9 +195,9 @@ def test_the_raw_probe_sees_features_as_they_leave_the_tower(pool, clip):
         pixels = [pool.backbone.transform(Image.open(image.path).convert("RGB")) for image in some]
         return model.encode_image(torch.stack(pixels)).numpy(), [pool.labels.index(image.label) for image in some]
 
-    sample = images.sample(pool.train, 2, seed=1)
+    sample = sampling.sample(pool.train, 2, seed=1)
     x, y = raw(sample.train)
-    x_val, y_val = raw(images.sample(sample.held_out, 2, seed=1).train)
+    x_val, y_val = raw(sampling.sample(sample.held_out, 2, seed=1).train)
     x_test, y_test = raw(pool.test)
     found, targets = pool.raw_arrays(sample.train)
     np.testing.assert_allclose(found, x, rtol=1e-4, atol=1e-6)
@@ -355,7 +359,7 @@ def test_shots_that_are_no_numbers_are_a_usage_error(cli, photos):
 
 @pytest.mark.parametrize("kind", [".svg", ".pdf"])
 def test_the_same_rows_draw_the_same_figure(kind):
-    from promptctl.plot import curve
+    from promptctl.benchmark.plot import curve
     from promptctl.report import ComparedRow
 
     rows = [ComparedRow("coop", k, 0.5 + k / 100, 0.02, (0.5,), 1.0) for k in (1, 2, 4)]
@@ -369,7 +373,7 @@ def test_a_learner_named_twice_runs_once(cli, photos, tiny):
 
 
 def test_one_number_of_shots_is_a_point_in_the_figure():
-    from promptctl.plot import curve
+    from promptctl.benchmark.plot import curve
     from promptctl.report import ComparedRow
 
     svg = curve([ComparedRow("coop", 4, 0.5, 0.02, (0.5,), 1.0)], "birds", ".svg").decode()
@@ -377,12 +381,12 @@ def test_one_number_of_shots_is_a_point_in_the_figure():
 
 
 def test_a_figure_that_cannot_be_written_loses_no_result(cli, photos, tiny, tmp_path, monkeypatch):
-    from promptctl import files
+    from promptctl.store import files
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "place", full)
+    monkeypatch.setattr(files, "write_atomic", full)
     asked = ("compare", photos, "--model", tiny, "--shots", "1", "--seeds", "1", "--learners", "zero-shot")
     done = cli(*asked, "--plot", tmp_path / "curve.png")
     assert done.code == 1
@@ -391,7 +395,7 @@ def test_a_figure_that_cannot_be_written_loses_no_result(cli, photos, tiny, tmp_
 
 
 def test_a_figure_the_disk_did_not_confirm_loses_no_result(cli, photos, tiny, tmp_path, monkeypatch):
-    from promptctl import files
+    from promptctl.store import files
 
     def broken(folder):
         raise OSError(5, "Input/output error", str(folder))
@@ -449,7 +453,7 @@ def test_what_cannot_speak_of_new_classes_is_named_and_csv_holds_what_can(cli, t
 
 
 def test_what_is_learned_is_a_line_and_what_is_written_by_hand_is_dashed():
-    from promptctl.plot import curve
+    from promptctl.benchmark.plot import curve
     from promptctl.report import ComparedRow
 
     def line(learner):
@@ -460,7 +464,7 @@ def test_what_is_learned_is_a_line_and_what_is_written_by_hand_is_dashed():
 
 
 def test_a_letter_the_font_lacks_draws_no_complaint(recwarn):
-    from promptctl.plot import curve
+    from promptctl.benchmark.plot import curve
     from promptctl.report import ComparedRow
 
     curve([ComparedRow("coop", 1, 0.5, None, (0.5,), 1.0)], "鳥の写真", ".png")

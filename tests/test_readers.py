@@ -8,9 +8,9 @@ import zipfile
 import pytest
 from PIL import Image
 
+from promptctl.data.folder import ImageFolder
+from promptctl.data.readers import read_names
 from promptctl.errors import DatasetError, NoImages, PromptctlError
-from promptctl.images import ImageFolder
-from promptctl.readers import read_names
 
 ROWS = [("emu/0.png", "emu"), ("emu/1.png", "emu"), ("ibis/0.png", "ibis"), ("ibis/1.png", "ibis")]
 READ = {("0.png", "emu"), ("1.png", "emu"), ("0.png", "ibis"), ("1.png", "ibis")}
@@ -315,7 +315,7 @@ def test_metadata_without_labels_is_passed_over_beside_class_folders(birds, name
 
 
 def test_a_list_names_its_files_on_purpose(birds):
-    from promptctl.images import hash_images
+    from promptctl.data.images import hash_images
 
     (birds / "emu" / "notes").write_text("hello")
     path = written(birds, "list.csv", "path,label\nemu/notes,emu\nemu/0.png,emu\n")

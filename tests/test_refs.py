@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from promptctl.errors import InvalidName
-from promptctl.refs import Ref, check_name
+from promptctl.store.refs import Ref, check_name
 
 
 def test_a_reference_is_a_name_and_perhaps_a_version():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from conftest import paint
 
-from promptctl.images import ImageFolder
-from promptctl.likeness import alike, by_features_alone
-from promptctl.remarks import is_odd, numbered, odd_among, odd_labels, one_picture_of_two_classes, say
+from promptctl.data.folder import ImageFolder
+from promptctl.data.near_copies import alike, by_features_alone
+from promptctl.data.remarks import is_odd, numbered, odd_among, odd_labels, one_picture_of_two_classes, say
 
 OF_A_MACHINE = "DCIM|100APPLE|101CANON|100_PANA|102_0715|2023|2023-05|2023-05-01|20230501|2019_12 Italy|01.05.2023"
 OF_A_MACHINE += "|Photos from 2021|Fotos aus 2021|202311__|202312_a|unsorted|Unlabelled|Photos Library.photoslibrary"

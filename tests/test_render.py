@@ -29,7 +29,7 @@ from promptctl.report import (
     SkippedFile,
     VectorReport,
 )
-from promptctl.report.words import joined
+from promptctl.report.phrases import joined
 
 WIDTHS = [60, 61, 70, 80, 100, 140]
 PATHS = (

@@ -8,8 +8,8 @@ import sqlite3
 import pytest
 from conftest import full_disk
 
-from promptctl import results
-from promptctl.results import Results
+from promptctl.benchmark import results
+from promptctl.benchmark.results import Results
 
 FACTS = {"learner": "coop", "shots": 4}
 

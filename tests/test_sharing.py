@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from promptctl import files, lock
-from promptctl.context import Context
+from promptctl.context.context import Context
 from promptctl.errors import ContextExists, InvalidName, NewestVersion, StoreLocked
-from promptctl.lock import only_writer
-from promptctl.refs import Ref, check_name
-from promptctl.store import Store
+from promptctl.store import files, lock
+from promptctl.store.lock import only_writer
+from promptctl.store.refs import Ref, check_name
+from promptctl.store.store import Store
 
 
 def _save_many(home: Path, count: int, number: int, told: multiprocessing.Queue[tuple[int, int]]) -> None:

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from promptctl import walk
+from promptctl.data import walk
+from promptctl.data.folder import ImageFolder, check_classes
+from promptctl.data.splits import is_one_of_several, look_of, split_of
 from promptctl.errors import DatasetError, NoImages, OneClass
-from promptctl.images import ImageFolder, check_classes
-from promptctl.splits import is_one_of_several, look_of, split_of
 
 SAID = {
     "train": "train Training training_set Train-Set train_images imgs_train trainset TrainImages train2017 TRAIN_DATA",

@@ -11,7 +11,7 @@ HEAVY = ("numpy", "torch", "open_clip", "PIL", "sklearn", "safetensors", "huggin
 PROBE = f"""
 import sys, atexit
 atexit.register(lambda: print("HEAVY", [m for m in {HEAVY} if m in sys.modules]))
-from promptctl.cli import main
+from promptctl.cli.main import main
 main()
 """
 
@@ -45,12 +45,12 @@ def test_quick_commands_import_nothing_heavy(arguments, environment, home):
 def test_the_shell_completes_context_names(home):
     from test_context import make
 
-    from promptctl.store import Store
+    from promptctl.store.store import Store
 
     Store().save("birds", make().to_bytes(), new=True)
     Store().save("bears", make().to_bytes(), new=True)
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.argv = ['promptctl']; from promptctl.cli import main; main()"],
+        [sys.executable, "-c", "import sys; sys.argv = ['promptctl']; from promptctl.cli.main import main; main()"],
         capture_output=True,
         text=True,
         check=False,

@@ -7,10 +7,10 @@ import stat
 import pytest
 from test_context import make
 
-from promptctl.context import Context
+from promptctl.context.context import Context
 from promptctl.errors import ContextExists, ContextNotFound, StorageFailed, VersionNotFound
-from promptctl.refs import Ref
-from promptctl.store import Store
+from promptctl.store.refs import Ref
+from promptctl.store.store import Store
 
 
 @pytest.fixture

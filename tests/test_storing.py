@@ -15,10 +15,10 @@ import pytest
 from test_cli import refused
 from test_context import make
 
-from promptctl.context import Context
+from promptctl.context.context import Context
 from promptctl.errors import StorageFailed
-from promptctl.refs import Ref
-from promptctl.store import Store
+from promptctl.store.refs import Ref
+from promptctl.store.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -325,7 +325,7 @@ def test_the_shell_completes_names_and_versions(learned):
     def offered(words: str) -> set[str]:
         environment = {**os.environ, "_PROMPTCTL_COMPLETE": "complete_bash", "COMP_WORDS": words}
         environment["COMP_CWORD"] = str(len(words.split()) - (not words.endswith(" ")))
-        script = "import sys; sys.argv[0] = 'promptctl'; from promptctl.cli import app; app(prog_name='promptctl')"
+        script = "import sys; sys.argv[0] = 'promptctl'; from promptctl.cli.main import app; app(prog_name='promptctl')"
         done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
         return set(done.stdout.split())
 
@@ -350,7 +350,7 @@ def test_none_of_it_loads_torch(learned, tmp_path):
     for command in commands:
         script = (
             f"import sys; sys.argv = ['promptctl', *{command!r}]\n"
-            "from promptctl.cli import main\n"
+            "from promptctl.cli.main import main\n"
             "try: main()\n"
             "except SystemExit as stop: assert not stop.code, stop.code\n"
             "assert 'torch' not in sys.modules and 'open_clip' not in sys.modules"
@@ -573,7 +573,7 @@ def test_twins_in_case_from_another_file_system(cli, home):
 def test_a_clock_that_goes_back_changes_no_order(home, monkeypatch):
     from datetime import datetime, timezone
 
-    from promptctl import store as room
+    from promptctl.store import store as room
 
     class Past(datetime):
         @classmethod
@@ -607,7 +607,7 @@ def test_what_was_learned_is_kept_when_the_store_does_not_take_it(cli, photos, t
 
 
 def test_a_disk_that_cannot_confirm_says_that_it_is_done(cli, home, monkeypatch):
-    from promptctl import files
+    from promptctl.store import files
 
     Store(home).save("birds", make().to_bytes(), new=True)
 

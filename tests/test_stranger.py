@@ -13,8 +13,8 @@ import pytest
 from safetensors.numpy import load
 from test_context import make
 
-from promptctl.card import KEY, LONGEST_HEADER, card_of, header_length, read_card, seal
-from promptctl.context import Context
+from promptctl.context.card import KEY, LONGEST_HEADER, card_of, header_length, read_card, seal
+from promptctl.context.context import Context
 from promptctl.errors import BadContextFile, CorruptContext, DatasetError, NewerFormat, TooManyClasses
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -131,7 +131,7 @@ def test_a_header_has_a_limit_and_learning_keeps_to_it(tmp_path):
     assert LONGEST_HEADER == 1 << 20
     with pytest.raises(BadContextFile):
         header_length(struct.pack("<Q", LONGEST_HEADER + 1), 1 << 30, "x")
-    from promptctl.api.common import class_entries
+    from promptctl.commands.common import class_entries
 
     labels = [f"class number {i:06d}" for i in range(20000)]
     with pytest.raises(TooManyClasses) as refused:
@@ -336,10 +336,10 @@ def test_names_of_people_in_any_alphabet_are_kept():
 
 
 def test_every_learner_position_and_recipe_that_is_stored_is_read():
-    from promptctl import limits
-    from promptctl.cli import Learner, Position, Recipe
+    from promptctl.cli.main import Learner, Position, Recipe
+    from promptctl.clip.packing import POSITIONS
+    from promptctl.context import limits
     from promptctl.learners.coop import RECIPES
-    from promptctl.text import POSITIONS
 
     assert {learner.value for learner in Learner} == set(limits.LEARNERS)
     assert {position.value for position in Position} == set(limits.POSITIONS) == set(POSITIONS)
@@ -347,7 +347,7 @@ def test_every_learner_position_and_recipe_that_is_stored_is_read():
 
 
 def test_no_class_is_learned_that_no_file_can_hold():
-    from promptctl.card import ClassEntry, check_room
+    from promptctl.context.card import ClassEntry, check_room
 
     fine = [ClassEntry(0, "a", "a"), ClassEntry(1, "b", "b")]
     check_room(fine)
@@ -375,7 +375,7 @@ def test_no_class_is_learned_that_no_file_can_hold():
     ids=ascii,
 )
 def test_a_card_that_says_the_impossible_is_refused_and_spoils_nothing_else(cli, home, fields):
-    from promptctl.store import Store
+    from promptctl.store.store import Store
 
     Store(home).save("good", make().to_bytes(), new=True)
     Store(home).save("evil", crafted(**fields), new=True)

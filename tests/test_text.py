@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from promptctl import text
-from promptctl.card import ClassEntry
+from promptctl.clip import packing, text_tower
+from promptctl.clip.packing import POSITIONS
+from promptctl.clip.registry import MINI_FOLDER
+from promptctl.clip.text_tower import TextTower
+from promptctl.context.card import ClassEntry
 from promptctl.errors import CorruptTokens, NameTooLong, UnsupportedBackbone
-from promptctl.models import MINI_FOLDER
-from promptctl.text import POSITIONS, TextTower
 
 NAMES = [
     "dog",
@@ -158,8 +159,8 @@ def test_a_list_too_long_for_the_memory_gives_the_same_gradients(towers, monkeyp
         return found.detach(), context.grad, len(prompts.parts)
 
     whole, whole_gradient, one = run()
-    monkeypatch.setattr("promptctl.text._PART_ROWS", 20)
-    monkeypatch.setitem(text._KEPT_BYTES, "cpu", kept)
+    monkeypatch.setattr("promptctl.clip.packing._PART_ROWS", 20)
+    monkeypatch.setitem(text_tower._KEPT_BYTES, "cpu", kept)
     found, gradient, many = run()
     assert many > max(one, 3)
     assert_close(found, whole, atol=1e-10, rtol=0)
@@ -178,7 +179,7 @@ def test_rows_are_what_the_names_need_and_no_more(towers):
 
 @given(st.lists(st.integers(2, 75), min_size=1, max_size=60), st.integers(0, 40))
 def test_rectangles_hold_every_class_and_cost_no_more_than_one_or_all(lengths, extra):
-    found = text._rectangles(lengths, extra=extra)
+    found = packing.buckets_for(lengths, extra=extra)
     room = [longest for classes, longest in found for _ in range(classes)]
     assert all(length <= longest for length, longest in zip(sorted(lengths), room, strict=True))
     cost = sum(room) + extra * len(found)

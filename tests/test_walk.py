@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from promptctl import walk as walking
+from promptctl.data import walk as walking
+from promptctl.data.walk import Tree, by_suffix, is_beside, visible_folders, walk
 from promptctl.errors import NoImages
-from promptctl.walk import Tree, by_suffix, is_beside, visible_folders, walk
 
 CLUTTER = ["@eaDir", "@EADIR", "#recycle", "$RECYCLE.BIN", "$Recycle.Bin", ".thumbnails", "lost+found", "__MACOSX"]
 CLUTTER += [

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from promptctl.backbone import Backbone
-from promptctl.words import METRICS, nearest
+from promptctl.clip.backbone import Backbone
+from promptctl.clip.vocabulary import METRICS, nearest
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_neighbours_are_those_of_the_plain_definitions(tower):
 def test_many_vectors_are_taken_in_turns(tower, monkeypatch):
     vectors = np.random.default_rng(0).normal(0, 0.02, (7, 512)).astype(np.float32)
     at_once = nearest(vectors, tower, k=2)
-    monkeypatch.setattr("promptctl.words._ROWS", 3)
+    monkeypatch.setattr("promptctl.clip.vocabulary._ROWS", 3)
     in_turns = nearest(vectors, tower, k=2)
     for metric in METRICS:
         assert [[w.word for w in row] for row in in_turns[metric]] == [[w.word for w in row] for row in at_once[metric]]

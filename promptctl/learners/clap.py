@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from promptctl.errors import LearningFailed
-from promptctl.learners.steps import Batches, OnStep, Views, warm_cosine_rate
+from promptctl.learners.training import Batches, OnStep, Views, warm_cosine_rate
 
 BATCH = 256
 MOMENTUM = 0.9

@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from promptctl.card import ClassEntry
+from promptctl.clip.text_tower import TextTower
+from promptctl.context.card import ClassEntry
 from promptctl.errors import LearningFailed
-from promptctl.learners.steps import Batches, OnStep, Views, cosine_rate, threads_for, warm_cosine_rate
-from promptctl.text import TextTower
+from promptctl.learners.training import Batches, OnStep, Views, cosine_rate, threads_for, warm_cosine_rate
 
 INIT_STD = 0.02
 PAPER_BATCH = 32
@@ -148,7 +148,7 @@ def learn(
         texts = F.normalize(tower.encode(context, prompts), dim=-1)  # (C, E)
         loss = F.cross_entropy(logit_scale * seen @ texts.T, true)
         if held_to is not None and settings.anchor:
-            loss = loss + settings.anchor * kept_apart(texts, held_to)
+            loss = loss + settings.anchor * kgcoop_loss(texts, held_to)
         return loss
 
     with threads_for(tower.operations(prompts)):
@@ -175,7 +175,7 @@ def learn(
     return Learned(found.cpu().numpy(), texts.float().cpu().numpy(), step)
 
 
-def kept_apart(texts: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+def kgcoop_loss(texts: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
     """How far the text features have gone from the hand-written ones, 1 - mean cosine (KgCoOp, Yao et al., CVPR 2023).
 
     texts, anchors   (C, E) unit rows

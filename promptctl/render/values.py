@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from promptctl.report import Row
-from promptctl.report.words import percent
+from promptctl.report.phrases import percent
 
 _FRACTIONS = frozenset(
     {"accuracy", "zero_shot_accuracy", "learned", "zero_shot", "f1", "top1", "top5", "macro_f1", "ece"}

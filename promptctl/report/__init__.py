@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 from promptctl.report.base import Report, Row, SkippedFile
-from promptctl.report.comparing import BaseToNewRow, ComparedRow, CompareReport
-from promptctl.report.exchanging import ExportReport, ImportReport, ReceivedReport, SentReport
-from promptctl.report.keeping import CachedFeatures, CacheReport, ClearedReport, ModelRow, ModelsReport, PulledReport
-from promptctl.report.learning import ClassPhotos, LearnReport
-from promptctl.report.storing import (
-    Checked,
-    CheckReport,
-    ClassDiff,
-    DiffReport,
-    GoneReport,
-    ListReport,
-    LogReport,
-    MovedReport,
-    PathReport,
-    RemovedContext,
-    ShowReport,
-    StoredContext,
-    TrashReport,
-    VectorDrift,
-    VersionRow,
-)
-from promptctl.report.using import (
-    Classified,
-    ClassifyReport,
-    ClassScore,
-    EvaluateReport,
-    Guess,
-    InspectReport,
-    NearWordRow,
-    Scores,
-    VectorReport,
-)
+from promptctl.report.cache import CachedFeatures, CacheReport, ClearedReport
+from promptctl.report.check import Checked, CheckReport
+from promptctl.report.classify import Classified, ClassifyReport, Guess
+from promptctl.report.compare import BaseToNewRow, ComparedRow, CompareReport
+from promptctl.report.diff import ClassDiff, DiffReport, VectorDrift
+from promptctl.report.evaluate import ClassScore, EvaluateReport, Scores
+from promptctl.report.export import CheckpointExported, ContextExported
+from promptctl.report.gc import GoneReport
+from promptctl.report.import_context import CheckpointImported, ContextImported
+from promptctl.report.inspect import InspectReport, NearWordRow, VectorReport
+from promptctl.report.learn import ClassPhotos, LearnReport
+from promptctl.report.list import ListReport, RemovedContext, StoredContext, TrashReport
+from promptctl.report.log import LogReport, VersionRow
+from promptctl.report.models import ModelRow, ModelsReport, PulledReport
+from promptctl.report.moved import MovedReport
+from promptctl.report.path import PathReport
+from promptctl.report.show import ShowReport
 
 __all__ = [
     "BaseToNewRow",
@@ -42,6 +27,8 @@ __all__ = [
     "CachedFeatures",
     "CheckReport",
     "Checked",
+    "CheckpointExported",
+    "CheckpointImported",
     "ClassDiff",
     "ClassPhotos",
     "ClassScore",
@@ -50,12 +37,12 @@ __all__ = [
     "ClearedReport",
     "CompareReport",
     "ComparedRow",
+    "ContextExported",
+    "ContextImported",
     "DiffReport",
     "EvaluateReport",
-    "ExportReport",
     "GoneReport",
     "Guess",
-    "ImportReport",
     "InspectReport",
     "LearnReport",
     "ListReport",
@@ -66,12 +53,10 @@ __all__ = [
     "NearWordRow",
     "PathReport",
     "PulledReport",
-    "ReceivedReport",
     "RemovedContext",
     "Report",
     "Row",
     "Scores",
-    "SentReport",
     "ShowReport",
     "SkippedFile",
     "StoredContext",

@@ -21,14 +21,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from promptctl import images, protocol, zero_shot
-from promptctl.api.common import class_entries
-from promptctl.api.comparing import _pool, _with_lengths
-from promptctl.backbone import Backbone
-from promptctl.cache import FeatureCache
-from promptctl.features import Features, encode_views
+from promptctl.benchmark import protocol
+from promptctl.benchmark.results import Results
+from promptctl.clip import templates
+from promptctl.clip.backbone import Backbone
+from promptctl.commands.common import class_entries
+from promptctl.commands.compare import _pool, _with_lengths
+from promptctl.data.folder import ImageFolder
+from promptctl.encoding.cache import FeatureCache
+from promptctl.encoding.pipeline import Features, encode_views
 from promptctl.learners import coop
-from promptctl.results import Results
 
 METHODS = ("fast", "paper", "crops", "fast-csc", "paper-csc", "crops-csc")
 VARIANTS = {
@@ -39,11 +41,11 @@ VARIANTS = {
 
 
 def pool_of(folder: Path, names: Path | None, backbone: Backbone) -> protocol.Pool:
-    found = images.ImageFolder.scan(folder)
+    found = ImageFolder.scan(folder)
     named = [line.split(",")[0] for line in names.read_text().splitlines()] if names else []
     own = names if set(named) & set(found.labels) else None
     entries = class_entries(found.labels, own)
-    pool, _, _ = _pool(found, entries, backbone, zero_shot.DEFAULT, None)
+    pool, _, _ = _pool(found, entries, backbone, templates.DEFAULT, None)
     return pool
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from promptctl import likeness
-from promptctl.backbone import Backbone
-from promptctl.pictures import decode, thumbnail
+from promptctl.clip.backbone import Backbone
+from promptctl.data import near_copies
+from promptctl.encoding.decode import decode, thumbnail
 
 Change = Callable[[Image.Image], Image.Image]
 PHOTOS = 50
@@ -52,16 +52,18 @@ def features(pictures: list[Image.Image], backbone: Backbone) -> np.ndarray:
 
 
 def small(picture: Image.Image) -> np.ndarray:
-    return np.asarray(picture.convert("L").resize((likeness.SIDE,) * 2, Image.Resampling.BOX), np.float64)
+    return np.asarray(picture.convert("L").resize((near_copies.SIDE,) * 2, Image.Resampling.BOX), np.float64)
 
 
 def found_again(pictures: list[Image.Image], rows: np.ndarray, change: Change, backbone: Backbone) -> tuple[int, int]:
     """How many changed pictures are found among the unchanged: by a cosine of 0.95, and as promptctl finds them."""
     changed = [change(picture) for picture in pictures]
     pairs = [
-        (i, cosine) for i, j, cosine in likeness.alike(features(changed, backbone), rows, likeness.ALIKE) if i == j
+        (i, cosine)
+        for i, j, cosine in near_copies.alike(features(changed, backbone), rows, near_copies.ALIKE)
+        if i == j
     ]
-    near = [likeness.is_near_copy(cosine, small(changed[i]), small(pictures[i])) for i, cosine in pairs]
+    near = [near_copies.is_near_copy(cosine, small(changed[i]), small(pictures[i])) for i, cosine in pairs]
     return sum(cosine >= 0.95 for _, cosine in pairs), sum(near)
 
 
@@ -74,11 +76,11 @@ def report(folder: Path, backbone: Backbone) -> None:
         by_cosine, both = found_again(pictures, rows, change, backbone)
         print(f"{folder.name:10} {name:18} cosine alone {by_cosine:3} of {PHOTOS}, with pixels {both:3}")
     sides = [features([decode(path.read_bytes()) for path in part], backbone) for part in (test, train)]
-    pairs = likeness.alike(*sides, likeness.ALIKE)
+    pairs = near_copies.alike(*sides, near_copies.ALIKE)
     near = [
         (test[i], train[j])
         for i, j, cosine in pairs
-        if likeness.is_near_copy(cosine, *(thumbnail(path, likeness.SIDE) for path in (test[i], train[j])))
+        if near_copies.is_near_copy(cosine, *(thumbnail(path, near_copies.SIDE) for path in (test[i], train[j])))
     ]
     by_cosine = sum(cosine >= 0.95 for *_, cosine in pairs)
     print(f"{folder.name:10} test in train: cosine alone {by_cosine} of {len(test)}, with pixels {len(near)}")

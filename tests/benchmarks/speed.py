@@ -36,11 +36,11 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import reference
 
-from promptctl.backbone import Backbone
-from promptctl.cache import FeatureCache
-from promptctl.features import encode
+from promptctl.clip.backbone import Backbone
+from promptctl.clip.text_tower import TextTower
+from promptctl.encoding.cache import FeatureCache
+from promptctl.encoding.pipeline import encode
 from promptctl.learners import coop
-from promptctl.text import TextTower
 
 SHAPE = "ViT-B-32"
 

@@ -26,7 +26,7 @@ from faults import payload
 from test_crash import kill_at_random
 from test_stranger import mutate_many
 
-from promptctl.store import Store
+from promptctl.store.store import Store
 
 
 def kill(folder: Path, times: int) -> str:

@@ -1,0 +1,1 @@
+"""Benchmark: the paper's few-shot protocol on one's own photos."""

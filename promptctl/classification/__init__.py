@@ -1,0 +1,1 @@
+"""Classification: features and a context to answers, and how good they are."""

@@ -1,0 +1,121 @@
+"""Blend: learned and zero-shot text features mixed, w = norm((1 - a) z + a t), and a chosen by folds of the shots.
+
+The mixing is WiSE-FT's, on the text side (Wortsman et al., CVPR 2022; Lin et al., CVPR 2023).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptctl.errors import DatasetError
+from promptctl.learners import clap, coop
+
+if TYPE_CHECKING:
+    from promptctl.clip.text_tower import TextTower
+    from promptctl.context.card import ClassEntry, Method
+    from promptctl.context.context import Context
+
+Vectors = NDArray[np.float32]
+Again = Callable[[Vectors, NDArray[np.int64]], Vectors]  # (N, E) unit rows and (N,) targets → (C, E) unit rows
+OnFold = Callable[[int, int], None]  # done, total
+SHARES = tuple(i / 10 for i in range(11))
+FOLDS = 5
+CHOOSER = "folds-1"  # part of what a chosen share is kept under: change it when another share may come out
+
+
+def mixed(learned: Vectors, zero_shot: Vectors, share: float) -> Vectors:
+    """(C, E) unit rows: `share` of the learned text features, the rest of the zero-shot ones.
+
+    learned, zero_shot   (C, E) unit rows
+    """
+    if share == 1:
+        return learned
+    rows = share * learned + (1 - share) * zero_shot
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def share_by_folds(context: Context, name: str, tower: TextTower, on_fold: OnFold | None = None) -> float:
+    """The best share for a context, learned again on folds of the shots it carries, which are centre crops.
+
+    raises   DatasetError when a class has fewer than two of them
+    """
+    x, y = _shots(context)
+    if _fewest(y, len(context.card.classes)) < 2:
+        has = "a class with one shot" if len(y) else "no shots"
+        raise DatasetError(
+            f"'{name}' has {has}, and choosing a blend takes two a class",
+            "--blend 0.5, or any other share from 0 to 1",
+        )
+    card, by_hand = context.card, context.zero_shot_features
+    again = again_by(card.method, card.classes, by_hand, tower, card.logit_scale)
+    return best_share(x, y, again, by_hand, card.method.seed, on_fold)
+
+
+def as_kept(x: Vectors) -> Vectors:
+    """(N, E) unit rows as a context remembers them, rounded to float16, and made unit again."""
+    rows = x.astype(np.float16).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def best_share(
+    x: Vectors,
+    y: NDArray[np.int64],
+    learn: Again,
+    zero_shot: Vectors,
+    seed: int,
+    on_fold: OnFold | None = None,
+) -> float:
+    """The share that is right most often on shots it was not learned from; of equals the largest.
+
+    x, y        (N, E) unit rows and (N,) class indices, two or more of every class
+    learn       rows and targets of all folds but one → (C, E) learned text features, unit rows
+    zero_shot   (C, E) unit rows
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    folds = StratifiedKFold(min(FOLDS, _fewest(y, len(zero_shot))), shuffle=True, random_state=seed % 2**32)
+    right = np.zeros(len(SHARES))
+    for done, (train, held_out) in enumerate(folds.split(x, y), 1):
+        learned = learn(x[train], y[train])
+        for i, share in enumerate(SHARES):
+            texts = mixed(learned, zero_shot, share)
+            right[i] += ((x[held_out] @ texts.T).argmax(1) == y[held_out]).sum()
+        if on_fold:
+            on_fold(done, folds.get_n_splits())
+    return SHARES[int(np.flatnonzero(right == right.max())[-1])]
+
+
+def _fewest(y: NDArray[np.int64], classes: int) -> int:
+    """Shots of the class that has fewest."""
+    return int(np.bincount(y, minlength=classes).min())
+
+
+def _shots(context: Context) -> tuple[Vectors, NDArray[np.int64]]:
+    """(N, E) unit rows and (N,) class indices of what the context was learned from."""
+    own = context.shots.held_out == 0
+    index = {entry.id: i for i, entry in enumerate(context.card.classes)}
+    targets = np.array([index[int(id)] for id in context.shots.class_ids[own]], dtype=np.int64)
+    return as_kept(context.shots.features[own].astype(np.float32)), targets
+
+
+def again_by(
+    method: Method, names: Sequence[str | ClassEntry], by_hand: Vectors, tower: TextTower, logit_scale: float
+) -> Again:
+    """What the learner of a context makes of other shots, with its own settings, from the centres of their photos."""
+
+    def clap_again(x: Vectors, y: NDArray[np.int64]) -> Vectors:
+        settings = clap.Settings(method.epochs, method.lr, method.seed)
+        return clap.learn(x, y, by_hand, logit_scale=logit_scale, settings=settings).text_features
+
+    def coop_again(x: Vectors, y: NDArray[np.int64]) -> Vectors:
+        own = {field.name: getattr(method, field.name) for field in dataclasses.fields(coop.Settings)}
+        settings = coop.Settings(**own)
+        learned = coop.learn(x, y, names, tower, logit_scale=logit_scale, settings=settings, anchors=by_hand)
+        return learned.text_features
+
+    return clap_again if method.learner == "clap" else coop_again

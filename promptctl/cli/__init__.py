@@ -1,0 +1,1 @@
+"""Command line: parse, one call into a command, render."""

@@ -1,0 +1,1 @@
+"""CLIP: backbones by name, their text towers, templates and vocabularies."""

@@ -1,0 +1,173 @@
+"""Backbone: a frozen CLIP model, free to name, loaded on first use."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import open_clip
+import torch
+from numpy.typing import NDArray
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+
+from promptctl.clip.registry import first_line, locate
+from promptctl.clip.text_tower import TextTower
+from promptctl.context.card import BackboneId
+from promptctl.encoding.openvino import Tower, compiled
+from promptctl.errors import BackboneError, UnsupportedBackbone
+
+_WORTH_COMPILING = 96  # pictures, on two cores
+
+
+class Backbone:
+    """One of open_clip's models with its preprocessing, tokenizer and towers; nothing is read until asked for."""
+
+    def __init__(self, name: str, device: str = "auto", *, fetch: bool = True) -> None:
+        self.where = locate(name, fetch=fetch)
+        self.name = self.where.name
+        self.device = torch.device(choose_device(device))
+        self._engine: Tower | None = None
+        self._encoded = 0  # pictures so far
+        self._unit = True
+
+    @cached_property
+    def id(self) -> BackboneId:
+        return BackboneId(self.name, self._fingerprint(), self.tower.width, self.tower.joint_width)
+
+    @cached_property
+    def model(self) -> torch.nn.Module:
+        try:
+            _refuse_what_fetches(self.name, open_clip.get_model_config(self.where.model))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the loaders' own, which say nothing to a person
+                model = open_clip.create_model(
+                    self.where.model,
+                    self.where.pretrained,
+                    device=self.device,
+                    force_quick_gelu=self.where.quick_gelu,
+                    force_preprocess_cfg=dict(self.where.preprocess),
+                    require_pretrained=True,
+                )
+        except UnsupportedBackbone:
+            raise
+        except Exception as error:  # whatever a damaged or foreign file makes the loaders raise
+            reason = first_line(error)
+            raise BackboneError(f"'{self.name}' cannot be loaded: {reason}", "promptctl models list") from error
+        model.eval().requires_grad_(False)
+        return _channels_last(model)
+
+    @cached_property
+    def tower(self) -> TextTower:
+        try:
+            tokenizer = open_clip.get_tokenizer(self.where.model)
+        except Exception as error:
+            raise UnsupportedBackbone(self.name, f"its tokenizer cannot be loaded ({error!s:.80})") from error
+        return TextTower(self.model, tokenizer, name=self.name)
+
+    @cached_property
+    def transform(self) -> Callable[[Image.Image], torch.Tensor]:
+        """RGB picture → (3, S, S), as the weights were trained."""
+        transform = image_transform_v2(PreprocessCfg(**self._preprocess), is_train=False)
+        return transform  # type: ignore[no-any-return]
+
+    @property
+    def image_size(self) -> int:
+        """S: the transform's pictures are S by S."""
+        size = self._preprocess["size"]
+        return int(size if isinstance(size, int) else min(size))
+
+    @property
+    def logit_scale(self) -> float:
+        return float(self.model.logit_scale.exp())  # type: ignore[operator,union-attr]
+
+    def encode(self, pictures: torch.Tensor) -> NDArray[np.float32]:
+        """Unit image features.
+
+        pictures  (N, 3, S, S) from `transform`
+        returns   (N, E) unit rows
+        """
+        with torch.inference_mode():
+            vectors = self._image_tower(pictures)(pictures).float()
+            if self._unit:
+                vectors = torch.nn.functional.normalize(vectors, dim=-1)
+        return np.asarray(vectors.cpu().numpy(), dtype=np.float32)
+
+    def unscaled(self) -> Backbone:
+        """The same weights, but `encode` leaves image features as long as they come out of the tower."""
+        twin = copy.copy(self)
+        twin._unit = False
+        return twin
+
+    def _image_tower(self, pictures: torch.Tensor) -> Tower:
+        """PyTorch's own at first; after enough pictures to repay a second of compiling, the engine's."""
+        self._encoded += len(pictures)
+        if self._engine is None and self._encoded > _WORTH_COMPILING and self.device.type == "cpu":
+            self._engine = compiled(self._visual, pictures[:8]) or self._eagerly
+        return self._engine or self._eagerly
+
+    def _eagerly(self, pictures: torch.Tensor) -> torch.Tensor:
+        pictures = pictures.to(self.device).contiguous(memory_format=torch.channels_last)
+        return cast(torch.Tensor, self._visual(pictures))
+
+    @property
+    def _visual(self) -> torch.nn.Module:
+        return cast(torch.nn.Module, self.model.visual)
+
+    @property
+    def _preprocess(self) -> dict[str, Any]:
+        return dict(self.model.visual.preprocess_cfg)  # type: ignore[union-attr,arg-type]
+
+    def _fingerprint(self) -> str:
+        """sha256 over preprocessing and every weight by name, so the same weights from anywhere are the same."""
+        digest = hashlib.sha256(json.dumps(self._preprocess, sort_keys=True, default=list).encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+            digest.update(tensor.cpu().contiguous().numpy().data)
+        quick_gelu = any(type(module).__name__ == "QuickGELU" for module in self.model.modules())
+        digest.update(f"quick_gelu:{quick_gelu}".encode())
+        return digest.hexdigest()
+
+
+def _refuse_what_fetches(name: str, config: object) -> None:
+    """UnsupportedBackbone for a model whose configuration sends its loader for more than lies beside it.
+
+    Whoever wrote the configuration would decide what is asked of the network; and none of these towers can be used.
+    """
+    for key, value in _settings(config):
+        if key in ("hf_model_name", "hf_tokenizer_name") and value:
+            raise UnsupportedBackbone(name, "its text tower or tokenizer is not CLIP's own")
+        if key == "timm_model_name" and not {":", "/"}.isdisjoint(str(value)):
+            raise UnsupportedBackbone(name, "its image tower is in another repository")
+
+
+def _settings(config: object) -> Iterator[tuple[str, object]]:
+    """Every key and value of a configuration, at any depth."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            yield key, value
+            yield from _settings(value)
+
+
+def choose_device(asked: str) -> str:
+    """The device to run on: what was asked for, or the fastest that works here."""
+    works = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if asked == "auto":
+        return next(device for device in ("cuda", "mps", "cpu") if works[device])
+    if asked not in works:
+        raise BackboneError(f"'{asked}' is not a device", "--device auto, cpu, cuda or mps")
+    if not works[asked]:
+        raise BackboneError(f"this machine or this torch has no '{asked}'", "--device auto")
+    return asked
+
+
+def _channels_last(model: torch.nn.Module) -> torch.nn.Module:
+    # convolutions on a CPU run twice as fast in this layout; the values are the same
+    model.visual.to(memory_format=torch.channels_last)  # type: ignore[union-attr,call-overload]
+    return model

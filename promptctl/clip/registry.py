@@ -1,0 +1,276 @@
+"""Which backbones there are: their names, what is on this machine, and fetching one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import sys
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from promptctl.clip.network import offline_reason
+from promptctl.context.limits import is_model_name
+from promptctl.errors import UnknownBackbone, WeightsUnavailable
+
+MINI = "mini"
+MINI_FOLDER = Path(__file__).parents[1] / "mini"
+_CONFIG = "open_clip_config.json"
+_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_LOCAL, _HUB = "local-dir:", "hf-hub:"
+_REPO = re.compile(r"(?!.*(--|\.\.))\w([\w.-]{0,94}\w)?/\w([\w.-]{0,94}\w)?(?<!\.git)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A backbone worth knowing; parameters as open_clip builds it, download at four bytes a parameter."""
+
+    name: str
+    joint_width: int
+    parameters: int
+    good_for: str
+
+    @property
+    def download_bytes(self) -> int:
+        return MINI_BYTES if self.name == MINI else 4 * self.parameters
+
+
+MINI_BYTES = 43_626_956
+
+RECOMMENDED = (
+    Recommendation(MINI, 512, 34_360_321, "learning the tool; offline"),
+    Recommendation("ViT-B-32/laion2b_s34b_b79k", 512, 151_277_313, "the fastest full model on a laptop"),
+    Recommendation("ViT-B-32/openai", 512, 151_277_313, "the paper's ViT-B/32"),
+    Recommendation("ViT-B-16/openai", 512, 149_620_737, "the paper's; a good first choice"),
+    Recommendation("ViT-B-16/laion2b_s34b_b88k", 512, 149_620_737, "better zero-shot than openai"),
+    Recommendation("ViT-L-14/openai", 768, 427_616_513, "fine-grained classes, on a GPU"),
+)
+
+
+def parse(name: str) -> str:
+    """The canonical spelling of a backbone name; UnknownBackbone for what can be none.
+
+    `,` and `/` mean the same between model and tag; a local folder is kept by its absolute path, wherever it is named.
+    """
+    name = name.strip()
+    if not is_model_name(name):
+        shown = ascii(name[:40])[1:-1] + ("…" if len(name) > 40 else "")
+        raise UnknownBackbone(shown, reason="no model has such a name")
+    if name.startswith(_LOCAL):
+        return _LOCAL + str(_absolute(name))
+    name = name.replace(",", "/", 1) if "/" not in name else name
+    if name.startswith(_HUB) and not _REPO.fullmatch(name.removeprefix(_HUB)):
+        raise UnknownBackbone(name, reason="what follows hf-hub: is OWNER/NAME")
+    return name
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A backbone whose files are all on this machine, in the words of open_clip.create_model."""
+
+    name: str
+    model: str
+    pretrained: str | None = None
+    quick_gelu: bool = False
+    preprocess: tuple[tuple[str, Any], ...] = ()
+
+
+def locate(name: str, *, fetch: bool = True) -> ResolvedModel:
+    """The files of a backbone, downloaded when they are not here and `fetch` allows.
+
+    fetch    whether a person named it; what a file names is never fetched
+    raises   UnknownBackbone with near misses; WeightsUnavailable when they are not here and cannot be had
+
+    Nothing is asked of the network when the files are on this machine.
+    """
+    name = parse(name)
+    if name == MINI:
+        return ResolvedModel(name, _LOCAL + str(MINI_FOLDER))
+    if name.startswith(_LOCAL):
+        return ResolvedModel(name, _LOCAL + str(_checked_folder(name)))
+    if name.startswith(_HUB):
+        return ResolvedModel(name, _LOCAL + str(_hub_folder(name, fetch)))
+    return _tagged(name, fetch)
+
+
+def on_this_machine() -> tuple[str, ...]:
+    """Names of the downloaded backbones that open_clip could load now."""
+    repos = _cached_repos()
+    if not repos:
+        return ()
+    table = _table()
+    known: dict[str, str] = {}
+    for model, tag in table.list_pretrained():
+        repo = table.get_pretrained_cfg(model, tag).get("hf_hub", "").rpartition("/")[0]
+        if not model.endswith("-quickgelu"):
+            known.setdefault(repo, f"{model}/{tag}")
+    return tuple(sorted(known.get(repo, f"hf-hub:{repo}") for repo in repos))
+
+
+def ensure_available(name: str, *, fetch: bool = True) -> None:
+    """What `locate` would raise, at once: for a name that does not exist, or weights that cannot be fetched now."""
+    try:
+        locate(name, fetch=False)
+    except WeightsUnavailable:
+        if not fetch:
+            raise
+        if reason := offline_reason():
+            raise WeightsUnavailable(parse(name), reason) from None
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, as the end of a sentence."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _tagged(name: str, fetch: bool) -> ResolvedModel:
+    model, _, tag = name.partition("/")
+    cfg = _table().get_pretrained_cfg(model, tag) if tag else {}
+    if not cfg:
+        raise _unknown(name, _table().list_pretrained())
+    path = _tag_weights(name, cfg, fetch)
+    preprocess = {key: cfg[key] for key in ("mean", "std", "interpolation", "resize_mode") if cfg.get(key)}
+    # OpenAI's weights were trained with QuickGELU; open_clip only warns when the model has plain GELU
+    return ResolvedModel(name, model, str(path), bool(cfg.get("quick_gelu")), tuple(sorted(preprocess.items())))
+
+
+def _tag_weights(name: str, cfg: dict[str, Any], fetch: bool) -> Path:
+    repo, _, file = cfg.get("hf_hub", "").rpartition("/")
+    if repo:
+        here = _cached_file(repo, *([file] if file else _WEIGHTS))
+        if here:
+            return here
+    elif (by_url := _clip_cache() / Path(cfg.get("url", "")).name).is_file():
+        return by_url
+    _require_network(name, fetch)
+    from open_clip.pretrained import download_pretrained
+
+    try:
+        return Path(download_pretrained(cfg))
+    except Exception as error:
+        raise WeightsUnavailable(name, f"could not be downloaded ({first_line(error)})") from error
+
+
+def _clip_cache() -> Path:
+    """Where open_clip keeps what it fetches from elsewhere than the hub."""
+    return Path(os.path.expanduser("~/.cache/clip"))  # noqa: PTH111  which lets be what it cannot expand
+
+
+def _hub_folder(name: str, fetch: bool) -> Path:
+    repo = name.removeprefix(_HUB)
+    config, weights = _cached_file(repo, _CONFIG), _cached_file(repo, *_WEIGHTS)
+    if config and weights and config.parent == weights.parent:
+        return config.parent
+    _require_network(name, fetch)
+    folder = _from_hub(name, repo, _CONFIG).parent
+    for file in _WEIGHTS:
+        with contextlib.suppress(UnknownBackbone):
+            _from_hub(name, repo, file)
+            return folder
+    raise UnknownBackbone(name, reason="there are no weights of open_clip in it")
+
+
+def _from_hub(name: str, repo: str, file: str) -> Path:
+    """A file of a repository; UnknownBackbone where there is no such, WeightsUnavailable where it cannot be had."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        EntryNotFoundError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        return Path(hf_hub_download(repo, file))
+    except LocalEntryNotFoundError as error:  # it says so of any trouble on the way
+        raise WeightsUnavailable(name, f"could not be downloaded ({first_line(error.__cause__ or error)})") from error
+    except (RepositoryNotFoundError, EntryNotFoundError) as error:
+        raise UnknownBackbone(name, reason=first_line(error)) from error
+    except Exception as error:
+        raise WeightsUnavailable(name, f"could not be downloaded ({first_line(error)})") from error
+
+
+def _checked_folder(name: str) -> Path:
+    folder = _absolute(name)
+    if not os.path.isfile(folder / _CONFIG):  # noqa: PTH113  which raises nothing, however odd the path
+        raise UnknownBackbone(name, reason=f"there is no {_CONFIG} in {folder}")
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise UnknownBackbone(name, reason=f"there are no weights in {folder}")
+    return folder
+
+
+def _absolute(name: str) -> Path:
+    """The folder of a local-dir: name, from wherever it is asked for later."""
+    typed = name.removeprefix(_LOCAL)
+    if not typed:
+        raise UnknownBackbone(name, reason="it does not say which folder", hint="--model local-dir:FOLDER")
+    folder = Path(os.path.expanduser(typed))  # noqa: PTH111  which lets be what it cannot expand
+    return folder.resolve() if ".." in folder.parts else folder.absolute()
+
+
+def _unknown(name: str, pretrained: list[tuple[str, str]]) -> UnknownBackbone:
+    if os.path.isdir(name):  # noqa: PTH112
+        wanted = f"{_LOCAL}{_absolute(name)}"
+        return UnknownBackbone(name, reason="it is a folder", hint=f"--model {shlex.quote(wanted)}")
+    model, _, tag = name.partition("/")
+    tags = [t for m, t in pretrained if m == model]
+    if tags:
+        near = get_close_matches(tag, tags, n=3) if tag else tags[:3]
+        reason = f"'{model}' has no weights called '{tag}'" if tag else "it does not say which weights"
+        return UnknownBackbone(name, near=[f"{model}/{t}" for t in near or tags[:3]], reason=reason)
+    spelled = {MINI: MINI} | {f"{m}/{t}".lower(): f"{m}/{t}" for m, t in pretrained}
+    near = [spelled[key] for key in get_close_matches(name.lower(), [*spelled], n=3, cutoff=0.6)]
+    return UnknownBackbone(name, near=near)
+
+
+@cache
+def _table() -> Any:
+    """open_clip's table of pretrained weights, without torch, whose import costs seconds."""
+    spec = find_spec("open_clip")
+    if "open_clip" in sys.modules or "torch" in sys.modules or spec is None:
+        return import_module("open_clip.pretrained")
+    # the module that holds the table needs nothing of its package but two files of constants
+    bare = ModuleType("_open_clip_table")
+    bare.__path__ = list(spec.submodule_search_locations or ())
+    sys.modules[bare.__name__] = bare
+    # None makes its import fail: it would bring in torch, and the table does without
+    sys.modules["safetensors.torch"] = None  # type: ignore[assignment]
+    try:
+        return import_module(f"{bare.__name__}.pretrained")
+    except Exception:  # another open_clip, arranged differently
+        return import_module("open_clip.pretrained")
+    finally:
+        sys.modules.pop("safetensors.torch", None)
+
+
+def _require_network(name: str, fetch: bool) -> None:
+    reason = offline_reason() if fetch else "nothing that a file names is fetched"
+    if reason:
+        raise WeightsUnavailable(name, reason)
+
+
+def _cached_file(repo: str, *files: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = (try_to_load_from_cache(repo, file) for file in files)
+    return next((Path(path) for path in found if isinstance(path, str)), None)
+
+
+def _cached_repos() -> tuple[str, ...]:
+    """Hub repositories in the cache that hold open_clip weights."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    holders = {
+        path.parts[-4]
+        for file in (*_WEIGHTS, "*.pt")
+        for path in Path(HF_HUB_CACHE).glob(f"models--*/snapshots/*/{file}")
+        if path.exists()
+    }
+    return tuple(sorted(folder.removeprefix("models--").replace("--", "/") for folder in holders))

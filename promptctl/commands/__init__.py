@@ -1,0 +1,53 @@
+"""The commands as functions: each a short walk through the rooms, returning a report."""
+
+from __future__ import annotations
+
+from promptctl.commands.cache import cache_info, clear_cache
+from promptctl.commands.check import check
+from promptctl.commands.classify import classify
+from promptctl.commands.compare import compare
+from promptctl.commands.copy import copy
+from promptctl.commands.diff import diff
+from promptctl.commands.evaluate import evaluate
+from promptctl.commands.export import export_checkpoint, export_context
+from promptctl.commands.gc import gc, trash_to_empty
+from promptctl.commands.import_context import import_context
+from promptctl.commands.inspect import inspect
+from promptctl.commands.learn import learn
+from promptctl.commands.list import list_contexts, list_trash
+from promptctl.commands.log import log
+from promptctl.commands.models import list_models, pull_model
+from promptctl.commands.path import path
+from promptctl.commands.remove import remove, to_remove
+from promptctl.commands.rename import rename
+from promptctl.commands.restore import restore
+from promptctl.commands.show import show
+
+__all__ = [
+    "cache_info",
+    "check",
+    "classify",
+    "clear_cache",
+    "compare",
+    "copy",
+    "diff",
+    "evaluate",
+    "export_checkpoint",
+    "export_context",
+    "gc",
+    "import_context",
+    "inspect",
+    "learn",
+    "list_contexts",
+    "list_models",
+    "list_trash",
+    "log",
+    "path",
+    "pull_model",
+    "remove",
+    "rename",
+    "restore",
+    "show",
+    "to_remove",
+    "trash_to_empty",
+]

@@ -1,0 +1,49 @@
+"""Cache: image features and results that are kept so that no work is done twice."""
+
+from __future__ import annotations
+
+import contextlib
+
+from promptctl.errors import StorageFailed
+from promptctl.report import (
+    CachedFeatures,
+    CacheReport,
+    ClearedReport,
+)
+from promptctl.store.store import Store
+
+
+def cache_info(*, store: Store | None = None) -> CacheReport:
+    """What the cache holds: image features, of which backbones, and results."""
+    from promptctl.benchmark.results import Results
+    from promptctl.encoding.cache import FeatureCache
+
+    cache = FeatureCache()
+    contents = cache.contents()
+    cache.close()
+    with Results() as results:
+        measured, n_bytes = results.measured(), contents.n_bytes + results.n_bytes()
+    name_of: dict[str, str] = {}
+    with contextlib.suppress(StorageFailed):  # no store to look the names up in
+        cards = [entry.card for entry in (store or Store()).entries() if entry.card]
+        name_of = {card.backbone.fingerprint: card.backbone.name for card in cards}
+    kept = sorted(contents.features.items(), key=lambda item: -item[1])
+    rows = tuple(CachedFeatures(name_of.get(fingerprint), fingerprint, count) for fingerprint, count in kept)
+    return CacheReport(cache.path, cache.keeps, n_bytes, cache.limit_bytes, rows, measured)
+
+
+def clear_cache() -> ClearedReport:
+    """Forget every image feature and every result; they are computed again when they are needed."""
+    from promptctl.benchmark.results import Results
+    from promptctl.encoding.cache import FeatureCache
+
+    cache = FeatureCache()
+    before = cache.contents()
+    cache.clear()
+    after = cache.contents()
+    cache.close()
+    with Results() as results:
+        measured, n_bytes = results.measured(), results.n_bytes()
+        results.clear()
+        given_back = before.n_bytes - after.n_bytes + n_bytes - results.n_bytes()
+    return ClearedReport(cache.path, sum(before.features.values()), given_back, measured)

@@ -1,0 +1,98 @@
+"""Check: that context files are whole and their backbones are here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptctl.commands.common import is_file_reference, locate
+from promptctl.context.card import BackboneId
+from promptctl.errors import (
+    BackboneError,
+    BadContextFile,
+    StorageFailed,
+    WeightsUnavailable,
+    reason_of,
+)
+from promptctl.report import (
+    Checked,
+    CheckReport,
+)
+from promptctl.store.refs import Ref
+from promptctl.store.store import SUFFIX, Store
+
+if TYPE_CHECKING:
+    pass
+
+
+def check(refs: Sequence[str] = (), *, everything: bool = False, store: Store | None = None) -> CheckReport:
+    """Read contexts to the last bit, and look whether their backbones are here and the same.
+
+    refs         names (all their versions), versions and files; none: the newest version of every name
+    everything   every version of every name, and what lies in the trash
+    """
+    store = store or Store()
+    found = [_checked(name, path, fault) for name, path, fault in _to_check(refs, everything, store)]
+    here = {row.backbone: _backbone_state(row.backbone) for row in found if row.backbone}
+    return CheckReport(tuple(row.with_backbone(here[row.backbone]) if row.backbone else row for row in found))
+
+
+def _to_check(refs: Sequence[str], everything: bool, store: Store) -> list[tuple[str, Path, str | None]]:
+    """Names, files, and what is known already to be wrong with them."""
+    if everything:
+        return [(str(entry.ref), entry.path, entry.fault) for entry in store.every()] + _removed(store)
+    if not refs:
+        return [(str(entry.ref), entry.path, entry.fault) for entry in store.entries()]
+    found: list[tuple[str, Path, str | None]] = []
+    for ref in refs:
+        if is_file_reference(ref) or Ref.parse(ref).version:
+            source = locate(ref, store)
+            found.append((source.name, source.path, None))
+        else:
+            found += [(str(entry.ref), entry.path, entry.fault) for entry in store.versions(ref)]
+    return found
+
+
+def _removed(store: Store) -> list[tuple[str, Path, str | None]]:
+    found: list[tuple[str, Path, str | None]] = []
+    try:
+        trash = store.trash()
+    except StorageFailed as error:
+        return [("the trash", store.home, str(error))]
+    for removed in trash:
+        if removed.fault:
+            found.append((f"{removed.name} in the trash", removed.path, removed.fault))
+        for number in removed.versions:
+            found.append((f"{removed.name}@{number} in the trash", removed.path / f"{number}{SUFFIX}", None))
+    return found
+
+
+def _checked(name: str, path: Path, fault: str | None) -> Checked:
+    from promptctl.context.context import Context
+
+    if fault:
+        return Checked(name, path, None, fault, None)
+    try:
+        context = Context.load(path)
+    except BadContextFile as error:
+        return Checked(name, path, None, str(error), None)
+    except OSError as error:
+        return Checked(name, path, None, f"{path} cannot be read: {reason_of(error)}", None)
+    return Checked(name, path, context.card.backbone, None, None)
+
+
+def _backbone_state(wanted: BackboneId) -> str:
+    """Whether a backbone is here, in words that start with "same", "other" or "not here"."""
+    from promptctl.clip.registry import ensure_available
+
+    try:
+        ensure_available(wanted.name, fetch=False)
+        from promptctl.clip.backbone import Backbone
+
+        found = Backbone(wanted.name, "cpu", fetch=False).id
+    except WeightsUnavailable:
+        return "not here"
+    except BackboneError as error:
+        return f"not here: {error}"
+    return "same" if found.fingerprint == wanted.fingerprint else f"other weights ({found.fingerprint[:12]})"

@@ -1,0 +1,192 @@
+"""Evaluate: how good a context is on labelled photos, beside zero-shot on the same photos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptctl.commands.common import (
+    OnProgress,
+    chosen_share,
+    encode_photos,
+    load_backbone_for,
+    locate,
+    passed_over,
+    skipped_files,
+    without_named,
+)
+from promptctl.commands.places import check_not_empty, check_places
+from promptctl.context.card import Card
+from promptctl.errors import NoImages, UnknownClasses
+from promptctl.report import (
+    ClassScore,
+    EvaluateReport,
+    Scores,
+)
+from promptctl.store.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from promptctl.clip.text_tower import TextTower
+    from promptctl.context.context import Context
+    from promptctl.data.folder import ImageFolder
+    from promptctl.data.images import LabelledImage, Skipped
+    from promptctl.encoding.pipeline import Features
+
+
+def evaluate(
+    ref: str,
+    photos: Path,
+    *,
+    split: str | None = None,
+    blend: float | None = 1.0,
+    model: str | None = None,
+    device: str = "auto",
+    store: Store | None = None,
+    on_progress: OnProgress | None = None,
+) -> EvaluateReport:
+    """Measure a context on labelled images, beside zero-shot on the same images.
+
+    blend   share of the learned text features, the rest zero-shot's; None: chosen by folds of the context's shots
+    split   which part of a folder with `train/ val/ test/` to use; None: test, or else val, or else everything
+    """
+    check_places(ref, [photos], store, "promptctl evaluate {context} {photos}")
+    source = locate(ref, store)
+    check_not_empty(photos)
+    from promptctl.data.folder import ImageFolder
+    from promptctl.data.images import Skipped
+
+    context = source.load()
+    folder = ImageFolder.scan(photos)
+    part = split or folder.measured_part
+    images = _to_measure_on(folder, part)
+    labels = sorted({image.label for image in images})
+    index = _class_index(context.card, labels)
+    if len(index) < len(labels):  # the tower may read two names as one
+        index = _class_index(context.card, labels, load_backbone_for(context, source.name, model, device).tower)
+    if not index:
+        raise UnknownClasses(labels, source.name)
+    strange = [
+        Skipped(image.path, f"'{image.label}' is not a class of {source.name}")
+        for image in images
+        if image.label not in index
+    ]
+    images = tuple(image for image in images if image.label in index)
+    backbone = load_backbone_for(context, source.name, model, device)
+    features, skipped = encode_photos([image.path for image in images], backbone, on_progress)
+    skipped = without_named(skipped, {image.path for image in images if image.listed})
+    if not len(features):
+        raise NoImages(f"none of the {len(images)} images in {photos} could be read", f"ls {photos}")
+    label_of = {image.path: image.label for image in images}
+    import numpy as np
+
+    targets = np.array([index[label_of[path]] for path in features.paths], dtype=np.int64)
+    _say_what_is_odd(features, label_of, targets, context, source.name)
+    where = photos if part in (None, "all") else f"{photos} ({part})"
+    share = chosen_share(blend, context, source.name, backbone, on_progress)
+    left_out = (*folder.skipped, *strange, *skipped)
+    return _evaluation(context, source.name, share, blend is None, str(where), features, targets, left_out)
+
+
+def _to_measure_on(folder: ImageFolder, part: str | None) -> tuple[LabelledImage, ...]:
+    if part in (None, "all"):
+        return folder.images
+    images = folder.only(part)
+    if not images:
+        found = " and ".join(sorted(folder.splits))
+        only = f", only {found}" if found else " and no parts at all"
+        raise NoImages(f"{folder.root} has no images in the split '{part}'{only}", "--split all")
+    return images
+
+
+def _class_index(card: Card, labels: Sequence[str], tower: TextTower | None = None) -> dict[str, int]:
+    """Which class of the context each folder means, where it means one."""
+    from promptctl.data.names import meant_by
+
+    return meant_by(labels, card.classes, tower)
+
+
+def _say_what_is_odd(
+    features: Features, label_of: Mapping[Path, str], targets: NDArray[np.int64], context: Context, name: str
+) -> None:
+    """Pictures in two classes, and pictures that look nearly the same as those the context learned from."""
+    import numpy as np
+
+    from promptctl.data import remarks
+    from promptctl.data.near_copies import by_features_alone
+
+    named = [(path, label_of[path], sha256) for path, sha256 in zip(features.paths, features.sha256, strict=True)]
+    remarks.say(remarks.one_picture_of_two_classes(named))
+    place = {entry.id: i for i, entry in enumerate(context.card.classes)}
+    own = context.shots.held_out == 0
+    rows = context.shots.features[own].astype(np.float32)
+    of_rows = np.array([place[int(id)] for id in context.shots.class_ids[own]], dtype=np.int64)
+    known = _own_images(context)
+    alike = by_features_alone(features.vectors, targets, rows, of_rows)
+    near = [i for i in alike if features.sha256[i] not in known]
+    remarks.say(remarks.near_copies((features.paths[i], f"a photo {name} was learned from") for i in near))
+
+
+def _evaluation(
+    context: Context,
+    name: str,
+    share: float,
+    chosen: bool,
+    where: str,
+    features: Features,
+    targets: NDArray[np.int64],
+    skipped: Sequence[Skipped],
+) -> EvaluateReport:
+    from promptctl.classification.blend import mixed
+    from promptctl.classification.classifier import predict
+    from promptctl.classification.metrics import class_scores, scores
+
+    card = context.card
+    learned, zero_shot = (
+        predict(features.vectors, texts, logit_scale=card.logit_scale)
+        for texts in (
+            mixed(context.text_features, context.zero_shot_features, share),
+            context.zero_shot_features,
+        )
+    )
+    per_class = tuple(
+        ClassScore(
+            label=card.labels[c.index],
+            name=card.names[c.index],
+            images=c.images,
+            accuracy=c.recall,
+            zero_shot_accuracy=z.recall,
+            f1=c.f1,
+            mistaken_for=None if c.mistaken_for is None else card.names[c.mistaken_for],
+        )
+        for c, z in zip(class_scores(learned, targets), class_scores(zero_shot, targets), strict=True)
+    )
+    return EvaluateReport(
+        context=name,
+        blend=share,
+        blend_chosen=chosen,
+        where=where,
+        images=len(targets),
+        learned_from=_learned_from(context, features),
+        classes=len(card.classes),
+        learned=Scores(**scores(learned, targets)),
+        zero_shot=Scores(**scores(zero_shot, targets)),
+        zero_shot_template=card.zero_shot_template,
+        per_class=per_class,
+        skipped=skipped_files(skipped),
+        passed_over=passed_over(skipped),
+    )
+
+
+def _learned_from(context: Context, features: Features) -> int:
+    """How many of the images the context was learned from."""
+    known = _own_images(context)
+    return sum(sha256 in known for sha256 in features.sha256)
+
+
+def _own_images(context: Context) -> set[str]:
+    """sha256 of the images the context was learned from."""
+    return {row.tobytes().hex() for row in context.shots.sha256[context.shots.held_out == 0]}

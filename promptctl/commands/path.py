@@ -1,0 +1,20 @@
+"""Path: where a context, or the store, lies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from promptctl.commands.common import locate
+from promptctl.report import (
+    PathReport,
+)
+from promptctl.store.store import Store
+
+if TYPE_CHECKING:
+    pass
+
+
+def path(ref: str | None = None, *, store: Store | None = None) -> PathReport:
+    """Where the store is, or the file of a context."""
+    store = store or Store()
+    return PathReport(locate(ref, store).path if ref else store.home)

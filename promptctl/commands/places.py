@@ -1,0 +1,109 @@
+"""What somebody meant who typed photos where a context goes, or a context where photos go."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from promptctl.commands.common import is_file_reference, locate
+from promptctl.errors import InvalidName, NoImages, NotAContext, NotInStore, WrongOption
+from promptctl.store.refs import check_name
+from promptctl.store.store import SUFFIX, Store
+
+_CHECKPOINT = re.compile(r"|\.pth|\.pt|\.tar|\.(pth|tar)-\w+")  # the original's own is model.pth.tar-50
+
+
+def check_places(context: str, photos: Sequence[Path], store: Store | None, command: str) -> None:
+    """Refuse arguments that changed places, and a context that stands for photos.
+
+    command   with {context} and {photos}, for the hint
+    raises    NotAContext, NoImages
+    """
+    is_wrong = _is_no_context(context, store)
+    for path in photos:
+        if is_wrong and _is_context(str(path), store):
+            raise NotAContext(context, f"did you mean: {_filled(command, str(path), context)}")
+        if not _is_there(path) and _is_context(str(path), store):
+            named = context if _is_context(context, store) else str(path)
+            raise NoImages(f"there is no folder {path}, only a context", _filled(command, named, "FOLDER"))
+
+
+def check_learn_places(photos: Path, name: str, store: Store | None) -> None:
+    """The same of `learn`, whose name is a new one."""
+    if _is_there(photos):
+        return
+    if Path(name).is_dir() and _is_name(str(photos)):
+        meant = f"promptctl learn {shlex.quote(name)} --name {photos}"
+        raise NoImages(f"there is no folder {photos}", f"did you mean: {meant}")
+    if _is_context(str(photos), store):
+        hint = f"promptctl learn FOLDER --name {photos} --fresh"
+        raise NoImages(f"there is no folder {photos}, only a context", hint)
+
+
+def check_not_empty(folder: Path) -> None:
+    """NoImages for a folder with nothing in it that can be seen."""
+    try:
+        is_empty = folder.is_dir() and all(name.startswith(".") for name in os.listdir(folder))  # noqa: PTH208  names alone
+    except OSError:  # told by whoever reads it
+        return
+    if is_empty:
+        example = folder / "sparrow" / "photo1.jpg"
+        raise NoImages(
+            f"the folder {folder} is empty",
+            f"put the images of each class in a folder of its own, for example {example}",
+        )
+
+
+def check_export_name(context: str, out: Path, store: Store | None, *, coop: bool = False) -> None:
+    """A context file or a checkpoint of the original ends so that it is known for one, or has no suffix.
+
+    raises   NotAContext where the two changed places, WrongOption
+    """
+    if _is_context(str(out), store) and not _is_context(context, store):
+        raise NotAContext(context, f"did you mean: promptctl export {out} {shlex.quote(context)}")
+    suffix = out.suffix.lower()
+    command = f"promptctl export {shlex.quote(context)}"
+    as_coop = f"{command} {shlex.quote(str(out.with_suffix('.pth.tar') if coop else out))} --as coop"
+    as_context = f"{command} {shlex.quote(str(out.with_suffix(SUFFIX)))}"
+    if coop and suffix == SUFFIX:
+        raise WrongOption(f"{out} would be taken for a context file", as_coop)
+    if coop and not _CHECKPOINT.fullmatch(suffix):
+        raise WrongOption(f"a checkpoint of the original code ends in .pth.tar or .pth, {out} does not", as_coop)
+    if not coop and suffix not in ("", SUFFIX):
+        hint = as_coop if suffix.startswith((".pth", ".tar")) else as_context
+        raise WrongOption(f"a context file ends in {SUFFIX}, {out} does not", hint)
+
+
+def _filled(command: str, context: str, photos: str) -> str:
+    return command.format(context=shlex.quote(context), photos=shlex.quote(photos))
+
+
+def _is_no_context(text: str, store: Store | None) -> bool:
+    """Something is there, and it is no context."""
+    path = Path(text)
+    return _is_there(path) and path.suffix.lower() != SUFFIX and not _is_context(text, store)
+
+
+def _is_context(text: str, store: Store | None) -> bool:
+    if is_file_reference(text):
+        return text.lower().endswith(SUFFIX) and Path(text).is_file()
+    try:
+        locate(text, store)
+    except (InvalidName, NotInStore):
+        return False
+    return True
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
+
+
+def _is_name(text: str) -> bool:
+    try:
+        check_name(text)
+    except InvalidName:
+        return False
+    return True

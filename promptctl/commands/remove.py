@@ -1,0 +1,38 @@
+"""Remove: a context, or an old version, to the trash."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from promptctl.report import (
+    MovedReport,
+)
+from promptctl.report.phrases import size
+from promptctl.store.refs import Ref
+from promptctl.store.store import Store
+
+if TYPE_CHECKING:
+    pass
+
+
+def remove(ref: str, *, store: Store | None = None) -> MovedReport:
+    """Move a context with all its versions to the trash, or one version of it."""
+    wanted = Ref.parse(ref)
+    removed = (store or Store()).remove(wanted)
+    what = (
+        f"{removed.name}@{removed.versions[0]} is" if wanted.version else f"'{removed.name}' and all its versions are"
+    )
+    undo = f"promptctl restore {removed.name}{f'@{wanted.version}' if wanted.version else ''}   (to undo)"
+    return MovedReport(removed.name, removed.path, f"{what} in the trash: {removed.path}", undo)
+
+
+def to_remove(ref: str, *, store: Store | None = None) -> str:
+    """What `remove` would take away, in words to ask with."""
+    store = store or Store()
+    wanted = Ref.parse(ref)
+    entry = store.find(wanted)
+    if wanted.version:
+        return f"{entry.ref} ({size(entry.n_bytes)})"
+    versions = store.versions(wanted.name)
+    count = f"{len(versions)} version{'' if len(versions) == 1 else 's'}"
+    return f"'{entry.ref.name}' ({count}, {size(sum(version.n_bytes for version in versions))})"

@@ -1,0 +1,24 @@
+"""Restore: what was removed, or an old version as the newest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from promptctl.report import (
+    MovedReport,
+)
+from promptctl.store.refs import Ref
+from promptctl.store.store import Store
+
+if TYPE_CHECKING:
+    pass
+
+
+def restore(ref: str, *, store: Store | None = None) -> MovedReport:
+    """Make an old version the newest, or bring back what was removed."""
+    store = store or Store()
+    wanted = Ref.parse(ref)
+    entry = store.restore(wanted)
+    again = wanted.version and entry.ref.version != wanted.version
+    sentence = f"{entry.ref} is {wanted} again: {entry.path}" if again else f"{entry.ref} is back: {entry.path}"
+    return MovedReport(str(entry.ref), entry.path, sentence, f"promptctl show {entry.ref}")

@@ -1,0 +1,27 @@
+"""Show: what a context file says of itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from promptctl.commands.common import is_file_reference, locate
+from promptctl.report import (
+    ShowReport,
+)
+from promptctl.store.refs import Ref
+from promptctl.store.store import Store
+
+if TYPE_CHECKING:
+    pass
+
+
+def show(ref: str, *, store: Store | None = None) -> ShowReport:
+    """What one context is, from its header alone."""
+    from promptctl.context.card import read_card
+
+    store = store or Store()
+    source = locate(ref, store)
+    versions: tuple[int, ...] = ()
+    if not is_file_reference(ref):
+        versions = store.numbers(Ref.parse(ref).name)
+    return ShowReport(source.name, source.path, source.path.stat().st_size, versions, read_card(source.path))

@@ -1,0 +1,1 @@
+"""Context: what was learned, as one file."""

@@ -1,0 +1,263 @@
+"""Card: everything a context file says about itself, readable with the standard library alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import struct
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from promptctl.context import limits
+from promptctl.errors import CorruptContext, DatasetError, NewerFormat, TooManyClasses
+
+FORMAT = 1
+KEY = "promptctl"
+LONGEST_HEADER = 1 << 20  # bytes; ten thousand classes fit
+_NO_FORMAT = 1_000_000
+_ROOM_FOR_THE_REST = 16 << 10  # of a header, beside the classes
+UNSEALED = "0" * 64
+
+
+@dataclass(frozen=True)
+class BackboneId:
+    """Which frozen model a context belongs to; the fingerprint decides, the rest is for people."""
+
+    name: str  # as given to --model: "mini", "ViT-B-16/openai"
+    fingerprint: str  # sha256 over every weight and the preprocessing
+    text_width: int  # W
+    joint_width: int  # E
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    """One class: an id that never changes, and the words that hang on it."""
+
+    id: int
+    label: str  # the folder name
+    name: str  # what the prompt says
+    aliases: tuple[str, ...] = ()
+    tokens: tuple[int, ...] = ()  # of the name and the full stop, where they are not those of the two taken apart
+
+
+@dataclass(frozen=True)
+class Method:
+    """How the vectors were learned; enough to learn them again from the same images."""
+
+    learner: str
+    context_tokens: int  # M
+    init: str | None  # the words the context started from; None: normal, standard deviation 0.02
+    class_specific: bool
+    position: str  # of the class name: end, middle or front
+    epochs: int
+    lr: float  # 0 in a context that was imported: not known
+    seed: int
+    steps: int  # optimiser steps actually taken
+    recipe: str = "paper"
+    views: int = 0  # random crops an image was learned from; 0: its centre
+    anchor: float = 0.0  # lambda of KgCoOp's term
+    average: bool = False  # of the late epochs, instead of the last step
+
+
+@dataclass(frozen=True)
+class Shots:
+    """How many images were asked for and used."""
+
+    asked: int | None  # a class; None: all
+    train: int
+    held_out: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracy on images the context never learned from, beside zero-shot on the same images."""
+
+    on: str  # which images these were
+    images: int
+    accuracy: float  # fraction
+    zero_shot_accuracy: float  # fraction
+
+
+@dataclass(frozen=True)
+class Card:
+    """The metadata of a context file; docs/format.md describes every field."""
+
+    backbone: BackboneId
+    classes: tuple[ClassEntry, ...]
+    method: Method
+    shots: Shots
+    zero_shot_template: str
+    logit_scale: float
+    written_by: str
+    score: Score | None = None
+    parent: str | None = None  # sha256 of the version this one was taught from
+    sha256: str = ""  # of the whole file, with this value written as 64 zeros
+    format: int = FORMAT
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(entry.label for entry in self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(entry.name for entry in self.classes)
+
+    @property
+    def is_imported(self) -> bool:
+        """Learned elsewhere: nothing is known of its images, start, rate and seed."""
+        return not self.shots.train
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces, ASCII."""
+        fields = {**dataclasses.asdict(self), "classes": _plain(self.classes)}
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def read_card(path: Path) -> Card:
+    """The card of a context file, from its header alone; contents are not verified, `Context.load` does that."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = header_length(file.read(8), size, path)
+        header = file.read(length)
+    card = card_of(header, path)
+    if 8 + length + _tensor_bytes(header) != size:
+        raise CorruptContext(path, "it is cut off, or something was added to it")
+    return card
+
+
+def _plain(classes: Sequence[ClassEntry]) -> list[dict[str, Any]]:
+    """The fields of classes; without tokens where there are none, as files were before there were any."""
+    kept = (dataclasses.asdict(entry) for entry in classes)
+    return [{key: value for key, value in entry.items() if key != "tokens" or value} for entry in kept]
+
+
+def check_room(classes: Sequence[ClassEntry]) -> None:
+    """DatasetError for classes that no file can hold, TooManyClasses where not all fit, before anything is learned."""
+    if fault := limits.fault_of_classes(classes):
+        raise DatasetError(f"these classes cannot be kept: {fault}", "rename the folder, or call it something else")
+    text = json.dumps(_plain(classes), separators=(",", ":"))
+    n_bytes = len(json.dumps(text))  # as JSON inside JSON
+    if n_bytes > LONGEST_HEADER - _ROOM_FOR_THE_REST:
+        raise TooManyClasses(len(classes), len(classes) * (LONGEST_HEADER - _ROOM_FOR_THE_REST) // n_bytes)
+
+
+def _tensor_bytes(header: bytes) -> int:
+    """How many bytes the tensors take, as the header has it; -1 when it does not say."""
+    ends = [0]
+    for name, described in json.loads(header).items():
+        if name != "__metadata__":
+            offsets = described.get("data_offsets") if isinstance(described, dict) else None
+            if not isinstance(offsets, list) or len(offsets) != 2 or type(offsets[1]) is not int:
+                return -1
+            ends.append(offsets[1])
+    return max(ends)
+
+
+def header_length(first_eight: bytes, file_size: int, path: Path | str) -> int:
+    """Length of the safetensors header, checked against the file before anything is allocated."""
+    if len(first_eight) < 8:
+        raise CorruptContext(path, "it is too short")
+    (length,) = struct.unpack("<Q", first_eight)
+    if length > min(LONGEST_HEADER, file_size - 8):
+        raise CorruptContext(path, "its header is longer than the file or than a header may be")
+    return int(length)
+
+
+def card_of(header: bytes, path: Path | str) -> Card:
+    """The card inside a safetensors header."""
+    try:
+        fields = json.loads(json.loads(header)["__metadata__"][KEY])
+        found = fields["format"]
+        if type(found) is not int or not 0 < found < _NO_FORMAT:
+            raise ValueError(f"{found!r:.40} is no format")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CorruptContext(path, "it holds no promptctl metadata") from error
+    if found > FORMAT:
+        raise NewerFormat(path, found, FORMAT)
+    try:
+        card = _build(Card, fields)
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise CorruptContext(path, f"its metadata is incomplete ({error})") from error
+    assert isinstance(card, Card)
+    if fault := limits.fault_of(card):
+        raise CorruptContext(path, fault)
+    return card
+
+
+def seal(unsealed: bytes) -> bytes:
+    """The same file with its sha256 written where 64 zeros stood."""
+    digest = hashlib.sha256(unsealed).hexdigest()
+    return _replace_in_header(unsealed, UNSEALED, digest)
+
+
+def verify_seal(data: bytes, card: Card, path: Path | str) -> None:
+    """CorruptContext unless the file is, bit for bit, the one that was sealed."""
+    intact = False
+    if len(card.sha256) == 64:
+        try:
+            intact = hashlib.sha256(_replace_in_header(data, card.sha256, UNSEALED)).hexdigest() == card.sha256
+        except ValueError:
+            intact = False
+    if not intact:
+        raise CorruptContext(path, "its checksum does not match its contents")
+
+
+def verify(data: bytes, path: Path | str) -> None:
+    """CorruptContext unless the bytes are those of a context file, to the last bit of its seal."""
+    length = header_length(data[:8], len(data), path)
+    verify_seal(data, card_of(data[8 : 8 + length], path), path)
+
+
+def _replace_in_header(data: bytes, old: str, new: str) -> bytes:
+    end = 8 + struct.unpack("<Q", data[:8])[0]
+    head = data[:end]
+    # as JSON inside JSON writes it: no class name can look like this, its quotes are escaped once more
+    before, after = (rf"\"sha256\":\"{digest}\"".encode() for digest in (old, new))
+    if head.count(before) != 1:
+        raise ValueError("the checksum must stand in the header exactly once")
+    return head.replace(before, after) + data[end:]
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """A value of the annotated type from plain JSON; unknown fields are left out, wrong types raise TypeError."""
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return None if value is None else _build(next(k for k in get_args(kind) if k is not type(None)), value)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise TypeError(f"a list was expected, not {value!r:.40}")
+        return tuple(_build(get_args(kind)[0], item) for item in value)
+    if dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise TypeError(f"{kind.__name__} was expected, not {value!r:.40}")
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{value} is no number")
+    if kind is str:
+        value.encode()  # UnicodeEncodeError, a ValueError, for half a character
+    return value
+
+
+def _build_dataclass(kind: Any, value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise TypeError(f"{kind.__name__} was expected, not {value!r:.40}")
+    hints = _hints(kind)
+    fields = [field for field in dataclasses.fields(kind) if field.name in value or _is_required(field)]
+    return kind(**{field.name: _build(hints[field.name], value[field.name]) for field in fields})
+
+
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING

@@ -1,0 +1,150 @@
+"""Context: learned vectors, the answer they give and the shots they came from, to and from one safetensors file."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from promptctl.context import limits
+from promptctl.context.card import KEY, UNSEALED, Card, card_of, header_length, read_card, seal, verify_seal
+from promptctl.errors import CorruptContext
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ShotTable:
+    """The images a context learned from, as features; no pixels."""
+
+    features: NDArray[np.float16]  # (N, E) unit rows, rounded
+    class_ids: NDArray[np.int32]  # (N,) ids of Card.classes
+    sha256: NDArray[np.uint8]  # (N, 32) of the image files
+    held_out: NDArray[np.uint8]  # (N,) 1: measured on, never learned from
+
+    def __len__(self) -> int:
+        return len(self.class_ids)
+
+    @staticmethod
+    def empty(joint_width: int) -> ShotTable:
+        return ShotTable(
+            np.empty((0, joint_width), np.float16),
+            np.empty(0, np.int32),
+            np.empty((0, 32), np.uint8),
+            np.empty(0, np.uint8),
+        )
+
+
+@dataclass(frozen=True)
+class Context:
+    """A learned context with everything needed to use it, inspect it and teach it more."""
+
+    card: Card
+    vectors: Floats  # (M, W) shared by all classes, or (C, M, W) class-specific
+    text_features: Floats  # (C, E) unit rows: what the vectors and class names say
+    zero_shot_features: Floats  # (C, E) unit rows: what the hand-written template says
+    shots: ShotTable
+
+    def to_bytes(self) -> bytes:
+        """The safetensors file, sealed; the same context gives the same bytes."""
+        # no clock inside the file and one metadata key only: same images, settings and seed, same bytes
+        card = dataclasses.replace(self.card, sha256=UNSEALED)
+        return seal(save(self._tensors(), metadata={KEY: card.to_json()}))
+
+    @staticmethod
+    def from_bytes(data: bytes, path: Path | str) -> Context:
+        """The context in a file's bytes, verified to the last bit; `path` is for the error only."""
+        length = header_length(data[:8], len(data), path)
+        card = card_of(data[8 : 8 + length], path)
+        verify_seal(data, card, path)
+        try:
+            tensors = load(data)
+            return _assemble(card, tensors)
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise CorruptContext(path, f"its tensors do not fit its metadata ({error})") from error
+
+    def without_shots(self) -> Context:
+        """The same for somebody who shall not have the features of the images it was learned from."""
+        joint = self.card.backbone.joint_width
+        return dataclasses.replace(self, shots=ShotTable.empty(joint))
+
+    @staticmethod
+    def load(path: Path) -> Context:
+        read_card(path)  # refuses what is no context before all of it is read
+        return Context.from_bytes(path.read_bytes(), path)
+
+    def _tensors(self) -> dict[str, NDArray[Any]]:
+        tensors = {
+            "vectors": self.vectors,
+            "text_features": self.text_features,
+            "zero_shot_features": self.zero_shot_features,
+            "shot_features": self.shots.features,
+            "shot_class_ids": self.shots.class_ids,
+            "shot_sha256": self.shots.sha256,
+            "shot_held_out": self.shots.held_out,
+        }
+        return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+
+
+def _assemble(card: Card, tensors: dict[str, NDArray[Any]]) -> Context:
+    classes, width, joint = len(card.classes), card.backbone.text_width, card.backbone.joint_width
+    tokens = card.method.context_tokens
+    n_shots = len(tensors["shot_class_ids"])
+    vectors = (classes, tokens, width) if card.method.class_specific else (tokens, width)
+
+    def take(name: str, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+        tensor = tensors[name]
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}, {np.dtype(dtype)} {shape} was expected")
+        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+            raise ValueError(f"{name} holds a value that is not a number")
+        return tensor
+
+    context = Context(
+        card=card,
+        vectors=take("vectors", vectors, np.float32),
+        text_features=take("text_features", (classes, joint), np.float32),
+        zero_shot_features=take("zero_shot_features", (classes, joint), np.float32),
+        shots=ShotTable(
+            features=take("shot_features", (n_shots, joint), np.float16),
+            class_ids=take("shot_class_ids", (n_shots,), np.int32),
+            sha256=take("shot_sha256", (n_shots, 32), np.uint8),
+            held_out=take("shot_held_out", (n_shots,), np.uint8),
+        ),
+    )
+    _check_values(context)
+    return context
+
+
+def _check_values(context: Context) -> None:
+    """ValueError for numbers that nothing we know could have learned; no file is trusted for its seal."""
+    if context.vectors.size and np.abs(context.vectors).max() > limits.LARGEST_VALUE:
+        raise ValueError(f"vectors holds a value beyond {limits.LARGEST_VALUE:g}")
+    for name, rows in (
+        ("text_features", context.text_features),
+        ("zero_shot_features", context.zero_shot_features),
+        ("shot_features", context.shots.features),
+    ):
+        lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+        least, most = limits.FEATURE_LENGTHS
+        if not ((least <= lengths) & (lengths <= most)).all():
+            raise ValueError(f"{name} holds a row that is far from a unit row")
+    _check_shots(context.shots, context.card)
+
+
+def _check_shots(shots: ShotTable, card: Card) -> None:
+    """ValueError where the images are not those the card speaks of; it may come without any."""
+    if not np.isin(shots.class_ids, [entry.id for entry in card.classes]).all():
+        raise ValueError("a shot is of a class that is not there")
+    if (shots.held_out > 1).any():
+        raise ValueError("shot_held_out holds a value beside 0 and 1")
+    held_out = int(shots.held_out.sum())
+    found, said = (len(shots) - held_out, held_out), (card.shots.train, card.shots.held_out)
+    if len(shots) and found != said:
+        raise ValueError(f"there are {found[0]} + {found[1]} shots, {said[0]} + {said[1]} are spoken of")

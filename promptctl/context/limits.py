@@ -1,0 +1,157 @@
+"""Limits: what a context can say of itself. A checksum keeps accidents out; a stranger can write it as well as we."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from promptctl.context.card import BackboneId, Card, ClassEntry, Method, Score, Shots
+
+LEARNERS = ("coop", "clap")  # whose contexts are stored; a new one raises the format number
+RECIPES = ("fast", "paper", "clap")
+POSITIONS = ("end", "middle", "front")
+LONGEST_CONTEXT = 248  # vectors; the longest text towers there are read 248 tokens, most of them 77
+LARGEST_VALUE = 1e15  # of a context vector and a learning rate: sums of squares stay finite in float32
+FEATURE_LENGTHS = (0.1, 10.0)  # between which a row that is written as a unit row is believed
+_WIDEST = 1 << 16
+_LARGEST_VOCABULARY = 1 << 21  # tokens; the largest there are have a quarter of a million
+_MOST = 10**9  # images, epochs, views
+_MOST_STEPS = 10**15
+_LONGEST_MODEL = 4200  # characters; it may be a path
+_HIGHEST_SCALE = 1000.0  # CLIP stops its own at 100
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+def fault_of(card: Card) -> str | None:
+    """What is wrong with a card that is of the right types, in words; None when it can be true."""
+    return next(
+        (
+            fault
+            for fault in (
+                *_faults_of_backbone(card.backbone),
+                fault_of_classes(card.classes),
+                *_faults_of_method(card.method),
+                *_faults_of_shots(card.shots),
+                *(_faults_of_score(card.score) if card.score else ()),
+                *_faults_of_rest(card),
+            )
+            if fault
+        ),
+        None,
+    )
+
+
+def fault_of_classes(classes: Sequence[ClassEntry]) -> str | None:
+    """What is wrong with a list of classes, in words, or None."""
+    if len(classes) < 2:
+        return f"there {'is one class' if classes else 'are no classes'}, two are the fewest"
+    labels: set[str] = set()
+    ids: set[int] = set()
+    for number, entry in enumerate(classes, 1):
+        fault = fault_of_text(entry.label) or fault_of_text(entry.name)
+        fault = fault or next(filter(None, map(fault_of_text, entry.aliases)), None)
+        if fault:
+            return f"class {number} has a name that {fault}"
+        if entry.label in labels:
+            return f"two classes are called {entry.label!r:.60}"
+        if entry.id in ids:
+            return f"two classes have the id {entry.id}"
+        if not 0 <= entry.id < 1 << 31:
+            return f"class {number} has the id {_short(entry.id)}"
+        if len(entry.tokens) > LONGEST_CONTEXT or not all(0 <= token < _LARGEST_VOCABULARY for token in entry.tokens):
+            return f"class {number} has tokens that no tokenizer gives"
+        labels.add(entry.label)
+        ids.add(entry.id)
+    return None
+
+
+def fault_of_text(text: str) -> str | None:
+    """Why no file can keep a word, so that it ends "a name that …"; a folder may be called anything else."""
+    if not text:
+        return "is empty"
+    if "\0" in text:
+        return "holds a NUL character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "is not UTF-8"
+    return None
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a backbone may be called so, or lie in such a folder."""
+    return len(name) <= _LONGEST_MODEL and not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
+
+
+def _faults_of_backbone(backbone: BackboneId) -> Iterator[str | None]:
+    yield _outside("text width", backbone.text_width, 1, _WIDEST)
+    yield _outside("joint width", backbone.joint_width, 1, _WIDEST)
+    yield _not_a_digest("the backbone's fingerprint", backbone.fingerprint)
+    fault = fault_of_text(backbone.name)
+    yield f"its backbone has a name that {fault}" if fault else None
+    if not is_model_name(backbone.name):
+        yield "its backbone has a name that no model has"
+
+
+def _faults_of_method(method: Method) -> Iterator[str | None]:
+    yield _none_of("learner", method.learner, LEARNERS)
+    yield _none_of("recipe", method.recipe, RECIPES if method.learner == "clap" else RECIPES[:2])
+    yield _none_of("position", method.position, POSITIONS)
+    if method.learner == "clap":
+        yield _outside("count of context tokens", method.context_tokens, 0, 0)
+        if method.class_specific:
+            yield "class weights are said to be a class-specific context"
+    else:
+        yield _outside("count of context tokens", method.context_tokens, 1, LONGEST_CONTEXT)
+    for what, count in (("epochs", method.epochs), ("views", method.views)):
+        yield _outside(f"count of {what}", count, 0, _MOST)
+    yield _outside("count of steps", method.steps, 0, _MOST_STEPS)
+    yield _outside("seed", method.seed, -(1 << 63), 1 << 64)
+    yield _outside("learning rate", method.lr, 0, LARGEST_VALUE)
+    yield _outside("anchor", method.anchor, 0, LARGEST_VALUE)
+    if method.init is not None and "\0" in method.init:
+        yield "its first words hold a NUL character"
+
+
+def _faults_of_shots(shots: Shots) -> Iterator[str | None]:
+    if shots.asked is not None:
+        yield _outside("count of shots", shots.asked, 1, _MOST)
+    yield _outside("count of images learned from", shots.train, 0, _MOST)
+    yield _outside("count of images held out", shots.held_out, 0, _MOST)
+
+
+def _faults_of_score(score: Score) -> Iterator[str | None]:
+    yield _outside("count of images measured on", score.images, 1, _MOST)
+    yield _outside("accuracy", score.accuracy, 0, 1)
+    yield _outside("zero-shot accuracy", score.zero_shot_accuracy, 0, 1)
+    if "\0" in score.on:
+        yield "what it was measured on holds a NUL character"
+
+
+def _faults_of_rest(card: Card) -> Iterator[str | None]:
+    if not 0 < card.logit_scale <= _HIGHEST_SCALE:
+        yield f"its logit scale is {_short(card.logit_scale)}"
+    if "\0" in card.zero_shot_template + card.written_by:
+        yield "its template or its program holds a NUL character"
+    yield _not_a_digest("its checksum", card.sha256)
+    if card.parent is not None:
+        yield _not_a_digest("its parent's checksum", card.parent)
+
+
+def _outside(what: str, value: float, least: float, most: float) -> str | None:
+    return None if least <= value <= most else f"its {what} is {_short(value)}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)[:20]
+
+
+def _none_of(what: str, value: str, known: Sequence[str]) -> str | None:
+    return None if value in known else f"its {what} is {value!r:.40}, which is none of {', '.join(known)}"
+
+
+def _not_a_digest(what: str, value: str) -> str | None:
+    return None if _DIGEST.fullmatch(value) else f"{what} is no sha256"

@@ -1,0 +1,1 @@
+"""Data: photos and their labels as people keep them, before any is decoded."""

@@ -1,0 +1,90 @@
+"""Images: files of photos with their labels, and what is passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from promptctl.data.walk import by_suffix, is_beside
+from promptctl.encoding.decode import NotAnImage, UnreadableImage, hash_image, is_image_name
+
+OnProgress = Callable[[int, int], None]  # done, total
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was passed over, and why."""
+
+    path: Path
+    reason: str
+    foreign: bool = False  # never an image nor called like one: a sidecar, a video, a note
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image file, the class it shows, and the split it was put in (train, val, test or none)."""
+
+    path: Path
+    label: str  # in NFC
+    split: str | None = None
+    listed: bool = False  # by name in a list, so it is meant to be an image
+
+
+@dataclass(frozen=True)
+class HashedImage:
+    """A labelled image with the sha256 of its file."""
+
+    path: Path
+    label: str
+    split: str | None
+    sha256: str
+
+
+def photos_among(files: Iterable[Path], *, named: Iterable[Path] = ()) -> tuple[list[Path], list[Skipped]]:
+    """The files that could be photos, and those whose names say that they lie beside photos.
+
+    named   by a person, who means them to be photos whatever they are called
+    """
+    meant = set(named)
+    photos: list[Path] = []
+    passed: list[Skipped] = []
+    for path in files:
+        if is_beside(path) and path not in meant:
+            passed.append(Skipped(path, "not a photo", foreign=True))
+        else:
+            photos.append(path)
+    return photos, passed
+
+
+def passed_over(skipped: Iterable[Skipped]) -> dict[str, int]:
+    """How many files were no photos at all, by the end of their names, most first."""
+    return by_suffix(item.path for item in skipped if item.foreign)
+
+
+def hash_images(
+    images: Sequence[LabelledImage], on_progress: OnProgress | None = None
+) -> tuple[tuple[HashedImage, ...], tuple[Skipped, ...]]:
+    """The images whose files can be read and look like images, each content once per class, and the others."""
+    hashed: list[HashedImage] = []
+    skipped: list[Skipped] = []
+    seen: set[tuple[str, str]] = set()
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        for done, (image, outcome) in enumerate(zip(images, pool.map(_hash_or_reason, images), strict=True), 1):
+            if isinstance(outcome, UnreadableImage):
+                foreign = isinstance(outcome, NotAnImage) and not is_image_name(image.path) and not image.listed
+                skipped.append(Skipped(image.path, str(outcome), foreign))
+            elif (image.label, outcome) not in seen:
+                seen.add((image.label, outcome))
+                hashed.append(HashedImage(image.path, image.label, image.split, outcome))
+            if on_progress:
+                on_progress(done, len(images))
+    return tuple(hashed), tuple(skipped)
+
+
+def _hash_or_reason(image: LabelledImage) -> str | UnreadableImage:
+    try:
+        return hash_image(image.path)
+    except UnreadableImage as reason:
+        return reason

@@ -1,0 +1,1 @@
+"""Encoding: files of photos to features, by way of a decoder, an image tower and a cache."""

@@ -1,0 +1,125 @@
+"""What `evaluate` found."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from promptctl.report.base import Report, Row, SkippedFile
+from promptctl.report.phrases import (
+    blended,
+    error_records,
+    passed_over_lines,
+    percent,
+    skipped_lines,
+)
+
+FEW_CLASSES = 10  # a table of no more than these is seen at a glance
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good one classifier is on one set of images; all fractions."""
+
+    top1: float
+    top5: float  # the true class among the five most probable
+    macro_f1: float  # mean over the classes present
+    ece: float  # expected calibration error, 15 bins
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class: the learned context beside zero-shot."""
+
+    label: str
+    name: str
+    images: int
+    accuracy: float  # of its images, the fraction recognised (recall)
+    zero_shot_accuracy: float
+    f1: float
+    mistaken_for: str | None  # the class most of its errors went to
+
+
+@dataclass(frozen=True)
+class EvaluateReport(Report):
+    type: ClassVar[str] = "evaluation"
+
+    context: str
+    blend: float  # share of the learned text features, the rest zero-shot's
+    blend_chosen: bool  # by folds of the shots
+    where: str  # the folder, and which part of it
+    images: int
+    learned_from: int  # of these images, those the context was learned from
+    classes: int
+    learned: Scores
+    zero_shot: Scores
+    zero_shot_template: str
+    per_class: tuple[ClassScore, ...]
+    skipped: tuple[SkippedFile, ...]
+    passed_over: Mapping[str, int]  # files that were no photos, by the end of their names
+
+    def rows(self) -> list[Row]:
+        return [dataclasses.asdict(score) for score in self.per_class]
+
+    def records(self) -> list[Row]:
+        overall = {key: value for key, value in dataclasses.asdict(self).items() if key not in ("per_class", "skipped")}
+        return [
+            {"type": "overall", **overall},
+            *({"type": "class", **row} for row in self.rows()),
+            *error_records(self.skipped),
+        ]
+
+    def tables(self) -> list[list[Row]]:
+        overall = [
+            {"": title, "learned": getattr(self.learned, key), "zero_shot": getattr(self.zero_shot, key)}
+            for title, key in (("top-1", "top1"), ("top-5", "top5"), ("macro F1", "macro_f1"), ("ECE", "ece"))
+        ]
+        per_class = [
+            {
+                "class": score.name,
+                "images": score.images,
+                "learned": score.accuracy,
+                "zero_shot": score.zero_shot_accuracy,
+                "f1": score.f1,
+                "mistaken for": score.mistaken_for or "",
+            }
+            for score in self._in_order()
+        ]
+        return [overall, per_class]
+
+    def spare(self) -> list[str]:
+        return ["f1"]
+
+    def _in_order(self) -> list[ClassScore]:
+        """Few classes as they are, many with the worst first, where a person looks."""
+        if len(self.per_class) <= FEW_CLASSES:
+            return list(self.per_class)
+        return sorted(self.per_class, key=lambda score: (score.accuracy, score.name))
+
+    def summary(self) -> list[str]:
+        gain = 100 * (self.learned.top1 - self.zero_shot.top1)
+        return [
+            f"{self.context}{blended(self.blend, self.blend_chosen)} on {self.images} images of {self.where}: "
+            f"{percent(self.learned.top1)} right, "
+            f"{gain:+.1f} points against zero-shot ('{self.zero_shot_template}', {percent(self.zero_shot.top1)})"
+        ]
+
+    def notes(self) -> list[str]:
+        return passed_over_lines(self.passed_over)
+
+    def warnings(self) -> list[str]:
+        found = skipped_lines(self.skipped)
+        if self.learned_from:
+            found.append(
+                f"{self.context} was learned from {self.learned_from} of these {self.images} images, "
+                "so this says little about others"
+            )
+        if self.learned.top1 < self.zero_shot.top1:
+            found.append(f"{self.context} is worse than zero-shot on these images")
+        return found
+
+    @property
+    def exit_code(self) -> int:
+        return 3 if self.skipped else 0

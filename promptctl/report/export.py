@@ -1,0 +1,85 @@
+"""What `export` wrote."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from promptctl.report.base import Report, Row
+from promptctl.report.import_context import _as_reference
+from promptctl.report.phrases import listed, next_lines, read_otherwise_lines, size
+
+
+@dataclass(frozen=True)
+class CheckpointExported(Report):
+    type: ClassVar[str] = "exported"
+
+    context: str
+    path: Path
+    classes: tuple[str, ...]  # names, in the order of the checkpoint
+    context_tokens: int
+    class_specific: bool
+    position: str
+    backbone: str
+    epochs: int
+    read_otherwise: tuple[str, ...]
+    n_bytes: int
+
+    def rows(self) -> list[Row]:
+        keys = ("context", "path", "context_tokens", "class_specific", "position", "backbone", "epochs")
+        return [{key: getattr(self, key) for key in keys}]
+
+    def tables(self) -> list[list[Row]]:
+        return []
+
+    def summary(self) -> list[str]:
+        return [f"{self.context} is in {self.path} ({size(self.n_bytes)}) as the original code reads it"]
+
+    def warnings(self) -> list[str]:
+        return read_otherwise_lines(self.read_otherwise)
+
+    def advice(self) -> list[str]:
+        settings = {
+            "N_CTX": self.context_tokens,
+            "CSC": self.class_specific,
+            "CLASS_TOKEN_POSITION": self.position,
+            "PREC": "fp32",
+        }
+        foreign = "" if self.backbone.endswith("/openai") else " (which it does not know by itself)"
+        return [
+            f"the original code wants it at MODEL_DIR/prompt_learner/model.pth.tar-{self.epochs}, and",
+            f"  --model-dir MODEL_DIR --load-epoch {self.epochs} --eval-only",
+            "  " + " ".join(f"TRAINER.COOP.{key} {value}" for key, value in settings.items()),
+            f"  the weights of {self.backbone}{foreign}, and the classes in this order: {listed(self.classes)}",
+        ]
+
+
+@dataclass(frozen=True)
+class ContextExported(Report):
+    """A context written to a file of its own."""
+
+    type: ClassVar[str] = "sent"
+
+    context: str
+    path: Path
+    shots: int  # images whose features are in it
+    n_bytes: int
+
+    def rows(self) -> list[Row]:
+        return [dataclasses.asdict(self)]
+
+    def tables(self) -> list[list[Row]]:
+        return []
+
+    def summary(self) -> list[str]:
+        carries = f"with the features of {self.shots} images" if self.shots else "without the features of any image"
+        return [f"{self.context} is in {self.path} ({size(self.n_bytes)}), {carries}"]
+
+    def advice(self) -> list[str]:
+        return next_lines(
+            f"promptctl classify ./photos --prompt {shlex.quote(_as_reference(self.path))}",
+            f"promptctl import {shlex.quote(str(self.path))} --name ANOTHER-NAME",
+        )

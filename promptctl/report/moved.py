@@ -1,0 +1,34 @@
+"""What `copy`, `rename`, `remove` and `restore` did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from promptctl.report.base import Report, Row
+from promptctl.report.phrases import next_lines
+
+
+@dataclass(frozen=True)
+class MovedReport(Report):
+    """A name went to the trash, or came back."""
+
+    type: ClassVar[str] = "moved"
+
+    context: str
+    path: Path
+    sentence: str
+    next: str
+
+    def tables(self) -> list[list[Row]]:
+        return []
+
+    def rows(self) -> list[Row]:
+        return [{"context": self.context, "path": self.path}]
+
+    def summary(self) -> list[str]:
+        return [self.sentence]
+
+    def advice(self) -> list[str]:
+        return next_lines(self.next)

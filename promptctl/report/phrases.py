@@ -1,0 +1,160 @@
+"""How reports say things: counts, sizes, shares, lists, a card in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import accumulate
+from pathlib import Path
+
+from promptctl.context.card import Card
+from promptctl.report.base import Row, SkippedFile
+
+
+def next_lines(*commands: str) -> list[str]:
+    return [f"{'     ' if i else 'next:'} {command}" for i, command in enumerate(commands)]
+
+
+def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
+    """What a context is, a fact a line."""
+    method, shots = card.method, card.shots
+    kind = "class-specific" if method.class_specific else "shared by all classes"
+    asked = "all images" if shots.asked is None else f"{shots.asked} per class"
+    used = f"{asked}: {shots.train} images learned from, {shots.held_out} held out"
+    shape = f"{method.context_tokens} of text width {card.backbone.text_width}, {kind}, class name "
+    shape += f"{name_place(method.position)}{_start(card)}"
+    if not method.context_tokens:
+        shape = "none, but a weight for each class, which does not generalise to new classes"
+    return [
+        f"{context}: {len(card.classes)} classes: {listed(card.names)}",
+        f"backbone:  {card.backbone.name} (fingerprint {card.backbone.fingerprint[:12]})",
+        f"vectors:   {shape}",
+        f"learned:   {method.learner}, {_pace(card)}",
+        f"shots:     {'not known' if card.is_imported else used}",
+        f"template:  {card.zero_shot_template}",
+        f"accuracy:  {_score_line(card)}",
+        *([f"parent:    {card.parent[:12]}"] if card.parent else []),
+        f"file:      {path} ({size(n_bytes)}, sha256 {card.sha256[:12]})",
+    ]
+
+
+def name_place(position: str) -> str:
+    return "in the middle" if position == "middle" else f"at the {position}"
+
+
+def _start(card: Card) -> str:
+    if card.is_imported:
+        return ""
+    return f", from '{card.method.init}'" if card.method.init else ", from noise"
+
+
+def _pace(card: Card) -> str:
+    method = card.method
+    if card.is_imported:
+        return (
+            f"by the original code and imported, {f'{method.epochs} epochs' if method.epochs else 'epochs not known'}"
+        )
+    how = f"{method.recipe} recipe, " if method.learner == "coop" else ""
+    extra = f", {method.views} crops a photo" if method.views else ""
+    extra += f", anchor {method.anchor:g}" if method.anchor else ""
+    extra += ", mean of the late epochs" if method.average else ""
+    return f"{how}{method.epochs} epochs, {method.steps} steps, lr {method.lr:g}, seed {method.seed}{extra}"
+
+
+def _score_line(card: Card) -> str:
+    if card.is_imported:
+        return "not measured here"
+    if card.score is None:
+        return "not measured, no image was left over"
+    score = card.score
+    on = counted_images(score.images, score.on)
+    return f"{percent(score.accuracy)} on {on}, zero-shot {percent(score.zero_shot_accuracy)}"
+
+
+def counted_images(count: int, which: str) -> str:
+    """ "the 12 images held out", "the 1 image of test/"."""
+    return f"the {count} {which.replace('images', 'image', 1) if count == 1 else which}"
+
+
+def read_otherwise_lines(names: Sequence[str], shown: int = 5) -> list[str]:
+    """What differs between the two programs, and for which class names."""
+    if not names:
+        return []
+    some = ", ".join(f"'{name}.'" for name in names[:shown]) + (", …" if len(names) > shown else "")
+    return [
+        f"the original code joins the full stop to the end of {some}, promptctl keeps it apart: expect a difference"
+    ]
+
+
+def joined(names: Sequence[str]) -> str:
+    """`coop, clap and zero-shot`."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def listed(names: Sequence[str], shown: int = 12) -> str:
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+
+def counted(counts: Sequence[tuple[str, int]], room: int = 100) -> str:
+    """`120 emu, 90 ibis`, as many as two lines hold, and how many more there are."""
+    said = [f"{count:,} {name}" for name, count in counts]
+    shown = max(1, sum(total <= room for total in accumulate(len(part) + 2 for part in said)))
+    more = len(said) - shown
+    return ", ".join(said[:shown]) + (f" and {more} more class{'' if more == 1 else 'es'}" if more else "")
+
+
+def error_records(skipped: Sequence[SkippedFile]) -> list[Row]:
+    return [{"type": "error", "path": item.path, "reason": item.reason} for item in skipped]
+
+
+def skipped_lines(skipped: Sequence[SkippedFile], shown: int = 20) -> list[str]:
+    """Every passed-over file on a line, the first few, after their count."""
+    if not skipped:
+        return []
+    count = f"{len(skipped)} skipped:"
+    more = [f"  and {len(skipped) - shown} more, all in --json"] if len(skipped) > shown else []
+    return [count, *(f"  {item.path}: {item.reason}" for item in skipped[:shown]), *more]
+
+
+def not_photos(counts: Mapping[str, int]) -> str:
+    """ "9 that are not photos (4 .aae, 4 .json, 1 .mov)"."""
+    total = sum(counts.values())
+    kinds = ", ".join(f"{count} {suffix or 'without an ending'}" for suffix, count in counts.items())
+    return f"{total} that {'is not a photo' if total == 1 else 'are not photos'} ({kinds})"
+
+
+def passed_over_lines(counts: Mapping[str, int]) -> list[str]:
+    return [f"passed over: {not_photos(counts)}"] if counts else []
+
+
+def blended(share: float, chosen: bool) -> str:
+    if share == 1:
+        return " with nothing of zero-shot, as its folds chose," if chosen else ""
+    return f" blended with zero-shot ({share:g} learned{', as its folds chose' if chosen else ''})"
+
+
+def local_time(iso: str) -> str:
+    return datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def spread(mean: float, std: float | None) -> str:
+    return f"{100 * mean:.1f}" if std is None else f"{100 * mean:.1f} ± {100 * std:.1f}"
+
+
+def percent(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def ordinal(number: int) -> str:
+    teen = 10 < number % 100 < 14
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+def size(n_bytes: int) -> str:
+    value = float(n_bytes)
+    for unit in ("B", "KB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"

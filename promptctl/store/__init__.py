@@ -1,0 +1,1 @@
+"""Store: named, versioned contexts, written once and never changed."""

@@ -1,0 +1,154 @@
+"""Files: written whole beside their place, made durable, then put there.
+
+Everything of value that promptctl changes on a disk it changes by the few `os` calls in this file: open, write, fsync,
+link, rename, unlink, mkdir, rmdir. The tests stop the program at each of them, and make each of them fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from promptctl import signals
+from promptctl.errors import NotDurable
+
+_PART = re.compile(r"\.[0-9a-f]{16}\.part")  # what is not finished
+_NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP)  # how a file system says that it has no fsync for them
+
+
+def write_atomic(path: Path, data: bytes, *, replace: bool) -> None:
+    """Write a file whole or not at all, where a link leads if it may replace one; FileExistsError if it may not."""
+    if replace:
+        path = Path(os.path.realpath(path))
+    with finished_file(path.parent, data) as temporary:
+        if replace:
+            if path.exists():
+                os.chmod(temporary, path.stat().st_mode & 0o7777)
+            os.replace(temporary, path)
+        else:
+            link_exclusive(temporary, path)
+    fsync_folders(path.parent)
+
+
+@contextlib.contextmanager
+def finished_file(folder: Path, data: bytes) -> Iterator[Path]:
+    """A durable temporary file beside its final name, gone again afterwards."""
+    temporary = part_of(folder)
+    try:
+        write(temporary, data)
+        yield temporary
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def part_of(folder: Path) -> Path:
+    """A name for something unfinished in a folder."""
+    return folder / f".{secrets.token_hex(8)}.part"
+
+
+def is_part(path: Path) -> bool:
+    return bool(_PART.fullmatch(path.name))
+
+
+def write(path: Path, data: bytes, mtime_ns: int | None = None) -> None:
+    """A new file, durable but for its name; FileExistsError when it is there."""
+    with _open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)) as descriptor:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        if mtime_ns is not None:
+            os.utime(path, ns=(mtime_ns, mtime_ns))
+        os.fsync(descriptor)
+
+
+def link_exclusive(finished: Path, target: Path) -> None:
+    """Give a finished file its name in the same folder, or FileExistsError; the name it had may stay."""
+    with signals.step():
+        try:
+            os.link(finished, target)
+        except FileExistsError:
+            raise
+        except OSError:
+            # no hard links here (some network and memory-card file systems), and renaming replaces without a word
+            if target.exists():
+                raise FileExistsError(f"{target} exists") from None
+            os.rename(finished, target)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename, durably; what moves appears whole in its new place."""
+    with signals.step():
+        os.rename(source, target)
+    fsync_folders(target.parent, *([source.parent] if source.parent != target.parent else []))
+
+
+def make_folder(folder: Path) -> None:
+    """A folder and those above it, each durable before anything lies in it."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder)
+    fsync_folder(folder.parent)
+
+
+def delete(path: Path) -> None:
+    """A file, or a folder with everything in it."""
+    if path.is_symlink() or not path.is_dir():
+        os.unlink(path)
+        return
+    for inside in sorted(path.iterdir()):
+        delete(inside)
+    os.rmdir(path)
+
+
+def delete_empty(folder: Path) -> None:
+    """A folder with nothing in it, or OSError."""
+    os.rmdir(folder)
+
+
+def fsync_folders(*folders: Path) -> None:
+    """Make what has just happened in folders outlast a power cut, or NotDurable: it has happened all the same."""
+    for folder in folders:
+        try:
+            fsync_folder(folder)
+        except OSError as error:
+            raise NotDurable(error, folder) from error
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of everything in a folder."""
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size
+    return sum(size_of(inside) for inside in path.iterdir())
+
+
+def fsync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder to sync it
+        return
+    with _open(folder, os.O_RDONLY) as descriptor:
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NOT_FOR_FOLDERS:
+                raise
+
+
+@contextlib.contextmanager
+def _open(path: Path, flags: int) -> Iterator[int]:
+    """A descriptor; every OSError says which path it is about."""
+    try:
+        descriptor = os.open(path, flags, 0o666)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        error.filename = str(path.parent if is_part(path) else path)
+        raise

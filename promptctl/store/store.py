@@ -1,0 +1,442 @@
+"""Store: named contexts, every version written once and never changed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from difflib import get_close_matches
+from pathlib import Path
+
+from promptctl import signals
+from promptctl.context.card import Card, read_card, verify
+from promptctl.errors import (
+    BadContextFile,
+    ContextExists,
+    ContextNotFound,
+    NewestVersion,
+    NotInTrash,
+    StorageFailed,
+    VersionNotFound,
+    reason_of,
+)
+from promptctl.paths import data_home
+from promptctl.store import files
+from promptctl.store.lock import only_writer
+from promptctl.store.refs import Ref, check_name, is_name
+
+SUFFIX = ".safetensors"
+_STAMP = "%Y%m%dT%H%M%S.%f"  # to the microsecond, so that what was removed last comes back first
+_NUMBER = re.compile("[1-9][0-9]{0,9}")
+_STAMPS = (_STAMP, "%Y%m%dT%H%M%S")  # and as it was written before
+EMPTY = "empty folder"
+TRASH_DAYS = 30  # what lies longer in the trash, `gc` takes away
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored version, as far as its header tells."""
+
+    ref: Ref
+    path: Path
+    n_bytes: int
+    mtime_ns: int
+    card: Card | None  # None where the header cannot be read
+    fault: str | None = None  # why not
+
+
+@dataclass(frozen=True)
+class Removed:
+    """Versions of a name that were removed together."""
+
+    name: str
+    versions: tuple[int, ...]
+    when: datetime
+    path: Path
+    fault: str | None = None  # why not even its versions are known
+
+    @property
+    def n_bytes(self) -> int:
+        return _size(self.path)
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something `gc` takes away."""
+
+    path: Path
+    what: str  # in words
+    n_bytes: int
+
+
+class Store:
+    """`<home>/contexts/<name>/<version>.safetensors`; the largest number is the current version.
+
+    A change holds the store's lock and comes to pass in one step: a finished, fsynced file is linked to its name, or a
+    folder renamed. So a reader needs no lock and sees all of it or nothing, and so does whoever opens the store after
+    the power went. What is removed goes to `<home>/trash/<name>@<UTC time>-<random>`.
+    """
+
+    def __init__(self, home: Path | None = None) -> None:
+        self.home = home or data_home()
+
+    # ---------------------------------------------------------------- reading
+
+    def names(self) -> tuple[str, ...]:
+        """Every name that has at least one version, sorted."""
+        return tuple(folder.name for folder in self._kept())
+
+    def has(self, name: str) -> bool:
+        folder = self._folder(name)
+        return folder is not None and bool(_versions(folder))
+
+    def find(self, ref: Ref) -> Entry:
+        """The stored version a reference means, or ContextNotFound, VersionNotFound."""
+        folder = self._folder(ref.name)
+        versions = _versions(folder) if folder else {}
+        if folder is None or not versions:
+            raise ContextNotFound(ref.name, near=self._near(ref.name), removed=bool(self._removed(ref.name)))
+        newest = max(versions)
+        version = ref.version or newest
+        if version not in versions:
+            in_trash = any(version in removed.versions for removed in self._removed(ref.name))
+            raise VersionNotFound(folder.name, version, newest=newest, removed=in_trash)
+        return _entry(Ref(folder.name, version), versions[version])
+
+    def entries(self) -> tuple[Entry, ...]:
+        """The current version of every name, from headers only."""
+        return tuple(entry for folder in self._kept() if (entry := _current(folder)))
+
+    def versions(self, name: str) -> tuple[Entry, ...]:
+        """Every version of a name, oldest first."""
+        folder = self.find(Ref(name)).path.parent
+        return tuple(_entry(Ref(folder.name, number), path) for number, path in sorted(_versions(folder).items()))
+
+    def every(self) -> tuple[Entry, ...]:
+        """Every version of every name, and of a name whose folder cannot be read why not."""
+        return tuple(entry for folder in self._kept() for entry in _all_versions(folder))
+
+    def numbers(self, name: str) -> tuple[int, ...]:
+        """The numbers of the versions of a name; no file is opened."""
+        folder = self._folder(name)
+        return tuple(sorted(_versions(folder))) if folder else ()
+
+    def trash(self) -> tuple[Removed, ...]:
+        """What was removed, the newest first."""
+        found = [removed for folder in self._folders(self._trash) if (removed := _removed(folder))]
+        return tuple(sorted(found, key=lambda removed: (removed.when, removed.path.name), reverse=True))
+
+    def leftovers(self, older_than_days: float = TRASH_DAYS) -> tuple[Leftover, ...]:
+        """What `gc` would take away: unfinished writing, empty folders, and what lay in the trash long enough."""
+        found = []
+        for parent in (self._contexts, self._trash):
+            for folder in self._folders(parent):
+                if folder.is_symlink() or not (is_name(folder.name) if parent == self._contexts else _removed(folder)):
+                    continue  # somebody's own
+                try:
+                    inside = _inside(folder)
+                except PermissionError:
+                    continue  # nobody knows what is in it
+                found += [Leftover(path, "unfinished", _size(path)) for path in inside if files.is_part(path)]
+                if all(files.is_part(path) for path in inside):
+                    found.append(Leftover(folder, EMPTY, 0))
+            found += [Leftover(path, "unfinished", _size(path)) for path in _inside(parent) if files.is_part(path)]
+        now = datetime.now(timezone.utc)
+        for removed in self.trash():
+            if removed.versions and (now - removed.when).total_seconds() >= older_than_days * 86400:
+                found.append(Leftover(removed.path, f"removed {removed.when:%Y-%m-%d}", removed.n_bytes))
+        return tuple(found)
+
+    # --------------------------------------------------------------- changing
+
+    def save(self, name: str, data: bytes, *, new: bool) -> Entry:
+        """Store the bytes of a context as the next version; with `new`, only if the name is free."""
+        with self._changing("store the context"):
+            check_name(name)
+            if new and self.has(name):
+                raise ContextExists(name)
+            folder = self._folder(name) or self._contexts / name
+            files.make_folder(folder)
+            return self._add(folder, data)
+
+    def copy(self, source: Ref, name: str) -> Entry:
+        """The versions of a name under another one; of a version that one, which becomes the first."""
+        with self._changing("copy the context"):
+            check_name(name)
+            if self.has(name):
+                raise ContextExists(name, "choose another name")
+            found = self.find(source)
+            copied = {1: found} if source.version else {e.ref.version or 0: e for e in self.versions(source.name)}
+            part = files.part_of(self._contexts)
+            try:
+                files.make_folder(part)
+                for number, entry in copied.items():
+                    files.write(_file(part, number), entry.path.read_bytes(), entry.mtime_ns)
+                files.fsync_folder(part)
+                self._make_way(name)
+                files.move(part, self._contexts / name)
+            finally:
+                if part.exists():
+                    files.delete(part)
+            return self.find(Ref(name))
+
+    def rename(self, name: str, target: str) -> Entry:
+        """Give a name with all its versions another one."""
+        with self._changing("rename the context"):
+            check_name(target)
+            folder = self.find(Ref(name)).path.parent
+            if folder.name == target or (folder != self._folder(target) and self.has(target)):
+                raise ContextExists(target, "choose another name")
+            if folder != self._folder(target):
+                self._make_way(target)
+            files.move(folder, self._contexts / target)
+            return self.find(Ref(target))
+
+    def remove(self, ref: Ref) -> Removed:
+        """Move a name with all its versions to the trash, or one version that is not the newest."""
+        with self._changing("remove the context"):
+            found = self.find(ref)
+            folder = found.path.parent
+            kept = _versions(folder)
+            files.make_folder(self._trash)
+            place = self._trash / f"{folder.name}@{self._stamp()}-{secrets.token_hex(3)}"
+            if ref.version is None or len(kept) == 1:
+                files.move(folder, place)
+            elif ref.version == max(kept):
+                raise NewestVersion(str(found.ref), str(Ref(folder.name, sorted(kept)[-2])))
+            else:
+                files.make_folder(place)
+                files.move(found.path, place / found.path.name)
+            removed = _removed(place)
+            assert removed is not None
+            return removed
+
+    def restore(self, ref: Ref) -> Entry:
+        """An old version becomes the newest; or what was removed comes back, if its name or number is free."""
+        with self._changing("restore the context"):
+            if ref.version in self.numbers(ref.name):
+                old = self.find(ref)
+                data = old.path.read_bytes()
+                verify(data, old.path)  # or a damaged version would be the newest
+                return self._add(old.path.parent, data)
+            removed = next((r for r in self._removed(ref.name) if ref.version in (None, *r.versions)), None)
+            if removed is None:
+                if ref.version and self.has(ref.name):
+                    self.find(ref)  # VersionNotFound
+                raise NotInTrash(str(ref), stored=self.has(ref.name))
+            return self._bring_back(removed, ref.version)
+
+    def gc(self, older_than_days: float = TRASH_DAYS) -> tuple[Leftover, ...]:
+        """Take leftovers away for good; what lay in the trash first loses its name there, so it goes as a whole."""
+        with self._changing("clean up"):
+            gone = self.leftovers(older_than_days)
+            for leftover in gone:
+                with signals.step():
+                    self._take_away(leftover)
+            return gone
+
+    def check_writable(self) -> None:
+        """StorageFailed now rather than after an hour of learning."""
+        with self._changing("write to the store"):
+            files.make_folder(self._contexts)
+            with files.finished_file(self._contexts, b""):
+                pass
+
+    # ---------------------------------------------------------------- inside
+
+    def _take_away(self, leftover: Leftover) -> None:
+        if leftover.path.parent == self._trash and not files.is_part(leftover.path):
+            part = files.part_of(self._trash)
+            files.move(leftover.path, part)
+            files.delete(part)
+        elif leftover.what == EMPTY:
+            with contextlib.suppress(OSError):  # something came meanwhile, from a writer no lock holds back
+                files.delete_empty(leftover.path)
+        else:
+            files.delete(leftover.path)
+
+    @contextlib.contextmanager
+    def _changing(self, doing: str) -> Iterator[None]:
+        """Alone, and what the disk refuses told in one sentence."""
+        try:
+            files.make_folder(self.home)
+            with only_writer(self.home):
+                yield
+        except OSError as error:
+            raise StorageFailed(error, doing, self.home) from error
+
+    @property
+    def _contexts(self) -> Path:
+        return self.home / "contexts"
+
+    @property
+    def _trash(self) -> Path:
+        return self.home / "trash"
+
+    def _folders(self, parent: Path) -> list[Path]:
+        """The folders of contexts or trash, none where there is no such; StorageFailed where a file stands for it."""
+        try:
+            return _folders(parent)
+        except OSError as error:
+            raise StorageFailed(error, "read the store", self.home) from error
+
+    def _kept(self) -> list[Path]:
+        """The folders of names with versions, sorted; one that cannot be read is said to have some."""
+        found = []
+        for folder in self._folders(self._contexts):
+            with contextlib.suppress(PermissionError):
+                if not _versions(folder):
+                    continue
+            if is_name(folder.name):
+                found.append(folder)
+        return sorted(found, key=lambda folder: (folder.name.casefold(), folder.name))
+
+    def _folder(self, name: str) -> Path | None:
+        """The folder of a name, whatever its case; of twins the one with versions, or the one so called."""
+        alike = [folder for folder in self._folders(self._contexts) if folder.name.casefold() == name.casefold()]
+        return max(alike, key=lambda folder: (bool(_versions(folder)), folder.name == name), default=None)
+
+    def _stamp(self) -> str:
+        """Now, or just after the newest removal should the clock have gone back."""
+        last = max((removed.when for removed in self.trash()), default=datetime.min.replace(tzinfo=timezone.utc))
+        return max(datetime.now(timezone.utc), last + timedelta(microseconds=1)).strftime(_STAMP)
+
+    def _removed(self, name: str) -> list[Removed]:
+        return [removed for removed in self.trash() if removed.name.casefold() == name.casefold() and removed.versions]
+
+    def _near(self, name: str) -> str | None:
+        return next(iter(get_close_matches(name, self.names(), n=1)), None)
+
+    def _add(self, folder: Path, data: bytes) -> Entry:
+        """The next version in the folder of a name."""
+        with files.finished_file(folder, data) as temporary:
+            version = _claim_next(folder, temporary)
+        files.fsync_folders(folder, self._contexts)
+        return _entry(Ref(folder.name, version), _file(folder, version))
+
+    def _make_way(self, name: str) -> None:
+        """Clear what an interrupted save of this name may have left: a folder without any version."""
+        folder = self._folder(name)
+        if folder:
+            for path in _inside(folder):
+                if files.is_part(path):
+                    files.delete(path)
+            files.delete_empty(folder)
+
+    def _bring_back(self, removed: Removed, version: int | None) -> Entry:
+        folder = self._folder(removed.name)
+        stored = _versions(folder) if folder else {}
+        if not stored and version is None:
+            self._make_way(removed.name)
+            files.make_folder(self._contexts)
+            files.move(removed.path, self._contexts / removed.name)
+            return self.find(Ref(removed.name))
+        # what was removed alone is older than what stayed; anything else is another life of the name
+        if version is None and len(removed.versions) == 1 and removed.versions[0] < max(stored):
+            (version,) = removed.versions
+        if version is None or version in stored or version > max(stored, default=version):
+            raise ContextExists(removed.name, f"promptctl rename {removed.name} ANOTHER-NAME   (then restore it)")
+        folder = folder or self._contexts / removed.name
+        files.make_folder(folder)
+        files.move(_file(removed.path, version), _file(folder, version))
+        with contextlib.suppress(OSError):  # there is more in it
+            files.delete_empty(removed.path)
+        return self.find(Ref(folder.name, version))
+
+
+def _folders(parent: Path) -> list[Path]:
+    return [path for path in _inside(parent) if _is_folder(path) and not files.is_part(path)]
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What a folder holds; nothing when it is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        return [Path(item.path) for item in os.scandir(folder)]
+    return []
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a link to itself, or to where nobody may look; or this may be such a place, which raises again
+        return not path.is_symlink()
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):  # finished meanwhile
+        return files.size_of(path)
+    return 0
+
+
+def _file(folder: Path, version: int) -> Path:
+    return folder / f"{version}{SUFFIX}"
+
+
+def _versions(folder: Path) -> dict[int, Path]:
+    """The versions in a folder; what is only called alike, such as 007.safetensors or a pipe, is none."""
+    named = [path for path in _inside(folder) if path.suffix == SUFFIX and _NUMBER.fullmatch(path.stem)]
+    return {int(path.stem): path for path in named if path.is_file()}
+
+
+def _removed(folder: Path) -> Removed | None:
+    """What a folder of the trash holds; None for somebody's own."""
+    name, _, stamp = folder.name.rpartition("@")
+    if not is_name(name):
+        return None
+    for form in _STAMPS:
+        with contextlib.suppress(ValueError):
+            when = datetime.strptime(stamp.partition("-")[0], form).replace(tzinfo=timezone.utc)
+            try:
+                return Removed(name, tuple(sorted(_versions(folder))), when, folder)
+            except PermissionError as error:
+                return Removed(name, (), when, folder, f"{folder} cannot be read: {reason_of(error)}")
+    return None
+
+
+def _current(folder: Path) -> Entry | None:
+    """The newest version in a folder of a name; None when they have gone this moment."""
+    try:
+        versions = _versions(folder)
+    except PermissionError as error:
+        return _unreadable(folder, error)
+    return _entry(Ref(folder.name, max(versions)), versions[max(versions)]) if versions else None
+
+
+def _all_versions(folder: Path) -> list[Entry]:
+    """The versions in a folder of a name, oldest first; one entry that says so where it cannot be read."""
+    try:
+        versions = sorted(_versions(folder).items())
+    except PermissionError as error:
+        return [_unreadable(folder, error)]
+    return [_entry(Ref(folder.name, number), path) for number, path in versions]
+
+
+def _unreadable(folder: Path, error: OSError) -> Entry:
+    return Entry(Ref(folder.name), folder, 0, 0, None, f"{folder} cannot be read: {reason_of(error)}")
+
+
+def _entry(ref: Ref, path: Path) -> Entry:
+    n_bytes = mtime_ns = 0
+    try:
+        stat = path.stat()
+        n_bytes, mtime_ns = stat.st_size, stat.st_mtime_ns
+        return Entry(ref, path, n_bytes, mtime_ns, read_card(path))
+    except BadContextFile as error:
+        fault = str(error)
+    except OSError as error:
+        fault = f"{path} cannot be read: {reason_of(error)}"
+    return Entry(ref, path, n_bytes, mtime_ns, None, fault)
+
+
+def _claim_next(folder: Path, finished: Path) -> int:
+    version = max(_versions(folder), default=0) + 1
+    while True:
+        try:
+            files.link_exclusive(finished, _file(folder, version))
+            return version
+        except FileExistsError:  # a writer that the lock does not hold back, on a network drive
+            version += 1
