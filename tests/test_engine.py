@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from conftest import TINY, build_clip
 
-from promptctl.clip import backbone as backbone_module
 from promptctl.clip.backbone import Backbone
+from promptctl.encoding import torch as torch_encoder
 from promptctl.encoding.openvino import compiled
 
 RESNET = {**TINY, "embed_dim": 16, "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8}}
@@ -62,23 +62,25 @@ def test_a_tower_that_cannot_be_followed_has_no_engine(tower):
 
 
 def test_without_openvino_there_is_no_engine_and_pytorch_goes_on(tiny, monkeypatch):
-    monkeypatch.setattr(backbone_module, "_WORTH_COMPILING", 4)
+    monkeypatch.setattr(torch_encoder, "_WORTH_COMPILING", 4)
     monkeypatch.setitem(sys.modules, "openvino", None)
     backbone = Backbone(tiny)
     with torch.inference_mode():
         wanted = backbone.model.encode_image(pictures(8), normalize=True)
-    torch.testing.assert_close(torch.from_numpy(backbone.encode(pictures(8))), wanted, atol=1e-6, rtol=0)
-    assert backbone._engine == backbone._eagerly
+    torch.testing.assert_close(
+        torch.from_numpy(backbone.encoder.encode(pictures(8).numpy())), wanted, atol=1e-6, rtol=0
+    )
+    assert backbone.encoder._engine == backbone.encoder._eagerly
 
 
 def test_many_pictures_switch_to_the_engine_and_few_do_not(tiny, monkeypatch):
     pytest.importorskip("openvino")
-    monkeypatch.setattr(backbone_module, "_WORTH_COMPILING", 10)
+    monkeypatch.setattr(torch_encoder, "_WORTH_COMPILING", 10)
     backbone = Backbone(tiny)
-    first = backbone.encode(pictures(8))
-    assert backbone._engine is None
-    again = backbone.encode(pictures(8))
-    assert backbone._engine not in (None, backbone._eagerly)
+    first = backbone.encoder.encode(pictures(8).numpy())
+    assert backbone.encoder._engine is None
+    again = backbone.encoder.encode(pictures(8).numpy())
+    assert backbone.encoder._engine not in (None, backbone.encoder._eagerly)
     torch.testing.assert_close(torch.from_numpy(again), torch.from_numpy(first), atol=1e-6, rtol=0)
 
 

@@ -11,6 +11,7 @@ from promptctl.clip.backbone import Backbone
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.decode import decode, view
 from promptctl.encoding.pipeline import encode, encode_views
+from promptctl.encoding.torch import TorchEncoder
 from promptctl.errors import NoImages
 from promptctl.paths import cache_home
 
@@ -22,15 +23,15 @@ def backbone(tiny_folder):
 
 def count_encoded(backbone, monkeypatch) -> list[int]:
     counts = []
-    original = Backbone.encode
-    monkeypatch.setattr(Backbone, "encode", lambda self, x: (counts.append(len(x)), original(self, x))[1])
+    original = TorchEncoder.encode
+    monkeypatch.setattr(TorchEncoder, "encode", lambda self, x: (counts.append(len(x)), original(self, x))[1])
     return counts
 
 
 def test_features_are_the_models_own(backbone, photos):
     paths = sorted(photos.rglob("*.png"))
-    features, skipped = encode(paths, backbone, FeatureCache())
-    pictures = torch.stack([backbone.transform(Image.open(path).convert("RGB")) for path in paths])
+    features, skipped = encode(paths, backbone.encoder, FeatureCache())
+    pictures = torch.stack([backbone.encoder.transform(Image.open(path).convert("RGB")) for path in paths])
     with torch.no_grad():
         wanted = backbone.model.encode_image(pictures, normalize=True)
     assert features.paths == tuple(paths)
@@ -41,11 +42,11 @@ def test_features_are_the_models_own(backbone, photos):
 
 def test_what_was_encoded_once_is_not_encoded_again(backbone, photos, monkeypatch):
     paths = sorted(photos.rglob("*.png"))
-    first, _ = encode(paths, backbone, FeatureCache())
+    first, _ = encode(paths, backbone.encoder, FeatureCache())
     counts = count_encoded(backbone, monkeypatch)
     (photos / "renamed").mkdir()
     moved = [path.rename(photos / "renamed" / f"{i}.png") for i, path in enumerate(paths)]
-    second, _ = encode(moved, backbone, FeatureCache())
+    second, _ = encode(moved, backbone.encoder, FeatureCache())
     assert counts == []
     np.testing.assert_array_equal(first.vectors, second.vectors)
 
@@ -54,28 +55,28 @@ def test_other_weights_do_not_share_features(backbone, photos, monkeypatch, tmp_
     from conftest import TINY, build_clip
 
     paths = sorted(photos.rglob("*.png"))
-    encode(paths, backbone, FeatureCache())
+    encode(paths, backbone.encoder, FeatureCache())
     other = Backbone(f"local-dir:{build_clip(tmp_path, TINY, seed=9)}")
     counts = count_encoded(other, monkeypatch)
-    encode(paths, other, FeatureCache())
+    encode(paths, other.encoder, FeatureCache())
     assert sum(counts) == len(paths)
 
 
 def test_an_unreadable_cache_is_an_empty_cache(backbone, photos):
     paths = sorted(photos.rglob("*.png"))
-    first, _ = encode(paths, backbone, FeatureCache())
+    first, _ = encode(paths, backbone.encoder, FeatureCache())
     for damage in (b"not a database at all" * 100, b""):
         FeatureCache().path.write_bytes(damage)
-        again, _ = encode(paths, backbone, FeatureCache())
+        again, _ = encode(paths, backbone.encoder, FeatureCache())
         np.testing.assert_allclose(first.vectors, again.vectors, atol=1e-6)
 
 
 def test_a_vector_of_the_wrong_length_is_not_believed(backbone, photos):
     paths = sorted(photos.rglob("*.png"))[:2]
-    first, _ = encode(paths, backbone, FeatureCache())
+    first, _ = encode(paths, backbone.encoder, FeatureCache())
     with sqlite3.connect(FeatureCache().path) as db:
         db.execute("UPDATE features SET vector = x'0000'")
-    again, _ = encode(paths, backbone, FeatureCache())
+    again, _ = encode(paths, backbone.encoder, FeatureCache())
     np.testing.assert_allclose(first.vectors, again.vectors, atol=1e-6)
 
 
@@ -88,13 +89,13 @@ def test_damaged_files_are_named_and_the_rest_keeps_its_order(backbone, photos):
     paths = sorted(photos.rglob("*.png"))
     paths[3].write_bytes(b"<html>")
     paths[9].write_bytes(b"")
-    features, skipped = encode(paths, backbone, FeatureCache())
+    features, skipped = encode(paths, backbone.encoder, FeatureCache())
     assert [(item.path, item.reason) for item in skipped] == [(paths[3], "not an image"), (paths[9], "empty file")]
     assert features.paths == tuple(path for i, path in enumerate(paths) if i not in (3, 9))
 
 
 def test_no_images_give_no_features(backbone):
-    features, skipped = encode([], backbone, FeatureCache())
+    features, skipped = encode([], backbone.encoder, FeatureCache())
     assert features.vectors.shape == (0, 32)
     assert skipped == ()
 
@@ -102,55 +103,55 @@ def test_no_images_give_no_features(backbone):
 def test_progress_reaches_the_total(backbone, photos):
     seen = []
     paths = sorted(photos.rglob("*.png")) * 4
-    encode(paths, backbone, FeatureCache(), lambda done, total: seen.append((done, total)))
+    encode(paths, backbone.encoder, FeatureCache(), lambda done, total: seen.append((done, total)))
     assert seen == [(32, 72), (64, 72), (72, 72)]
 
 
 def test_views_are_encoded_once_and_kept(photos, backbone, monkeypatch):
     cache = FeatureCache()
     paths = sorted(photos.glob("*/*.png"))[:3]
-    plain, _ = encode(paths, backbone, cache)
+    plain, _ = encode(paths, backbone.encoder, cache)
     counted: list[tuple[int, int]] = []
-    views = encode_views(plain, 11, backbone, cache, lambda *counts: counted.append(counts))
+    views = encode_views(plain, 11, backbone.encoder, cache, lambda *counts: counted.append(counts))
     assert views.shape == (3, 11, 32)
     assert counted[-1] == (33, 33)
     np.testing.assert_allclose(np.linalg.norm(views, axis=-1), 1, atol=1e-6)
     assert len({row.tobytes() for row in views.reshape(33, -1)}) == 33
 
     picture = decode(paths[1].read_bytes())
-    fifth = backbone.transform(view(picture, plain.sha256[1], 5, 32)).unsqueeze(0)
-    np.testing.assert_allclose(views[1, 5], backbone.encode(fifth)[0], atol=1e-6)
+    fifth = backbone.encoder.transform(view(picture, plain.sha256[1], 5, 32)).unsqueeze(0)
+    np.testing.assert_allclose(views[1, 5], backbone.encoder.encode(fifth.numpy())[0], atol=1e-6)
 
     counts = count_encoded(backbone, monkeypatch)
-    np.testing.assert_array_equal(encode_views(plain, 11, backbone, cache), views)
-    np.testing.assert_array_equal(encode_views(plain, 4, backbone, cache), views[:, :4])
+    np.testing.assert_array_equal(encode_views(plain, 11, backbone.encoder, cache), views)
+    np.testing.assert_array_equal(encode_views(plain, 4, backbone.encoder, cache), views[:, :4])
     assert counts == [], "neither these nor fewer are encoded again"
 
 
 def test_an_image_that_goes_away_between_looks_is_named(photos, backbone):
     cache = FeatureCache()
     paths = sorted(photos.glob("*/*.png"))[:3]
-    plain, _ = encode(paths, backbone, cache)
+    plain, _ = encode(paths, backbone.encoder, cache)
     paths[2].unlink()
     with pytest.raises(NoImages, match=r"2.png was there a moment ago and is no more: no such file or directory"):
-        encode_views(plain, 2, backbone, cache)
+        encode_views(plain, 2, backbone.encoder, cache)
 
 
 def test_only_the_views_that_are_not_known_are_encoded(backbone, photos, monkeypatch):
-    features, _ = encode(sorted(photos.rglob("*.png"))[:2], backbone, FeatureCache())
-    few = encode_views(features, 4, backbone, FeatureCache())
+    features, _ = encode(sorted(photos.rglob("*.png"))[:2], backbone.encoder, FeatureCache())
+    few = encode_views(features, 4, backbone.encoder, FeatureCache())
     counts = count_encoded(backbone, monkeypatch)
-    more = encode_views(features, 5, backbone, FeatureCache())
+    more = encode_views(features, 5, backbone.encoder, FeatureCache())
     assert sum(counts) == 2
     np.testing.assert_array_equal(more[:, :4], few)
 
 
 def test_a_photo_that_changed_between_is_not_taken_for_the_same(backbone, photos):
     paths = sorted(photos.rglob("*.png"))
-    features, _ = encode(paths[:1], backbone, FeatureCache())
+    features, _ = encode(paths[:1], backbone.encoder, FeatureCache())
     paths[-1].replace(paths[0])
     with pytest.raises(NoImages) as refused:
-        encode_views(features, 2, backbone, FeatureCache())
+        encode_views(features, 2, backbone.encoder, FeatureCache())
     assert str(refused.value) == f"{paths[0]} has changed since a moment ago"
 
 
@@ -171,11 +172,11 @@ def test_threads_load_a_backbone_once(tiny_folder, photos, monkeypatch):
                 owner.__dict__[self.name] = self.make(owner)
             return owner.__dict__[self.name]
 
-    for name in ("id", "model", "tower", "transform"):
+    for name in ("id", "model", "tower", "encoder"):
         unlocked = Unlocked(Backbone.__dict__[name].func)
         unlocked.__set_name__(Backbone, name)
         monkeypatch.setattr(Backbone, name, unlocked)
     loads, original = [], open_clip.create_model
     monkeypatch.setattr(open_clip, "create_model", lambda *a, **k: (loads.append(a), original(*a, **k))[1])
-    encode(sorted(photos.rglob("*.png")), Backbone(f"local-dir:{tiny_folder}"), FeatureCache())
+    encode(sorted(photos.rglob("*.png")), Backbone(f"local-dir:{tiny_folder}").encoder, FeatureCache())
     assert len(loads) == 1

@@ -36,7 +36,7 @@ def pool(tmp_path, tiny):
     folder = ImageFolder.scan(paint(tmp_path / "four", images=8, colours=FOUR))
     hashed, _ = images.hash_images(folder.images)
     backbone = Backbone(tiny)
-    features, _ = encode([image.path for image in hashed], backbone, FeatureCache())
+    features, _ = encode([image.path for image in hashed], backbone.encoder, FeatureCache())
     divided = sampling.fifth_of_each(hashed)
     vector_of = dict(zip(features.paths, features.vectors, strict=True))
     names = {label: f"{label} thing" for label in folder.labels}
@@ -192,7 +192,7 @@ def test_the_raw_probe_sees_features_as_they_leave_the_tower(pool, clip):
     model, _, _ = clip
 
     def raw(some):
-        pixels = [pool.backbone.transform(Image.open(image.path).convert("RGB")) for image in some]
+        pixels = [pool.backbone.encoder.transform(Image.open(image.path).convert("RGB")) for image in some]
         return model.encode_image(torch.stack(pixels)).numpy(), [pool.labels.index(image.label) for image in some]
 
     sample = sampling.sample(pool.train, 2, seed=1)

@@ -42,7 +42,7 @@ def _measured(
 ) -> dict[Path, float]:
     # a cache of its own: the cache of features holds unit rows
     with tempfile.TemporaryDirectory() as folder, FeatureCache(Path(folder)) as apart:
-        features, _ = encode([image.path for image in images], backbone.unscaled(), apart, on_progress)
+        features, _ = encode([image.path for image in images], backbone.encoder.unscaled(), apart, on_progress)
     now = dict(zip(features.paths, features.sha256, strict=True))
     changed = next((image.path for image in images if now.get(image.path) != image.sha256), None)
     if changed is not None:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, cast
 
-import numpy as np
 import open_clip
 import torch
-from numpy.typing import NDArray
 from open_clip.transform import PreprocessCfg, image_transform_v2
-from PIL import Image
 
 from promptctl.clip.registry import first_line, locate
 from promptctl.clip.text_tower import TextTower
 from promptctl.context.card import BackboneId
-from promptctl.encoding.openvino import Tower, compiled
+from promptctl.encoding.torch import TorchEncoder
 from promptctl.errors import BackboneError, UnsupportedBackbone
-
-_WORTH_COMPILING = 96  # pictures, on two cores
 
 
 class Backbone:
@@ -33,9 +27,6 @@ class Backbone:
         self.where = locate(name, fetch=fetch)
         self.name = self.where.name
         self.device = torch.device(choose_device(device))
-        self._engine: Tower | None = None
-        self._encoded = 0  # pictures so far
-        self._unit = True
 
     @cached_property
     def id(self) -> BackboneId:
@@ -72,49 +63,16 @@ class Backbone:
         return TextTower(self.model, tokenizer, name=self.name)
 
     @cached_property
-    def transform(self) -> Callable[[Image.Image], torch.Tensor]:
-        """RGB picture → (3, S, S), as the weights were trained."""
+    def encoder(self) -> TorchEncoder:
+        """The image side of it."""
         transform = image_transform_v2(PreprocessCfg(**self._preprocess), is_train=False)
-        return transform  # type: ignore[no-any-return]
-
-    @property
-    def image_size(self) -> int:
-        """S: the transform's pictures are S by S."""
         size = self._preprocess["size"]
-        return int(size if isinstance(size, int) else min(size))
+        side = int(size if isinstance(size, int) else min(size))
+        return TorchEncoder(self.id.fingerprint, self.id.joint_width, side, self._visual, transform, self.device)
 
     @property
     def logit_scale(self) -> float:
         return float(self.model.logit_scale.exp())  # type: ignore[operator,union-attr]
-
-    def encode(self, pictures: torch.Tensor) -> NDArray[np.float32]:
-        """Unit image features.
-
-        pictures  (N, 3, S, S) from `transform`
-        returns   (N, E) unit rows
-        """
-        with torch.inference_mode():
-            vectors = self._image_tower(pictures)(pictures).float()
-            if self._unit:
-                vectors = torch.nn.functional.normalize(vectors, dim=-1)
-        return np.asarray(vectors.cpu().numpy(), dtype=np.float32)
-
-    def unscaled(self) -> Backbone:
-        """The same weights, but `encode` leaves image features as long as they come out of the tower."""
-        twin = copy.copy(self)
-        twin._unit = False
-        return twin
-
-    def _image_tower(self, pictures: torch.Tensor) -> Tower:
-        """PyTorch's own at first; after enough pictures to repay a second of compiling, the engine's."""
-        self._encoded += len(pictures)
-        if self._engine is None and self._encoded > _WORTH_COMPILING and self.device.type == "cpu":
-            self._engine = compiled(self._visual, pictures[:8]) or self._eagerly
-        return self._engine or self._eagerly
-
-    def _eagerly(self, pictures: torch.Tensor) -> torch.Tensor:
-        pictures = pictures.to(self.device).contiguous(memory_format=torch.channels_last)
-        return cast(torch.Tensor, self._visual(pictures))
 
     @property
     def _visual(self) -> torch.nn.Module:

@@ -11,7 +11,7 @@ from promptctl.commands.common import (
     OnProgress,
     chosen_share,
     encode_photos,
-    load_backbone_for,
+    load_encoder_for,
     locate,
     passed_over,
     skipped_files,
@@ -53,12 +53,12 @@ def classify(
 
     context = source.load()
     paths, passed = _gathered(inputs)
-    backbone = load_backbone_for(context, source.name, model, device)
-    features, skipped = encode_photos(paths, backbone, on_progress)
+    encoder = load_encoder_for(context, source.name, model, device)
+    features, skipped = encode_photos(paths, encoder, on_progress)
     left_out = (*passed, *without_named(skipped, inputs))
     if not len(features):
         _refuse_no_photo(inputs, left_out)
-    share = chosen_share(blend, context, source.name, backbone, on_progress)
+    share = chosen_share(blend, context, source.name, model, device, on_progress)
     texts = mixed(context.text_features, context.zero_shot_features, share)
     predictions = predict(features.vectors, texts, logit_scale=context.card.logit_scale)
     found = _classified(features, predictions, context.card, top)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
     from promptctl.data.images import LabelledImage, Skipped
+    from promptctl.encoding.encoder import ImageEncoder
     from promptctl.encoding.pipeline import Features
 
 import shlex
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
     from promptctl.data.images import LabelledImage, Skipped
+    from promptctl.encoding.encoder import ImageEncoder
 
 OnProgress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -190,6 +192,11 @@ def load_backbone_for(context: Context, name: str, model: str | None, device: st
     return backbone
 
 
+def load_encoder_for(context: Context, name: str, model: str | None, device: str) -> ImageEncoder:
+    """The image side of the backbone a context was learned on, as in `load_backbone_for`."""
+    return load_backbone_for(context, name, model, device).encoder
+
+
 def _id_line(backbone: BackboneId) -> str:
     return f"{backbone.name} {backbone.fingerprint[:12]}"
 
@@ -230,17 +237,22 @@ def without_named(skipped: Iterable[Skipped], named: Iterable[Path]) -> tuple[Sk
 
 
 def encode_photos(
-    paths: Sequence[Path], backbone: Backbone, on_progress: OnProgress | None
+    paths: Sequence[Path], encoder: ImageEncoder, on_progress: OnProgress | None
 ) -> tuple[Features, tuple[Skipped, ...]]:
     from promptctl.encoding.cache import FeatureCache
     from promptctl.encoding.pipeline import encode
 
     with FeatureCache() as cache:
-        return encode(paths, backbone, cache, partial(on_progress, "encoding") if on_progress else None)
+        return encode(paths, encoder, cache, partial(on_progress, "encoding") if on_progress else None)
 
 
 def chosen_share(
-    asked: float | None, context: Context, name: str, backbone: Backbone, on_progress: OnProgress | None
+    asked: float | None,
+    context: Context,
+    name: str,
+    model: str | None,
+    device: str,
+    on_progress: OnProgress | None,
 ) -> float:
     """The share that was asked for, or the one folds choose: once a version, which never changes."""
     if asked is not None:
@@ -254,7 +266,8 @@ def chosen_share(
         if known is not None and known[0] in SHARES:
             return known[0]
         on_fold = partial(on_progress, "blending") if on_progress else None
-        share = share_by_folds(context, name, backbone.tower, on_fold)
+        tower = load_backbone_for(context, name, model, device).tower
+        share = share_by_folds(context, name, tower, on_fold)
         results.put("share", facts, (share,))
     return share
 

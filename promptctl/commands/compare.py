@@ -267,7 +267,7 @@ def _pool(
     apart, unreadable_apart = images.hash_images(folder.only(part), reading) if part else ((), ())
     remarks.say(remarks.one_picture_of_two_classes((i.path, i.label, i.sha256) for i in (*to_draw, *apart)))
     with FeatureCache() as cache:
-        features, damaged = encode([image.path for image in (*to_draw, *apart)], backbone, cache, encoding)
+        features, damaged = encode([image.path for image in (*to_draw, *apart)], backbone.encoder, cache, encoding)
     vector_of = dict(zip(features.paths, features.vectors, strict=True))
     train, test = (tuple(image for image in some if image.path in vector_of) for some in (to_draw, apart))
     measured_on = f"images of {part}/"

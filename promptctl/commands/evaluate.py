@@ -11,6 +11,7 @@ from promptctl.commands.common import (
     chosen_share,
     encode_photos,
     load_backbone_for,
+    load_encoder_for,
     locate,
     passed_over,
     skipped_files,
@@ -75,8 +76,8 @@ def evaluate(
         if image.label not in index
     ]
     images = tuple(image for image in images if image.label in index)
-    backbone = load_backbone_for(context, source.name, model, device)
-    features, skipped = encode_photos([image.path for image in images], backbone, on_progress)
+    encoder = load_encoder_for(context, source.name, model, device)
+    features, skipped = encode_photos([image.path for image in images], encoder, on_progress)
     skipped = without_named(skipped, {image.path for image in images if image.listed})
     if not len(features):
         raise NoImages(f"none of the {len(images)} images in {photos} could be read", f"ls {photos}")
@@ -86,7 +87,7 @@ def evaluate(
     targets = np.array([index[label_of[path]] for path in features.paths], dtype=np.int64)
     _say_what_is_odd(features, label_of, targets, context, source.name)
     where = photos if part in (None, "all") else f"{photos} ({part})"
-    share = chosen_share(blend, context, source.name, backbone, on_progress)
+    share = chosen_share(blend, context, source.name, model, device, on_progress)
     left_out = (*folder.skipped, *strange, *skipped)
     return _evaluation(context, source.name, share, blend is None, str(where), features, targets, left_out)
 

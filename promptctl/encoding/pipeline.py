@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -31,8 +30,8 @@ from promptctl.encoding.decode import (
 from promptctl.errors import NoImages
 
 if TYPE_CHECKING:
-    from promptctl.clip.backbone import Backbone
     from promptctl.encoding.cache import Vector
+    from promptctl.encoding.encoder import ImageEncoder
 
 _BATCH = 32
 _DECODERS = 4
@@ -52,16 +51,16 @@ class Features:
 
 
 def encode(
-    paths: Sequence[Path], backbone: Backbone, cache: FeatureCache, on_progress: OnProgress | None = None
+    paths: Sequence[Path], encoder: ImageEncoder, cache: FeatureCache, on_progress: OnProgress | None = None
 ) -> tuple[Features, tuple[Skipped, ...]]:
     """Features of every readable image, in order, and the files that were passed over."""
-    known, skipped = _encode([(path, (None,)) for path in paths], backbone, cache, on_progress)
-    vectors = _stack(known, backbone)
+    known, skipped = _encode([(path, (None,)) for path in paths], encoder, cache, on_progress)
+    vectors = _stack(known, encoder)
     return Features(tuple(item.path for item in known), tuple(item.sha256 for item in known), vectors), tuple(skipped)
 
 
 def encode_views(
-    features: Features, views: int, backbone: Backbone, cache: FeatureCache, on_progress: OnProgress | None = None
+    features: Features, views: int, encoder: ImageEncoder, cache: FeatureCache, on_progress: OnProgress | None = None
 ) -> NDArray[np.float32]:
     """Features of random crops of images that were read before: `pictures.view` 0 to views - 1.
 
@@ -70,28 +69,28 @@ def encode_views(
     """
     numbers = [tuple(range(first, min(first + _VIEWS_A_JOB, views))) for first in range(0, views, _VIEWS_A_JOB)]
     jobs = [(path, some) for path in features.paths for some in numbers]
-    known, skipped = _encode(jobs, backbone, cache, on_progress)
+    known, skipped = _encode(jobs, encoder, cache, on_progress)
     if skipped:
         raise NoImages(f"{skipped[0].path} was there a moment ago and is no more: {skipped[0].reason}", "learn again")
     expected = dict(zip(features.paths, features.sha256, strict=True))
     changed = next((item.path for item in known if item.sha256 != expected[item.path]), None)
     if changed is not None:
         raise NoImages(f"{changed} has changed since a moment ago", "learn again")
-    return _stack(known, backbone).reshape(len(features), views, -1)
+    return _stack(known, encoder).reshape(len(features), views, -1)
 
 
-def _stack(known: Sequence[_Known], backbone: Backbone) -> NDArray[np.float32]:
-    return np.array([item.vector for item in known], np.float32).reshape(-1, backbone.tower.joint_width)
+def _stack(known: Sequence[_Known], encoder: ImageEncoder) -> NDArray[np.float32]:
+    return np.array([item.vector for item in known], np.float32).reshape(-1, encoder.width)
 
 
 def _encode(
-    jobs: Sequence[_Job], backbone: Backbone, cache: FeatureCache, on_progress: OnProgress | None
+    jobs: Sequence[_Job], encoder: ImageEncoder, cache: FeatureCache, on_progress: OnProgress | None
 ) -> tuple[list[_Known], list[Skipped]]:
     known: list[_Known] = []
     skipped: list[Skipped] = []
     total = sum(len(views) for _, views in jobs)
-    for batch in _batches(_prepared(jobs, _Eye.of(backbone), cache)):
-        known += _encoded([item for item in batch if not isinstance(item, Skipped)], backbone, cache)
+    for batch in _batches(_prepared(jobs, encoder, cache)):
+        known += _encoded([item for item in batch if not isinstance(item, Skipped)], encoder, cache)
         skipped += [item for item in batch if isinstance(item, Skipped)]
         if on_progress:
             on_progress(len(known) + len(skipped), total)
@@ -110,32 +109,14 @@ class _Picture:
     path: Path
     sha256: str
     key: str
-    pixels: torch.Tensor  # (3, S, S)
-
-
-@dataclass(frozen=True)
-class _Eye:
-    """What the decoders need of a backbone, asked of it once: several threads would load it several times."""
-
-    fingerprint: str
-    width: int  # E
-    image_size: int
-    transform: Callable[[Image.Image], torch.Tensor]
-
-    @staticmethod
-    def of(backbone: Backbone) -> _Eye:
-        return _Eye(backbone.id.fingerprint, backbone.id.joint_width, backbone.image_size, backbone.transform)
-
-    def pixels(self, picture: Image.Image, sha256: str, number: int | None) -> torch.Tensor:
-        """(3, S, S) of a picture, or of one of its views."""
-        return self.transform(picture if number is None else view(picture, sha256, number, self.image_size))
+    pixels: NDArray[np.float32]  # (3, S, S)
 
 
 _Job = tuple[Path, tuple[int | None, ...]]  # a file, and which views of it; None: the picture as it is
 _Item = _Known | _Picture | Skipped
 
 
-def _prepared(jobs: Sequence[_Job], eye: _Eye, cache: FeatureCache) -> Iterator[_Item]:
+def _prepared(jobs: Sequence[_Job], encoder: ImageEncoder, cache: FeatureCache) -> Iterator[_Item]:
     """Every file read and hashed, and decoded if a feature is not known, in order, a little ahead of the tower."""
     pool = ThreadPoolExecutor(max_workers=_DECODERS)
     ahead: deque[Future[list[_Item]]] = deque()
@@ -144,7 +125,7 @@ def _prepared(jobs: Sequence[_Job], eye: _Eye, cache: FeatureCache) -> Iterator[
     try:
         while todo or ahead:
             while todo and waiting <= 2 * _BATCH:
-                ahead.append(pool.submit(_prepare, *todo[0], eye, cache))
+                ahead.append(pool.submit(_prepare, *todo[0], encoder, cache))
                 waiting += len(todo.popleft()[1])
             items = ahead.popleft().result()
             waiting -= len(items)
@@ -153,18 +134,18 @@ def _prepared(jobs: Sequence[_Job], eye: _Eye, cache: FeatureCache) -> Iterator[
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _prepare(path: Path, views: tuple[int | None, ...], eye: _Eye, cache: FeatureCache) -> list[_Item]:
+def _prepare(path: Path, views: tuple[int | None, ...], encoder: ImageEncoder, cache: FeatureCache) -> list[_Item]:
     try:
         with file_bytes(path) as data:
             sha256 = hashlib.sha256(data).hexdigest()
-            keys = [_key(eye.fingerprint, sha256, number) for number in views]
-            known = [cache.get(key, eye.width) for key in keys]
+            keys = [_key(encoder.fingerprint, sha256, number) for number in views]
+            known = [cache.get(key, encoder.width) for key in keys]
             items: list[_Item] = [_Known(path, sha256, vector) for vector in known if vector is not None]
             if len(items) == len(views):
                 return items
             with decoded(data) as picture:
                 return [
-                    _Picture(path, sha256, key, eye.pixels(picture, sha256, number))
+                    _Picture(path, sha256, key, _pixels(picture, sha256, number, encoder))
                     if vector is None
                     else _Known(path, sha256, vector)
                     for number, key, vector in zip(views, keys, known, strict=True)
@@ -174,16 +155,21 @@ def _prepare(path: Path, views: tuple[int | None, ...], eye: _Eye, cache: Featur
         return [Skipped(path, str(reason), foreign)] * len(views)
 
 
+def _pixels(picture: Image.Image, sha256: str, number: int | None, encoder: ImageEncoder) -> NDArray[np.float32]:
+    """(3, S, S) of a picture, or of one of its views."""
+    return encoder.preprocess(picture if number is None else view(picture, sha256, number, encoder.size))
+
+
 def _batches(items: Iterator[_Item]) -> Iterator[list[_Item]]:
     while batch := list(islice(items, _BATCH)):
         yield batch
 
 
-def _encoded(batch: Sequence[_Known | _Picture], backbone: Backbone, cache: FeatureCache) -> list[_Known]:
+def _encoded(batch: Sequence[_Known | _Picture], encoder: ImageEncoder, cache: FeatureCache) -> list[_Known]:
     pictures = [item for item in batch if isinstance(item, _Picture)]
     if not pictures:
         return [item for item in batch if isinstance(item, _Known)]
-    vectors = backbone.encode(torch.stack([picture.pixels for picture in pictures]))
+    vectors = encoder.encode(np.stack([picture.pixels for picture in pictures]))
     cache.put({picture.key: vector for picture, vector in zip(pictures, vectors, strict=True)})
     fresh = iter(vectors)
     return [_Known(i.path, i.sha256, next(fresh)) if isinstance(i, _Picture) else i for i in batch]

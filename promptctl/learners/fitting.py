@@ -133,4 +133,4 @@ def _seen(shown: Features, views: int, backbone: Backbone, on_progress: OnProgre
         return shown.vectors
     cropping = partial(on_progress, "encoding crops") if on_progress else None
     with FeatureCache() as cache:
-        return encode_views(shown, views, backbone, cache, cropping)
+        return encode_views(shown, views, backbone.encoder, cache, cropping)

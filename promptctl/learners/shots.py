@@ -84,7 +84,7 @@ def draw(
         while True:
             _check_enough(candidates, usable, skipped, shots)
             sample, measured_on = _divide(usable, measured, split, shots, seed)
-            train, damaged = encode([image.path for image in sample.train], backbone, cache, encoding)
+            train, damaged = encode([image.path for image in sample.train], backbone.encoder, cache, encoding)
             if not damaged:
                 break
             skipped += damaged
@@ -92,7 +92,7 @@ def draw(
             usable = tuple(image for image in usable if image.path not in bad)
         fair, unfair = measurable(sample.held_out, {image.label for image in candidates}, sample.train)
         some = fair if remembers else sampling.at_most(fair, MOST_MEASURED)
-        held_out, damaged = encode([image.path for image in some], backbone, cache, encoding)
+        held_out, damaged = encode([image.path for image in some], backbone.encoder, cache, encoding)
     vector_of = {path: row for part in (train, held_out) for path, row in zip(part.paths, part.vectors, strict=True)}
     say_near_copies(some, sample.train, vector_of)
     skipped += unfair
