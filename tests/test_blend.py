@@ -12,6 +12,7 @@ import pytest
 from promptctl.benchmark import results
 from promptctl.benchmark.results import Results
 from promptctl.classification import blend
+from promptctl.classification.classifier import mixed
 from promptctl.clip.backbone import Backbone
 from promptctl.context.context import Context
 from promptctl.errors import DatasetError
@@ -29,8 +30,8 @@ def test_a_mixture_is_its_equation():
     t, z = unit(chance.normal(size=(5, 8))), unit(chance.normal(size=(5, 8)))
     for share in (0.0, 0.3, 1.0):
         wanted = [(1 - share) * zc + share * tc for tc, zc in zip(t, z, strict=True)]
-        np.testing.assert_allclose(blend.mixed(t, z, share), unit(np.array(wanted)), atol=1e-6)
-    np.testing.assert_allclose(blend.mixed(t, z, 1.0), t, atol=1e-6)
+        np.testing.assert_allclose(mixed(t, z, share), unit(np.array(wanted)), atol=1e-6)
+    np.testing.assert_allclose(mixed(t, z, 1.0), t, atol=1e-6)
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
-from promptctl.classification.classifier import Predictions, calibration_error, predict
+from promptctl.classification import classifier
+from promptctl.classification.classifier import Classifier, Predictions, calibration_error
 from promptctl.classification.metrics import class_scores, scores
 
 
@@ -19,19 +20,29 @@ def made():
 
 def test_probabilities_are_clips_softmax(made):
     features, texts, _ = made
-    found = predict(features, texts, logit_scale=28.5).probabilities
+    found = Classifier(texts, 28.5).predict(features).probabilities
     wanted = (28.5 * torch.from_numpy(features).double() @ torch.from_numpy(texts).double().T).softmax(1)
     np.testing.assert_allclose(found, wanted, atol=1e-12)
 
 
 def test_no_images_give_no_predictions(made):
     _, texts, _ = made
-    assert predict(np.empty((0, 16), np.float32), texts, logit_scale=1.0).probabilities.shape == (0, 7)
+    assert Classifier(texts, 1.0).predict(np.empty((0, 16), np.float32)).probabilities.shape == (0, 7)
+
+
+@pytest.mark.parametrize("rows", [7, 4096])
+def test_right_is_the_nearest_class_some_rows_at_a_time(made, monkeypatch, rows):
+    features, texts, targets = made
+    monkeypatch.setattr(classifier, "_ROWS", rows)
+    wanted = (features @ texts.T).argmax(1) == targets
+    assert 0 < wanted.sum() < len(wanted)
+    np.testing.assert_array_equal(Classifier(texts).right(features, targets), wanted)
+    assert Classifier(texts).accuracy(features, targets) == wanted.mean()
 
 
 def test_scores_agree_with_scikit_learn(made):
     features, texts, targets = made
-    predictions = predict(features, texts, logit_scale=28.5)
+    predictions = Classifier(texts, 28.5).predict(features)
     found = scores(predictions, targets)
     assert found["top1"] == pytest.approx((predictions.best == targets).mean())
     assert found["top5"] == pytest.approx(top_k_accuracy_score(targets, predictions.probabilities, k=5))

@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedKFold
 from promptctl.benchmark import protocol
 from promptctl.benchmark.lengths import lengths
 from promptctl.benchmark.results import Results
-from promptctl.classification import blend
+from promptctl.classification.classifier import mixed
 from promptctl.clip import templates
 from promptctl.clip.backbone import Backbone
 from promptctl.commands.compare import _with_lengths
@@ -164,7 +164,7 @@ def test_a_blend_mixes_what_plain_folds_choose(crowd):
             texts = texts / np.linalg.norm(texts, axis=1, keepdims=True)
             hits[tenths] += int(((x[held_out] @ texts.T).argmax(1) == y[held_out]).sum())
     best = max(tenths for tenths in hits if hits[tenths] == max(hits.values()))
-    texts = blend.mixed(draw.taught().text_features, by_hand, best / 10)
+    texts = mixed(draw.taught().text_features, by_hand, best / 10)
     assert protocol.run(crowd, "coop-blend", 4, 1).accuracy == right(crowd, texts)
 
 

@@ -20,6 +20,7 @@ from promptctl import __version__
 from promptctl.benchmark import results
 from promptctl.benchmark.results import Facts, Results
 from promptctl.classification import blend
+from promptctl.classification.classifier import Classifier, mixed
 from promptctl.clip import templates
 from promptctl.data import sampling
 from promptctl.data.images import HashedImage
@@ -110,8 +111,7 @@ class Pool:
 
     def accuracy(self, texts: Vectors) -> float:
         """Fraction of the test images nearest to their own class, (C, E) unit rows."""
-        x, y = self.arrays(self.test)
-        return float(((x @ texts.T).argmax(1) == y).mean())
+        return Classifier(texts).accuracy(*self.arrays(self.test))
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _blended(draw: Draw) -> Speaker:
 
     def speak(pool: Pool) -> Vectors:
         learned = taught.text_features if pool is draw.pool else _spoken(taught, pool)
-        return blend.mixed(learned, pool.by_hand(pool.template), share)
+        return mixed(learned, pool.by_hand(pool.template), share)
 
     return speak
 

@@ -1,7 +1,4 @@
-"""Blend: learned and zero-shot text features mixed, w = norm((1 - a) z + a t), and a chosen by folds of the shots.
-
-The mixing is WiSE-FT's, on the text side (Wortsman et al., CVPR 2022; Lin et al., CVPR 2023).
-"""
+"""Blend: how much of what a context learned to use beside zero-shot, chosen by folds of its own shots."""
 
 from __future__ import annotations
 
@@ -12,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from promptctl.classification.classifier import Classifier, mixed
 from promptctl.errors import DatasetError
-from promptctl.learners import clap, coop
 
 if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
@@ -26,17 +23,6 @@ OnFold = Callable[[int, int], None]  # done, total
 SHARES = tuple(i / 10 for i in range(11))
 FOLDS = 5
 CHOOSER = "folds-1"  # part of what a chosen share is kept under: change it when another share may come out
-
-
-def mixed(learned: Vectors, zero_shot: Vectors, share: float) -> Vectors:
-    """(C, E) unit rows: `share` of the learned text features, the rest of the zero-shot ones.
-
-    learned, zero_shot   (C, E) unit rows
-    """
-    if share == 1:
-        return learned
-    rows = share * learned + (1 - share) * zero_shot
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
 def share_by_folds(context: Context, name: str, tower: TextTower, on_fold: OnFold | None = None) -> float:
@@ -83,8 +69,8 @@ def best_share(
     for done, (train, held_out) in enumerate(folds.split(x, y), 1):
         learned = learn(x[train], y[train])
         for i, share in enumerate(SHARES):
-            texts = mixed(learned, zero_shot, share)
-            right[i] += ((x[held_out] @ texts.T).argmax(1) == y[held_out]).sum()
+            classifier = Classifier(mixed(learned, zero_shot, share))
+            right[i] += classifier.right(x[held_out], y[held_out]).sum()
         if on_fold:
             on_fold(done, folds.get_n_splits())
     return SHARES[int(np.flatnonzero(right == right.max())[-1])]
@@ -107,6 +93,7 @@ def again_by(
     method: Method, names: Sequence[str | ClassEntry], by_hand: Vectors, tower: TextTower, logit_scale: float
 ) -> Again:
     """What the learner of a context makes of other shots, with its own settings, from the centres of their photos."""
+    from promptctl.learners import clap, coop  # torch: a share that is known needs none
 
     def clap_again(x: Vectors, y: NDArray[np.int64]) -> Vectors:
         settings = clap.Settings(method.epochs, method.lr, method.seed)

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from promptctl.context.card import ClassEntry
+    from promptctl.context.context import Context
+
+Vectors = NDArray[np.float32]
+_ROWS = 4096  # images at a time, where only the best class is wanted
 
 
 @dataclass(frozen=True)
@@ -29,15 +38,71 @@ class Predictions:
         return np.asarray(self.probabilities.max(1))
 
 
-def predict(features: NDArray[np.float32], text_features: NDArray[np.float32], *, logit_scale: float) -> Predictions:
-    """Softmax over scaled cosine similarities, as CLIP does.
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """Says which of its classes an image shows: the one whose text features are nearest to the image's."""
 
-    features, text_features   (N, E) and (C, E), unit rows
+    text_features: Vectors  # (C, E) unit rows: the answer in force
+    logit_scale: float = 100.0  # CLIP's own; no ranking depends on it
+    classes: tuple[ClassEntry, ...] = ()  # empty where positions are enough
+    share: float = 1.0  # of what was learned, the rest is zero-shot's
+
+    @staticmethod
+    def of(context: Context, *, share: float = 1.0) -> Classifier:
+        """A context in use, with so much of what it learned."""
+        texts = mixed(context.text_features, context.zero_shot_features, share)
+        return Classifier(texts, context.card.logit_scale, context.card.classes, share)
+
+    @staticmethod
+    def zero_shot(context: Context) -> Classifier:
+        """What a context is measured against: the template's text features of the same classes."""
+        return Classifier.of(context, share=0.0)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(entry.label for entry in self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(entry.name for entry in self.classes)
+
+    def predict(self, features: Vectors) -> Predictions:
+        """Softmax over scaled cosine similarities, as CLIP does.
+
+        features   (N, E) unit rows
+        """
+        logits = self.logit_scale * features.astype(np.float64) @ self._texts.T  # (N, C)
+        logits -= logits.max(1, keepdims=True, initial=-np.inf)
+        weights = np.exp(logits)
+        return Predictions(weights / weights.sum(1, keepdims=True))
+
+    def right(self, features: Vectors, targets: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(N,) which images are given their own class; (N, E) unit rows and (N,) class indices."""
+        # some rows at a time: fifty thousand images of a thousand classes are half a gigabyte of probabilities
+        parts = range(0, len(features), _ROWS)
+        best = [self.predict(features[first : first + _ROWS]).best for first in parts]
+        return np.asarray(np.concatenate([*best, np.empty(0, np.int64)]) == targets, dtype=bool)
+
+    def accuracy(self, features: Vectors, targets: NDArray[np.int64]) -> float:
+        """The fraction of images that are given their own class; arguments as in `right`."""
+        return float(self.right(features, targets).mean())
+
+    @cached_property
+    def _texts(self) -> NDArray[np.float64]:
+        return self.text_features.astype(np.float64)
+
+
+def mixed(learned: Vectors, zero_shot: Vectors, share: float) -> Vectors:
+    """(C, E) unit rows: w = norm((1 - a) z + a t), a share a of the learned text features and the rest zero-shot ones.
+
+    The mixing is WiSE-FT's, on the text side (Wortsman et al., CVPR 2022; Lin et al., CVPR 2023).
+
+    learned, zero_shot   (C, E) unit rows
     """
-    logits = logit_scale * features.astype(np.float64) @ text_features.astype(np.float64).T  # (N, C)
-    logits -= logits.max(1, keepdims=True, initial=-np.inf)
-    weights = np.exp(logits)
-    return Predictions(weights / weights.sum(1, keepdims=True))
+    if share in (0, 1):
+        return learned if share else zero_shot
+    rows = share * learned + (1 - share) * zero_shot
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
 def calibration_error(predictions: Predictions, targets: NDArray[np.int64], *, bins: int = 15) -> float:

@@ -48,8 +48,7 @@ def classify(
     """The most probable classes of every image among files and folder trees; `blend` as in `evaluate`."""
     check_places(ref, inputs, store, "promptctl classify {photos} --prompt {context}")
     source = locate(ref, store)
-    from promptctl.classification.blend import mixed
-    from promptctl.classification.classifier import predict
+    from promptctl.classification.classifier import Classifier
 
     context = source.load()
     paths, passed = _gathered(inputs)
@@ -59,8 +58,7 @@ def classify(
     if not len(features):
         _refuse_no_photo(inputs, left_out)
     share = chosen_share(blend, context, source.name, model, device, on_progress)
-    texts = mixed(context.text_features, context.zero_shot_features, share)
-    predictions = predict(features.vectors, texts, logit_scale=context.card.logit_scale)
+    predictions = Classifier.of(context, share=share).predict(features.vectors)
     found = _classified(features, predictions, context.card, top)
     return ClassifyReport(source.name, share, blend is None, found, skipped_files(left_out), passed_over(left_out))
 

@@ -81,9 +81,11 @@ def _right(context: Context, x: NDArray[np.float32], labels: Sequence[str]) -> N
     """(N,) whether the context gives each image its label."""
     import numpy as np
 
-    names = context.card.labels
-    best = (x @ context.text_features.T).argmax(1)
-    return np.array([names[i] == label for i, label in zip(best, labels, strict=True)], dtype=bool)
+    from promptctl.classification.classifier import Classifier
+
+    place = {label: i for i, label in enumerate(context.card.labels)}
+    targets = np.array([place.get(label, -1) for label in labels], dtype=np.int64)
+    return Classifier.of(context).right(x, targets)
 
 
 def _drift(before: Context, after: Context) -> tuple[VectorDrift, ...]:

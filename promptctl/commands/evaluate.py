@@ -141,17 +141,13 @@ def _evaluation(
     targets: NDArray[np.int64],
     skipped: Sequence[Skipped],
 ) -> EvaluateReport:
-    from promptctl.classification.blend import mixed
-    from promptctl.classification.classifier import predict
+    from promptctl.classification.classifier import Classifier
     from promptctl.classification.metrics import class_scores, scores
 
     card = context.card
     learned, zero_shot = (
-        predict(features.vectors, texts, logit_scale=card.logit_scale)
-        for texts in (
-            mixed(context.text_features, context.zero_shot_features, share),
-            context.zero_shot_features,
-        )
+        classifier.predict(features.vectors)
+        for classifier in (Classifier.of(context, share=share), Classifier.zero_shot(context))
     )
     per_class = tuple(
         ClassScore(

@@ -160,10 +160,12 @@ def _context(
 
 
 def _score(drawn: FewShotSplit, learned: NDArray[np.float32], zero_shot: NDArray[np.float32]) -> Score | None:
+    from promptctl.classification.classifier import Classifier
+
     if not len(drawn.held_out):
         return None
     targets = drawn.targets(drawn.held_out)
-    right = [float(((drawn.held_out.vectors @ texts.T).argmax(1) == targets).mean()) for texts in (learned, zero_shot)]
+    right = [Classifier(texts).accuracy(drawn.held_out.vectors, targets) for texts in (learned, zero_shot)]
     return Score(drawn.measured_on, len(targets), *right)
 
 
