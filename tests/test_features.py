@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from PIL import Image
 from promptctl.clip.backbone import Backbone
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.decode import decode, view
-from promptctl.encoding.pipeline import encode, encode_views
+from promptctl.encoding.pipeline import encode, encode_views, stream
 from promptctl.encoding.torch import TorchEncoder
 from promptctl.errors import NoImages
 from promptctl.paths import cache_home
@@ -102,9 +105,108 @@ def test_no_images_give_no_features(backbone):
 
 def test_progress_reaches_the_total(backbone, photos):
     seen = []
-    paths = sorted(photos.rglob("*.png")) * 4
+    paths = sorted(photos.rglob("*.png"))
     encode(paths, backbone.encoder, FeatureCache(), lambda done, total: seen.append((done, total)))
-    assert seen == [(32, 72), (64, 72), (72, 72)]
+    assert seen == [(1, 18), (3, 18), (7, 18), (15, 18), (18, 18)]
+
+
+class MeanColour:
+    """An encoder of little work: the mean of a picture, as a unit row; it can be told to take its time."""
+
+    fingerprint, width, size = "mean-colour", 3, 8
+
+    def __init__(self, seconds: float = 0.0, preparing: float = 0.0) -> None:
+        self.seconds, self.preparing = seconds, preparing
+        self.batches: list[int] = []
+        self.waiting = self.most_waiting = 0  # pictures that were prepared and not yet encoded
+        self._lock = threading.Lock()
+
+    def preprocess(self, picture: Image.Image) -> np.ndarray:
+        time.sleep(self.preparing)
+        self._count(1)
+        return np.asarray(picture.resize((8, 8)), np.float32).transpose(2, 0, 1)
+
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        self.batches.append(len(pixels))
+        time.sleep(self.seconds)
+        self._count(-len(pixels))
+        means = pixels.mean((2, 3)) + 1
+        return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self.waiting += change
+            self.most_waiting = max(self.most_waiting, self.waiting)
+
+
+def many(folder: Path, count: int) -> list[Path]:
+    """Little pictures, no two of them the same."""
+    folder.mkdir()
+    for i in range(count):
+        Image.new("RGB", (8, 8), (i % 256, i // 256, 7)).save(folder / f"{i:04}.png")
+    return sorted(folder.iterdir())
+
+
+def test_no_more_than_some_pictures_are_decoded_ahead(tmp_path):
+    paths, taken = many(tmp_path / "many", 400), []
+    encoder = MeanColour(0.05)
+    handed_out = (taken.append(path) or path for path in paths)
+    for done, _ in enumerate(stream(handed_out, encoder, FeatureCache()), 1):
+        assert len(taken) - done < 130, "files are not taken long before they are wanted"
+    assert (done, sum(encoder.batches)) == (400, 400)
+    assert 32 < encoder.most_waiting < 130
+
+
+def test_the_first_answers_wait_for_no_full_batch(tmp_path):
+    encoder = MeanColour()
+    features = stream(many(tmp_path / "many", 200), encoder, FeatureCache())
+    next(features)
+    assert encoder.batches == [1]
+    assert len(list(features)) == 199
+    assert encoder.batches == [1, 2, 4, 8, 16, 32, 32, 32, 32, 32, 9]
+
+
+def test_what_is_known_waits_for_nothing_behind_it(tmp_path):
+    paths = many(tmp_path / "many", 60)
+    encode(paths[:30], MeanColour(), FeatureCache())
+    encoder = MeanColour()
+    features = stream(paths, encoder, FeatureCache())
+    assert [next(features).path for _ in range(30)] == paths[:30]
+    assert encoder.batches == []
+
+
+def test_a_new_picture_is_not_held_up_by_all_the_known_ones_after_it(tmp_path):
+    paths = many(tmp_path / "many", 260)
+    encode(paths[2:], MeanColour(), FeatureCache())
+    taken = []
+    features = stream((taken.append(path) or path for path in paths), MeanColour(), FeatureCache())
+    assert [next(features).path for _ in range(2)] == paths[:2]
+    assert len(taken) < 200
+
+
+def test_a_copy_is_encoded_once_wherever_it_lies(tmp_path):
+    paths = many(tmp_path / "many", 100)
+    for i, path in enumerate(paths):
+        path.with_name(f"{i:04}-copy.png").write_bytes(path.read_bytes())
+    paths += sorted((tmp_path / "many").glob("*-copy.png"))
+    for order in (sorted(paths), paths, paths[::-1]):
+        encoder = MeanColour()
+        found, _ = encode(order, encoder, FeatureCache(tmp_path / "cache"))
+        assert len(found) == 200
+        assert sum(encoder.batches) == (100 if order == sorted(paths) else 0)
+
+
+def test_whoever_stops_listening_stops_the_work(tmp_path):
+    encoder = MeanColour(preparing=0.05)
+    features = stream(many(tmp_path / "many", 100), encoder, FeatureCache())
+    for _ in range(8):
+        next(features)
+    features.close()
+    time.sleep(0.3)
+    prepared = encoder.waiting + sum(encoder.batches)
+    time.sleep(0.3)
+    assert encoder.waiting + sum(encoder.batches) == prepared
+    assert FeatureCache().contents().features == {"mean-colour": sum(encoder.batches)}, "and what was done is kept"
 
 
 def test_views_are_encoded_once_and_kept(photos, backbone, monkeypatch):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,9 +33,23 @@ if TYPE_CHECKING:
     from promptctl.encoding.cache import Vector
     from promptctl.encoding.encoder import ImageEncoder
 
-_BATCH = 32
-_DECODERS = 4
+OnDone = Callable[[int], object]  # images so far
+
+_BATCH = 32  # pictures the tower takes at once
+_AHEAD = 2 * _BATCH  # pictures that are read and decoded before the tower asks for them
+_HELD = 4 * _BATCH  # images that wait for those before them, most of them known
+_RECENT = _AHEAD + _HELD + 2 * _BATCH  # pictures of which a copy may have been looked up too early
+_DECODERS = min(16, max(4, os.cpu_count() or 1))
 _VIEWS_A_JOB = _BATCH  # a file is read and hashed once for so many of its views
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An image as a backbone sees it."""
+
+    path: Path
+    sha256: str  # of the file
+    vector: Vector  # (E,) of unit length
 
 
 @dataclass(frozen=True)
@@ -50,11 +64,22 @@ class Features:
         return len(self.paths)
 
 
+def stream(
+    paths: Iterable[Path], encoder: ImageEncoder, cache: FeatureCache, on_done: OnDone | None = None
+) -> Iterator[Encoded | Skipped]:
+    """Images in the order of their paths, each as soon as it is encoded, and the files that are passed over.
+
+    However many there are, only so many are in memory; the same files give the same features to the last bit.
+    """
+    return _stream(((path, (None,)) for path in paths), encoder, cache, on_done)
+
+
 def encode(
     paths: Sequence[Path], encoder: ImageEncoder, cache: FeatureCache, on_progress: OnProgress | None = None
 ) -> tuple[Features, tuple[Skipped, ...]]:
     """Features of every readable image, in order, and the files that were passed over."""
-    known, skipped = _encode([(path, (None,)) for path in paths], encoder, cache, on_progress)
+    on_done = (lambda done: on_progress(done, len(paths))) if on_progress else None
+    known, skipped = _parted(stream(paths, encoder, cache, on_done))
     vectors = _stack(known, encoder)
     return Features(tuple(item.path for item in known), tuple(item.sha256 for item in known), vectors), tuple(skipped)
 
@@ -68,8 +93,10 @@ def encode_views(
     raises    NoImages when a file has changed or gone meanwhile
     """
     numbers = [tuple(range(first, min(first + _VIEWS_A_JOB, views))) for first in range(0, views, _VIEWS_A_JOB)]
-    jobs = [(path, some) for path in features.paths for some in numbers]
-    known, skipped = _encode(jobs, encoder, cache, on_progress)
+    jobs = ((path, some) for path in features.paths for some in numbers)
+    total = views * len(features)
+    on_done = (lambda done: on_progress(done, total)) if on_progress else None
+    known, skipped = _parted(_stream(jobs, encoder, cache, on_done))
     if skipped:
         raise NoImages(f"{skipped[0].path} was there a moment ago and is no more: {skipped[0].reason}", "learn again")
     expected = dict(zip(features.paths, features.sha256, strict=True))
@@ -79,33 +106,25 @@ def encode_views(
     return _stack(known, encoder).reshape(len(features), views, -1)
 
 
-def _stack(known: Sequence[_Known], encoder: ImageEncoder) -> NDArray[np.float32]:
-    return np.array([item.vector for item in known], np.float32).reshape(-1, encoder.width)
-
-
-def _encode(
-    jobs: Sequence[_Job], encoder: ImageEncoder, cache: FeatureCache, on_progress: OnProgress | None
-) -> tuple[list[_Known], list[Skipped]]:
-    known: list[_Known] = []
+def _parted(items: Iterable[Encoded | Skipped]) -> tuple[list[Encoded], list[Skipped]]:
+    known: list[Encoded] = []
     skipped: list[Skipped] = []
-    total = sum(len(views) for _, views in jobs)
-    for batch in _batches(_prepared(jobs, encoder, cache)):
-        known += _encoded([item for item in batch if not isinstance(item, Skipped)], encoder, cache)
-        skipped += [item for item in batch if isinstance(item, Skipped)]
-        if on_progress:
-            on_progress(len(known) + len(skipped), total)
+    for item in items:
+        if isinstance(item, Skipped):
+            skipped.append(item)
+        else:
+            known.append(item)
     return known, skipped
 
 
-@dataclass(frozen=True)
-class _Known:
-    path: Path
-    sha256: str
-    vector: Vector
+def _stack(known: Sequence[Encoded], encoder: ImageEncoder) -> NDArray[np.float32]:
+    return np.array([item.vector for item in known], np.float32).reshape(-1, encoder.width)
 
 
 @dataclass(frozen=True)
 class _Picture:
+    """A decoded image that waits for the tower."""
+
     path: Path
     sha256: str
     key: str
@@ -113,23 +132,37 @@ class _Picture:
 
 
 _Job = tuple[Path, tuple[int | None, ...]]  # a file, and which views of it; None: the picture as it is
-_Item = _Known | _Picture | Skipped
+_Item = Encoded | _Picture | Skipped
 
 
-def _prepared(jobs: Sequence[_Job], encoder: ImageEncoder, cache: FeatureCache) -> Iterator[_Item]:
+def _stream(
+    jobs: Iterable[_Job], encoder: ImageEncoder, cache: FeatureCache, on_done: OnDone | None
+) -> Iterator[Encoded | Skipped]:
+    done = 0
+    recent: dict[str, Vector] = {}
+    for batch in _batches(_prepared(jobs, encoder, cache), recent):
+        encoded = _encoded(batch, encoder, cache, recent)
+        done += len(batch)
+        if on_done:
+            on_done(done)
+        yield from encoded
+
+
+def _prepared(jobs: Iterable[_Job], encoder: ImageEncoder, cache: FeatureCache) -> Iterator[_Item]:
     """Every file read and hashed, and decoded if a feature is not known, in order, a little ahead of the tower."""
     pool = ThreadPoolExecutor(max_workers=_DECODERS)
     ahead: deque[Future[list[_Item]]] = deque()
     waiting = 0  # pictures that may lie in memory
-    todo = deque(jobs)
     try:
-        while todo or ahead:
-            while todo and waiting <= 2 * _BATCH:
-                ahead.append(pool.submit(_prepare, *todo[0], encoder, cache))
-                waiting += len(todo.popleft()[1])
-            items = ahead.popleft().result()
-            waiting -= len(items)
-            yield from items
+        for path, views in jobs:
+            ahead.append(pool.submit(_prepare, path, views, encoder, cache))
+            waiting += len(views)
+            while waiting > _AHEAD:
+                items = ahead.popleft().result()
+                waiting -= len(items)
+                yield from items
+        while ahead:
+            yield from ahead.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -140,14 +173,14 @@ def _prepare(path: Path, views: tuple[int | None, ...], encoder: ImageEncoder, c
             sha256 = hashlib.sha256(data).hexdigest()
             keys = [_key(encoder.fingerprint, sha256, number) for number in views]
             known = [cache.get(key, encoder.width) for key in keys]
-            items: list[_Item] = [_Known(path, sha256, vector) for vector in known if vector is not None]
+            items: list[_Item] = [Encoded(path, sha256, vector) for vector in known if vector is not None]
             if len(items) == len(views):
                 return items
             with decoded(data) as picture:
                 return [
                     _Picture(path, sha256, key, _pixels(picture, sha256, number, encoder))
                     if vector is None
-                    else _Known(path, sha256, vector)
+                    else Encoded(path, sha256, vector)
                     for number, key, vector in zip(views, keys, known, strict=True)
                 ]
     except UnreadableImage as reason:
@@ -160,19 +193,40 @@ def _pixels(picture: Image.Image, sha256: str, number: int | None, encoder: Imag
     return encoder.preprocess(picture if number is None else view(picture, sha256, number, encoder.size))
 
 
-def _batches(items: Iterator[_Item]) -> Iterator[list[_Item]]:
-    while batch := list(islice(items, _BATCH)):
+def _batches(items: Iterable[_Item], recent: dict[str, Vector]) -> Iterator[list[_Item]]:
+    """Images that are ready together: known ones at once, and pictures as many as the tower takes.
+
+    The first batches are small, so that there is an answer soon. Where they end depends on the files and on what is
+    known of them, never on the time, because rounding differs from batch to batch.
+    """
+    batch: list[_Item] = []
+    pictures, most = 0, 1
+    for item in items:
+        # a copy of what was encoded a moment ago was perhaps looked up before that was known
+        if isinstance(item, _Picture) and item.key in recent:
+            item = Encoded(item.path, item.sha256, recent[item.key])
+        batch.append(item)
+        pictures += isinstance(item, _Picture)
+        if pictures in (0, most) or len(batch) == _HELD:
+            yield batch
+            most = min(2 * most, _BATCH) if pictures else most
+            batch, pictures = [], 0
+    if batch:
         yield batch
 
 
-def _encoded(batch: Sequence[_Known | _Picture], encoder: ImageEncoder, cache: FeatureCache) -> list[_Known]:
-    pictures = [item for item in batch if isinstance(item, _Picture)]
-    if not pictures:
-        return [item for item in batch if isinstance(item, _Known)]
-    vectors = encoder.encode(np.stack([picture.pixels for picture in pictures]))
-    cache.put({picture.key: vector for picture, vector in zip(pictures, vectors, strict=True)})
-    fresh = iter(vectors)
-    return [_Known(i.path, i.sha256, next(fresh)) if isinstance(i, _Picture) else i for i in batch]
+def _encoded(
+    batch: Sequence[_Item], encoder: ImageEncoder, cache: FeatureCache, recent: dict[str, Vector]
+) -> list[Encoded | Skipped]:
+    """The batch with features for its pictures, which from now on are known."""
+    pictures = {item.key: item.pixels for item in batch if isinstance(item, _Picture)}
+    if pictures:
+        vectors = dict(zip(pictures, encoder.encode(np.stack(list(pictures.values()))), strict=True))
+        cache.put(vectors)
+        recent.update(vectors)
+        for key in list(recent)[:-_RECENT]:
+            del recent[key]
+    return [Encoded(item.path, item.sha256, recent[item.key]) if isinstance(item, _Picture) else item for item in batch]
 
 
 def _key(fingerprint: str, sha256: str, number: int | None) -> str:
