@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from typer import Typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from promptctl.cli.main import app, cache_app, models_app
+from promptctl.cli.app import COMMANDS, GROUPS
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
@@ -39,11 +38,11 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands() -> Iterator[tuple[str, Callable[..., object]]]:
-    for prefix, group in (("promptctl", app), ("promptctl models", models_app), ("promptctl cache", cache_app)):
-        assert isinstance(group, Typer)
-        for command in group.registered_commands:
-            assert command.callback
-            yield f"{prefix} {command.name or command.callback.__name__.replace('_', '-')}", command.callback
+    for name, command in COMMANDS.items():
+        yield f"promptctl {name}", command
+    for group, (_, group_commands) in GROUPS.items():
+        for name, command in group_commands.items():
+            yield f"promptctl {group} {name}", command
 
 
 def parameters(function: Callable[..., object]) -> Iterator[tuple[str, Any, Any, OptionInfo | ArgumentInfo]]:

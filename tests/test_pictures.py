@@ -336,9 +336,9 @@ LOOK = """
 import logging, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from promptctl.cli import main
+from promptctl.cli.process import prepare_process
 from promptctl.encoding import decode
-main._prepare_process()
+prepare_process()
 logging.warning("as open_clip does")  # which gives a root logger without a handler one that speaks
 def look(path):
     try:

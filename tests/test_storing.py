@@ -325,7 +325,7 @@ def test_the_shell_completes_names_and_versions(learned):
     def offered(words: str) -> set[str]:
         environment = {**os.environ, "_PROMPTCTL_COMPLETE": "complete_bash", "COMP_WORDS": words}
         environment["COMP_CWORD"] = str(len(words.split()) - (not words.endswith(" ")))
-        script = "import sys; sys.argv[0] = 'promptctl'; from promptctl.cli.main import app; app(prog_name='promptctl')"
+        script = "import sys; sys.argv[0] = 'promptctl'; from promptctl.cli.app import app; app(prog_name='promptctl')"
         done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
         return set(done.stdout.split())
 

@@ -336,7 +336,7 @@ def test_names_of_people_in_any_alphabet_are_kept():
 
 
 def test_every_learner_position_and_recipe_that_is_stored_is_read():
-    from promptctl.cli.main import Learner, Position, Recipe
+    from promptctl.cli.options import Learner, Position, Recipe
     from promptctl.clip.packing import POSITIONS
     from promptctl.context import limits
     from promptctl.learners.coop import RECIPES

@@ -1,0 +1,95 @@
+"""The commands under their names, in the order of `promptctl --help`: a new one is a file and a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import typer
+
+from promptctl import __version__
+from promptctl.cli.commands.cache import cache_clear, cache_info
+from promptctl.cli.commands.check import check
+from promptctl.cli.commands.classify import classify
+from promptctl.cli.commands.compare import compare
+from promptctl.cli.commands.copy import copy
+from promptctl.cli.commands.demo import demo
+from promptctl.cli.commands.diff import diff
+from promptctl.cli.commands.evaluate import evaluate
+from promptctl.cli.commands.export import export_context
+from promptctl.cli.commands.gc import gc
+from promptctl.cli.commands.import_context import import_context
+from promptctl.cli.commands.inspect import inspect
+from promptctl.cli.commands.learn import learn
+from promptctl.cli.commands.list import list_contexts
+from promptctl.cli.commands.log import log
+from promptctl.cli.commands.models import models_list, models_pull
+from promptctl.cli.commands.path import show_path
+from promptctl.cli.commands.remove import remove
+from promptctl.cli.commands.rename import rename
+from promptctl.cli.commands.restore import restore
+from promptctl.cli.commands.show import show
+
+Command = Callable[..., None]
+
+COMMANDS: Mapping[str, Command] = {
+    "learn": learn,
+    "evaluate": evaluate,
+    "inspect": inspect,
+    "classify": classify,
+    "import": import_context,
+    "export": export_context,
+    "compare": compare,
+    "list": list_contexts,
+    "show": show,
+    "log": log,
+    "diff": diff,
+    "copy": copy,
+    "rename": rename,
+    "remove": remove,
+    "restore": restore,
+    "check": check,
+    "gc": gc,
+    "path": show_path,
+    "demo": demo,
+}
+GROUPS: Mapping[str, tuple[str, Mapping[str, Command]]] = {
+    "models": ("Backbones: what is here, what is worth fetching.", {"list": models_list, "pull": models_pull}),
+    "cache": (
+        "Image features and results, kept so that no work is done twice.",
+        {"info": cache_info, "clear": cache_clear},
+    ),
+}
+
+app = typer.Typer(
+    name="promptctl",
+    help="Learn CLIP prompts from a handful of photos, keep them, use them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"promptctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
+
+
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+for _name, (_help, _commands) in GROUPS.items():
+    _group = typer.Typer(help=_help, no_args_is_help=True)
+    for _verb, _command in _commands.items():
+        _group.command(_verb)(_command)
+    app.add_typer(_group, name=_name)

@@ -1,0 +1,30 @@
+"""`promptctl check`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from promptctl import commands, render
+from promptctl.cli.completion import known_refs
+from promptctl.cli.options import Format, Json, Output
+from promptctl.cli.output import finish
+
+
+def check(
+    contexts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names with all their versions, versions, or files.", autocompletion=known_refs),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every version, and the trash.")] = False,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Read contexts to the last bit, and look for their backbones.
+
+    Says which files are damaged, and whether their backbones are here and the same.
+    """
+    with render.progress("reading contexts"):
+        report = commands.check(contexts or (), everything=everything)
+    finish(report, output, json)

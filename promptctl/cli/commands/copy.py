@@ -1,0 +1,24 @@
+"""`promptctl copy`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from promptctl import commands
+from promptctl.cli.options import Format, Json, Output, StoredRef
+from promptctl.cli.output import finish
+
+
+def copy(
+    context: StoredRef,
+    name: Annotated[str, typer.Argument(help="The other name.")],
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Keep a context under another name as well.
+
+    All its versions, or the one named.
+    """
+    finish(commands.copy(context, name), output, json)

@@ -1,0 +1,20 @@
+"""`promptctl diff`."""
+
+from __future__ import annotations
+
+from promptctl import commands
+from promptctl.cli.options import ContextRef, Format, Json, Output
+from promptctl.cli.output import finish
+
+
+def diff(
+    before: ContextRef,
+    after: ContextRef,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """How one context differs from another.
+
+    Classes, settings, accuracy on the shots they carry, vectors.
+    """
+    finish(commands.diff(before, after), output, json)

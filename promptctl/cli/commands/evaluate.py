@@ -1,0 +1,59 @@
+"""`promptctl evaluate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from promptctl import commands, render
+from promptctl.cli.options import (
+    Blend,
+    ContextRef,
+    Device,
+    Folder,
+    Format,
+    Json,
+    OnDevice,
+    Output,
+    OwnModel,
+    Split,
+    parse_share,
+)
+from promptctl.cli.output import finish
+
+
+def evaluate(
+    context: ContextRef,
+    photos: Folder,
+    split: Annotated[
+        Split | None, typer.Option(help="Part of the folder.  [default: test, else val, else all]")
+    ] = None,
+    fail_under: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help="Exit with 4 when top-1 is below this many percent."),
+    ] = None,
+    blend: Blend = "1",
+    model: OwnModel = None,
+    device: OnDevice = Device.auto,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Measure a context beside zero-shot on labelled photos.
+
+    In the table, more than ten classes come worst first.
+    """
+    with render.progress() as progress:
+        report = commands.evaluate(
+            context,
+            photos,
+            split=split.value if split else None,
+            blend=parse_share(blend),
+            model=model,
+            device=device.value,
+            on_progress=progress,
+        )
+    top1 = 100 * report.learned.top1
+    missed = fail_under is not None and top1 < fail_under
+    complaint = f"top-1 is {top1:.1f} %, --fail-under asks for {fail_under:g}" if missed else None
+    finish(report, output, json, complaint=complaint, exit_code=4 if missed else None)

@@ -1,0 +1,12 @@
+"""`promptctl log`."""
+
+from __future__ import annotations
+
+from promptctl import commands
+from promptctl.cli.options import Format, Json, Name, Output
+from promptctl.cli.output import finish
+
+
+def log(name: Name, output: Output = Format.table, json: Json = False) -> None:
+    """The versions of a context: when, what changed, how good."""
+    finish(commands.log(name), output, json)

@@ -1,0 +1,29 @@
+"""`promptctl models`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from promptctl import commands
+from promptctl.cli.options import Format, Json, Output
+from promptctl.cli.output import finish
+
+
+def models_list(
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Names only, one a line.")] = False,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """The embedded backbone, those on this machine, others worth knowing."""
+    finish(commands.list_models(), output, json, quiet=quiet)
+
+
+def models_pull(
+    model: Annotated[str, typer.Argument(help="An open_clip name, such as ViT-B-16/openai.")],
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Download a backbone."""
+    finish(commands.pull_model(model), output, json)

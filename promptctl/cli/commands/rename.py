@@ -1,0 +1,21 @@
+"""`promptctl rename`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from promptctl import commands
+from promptctl.cli.options import Format, Json, Name, Output
+from promptctl.cli.output import finish
+
+
+def rename(
+    name: Name,
+    new_name: Annotated[str, typer.Argument(help="Its new name.")],
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Call a context with all its versions something else."""
+    finish(commands.rename(name, new_name), output, json)

@@ -1,0 +1,12 @@
+"""`promptctl show`."""
+
+from __future__ import annotations
+
+from promptctl import commands
+from promptctl.cli.options import ContextRef, Format, Json, Output
+from promptctl.cli.output import finish
+
+
+def show(context: ContextRef, output: Output = Format.table, json: Json = False) -> None:
+    """What a context is."""
+    finish(commands.show(context), output, json)

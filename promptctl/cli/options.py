@@ -1,0 +1,162 @@
+"""Arguments and options, each declared once with its help, and how their text is read."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptctl.cli.completion import known_names, known_refs
+
+
+class Format(str, Enum):
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class Position(str, Enum):
+    end = "end"
+    middle = "middle"
+    front = "front"
+
+
+class ExportAs(str, Enum):
+    context = "context"
+    coop = "coop"
+
+
+class Sort(str, Enum):
+    name = "name"
+    changed = "changed"
+    accuracy = "accuracy"
+    classes = "classes"
+    size = "size"
+
+
+class Learner(str, Enum):
+    coop = "coop"
+    clap = "clap"
+
+
+class Recipe(str, Enum):
+    fast = "fast"
+    paper = "paper"
+
+
+class Split(str, Enum):
+    train = "train"
+    val = "val"
+    test = "test"
+    all = "all"
+
+
+class Device(str, Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+def finite(value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number to learn with")
+    return value
+
+
+Folder = Annotated[Path, typer.Argument(help="Folder of class folders, with or without train/ val/ test/; or a CSV.")]
+ContextRef = Annotated[str, typer.Argument(help="NAME, NAME@VERSION or a context file.", autocompletion=known_refs)]
+StoredRef = Annotated[str, typer.Argument(help="NAME or NAME@VERSION.", autocompletion=known_refs)]
+Name = Annotated[str, typer.Argument(help="NAME of a stored context.", autocompletion=known_names)]
+Json = Annotated[bool, typer.Option("--json", help="The whole report as JSON.")]
+Output = Annotated[Format, typer.Option("--format", help="How to print the result.")]
+OnDevice = Annotated[Device, typer.Option("--device", envvar="PROMPTCTL_DEVICE", help="Where to compute.")]
+OwnModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="Where to find the context's own backbone, if not under the name it was learned with."
+    ),
+]
+Model = Annotated[str, typer.Option(envvar="PROMPTCTL_MODEL", help="Backbone: mini or any open_clip name.")]
+Template = Annotated[
+    str,
+    typer.Option(help="What zero-shot says: a sentence with {}, a data set of the paper, imagenet-7 or imagenet-80."),
+]
+ClassNames = Annotated[
+    Path | None, typer.Option(help="CSV of folder,name: what the prompt calls each folder.", metavar="CSV")
+]
+ContextTokens = Annotated[
+    int | None, typer.Option(min=1, help="How many context vectors, M in the paper.  [default: 16]")
+]
+Init = Annotated[str | None, typer.Option(help='Words to start from, such as "a photo of a".')]
+ClassSpecific = Annotated[bool, typer.Option("--class-specific", help="A context of its own for every class.")]
+NamePosition = Annotated[Position, typer.Option(help="Where the class name stands among the vectors.")]
+HowToLearn = Annotated[
+    Recipe,
+    typer.Option(
+        help="fast: Adam on all shots at once; paper: the original CoOp to the last default, which takes hours."
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Passes over the shots; 0 keeps what it starts from, words or noise.  [default: the recipe's]"
+    ),
+]
+Rate = Annotated[
+    float | None, typer.Option(min=1e-9, callback=finite, help="Learning rate.  [default: 0.002; clap: 0.1]")
+]
+Views = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Random crops of every shot, one per epoch; 0: the centre.  [default: paper: as epochs; fast: 0]"
+    ),
+]
+Anchor = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        callback=finite,
+        metavar="LAMBDA",
+        help="Weight of KgCoOp's loss, which holds the text features to the template's; KgCoOp uses 8.",
+    ),
+]
+Average = Annotated[bool, typer.Option("--average", help="Keep the mean of the late epochs, not the last step.")]
+Blend = Annotated[
+    str,
+    typer.Option(
+        help="Share of what was learned, 0 to 1, the rest is of zero-shot; auto chooses it by folds of the shots."
+    ),
+]
+
+
+def parse_shots(text: str) -> int | None:
+    if text.lower() == "all":
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
+        raise typer.BadParameter(f"'{text}' is neither a number from 1 nor all", param_hint="--shots")
+    return int(text)
+
+
+def parse_share(text: str) -> float | None:
+    if text.lower() == "auto":
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise typer.BadParameter(f"'{text}' is neither a number from 0 to 1 nor auto", param_hint="--blend")
+    return share
+
+
+def parse_numbers(text: str, option: str, *, least: int = 1) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    for part in parts or [text]:
+        if not part.isascii() or not part.isdigit() or len(part) > 10 or not least <= int(part) < 2**32:
+            raise typer.BadParameter(f"'{part}' is not a number from {least}", param_hint=option)
+    return tuple(dict.fromkeys(int(part) for part in parts))

@@ -1,0 +1,56 @@
+"""The process a command runs in: its streams, warnings and logs, and signals."""
+
+from __future__ import annotations
+
+import codecs
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from promptctl import render, signals
+from promptctl.paths import give_libraries_a_home
+
+
+def prepare_process() -> None:
+    # threads that spin while they wait make small steps eighty times slower on a machine with other work
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    give_libraries_a_home()
+    if not sys.warnoptions:  # nobody asked for Python's warnings, by -W or PYTHONWARNINGS
+        warnings.simplefilter("ignore")
+        logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
+    if sys.stdout is None:  # closed by whoever started us
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  for as long as the process lives
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # what is redirected is UTF-8 on every system, with line ends as they are, unless somebody asks for another
+            if not (stream.isatty() or os.environ.get("PYTHONIOENCODING")):
+                stream.reconfigure(encoding="utf-8", newline="\n")
+            # file names may hold any bytes, and a code page may lack any character
+            stream.reconfigure(errors="surrogateescape" if _is_utf8(stream.encoding) else "backslashreplace")
+    _let_logs_speak()
+    signals.listen()
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name == "utf-8"
+
+
+def give_up_stdout() -> None:
+    """Keep Python from complaining at exit about what it could not write."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Talk(logging.Handler):
+    """What is said below the command line while it works, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        render.talk(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def _let_logs_speak() -> None:
+    own = logging.getLogger("promptctl")
+    if not own.handlers:
+        own.addHandler(_Talk())
+        logging.getLogger().addHandler(logging.NullHandler())  # other libraries' say nothing to a person
