@@ -11,7 +11,7 @@ from PIL import Image, features
 from promptctl.encoding import decode
 from promptctl.encoding.avif import coded_pixels
 from promptctl.encoding.budget import Budget
-from promptctl.encoding.decode import UnreadableImage
+from promptctl.encoding.files import UnreadableImage
 
 pytestmark = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
 

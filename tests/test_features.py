@@ -12,9 +12,10 @@ from PIL import Image
 
 from promptctl.clip.backbone import Backbone
 from promptctl.encoding.cache import FeatureCache
-from promptctl.encoding.decode import decode, view
+from promptctl.encoding.decode import decode
 from promptctl.encoding.pipeline import encode, encode_views, stream
 from promptctl.encoding.torch import TorchEncoder
+from promptctl.encoding.views import view
 from promptctl.errors import NoImages
 from promptctl.paths import cache_home
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from promptctl.encoding.decode import UnreadableImage, decode, identify
+from promptctl.encoding.decode import decode, identify
+from promptctl.encoding.files import UnreadableImage
 from promptctl.encoding.tiff import Tiff
 
 UPRIGHT = Image.fromarray(

@@ -17,22 +17,12 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import resized_crop
 
 from promptctl.encoding import decode as decoding
-from promptctl.encoding import formats
-from promptctl.encoding.budget import Budget
-from promptctl.encoding.decode import (
-    FILES,
-    PICTURES,
-    NotAnImage,
-    UnreadableImage,
-    decode,
-    hash_image,
-    identify,
-    is_image_name,
-    read_file,
-    view,
-    view_box,
-)
-from promptctl.encoding.formats import RAW
+from promptctl.encoding import files, formats
+from promptctl.encoding.budget import FILES, PICTURES, Budget
+from promptctl.encoding.decode import decode, hash_image, identify
+from promptctl.encoding.files import NotAnImage, UnreadableImage, read_file
+from promptctl.encoding.formats import RAW, is_image_name
+from promptctl.encoding.views import view, view_box
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -337,13 +327,13 @@ import logging, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from promptctl.cli.process import prepare_process
-from promptctl.encoding import decode
+from promptctl.encoding import decode, files
 prepare_process()
 logging.warning("as open_clip does")  # which gives a root logger without a handler one that speaks
 def look(path):
     try:
         return decode.decode(Path(path).read_bytes()).size
-    except decode.UnreadableImage as reason:
+    except files.UnreadableImage as reason:
         return str(reason)
 with ThreadPoolExecutor(4) as pool:
     print(list(pool.map(look, sys.argv[1:])))
@@ -387,12 +377,11 @@ MEASURE = """
 import sys, resource
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from promptctl.encoding import formats
-from promptctl.encoding import decode
+from promptctl.encoding import decode, files
 def peak():
     return int(next(x for x in open("/proc/self/status") if x.startswith("VmHWM")).split()[1]) * 1024
 def look(path):
-    with decode.file_bytes(Path(path)) as data, decode.decoded(data) as picture:
+    with files.file_bytes(Path(path)) as data, decode.decoded(data) as picture:
         return picture.size
 before = peak()
 with ThreadPoolExecutor(4) as pool:
@@ -476,7 +465,7 @@ def test_what_a_progressive_jpeg_holds_is_counted(monkeypatch):
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "FILES", Budget(1_000_000))
+    monkeypatch.setattr(files, "FILES", Budget(1_000_000))
     path = tmp_path / "a.png"
     with path.open("wb") as file:
         file.write(encoded(Image.new("RGB", (9, 9))))

@@ -24,8 +24,9 @@ from promptctl.classification.classifier import Classifier, mixed
 from promptctl.clip import templates
 from promptctl.data import sampling
 from promptctl.data.images import HashedImage
-from promptctl.encoding.decode import DECODER, VIEWS
+from promptctl.encoding.decode import DECODER
 from promptctl.encoding.pipeline import Features
+from promptctl.encoding.views import VIEWS
 from promptctl.learners import coop, linear_probe
 from promptctl.learners.fitting import OnProgress, Taught, teach
 from promptctl.learners.settings import PLAIN, Wish, learns

@@ -14,7 +14,7 @@ from promptctl.data.names import one_form
 from promptctl.data.readers import Listed, read_list
 from promptctl.data.splits import is_one_of_several, look_of, split_of
 from promptctl.data.walk import is_beside, visible_files, visible_folders, walk
-from promptctl.encoding.decode import is_image_name
+from promptctl.encoding.formats import is_image_name
 from promptctl.errors import DatasetError, NoImages, NoLabelColumn, OneClass, reason_of
 from promptctl.report.phrases import not_photos
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from promptctl.data.walk import by_suffix, is_beside
-from promptctl.encoding.decode import NotAnImage, UnreadableImage, hash_image, is_image_name
+from promptctl.encoding.decode import hash_image
+from promptctl.encoding.files import NotAnImage, UnreadableImage
+from promptctl.encoding.formats import is_image_name
 
 OnProgress = Callable[[int, int], None]  # done, total
 

@@ -20,7 +20,7 @@ from promptctl.cells import unescape
 from promptctl.data.names import one_form, spoken
 from promptctl.data.shelf import Shelf
 from promptctl.data.splits import split_of
-from promptctl.encoding.decode import is_image_name
+from promptctl.encoding.formats import is_image_name
 from promptctl.errors import DatasetError, NoImages, NoLabelColumn, reason_of
 
 # columns as tools call them, those that say most first; compared without case, blanks and underscores

@@ -13,7 +13,7 @@ from promptctl.data import remarks
 from promptctl.data.names import one_form
 from promptctl.data.splits import look_of
 from promptctl.data.walk import visible_folders
-from promptctl.encoding.decode import is_image_name
+from promptctl.encoding.formats import is_image_name
 from promptctl.errors import NoImages
 
 _LOOKED_AT = 50  # lines, to tell where the files of a list lie

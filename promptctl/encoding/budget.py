@@ -91,3 +91,8 @@ def _memory() -> int:
         with suppress(OSError, ValueError):  # no container, or "max"
             limits.append(int(path.read_text()))
     return min(limit for limit in limits if limit > 0)
+
+
+_BYTES = bytes_for_decoding()
+FILES = Budget(_BYTES // 4)  # what is read of files; taken before, and never while, PICTURES is held
+PICTURES = Budget(_BYTES - _BYTES // 4)  # what is decoded of them

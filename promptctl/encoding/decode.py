@@ -1,4 +1,4 @@
-"""Pictures: the one decoder of image files, and the random views that training sees of a picture.
+"""Decode: the one decoder of image files.
 
 All decoders of the process share one budget of memory. What a picture takes is known from its header; one that does
 not fit beside the others waits, and one that never fits is an UnreadableImage.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageFile,
-    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
@@ -30,56 +28,18 @@ from PIL import (
 )
 
 from promptctl.encoding import formats
-from promptctl.encoding.budget import Budget, OverBudget, bytes_for_decoding, return_free_memory
+from promptctl.encoding.budget import PICTURES, OverBudget, return_free_memory
+from promptctl.encoding.files import UnreadableImage, check_start, file_bytes, megabytes
 from promptctl.encoding.formats import Format
 from promptctl.encoding.metadata import Pixels, without_metadata
+from promptctl.encoding.rgb import shrink_factor, to_rgb
 from promptctl.encoding.tiff import Tiff
-from promptctl.errors import reason_of
 
-DECODER = "upright-rgb-2"  # part of every cached feature's key: change it when decode() changes
-VIEWS = "crop-flip-1"  # and this when view_box() changes
-_AREA = (0.08, 1.0)  # of the picture, as torchvision's RandomResizedCrop and CoOp have it
-_RATIO = (3 / 4, 4 / 3)  # width to height
-_TRIES = 10
-_LONGEST_SHAPE = 50  # long side to short
-_LARGE = 32_000_000  # pixels, from which on a picture is shrunk while it is read
-_SHORT_SIDE = 2000  # pixels that are left of it; backbones look at 224 to 512
-_STRIP = 1 << 18  # pixels that are converted at a time
+DECODER = "upright-rgb-3"  # part of every cached feature's key: change it when decoded() or least_side() changes
+_ANY_SIDE = 1  # pixels: as small as a picture can be decoded
+_SIDES_OF_THUMBNAIL = 8  # so that what is left of the edges of a shrunk picture does not tell in it
 _MUCH = 200_000_000  # bytes; giving memory back takes a while
-_STRIP_BYTES = 24_000_000  # memory for that, and for a decoder's own small tables
-
-_BYTES = bytes_for_decoding()
-FILES = Budget(_BYTES // 4)  # what is read of files; taken before, and never while, PICTURES is held
-PICTURES = Budget(_BYTES - _BYTES // 4)  # what is decoded of them
-
-
-class UnreadableImage(Exception):
-    """One file that is not a usable image; `str()` says why in a few words."""
-
-
-class NotAnImage(UnreadableImage):
-    """One file that holds something else altogether: a note, a video, a program's own data."""
-
-
-# --------------------------------------------------------------------------- files
-
-
-def is_image_name(path: Path) -> bool:
-    """Whether a file is called like an image, also of a kind that is not read; nothing is opened."""
-    return formats.of_name(path) is not None
-
-
-@contextmanager
-def file_bytes(path: Path) -> Iterator[bytes]:
-    """What `read_file` reads, counted in the budget for as long as it is needed."""
-    with FILES.reserve(_n_bytes(path)):
-        yield _read(path)
-
-
-def read_file(path: Path) -> bytes:
-    """The bytes of a regular file that starts like an image we read, or UnreadableImage."""
-    _n_bytes(path)
-    return _read(path)
+_STRIP_BYTES = 24_000_000  # memory for strips of a large picture, and for a decoder's own small tables
 
 
 def hash_image(path: Path) -> str:
@@ -89,58 +49,10 @@ def hash_image(path: Path) -> str:
         return hashlib.sha256(data).hexdigest()
 
 
-def _n_bytes(path: Path) -> int:
-    """How large a file is, or UnreadableImage where its kind, its start or its size says not to read it."""
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
-            raise UnreadableImage("not a readable folder" if stat.S_ISDIR(found.st_mode) else "not a regular file")
-        with path.open("rb") as file:
-            head = file.read(formats.HEAD)
-    except OSError as error:
-        raise UnreadableImage(reason_of(error)) from error
-    _check_start(head, formats.of_name(path))
-    n_bytes = max(found.st_size, len(head))
-    if n_bytes > FILES.n_bytes:
-        raise UnreadableImage(f"a file of {_megabytes(n_bytes)}, {_megabytes(FILES.n_bytes)} is the most that is read")
-    return n_bytes
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(FILES.n_bytes)
-    except OSError as error:
-        raise UnreadableImage(reason_of(error)) from error
-
-
-def _check_start(head: bytes, named: Format | None = None) -> Format:
-    """The format of a file that starts like this and is called like that; only what is read comes back."""
-    if not head:
-        raise UnreadableImage("empty file")
-    found = formats.of_content(head)
-    if found is None and named and named.refusal:
-        raise UnreadableImage(named.refusal)
-    if found is None:
-        raise NotAnImage(formats.foreign(head))
-    if found.refusal:
-        raise UnreadableImage(found.refusal)
-    if found is formats.TIFF and named is formats.RAW_PHOTO:
-        raise UnreadableImage(named.refusal)
-    return found
-
-
-def _megabytes(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
-
-
-# --------------------------------------------------------------------------- decoding
-
-
 def identify(data: bytes) -> None:
     """UnreadableImage unless the file starts like an image that can be read here; pixels are not decoded."""
     with _reasons():
-        source = _Source.of(data)
+        source = _Source.of(data, _ANY_SIDE)
     source.check()
 
 
@@ -154,10 +66,14 @@ def decode(data: bytes) -> Image.Image:
 
 
 @contextmanager
-def decoded(data: bytes) -> Iterator[Image.Image]:
-    """What `decode` gives, counted in the budget for as long as it is needed."""
+def decoded(data: bytes, *, least_side: int | None = None) -> Iterator[Image.Image]:
+    """What `decode` gives, counted in the budget for as long as it is needed.
+
+    least_side   pixels of the short side that whoever looks at it needs: a JPEG that has twice as many, or four or
+                 eight times, comes smaller by so much, in a fraction of the time
+    """
     with _reasons():
-        source = _Source.of(data)
+        source = _Source.of(data, least_side)
     source.check()
     with PICTURES.reserve(source.n_bytes), _returned(source.n_bytes):
         with _reasons():
@@ -169,7 +85,7 @@ def decoded(data: bytes) -> Iterator[Image.Image]:
 
 def thumbnail(path: Path, side: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """(side, side) the greys of an image file, upright and stretched to a square, or UnreadableImage."""
-    with file_bytes(path) as data, decoded(data) as picture:
+    with file_bytes(path) as data, decoded(data, least_side=_SIDES_OF_THUMBNAIL * side) as picture:
         return np.asarray(picture.convert("L").resize((side, side), Image.Resampling.BOX), dtype=np.float64)
 
 
@@ -191,20 +107,20 @@ class _Source:
 
     format: Format
     pixels: Pixels
-    image: ImageFile.ImageFile  # pixels are not loaded; a large JPEG is set to be decoded shrunk
+    image: ImageFile.ImageFile  # pixels are not loaded; a JPEG is set to be decoded shrunk
     size: tuple[int, int]  # as it is in the file
     file_bytes: int
 
     @staticmethod
-    def of(data: bytes) -> _Source:
-        format = _check_start(data[: formats.HEAD])
+    def of(data: bytes, least_side: int | None = None) -> _Source:
+        format = check_start(data[: formats.HEAD])
         if format is formats.TIFF and Tiff(data).is_raw():
             raise UnreadableImage(formats.RAW)
         pixels = without_metadata(data, format)
         image = _OPENERS[format](pixels)
         size = image.size
-        factor = _factor(size)
-        if factor > 1:
+        factor = max(shrink_factor(size), min(size) // least_side if least_side else 1)
+        if factor > 1:  # of all formats only JPEG can; by the power of two that is no more
             image.draft(None, (size[0] // factor, size[1] // factor))
         return _Source(format, pixels, image, size, len(data))
 
@@ -216,7 +132,7 @@ class _Source:
         in_file = _COPIES_OF_FILE.get(self.format, 0) * self.file_bytes
         coded = max(n_pixels, self.pixels.coded_pixels)
         decoding = loaded + coded * _BESIDE_A_PIXEL.get(self.format, 0) + self.pixels.working_bytes + in_file
-        in_rgb = 4 * n_pixels // _factor(self.image.size) ** 2
+        in_rgb = 4 * n_pixels // shrink_factor(self.image.size) ** 2
         # whoever looks at it, or turns it upright, makes a copy
         return max(decoding, loaded + in_rgb, 2 * in_rgb) + _STRIP_BYTES
 
@@ -226,7 +142,7 @@ class _Source:
             PICTURES.check(self.n_bytes)
         except OverBudget as error:
             width, height = self.size
-            needed, most = _megabytes(self.n_bytes), _megabytes(PICTURES.n_bytes)
+            needed, most = megabytes(self.n_bytes), megabytes(PICTURES.n_bytes)
             raise UnreadableImage(
                 f"{width} x {height} pixels of {self.format.name} take {needed} of memory to read, {most} is the most: "
                 "make it smaller first"
@@ -235,7 +151,7 @@ class _Source:
     def picture(self) -> Image.Image:
         self.image.load()
         turn = _TURNS.get(self.pixels.orientation)
-        picture = _to_rgb(self.image)
+        picture = to_rgb(self.image)
         return picture if turn is None else picture.transpose(turn)
 
 
@@ -312,102 +228,3 @@ def _reasons() -> Iterator[None]:
 
 def _short(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:60]
-
-
-# --------------------------------------------------------------------------- to RGB
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """A loaded picture in RGB, shrunk if it is large, strip by strip, so that there is never a second whole one."""
-    box = _middle(image.size)
-    factor = _factor((box[2] - box[0], box[3] - box[1]))
-    if image.mode == "RGB" and "transparency" not in image.info and factor == 1 and box == (0, 0, *image.size):
-        return image
-    full = _full_scale(image, box)
-    picture = Image.new("RGB", (-(-(box[2] - box[0]) // factor), -(-(box[3] - box[1]) // factor)))
-    for strip in _strips(box, factor):
-        piece = _piece_to_rgb(image.crop(strip), full)
-        picture.paste(piece.reduce(factor) if factor > 1 else piece, (0, (strip[1] - box[1]) // factor))
-    return picture
-
-
-def _factor(size: tuple[int, int]) -> int:
-    """How many times smaller a picture is made; 1 for all ordinary ones."""
-    return max(1, min(size) // _SHORT_SIDE) if math.prod(size) >= _LARGE else 1
-
-
-def _middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The box that is looked at: of a line its middle, since resizing it by its short side would take gigabytes."""
-    longest = _LONGEST_SHAPE * min(size)
-    width, height = (min(side, longest) for side in size)
-    left, upper = (size[0] - width) // 2, (size[1] - height) // 2
-    return left, upper, left + width, upper + height
-
-
-def _strips(box: tuple[int, int, int, int], factor: int) -> Iterator[tuple[int, int, int, int]]:
-    left, upper, right, lower = box
-    rows = max(1, _STRIP // (right - left) // factor) * factor
-    for top in range(upper, lower, rows):
-        yield left, top, right, min(top + rows, lower)
-
-
-def _piece_to_rgb(image: Image.Image, full: float) -> Image.Image:
-    if _is_deep(image):
-        return Image.fromarray(_to_eight_bits(image, full)).convert("RGB")
-    if "A" in image.getbands() or "transparency" in image.info:
-        colour = image.convert("RGBA")
-        white = Image.new("RGBA", colour.size, "white")
-        return Image.alpha_composite(white, colour).convert("RGB")
-    return image.convert("RGB")
-
-
-def _is_deep(image: Image.Image) -> bool:
-    return image.mode.startswith("I") or image.mode == "F"  # Pillow's own convert clips 16 bits to white
-
-
-def _full_scale(image: Image.Image, box: tuple[int, int, int, int]) -> float:
-    """The value that stands for white in a picture of more than 8 bits."""
-    if not _is_deep(image) or image.mode.startswith("I;16"):
-        return 65535.0
-    largest = max(_values(image.crop(strip)).max(initial=0.0) for strip in _strips(box, 1))
-    if image.mode == "F" and largest <= 1:
-        return 1.0
-    return 255.0 if largest <= 255 else 65535.0 if largest <= 65535 else float(largest)
-
-
-def _to_eight_bits(image: Image.Image, full: float) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.asarray(np.clip(_values(image) / full, 0, 1) * 255 + 0.5, dtype=np.uint8)
-
-
-def _values(image: Image.Image) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
-
-
-# --------------------------------------------------------------------------- views
-
-
-def view(picture: Image.Image, sha256: str, number: int, size: int) -> Image.Image:
-    """One of the random views CoOp trains on: a resized crop, mirrored half of the time.
-
-    number   from 0; the view is decided by it and the content of the file alone, on any machine
-    returns  a square picture of `size` pixels, bicubic
-    """
-    chance = np.random.default_rng([number, *bytes.fromhex(sha256)])
-    box = view_box(*picture.size, chance)
-    square = picture.crop(box).resize((size, size), Image.Resampling.BICUBIC)
-    return ImageOps.mirror(square) if chance.random() < 0.5 else square
-
-
-def view_box(width: int, height: int, chance: np.random.Generator) -> tuple[int, int, int, int]:
-    """Left, upper, right, lower of a random crop, drawn as torchvision's RandomResizedCrop draws it."""
-    for _ in range(_TRIES):
-        area = width * height * chance.uniform(*_AREA)
-        ratio = math.exp(chance.uniform(math.log(_RATIO[0]), math.log(_RATIO[1])))
-        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < w <= width and 0 < h <= height:
-            left, upper = int(chance.integers(width - w + 1)), int(chance.integers(height - h + 1))
-            return left, upper, left + w, upper + h
-    # a picture too long and thin for any of them: the largest allowed crop in its middle
-    w, h = min(width, round(height * _RATIO[1])), min(height, round(width / _RATIO[0]))
-    left, upper = (width - w) // 2, (height - h) // 2
-    return left, upper, left + w, upper + h

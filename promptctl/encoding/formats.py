@@ -99,6 +99,11 @@ def of_name(path: Path) -> Format | None:
     return _OF_SUFFIX.get(path.suffix.lower())
 
 
+def is_image_name(path: Path) -> bool:
+    """Whether a file is called like an image, also of a kind that is not read; nothing is opened."""
+    return of_name(path) is not None
+
+
 def of_content(head: bytes) -> Format | None:
     """The kind of image that a file starts like; raw photos that start like any TIFF are a TIFF here."""
     if head[4:8] == b"ftyp":

@@ -17,16 +17,10 @@ from PIL import Image
 
 from promptctl.data.images import OnProgress, Skipped
 from promptctl.encoding.cache import FeatureCache
-from promptctl.encoding.decode import (
-    DECODER,
-    VIEWS,
-    NotAnImage,
-    UnreadableImage,
-    decoded,
-    file_bytes,
-    is_image_name,
-    view,
-)
+from promptctl.encoding.decode import DECODER, decoded
+from promptctl.encoding.files import NotAnImage, UnreadableImage, file_bytes
+from promptctl.encoding.formats import is_image_name
+from promptctl.encoding.views import VIEWS, least_side, view
 from promptctl.errors import NoImages
 
 if TYPE_CHECKING:
@@ -87,7 +81,7 @@ def encode(
 def encode_views(
     features: Features, views: int, encoder: ImageEncoder, cache: FeatureCache, on_progress: OnProgress | None = None
 ) -> NDArray[np.float32]:
-    """Features of random crops of images that were read before: `pictures.view` 0 to views - 1.
+    """Features of random crops of images that were read before: `views.view` 0 to views - 1.
 
     returns   (N, V, E) unit rows
     raises    NoImages when a file has changed or gone meanwhile
@@ -176,7 +170,7 @@ def _prepare(path: Path, views: tuple[int | None, ...], encoder: ImageEncoder, c
             items: list[_Item] = [Encoded(path, sha256, vector) for vector in known if vector is not None]
             if len(items) == len(views):
                 return items
-            with decoded(data) as picture:
+            with decoded(data, least_side=least_side(encoder.size, of_views=views != (None,))) as picture:
                 return [
                     _Picture(path, sha256, key, _pixels(picture, sha256, number, encoder))
                     if vector is None

@@ -18,7 +18,8 @@ from promptctl.data.folder import ImageFolder
 from promptctl.data.images import HashedImage, LabelledImage, Skipped
 from promptctl.data.sampling import Sample
 from promptctl.encoding.cache import FeatureCache
-from promptctl.encoding.decode import UnreadableImage, thumbnail
+from promptctl.encoding.decode import thumbnail
+from promptctl.encoding.files import UnreadableImage
 from promptctl.encoding.pipeline import Features, encode
 from promptctl.errors import TooFewShots
 

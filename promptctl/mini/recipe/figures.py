@@ -32,7 +32,8 @@ from promptctl.clip.backbone import Backbone
 from promptctl.commands.common import class_entries
 from promptctl.data.folder import ImageFolder
 from promptctl.encoding.cache import FeatureCache
-from promptctl.encoding.decode import decode, read_file
+from promptctl.encoding.decode import decode
+from promptctl.encoding.files import read_file
 from promptctl.encoding.pipeline import encode
 
 LOOKS = {

@@ -1,0 +1,79 @@
+"""Files: image files read whole, within the memory that all of them share, and refused by how they start."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from promptctl.encoding import formats
+from promptctl.encoding.budget import FILES
+from promptctl.encoding.formats import Format
+from promptctl.errors import reason_of
+
+
+class UnreadableImage(Exception):
+    """One file that is not a usable image; `str()` says why in a few words."""
+
+
+class NotAnImage(UnreadableImage):
+    """One file that holds something else altogether: a note, a video, a program's own data."""
+
+
+@contextmanager
+def file_bytes(path: Path) -> Iterator[bytes]:
+    """What `read_file` reads, counted in the budget for as long as it is needed."""
+    with FILES.reserve(_n_bytes(path)):
+        yield _read(path)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file that starts like an image we read, or UnreadableImage."""
+    _n_bytes(path)
+    return _read(path)
+
+
+def _n_bytes(path: Path) -> int:
+    """How large a file is, or UnreadableImage where its kind, its start or its size says not to read it."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+            raise UnreadableImage("not a readable folder" if stat.S_ISDIR(found.st_mode) else "not a regular file")
+        with path.open("rb") as file:
+            head = file.read(formats.HEAD)
+    except OSError as error:
+        raise UnreadableImage(reason_of(error)) from error
+    check_start(head, formats.of_name(path))
+    n_bytes = max(found.st_size, len(head))
+    if n_bytes > FILES.n_bytes:
+        raise UnreadableImage(f"a file of {megabytes(n_bytes)}, {megabytes(FILES.n_bytes)} is the most that is read")
+    return n_bytes
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(FILES.n_bytes)
+    except OSError as error:
+        raise UnreadableImage(reason_of(error)) from error
+
+
+def check_start(head: bytes, named: Format | None = None) -> Format:
+    """The format of a file that starts like this and is called like that; only what is read comes back."""
+    if not head:
+        raise UnreadableImage("empty file")
+    found = formats.of_content(head)
+    if found is None and named and named.refusal:
+        raise UnreadableImage(named.refusal)
+    if found is None:
+        raise NotAnImage(formats.foreign(head))
+    if found.refusal:
+        raise UnreadableImage(found.refusal)
+    if found is formats.TIFF and named is formats.RAW_PHOTO:
+        raise UnreadableImage(named.refusal)
+    return found
+
+
+def megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
