@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.transforms import InterpolationMode, Resize
 
 from promptctl.clip.backbone import Backbone
 from promptctl.data import near_copies
@@ -17,7 +18,8 @@ from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.decode import decode, decoded, identify, thumbnail
 from promptctl.encoding.files import UnreadableImage
 from promptctl.encoding.pipeline import encode, encode_views
-from promptctl.encoding.views import least_side, view, view_box
+from promptctl.encoding.shrink import Look
+from promptctl.encoding.views import look_of, view, view_box
 
 MODES = ("RGB", "L", "CMYK")
 
@@ -35,7 +37,7 @@ def jpeg(image: Image.Image, **options) -> bytes:
 
 
 def shrunk(data: bytes, side: int) -> Image.Image:
-    with decoded(data, least_side=side) as picture:
+    with decoded(data, Look(side, 1)) as picture:
         return picture
 
 
@@ -56,7 +58,7 @@ def backbone(tiny_folder):
         ((1600, 1200), 600, (800, 600)),
         ((1200, 1600), 599, (600, 800)),
         ((1600, 1200), 160, (400, 300)),
-        ((1601, 1203), 150, (201, 151)),  # what is left over at the edges is not lost
+        ((1601, 1203), 150, (201, 151)),
         ((1600, 1200), 10, (200, 150)),
         ((3000, 200), 100, (1500, 100)),  # the short side counts
         ((3000, 200), 101, (3000, 200)),
@@ -67,6 +69,14 @@ def test_a_jpeg_is_shrunk_by_a_power_of_two_to_no_less_than_is_needed(size, side
     small = shrunk(data, side)
     assert small.size == left
     assert apart(decode(data), small) < 2
+
+
+def test_the_long_side_of_a_shrunk_jpeg_rounds_as_that_of_the_whole_one():
+    rng = np.random.default_rng(0)
+    transform = Resize(56, InterpolationMode.BICUBIC)
+    for width, height in [(1350, 900), (900, 1350), *rng.integers(460, 1000, (30, 2))]:
+        data = jpeg(Image.new("L", (int(width), int(height))))
+        assert transform(shrunk(data, 56)).size == transform(decode(data)).size, (width, height)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -118,7 +128,7 @@ def test_a_shrunk_jpeg_takes_less_memory_and_is_read_where_a_whole_one_is_not(mo
 def test_the_smallest_crop_of_a_shrunk_photo_is_no_smaller_than_the_input():
     rng = np.random.default_rng(0)
     for size in (32, 224, 336):
-        side = least_side(size, of_views=True)
+        side = look_of(size, views=True).least_side
         for width, height in ((side, side), (side, 3 * side), (2 * side, side)):
             boxes = np.array([view_box(width, height, rng) for _ in range(500)])
             assert (boxes[:, 2:] - boxes[:, :2]).min() >= size
@@ -138,16 +148,17 @@ def test_a_backbone_sees_the_shrunk_photo_as_the_whole_one(backbone, large):
     features, _ = encode([large], backbone.encoder, FeatureCache())
     whole = decode(large.read_bytes())
     assert features.vectors[0] @ as_seen(whole, backbone) > 0.999
-    needed = least_side(32, of_views=False)
-    assert needed == 64
-    np.testing.assert_allclose(features.vectors[0], as_seen(shrunk(large.read_bytes(), needed), backbone), atol=1e-6)
+    with decoded(large.read_bytes(), look_of(32, views=False)) as small:
+        assert small.size == (160, 120)
+        np.testing.assert_allclose(features.vectors[0], as_seen(small, backbone), atol=1e-6)
 
 
 def test_views_are_crops_of_what_the_smallest_of_them_needs(backbone, large):
     features, _ = encode([large], backbone.encoder, FeatureCache())
     views = encode_views(features, 6, backbone.encoder, FeatureCache())[0]
-    small, whole = shrunk(large.read_bytes(), least_side(32, of_views=True)), decode(large.read_bytes())
-    assert small.size == (320, 240)
+    with decoded(large.read_bytes(), look_of(32, views=True)) as small:
+        assert small.size == (320, 240)
+    whole = decode(large.read_bytes())
     for number, vector in enumerate(views):
         seen, in_full = (as_seen(view(p, features.sha256[0], number, 32), backbone) for p in (small, whole))
         np.testing.assert_allclose(vector, seen, atol=1e-6)

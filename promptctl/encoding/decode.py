@@ -33,11 +33,12 @@ from promptctl.encoding.files import UnreadableImage, check_start, file_bytes, m
 from promptctl.encoding.formats import Format
 from promptctl.encoding.metadata import Pixels, without_metadata
 from promptctl.encoding.rgb import shrink_factor, to_rgb
+from promptctl.encoding.shrink import Look, Size, shrink
 from promptctl.encoding.tiff import Tiff
 
-DECODER = "upright-rgb-3"  # part of every cached feature's key: change it when decoded() or least_side() changes
-_ANY_SIDE = 1  # pixels: as small as a picture can be decoded
-_SIDES_OF_THUMBNAIL = 8  # so that what is left of the edges of a shrunk picture does not tell in it
+DECODER = "upright-rgb-3"  # part of every cached feature's key: change it when decoded() or look_of() changes
+_SMALLEST = Look(1, 1)  # no backbone needs less; which one it is, is not known yet when files are identified
+_DETAIL_OF_THUMBNAIL = 8  # so that what is cut from the edges of a shrunk picture does not tell in it
 _MUCH = 200_000_000  # bytes; giving memory back takes a while
 _STRIP_BYTES = 24_000_000  # memory for strips of a large picture, and for a decoder's own small tables
 
@@ -52,7 +53,7 @@ def hash_image(path: Path) -> str:
 def identify(data: bytes) -> None:
     """UnreadableImage unless the file starts like an image that can be read here; pixels are not decoded."""
     with _reasons():
-        source = _Source.of(data, _ANY_SIDE)
+        source = _Source.of(data, _SMALLEST)
     source.check()
 
 
@@ -66,14 +67,13 @@ def decode(data: bytes) -> Image.Image:
 
 
 @contextmanager
-def decoded(data: bytes, *, least_side: int | None = None) -> Iterator[Image.Image]:
+def decoded(data: bytes, look: Look | None = None) -> Iterator[Image.Image]:
     """What `decode` gives, counted in the budget for as long as it is needed.
 
-    least_side   pixels of the short side that whoever looks at it needs: a JPEG that has twice as many, or four or
-                 eight times, comes smaller by so much, in a fraction of the time
+    look   a JPEG with twice, four or eight times the pixels that it needs comes so many times smaller, and sooner
     """
     with _reasons():
-        source = _Source.of(data, least_side)
+        source = _Source.of(data, look)
     source.check()
     with PICTURES.reserve(source.n_bytes), _returned(source.n_bytes):
         with _reasons():
@@ -85,7 +85,7 @@ def decoded(data: bytes, *, least_side: int | None = None) -> Iterator[Image.Ima
 
 def thumbnail(path: Path, side: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """(side, side) the greys of an image file, upright and stretched to a square, or UnreadableImage."""
-    with file_bytes(path) as data, decoded(data, least_side=_SIDES_OF_THUMBNAIL * side) as picture:
+    with file_bytes(path) as data, decoded(data, Look(side, _DETAIL_OF_THUMBNAIL)) as picture:
         return np.asarray(picture.convert("L").resize((side, side), Image.Resampling.BOX), dtype=np.float64)
 
 
@@ -108,21 +108,20 @@ class _Source:
     format: Format
     pixels: Pixels
     image: ImageFile.ImageFile  # pixels are not loaded; a JPEG is set to be decoded shrunk
-    size: tuple[int, int]  # as it is in the file
+    size: Size  # as it is in the file
+    cut: Size  # of what is decoded, from the left and the top
     file_bytes: int
 
     @staticmethod
-    def of(data: bytes, least_side: int | None = None) -> _Source:
+    def of(data: bytes, look: Look | None = None) -> _Source:
         format = check_start(data[: formats.HEAD])
         if format is formats.TIFF and Tiff(data).is_raw():
             raise UnreadableImage(formats.RAW)
         pixels = without_metadata(data, format)
         image = _OPENERS[format](pixels)
         size = image.size
-        factor = max(shrink_factor(size), min(size) // least_side if least_side else 1)
-        if factor > 1:  # of all formats only JPEG can; by the power of two that is no more
-            image.draft(None, (size[0] // factor, size[1] // factor))
-        return _Source(format, pixels, image, size, len(data))
+        cut = shrink(image, shrink_factor(size), look)
+        return _Source(format, pixels, image, size, cut, len(data))
 
     @property
     def n_bytes(self) -> int:
@@ -151,7 +150,7 @@ class _Source:
     def picture(self) -> Image.Image:
         self.image.load()
         turn = _TURNS.get(self.pixels.orientation)
-        picture = to_rgb(self.image)
+        picture = to_rgb(self.image if self.cut == self.image.size else self.image.crop((0, 0, *self.cut)))
         return picture if turn is None else picture.transpose(turn)
 
 

@@ -20,7 +20,7 @@ from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.decode import DECODER, decoded
 from promptctl.encoding.files import NotAnImage, UnreadableImage, file_bytes
 from promptctl.encoding.formats import is_image_name
-from promptctl.encoding.views import VIEWS, least_side, view
+from promptctl.encoding.views import VIEWS, look_of, view
 from promptctl.errors import NoImages
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def _prepare(path: Path, views: tuple[int | None, ...], encoder: ImageEncoder, c
             items: list[_Item] = [Encoded(path, sha256, vector) for vector in known if vector is not None]
             if len(items) == len(views):
                 return items
-            with decoded(data, least_side=least_side(encoder.size, of_views=views != (None,))) as picture:
+            with decoded(data, look_of(encoder.size, views=views != (None,))) as picture:
                 return [
                     _Picture(path, sha256, key, _pixels(picture, sha256, number, encoder))
                     if vector is None

@@ -7,17 +7,19 @@ import math
 import numpy as np
 from PIL import Image, ImageOps
 
+from promptctl.encoding.shrink import Look
+
 VIEWS = "crop-flip-1"  # part of every cached feature's key: change it when view_box() changes
 _AREA = (0.08, 1.0)  # of the picture, as torchvision's RandomResizedCrop and CoOp have it
 _RATIO = (3 / 4, 4 / 3)  # width to height
 _TRIES = 10
-_SIDES_OF_PICTURE = 2  # docs/benchmarks.md has what features lose by fewer
-_SIDES_OF_VIEWS = 4.1  # the smallest crop, 1 / sqrt(0.08 * 3 / 4) times smaller, keeps one
+_DETAIL = 2  # docs/benchmarks.md has what features lose by less
+_DETAIL_OF_VIEWS = 4.1  # of the smallest crop, sqrt(0.08 * 3 / 4) of the short side, one is left
 
 
-def least_side(size: int, *, of_views: bool) -> int:
-    """Pixels of a picture's short side that a backbone needs, which looks at `size` by `size` of it or of its views."""
-    return math.ceil(size * (_SIDES_OF_VIEWS if of_views else _SIDES_OF_PICTURE))
+def look_of(size: int, *, views: bool) -> Look:
+    """How a backbone looks at `size` by `size` pixels of a picture, or of its random views."""
+    return Look(size, _DETAIL_OF_VIEWS if views else _DETAIL)
 
 
 def view(picture: Image.Image, sha256: str, number: int, size: int) -> Image.Image:

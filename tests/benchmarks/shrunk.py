@@ -32,7 +32,10 @@ from PIL import Image
 
 from promptctl.clip.backbone import Backbone
 from promptctl.context.context import Context
+from promptctl.encoding.decode import decoded
 from promptctl.encoding.encoder import ImageEncoder
+from promptctl.encoding.shrink import Look
+from promptctl.encoding.views import view
 
 Resampling = Image.Resampling
 VARIANTS = tuple(product((75, 85, 95), (0, 2), (Resampling.BICUBIC, Resampling.LANCZOS, Resampling.BILINEAR)))
@@ -53,10 +56,12 @@ def as_jpeg(picture: Image.Image, quality: int, subsampling: int) -> bytes:
     return file.getvalue()
 
 
-def shrunk(data: bytes, factor: int) -> Image.Image:
-    image = Image.open(io.BytesIO(data))
-    image.draft(None, (image.width // factor, image.height // factor))
-    return image.convert("RGB")
+def shrunk(data: bytes, factor: int, size: int) -> Image.Image:
+    """The picture as promptctl decodes it for a backbone that needs so much of it."""
+    with Image.open(io.BytesIO(data)) as whole:
+        detail = min(whole.size) // factor / size
+    with decoded(data, Look(size, detail) if factor > 1 else None) as picture:
+        return picture
 
 
 def mosaic(paths: list[Path]) -> Image.Image:
@@ -83,8 +88,6 @@ def pictures(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, b
 
 
 def seen(picture: Image.Image, number: int | None, encoder: ImageEncoder) -> np.ndarray:
-    from promptctl.encoding.views import view
-
     return encoder.preprocess(picture if number is None else view(picture, SHA, number, encoder.size))
 
 
@@ -93,7 +96,7 @@ def features(options: argparse.Namespace) -> None:
     rows, labels, sets, sides = [], [], [], []
     for folder in options.folders:
         for label, data in pictures(folder, options):
-            decodings = [shrunk(data, factor) for factor in FACTORS]
+            decodings = [shrunk(data, factor, encoder.size) for factor in FACTORS]
             inputs = np.stack([seen(picture, number, encoder) for picture in decodings for number in VIEWS])
             rows.append(encoder.encode(inputs).reshape(len(FACTORS), len(VIEWS), -1))
             sides.append([min(picture.size) / encoder.size for picture in decodings])
