@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from promptctl.context.card import Card
     from promptctl.context.context import Context
     from promptctl.errors import PromptctlError
-    from promptctl.learners.settings import Wish
+    from promptctl.learners.settings import LearnSettings
     from promptctl.store.store import Store
 
 _HOMES = {
@@ -30,17 +30,17 @@ _HOMES = {
     "export_context": "commands.export",
     "Card": "context.card",
     "Context": "context.context",
+    "LearnSettings": "learners.settings",
     "PromptctlError": "errors",
     "Store": "store.store",
-    "Wish": "learners.settings",
 }
 
 __all__ = [
     "Card",
     "Context",
+    "LearnSettings",
     "PromptctlError",
     "Store",
-    "Wish",
     "__version__",
     "classify",
     "compare",

@@ -13,6 +13,7 @@ PromptctlError                 exit 1
 ├── DatasetError               NoImages  NoLabelColumn  OneClass  TooFewShots  UnknownClasses  NameTooLong
 │                              ContextTooLong  BadTemplate  TemplateTooLong  TooManyClasses  CorruptTokens
 ├── StorageFailed  NotDurable  InTheWay  NoLocks  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
+├── BadSetting (2)
 ├── NeedsAnswer  InvalidSetting  HomeUnknown  UnknownLearner  SettingsClash  SettingUnheeded  UnknownSort  WrongOption
 └── LearningFailed
 ```
@@ -402,6 +403,26 @@ class UnknownLearner(PromptctlError):
         super().__init__(
             f"no learner is called '{name}'" if name else "no learner is named", f"the learners are {', '.join(known)}"
         )
+
+
+class BadSetting(PromptctlError):
+    """A setting that nothing could be done by, from the command line or from Python.
+
+    setting   as Python calls it: context_tokens
+    example   a value that would do
+    """
+
+    exit_code = 2
+
+    def __init__(self, setting: str, found: object, wanted: str, example: object = None) -> None:
+        self.setting = setting
+        value = "" if example is None else f" {shlex.quote(str(example))}"
+        super().__init__(f"{setting} is {found!r:.80}, {wanted} was expected", f"{option_of(setting)}{value}")
+
+
+def option_of(setting: str) -> str:
+    """What the command line calls a setting."""
+    return "--" + setting.replace("_", "-")
 
 
 class SettingsClash(PromptctlError):

@@ -70,7 +70,7 @@ def test_folds_speak_the_classes_in_their_own_tokens(learned, tiny):
     context = dataclasses.replace(learned, card=card)
     x, y = unit(learned.shots.features.astype(np.float32)), learned.shots.class_ids.astype(np.int64)
     zero_shot = learned.zero_shot_features
-    again = blend.again_by(method, context.card.classes, zero_shot, tower, card.logit_scale)(x, y)
+    again = blend.refit_by(method, context.card.classes, zero_shot, tower, card.logit_scale)(x, y)
     names = ["another name", *(entry.name for entry in others)]
     settings = coop.Settings(epochs=0, lr=0.01, seed=1)
     wanted = coop.learn(x, y, names, tower, logit_scale=card.logit_scale, settings=settings).text_features

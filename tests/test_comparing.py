@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import sqlite3
@@ -13,28 +14,30 @@ from conftest import COLOURS, copy_into_splits, paint
 
 from promptctl import commands
 from promptctl.benchmark import protocol, results
+from promptctl.benchmark import variants as compared
 from promptctl.benchmark.order import mixed
+from promptctl.benchmark.pool import Reach, divide_photos, encode_pool
 from promptctl.benchmark.results import Results
 from promptctl.cli.main import _interrupted
 from promptctl.clip.backbone import Backbone
-from promptctl.commands.common import class_entries
-from promptctl.commands.compare import _pool
 from promptctl.context.context import Context
 from promptctl.data.folder import ImageFolder
 from promptctl.encoding.cache import FeatureCache
 from promptctl.errors import Interrupted
-from promptctl.learners.settings import Wish
+from promptctl.learners.settings import LearnSettings
 from promptctl.report import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
 FOUR = {**COLOURS, "yellow": (220, 210, 40)}
 TEMPLATE = "a blurry photo of a {}."
+QUICK = LearnSettings(epochs=5)
+PAPER = LearnSettings(recipe="paper", epochs=4, views=3)
 
 
 @pytest.fixture
 def split(photos, tmp_path):
-    """Four pictures of each of three colours to draw from, two to measure on."""
+    """Four pictures of each of three colours to sample from, two to measure on."""
     return copy_into_splits(photos, tmp_path / "split")
 
 
@@ -42,25 +45,25 @@ def split(photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("learner", "options", "wish", "own"),
+    ("learner", "options", "settings", "own"),
     [
-        ("coop", ["--lr", 0.01], Wish(lr=0.01), []),
-        ("coop", ["--context-tokens", 3, "--position", "front"], Wish(context_tokens=3, position="front"), []),
-        ("coop", ["--init", "a photo of a", "--epochs", 9], Wish(init="a photo of a", epochs=9), []),
-        ("coop", ["--class-specific", "--epochs", 9], Wish(class_specific=True, epochs=9), []),
-        ("coop-csc", ["--epochs", 9], Wish(epochs=9), ["--class-specific"]),
-        ("coop", ["--recipe", "paper", "--epochs", 4, "--views", 3], Wish(recipe="paper", epochs=4, views=3), []),
-        ("coop", ["--recipe", "paper", "--epochs", 3], Wish(recipe="paper", epochs=3), []),
-        ("coop", ["--views", 2, "--epochs", 6], Wish(views=2, epochs=6), []),
-        ("coop-anchor", ["--epochs", 9], Wish(epochs=9), ["--anchor", 8]),
-        ("coop-anchor", ["--anchor", 3, "--epochs", 9], Wish(anchor=3.0, epochs=9), []),
-        ("coop", ["--anchor", 3, "--average", "--epochs", 20], Wish(anchor=3.0, average=True, epochs=20), []),
-        ("coop-average", ["--epochs", 20], Wish(epochs=20), ["--average"]),
-        ("clap", ["--lr", 0.5], Wish(lr=0.5), ["--learner", "clap"]),
-        ("clap", ["--views", 2, "--epochs", 20], Wish(views=2, epochs=20), ["--learner", "clap"]),
+        ("coop", ["--lr", 0.01], LearnSettings(lr=0.01), []),
+        ("coop", ["--context-tokens", 3, "--position", "front"], LearnSettings(context_tokens=3, position="front"), []),
+        ("coop", ["--init", "a photo of a", "--epochs", 9], LearnSettings(init="a photo of a", epochs=9), []),
+        ("coop", ["--class-specific", "--epochs", 9], LearnSettings(class_specific=True, epochs=9), []),
+        ("coop-csc", ["--epochs", 9], LearnSettings(epochs=9), ["--class-specific"]),
+        ("coop", ["--recipe", "paper", "--epochs", 4, "--views", 3], PAPER, []),
+        ("coop", ["--recipe", "paper", "--epochs", 3], LearnSettings(recipe="paper", epochs=3), []),
+        ("coop", ["--views", 2, "--epochs", 6], LearnSettings(views=2, epochs=6), []),
+        ("coop-anchor", ["--epochs", 9], LearnSettings(epochs=9), ["--anchor", 8]),
+        ("coop-anchor", ["--anchor", 3, "--epochs", 9], LearnSettings(anchor=3.0, epochs=9), []),
+        ("coop", ["--anchor", 3, "--average", "--epochs", 20], LearnSettings(anchor=3.0, average=True, epochs=20), []),
+        ("coop-average", ["--epochs", 20], LearnSettings(epochs=20), ["--average"]),
+        ("clap", ["--lr", 0.5], LearnSettings(lr=0.5), ["--learner", "clap"]),
+        ("clap", ["--views", 2, "--epochs", 20], LearnSettings(views=2, epochs=20), ["--learner", "clap"]),
     ],
 )
-def test_compare_measures_what_learn_learns_to_the_bit(cli, split, tiny, learner, options, wish, own):
+def test_compare_measures_what_learn_learns_to_the_bit(cli, split, tiny, learner, options, settings, own):
     asked = (split, "--model", tiny, "--template", TEMPLATE, "--shots", 2, *options, "--json")
     (row,) = json.loads(cli("compare", *asked, "--seeds", 3, "--learners", learner).out)["learners"]
     learned = json.loads(cli("learn", *asked, "--seed", 3, *own, "--name", "same").out)
@@ -68,22 +71,25 @@ def test_compare_measures_what_learn_learns_to_the_bit(cli, split, tiny, learner
 
     kept = Context.load(Store().find(Ref("same")).path)
     folder, backbone = ImageFolder.scan(split), Backbone(tiny)
-    pool, _, _ = _pool(folder, class_entries(folder.labels, None), backbone, TEMPLATE, None)
-    taught = protocol.Draw(pool, 2, 3, wish.of(learner)).taught()
-    assert taught.method == kept.card.method
-    np.testing.assert_array_equal(taught.vectors, kept.vectors)
-    np.testing.assert_array_equal(taught.text_features, kept.text_features)
+    divided = divide_photos(folder, folder.only("train"))
+    names = {label: label for label in folder.labels}
+    pool, _ = encode_pool(divided, folder, names, Reach((3,), 2), backbone, TEMPLATE)
+    found = protocol.Trial(pool, 2, 3, compared.settings_of(learner, settings)).fit()
+    assert found.method == kept.card.method
+    np.testing.assert_array_equal(found.vectors, kept.vectors)
+    np.testing.assert_array_equal(found.text_features, kept.text_features)
 
 
 def test_a_learner_takes_of_the_settings_what_it_heeds():
-    all_of_them = Wish("coop", None, "a photo of a", True, "front", "paper", 7, 0.5, 3, 2.0, True, 4)
-    assert all_of_them.of("coop") == all_of_them.of("coop-csc") == all_of_them.of("coop-blend") == all_of_them
-    assert all_of_them.of("coop-anchor") == all_of_them
-    assert all_of_them.of("clap") == Wish("clap", epochs=7, lr=0.5, views=3, seed=4)
-    assert all_of_them.of("zero-shot") == all_of_them.of("linear-probe-raw") == Wish(seed=4)
-    assert Wish().of("coop-anchor") == Wish(anchor=8.0)
-    assert Wish().of("coop-csc") == Wish(class_specific=True)
-    assert Wish().of("coop-average") == Wish(average=True)
+    of = compared.settings_of
+    all_of_them = LearnSettings("coop", None, "a photo of a", True, "front", "paper", 7, 0.5, 3, 2.0, True, 4)
+    assert of("coop", all_of_them) == of("coop-csc", all_of_them) == of("coop-blend", all_of_them) == all_of_them
+    assert of("coop-anchor", all_of_them) == all_of_them
+    assert of("clap", all_of_them) == LearnSettings("clap", epochs=7, lr=0.5, views=3, seed=4)
+    assert of("zero-shot", all_of_them) == of("linear-probe-raw", all_of_them) == LearnSettings(seed=4)
+    assert of("coop-anchor", LearnSettings()) == LearnSettings(anchor=8.0)
+    assert of("coop-csc", LearnSettings()) == LearnSettings(class_specific=True)
+    assert of("coop-average", LearnSettings()) == LearnSettings(average=True)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +170,22 @@ def ask(cli, folder, tiny, *options, learners="zero-shot,coop,linear-probe-raw")
     return json.loads(done.out)
 
 
+def sampled(folder, *, seeds, shots=1):
+    """The files of train/ that any of the seeds samples, by the rule of design.md written out."""
+
+    def rank(path, seed):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
+
+    of_classes = [list(of_class.iterdir()) for of_class in (folder / "train").iterdir()]
+    return {
+        path
+        for files in of_classes
+        for seed in seeds
+        for path in sorted(files, key=lambda path, seed=seed: rank(path, seed))[:shots]
+    }
+
+
 def test_the_same_command_again_measures_nothing(cli, four, tiny):
     first = ask(cli, four, tiny, "--base-to-new")
     assert first["known"] == 0
@@ -231,7 +253,13 @@ def test_an_interrupted_comparison_goes_on_where_it_was(four, tiny):
             if done == 3:
                 raise Interrupted(130)
 
-    asked = {"shots": (1, 2), "seeds": (1, 2), "learners": ("coop", "clap"), "wish": Wish(epochs=5), "model": tiny}
+    asked = {
+        "shots": (1, 2),
+        "seeds": (1, 2),
+        "learners": ("coop", "clap"),
+        "settings": QUICK,
+        "model": tiny,
+    }
     with pytest.raises(Interrupted):
         commands.compare(four, **asked, on_progress=stop)
     assert seen == [(0, 8), (1, 8), (2, 8), (3, 8)]
@@ -244,7 +272,13 @@ def test_an_interrupted_comparison_goes_on_where_it_was(four, tiny):
 
 
 def test_an_interrupted_comparison_says_what_is_kept(four, tiny, monkeypatch):
-    asked = {"shots": (1,), "seeds": (1, 2, 3), "learners": ("clap",), "wish": Wish(epochs=5), "model": tiny}
+    asked = {
+        "shots": (1,),
+        "seeds": (1, 2, 3),
+        "learners": ("clap",),
+        "settings": QUICK,
+        "model": tiny,
+    }
 
     def interrupted_after(runs):
         monkeypatch.setattr(FeatureCache, "added", 0)  # as in a new process
@@ -259,7 +293,8 @@ def test_an_interrupted_comparison_says_what_is_kept(four, tiny, monkeypatch):
         return _interrupted()
 
     goes_on = "kept, the same command goes on from there"
-    assert interrupted_after(1) == f"interrupted; 24 image features and 1 result are {goes_on}"
+    needed = 8 + len(sampled(four, seeds=(1, 2, 3)))
+    assert interrupted_after(1) == f"interrupted; {needed} image features and 1 result are {goes_on}"
     assert interrupted_after(2) == f"interrupted; 1 result is {goes_on}"
     assert interrupted_after(2) == "interrupted, nothing half-done was kept"
 
@@ -271,19 +306,19 @@ def test_quick_learners_and_slow_ones_take_turns(four, tiny):
         if stage == "comparing":
             seen.append(Results().measured())
 
-    asked = {"shots": (1, 2), "learners": ("zero-shot", "coop"), "wish": Wish(epochs=5), "model": tiny}
+    asked = {"shots": (1, 2), "learners": ("zero-shot", "coop"), "settings": QUICK, "model": tiny}
     found = commands.compare(four, **asked, on_progress=watch)
     assert seen == list(range(13))
     in_the_order_asked_for = ["zero-shot", "zero-shot", "coop", "coop"]
     assert [row.learner for row in found.learners] == in_the_order_asked_for
     tasks = [protocol.Task("run", name, 1, seed) for name in ("zero-shot", "coop") for seed in (1, 2)]
-    order = mixed(tasks, lambda task: task.effort(Wish()))
+    order = mixed(tasks, lambda task: task.effort(LearnSettings()))
     assert [task.learner for task in order] == ["coop", "zero-shot", "coop", "zero-shot"]
 
 
 def test_more_steps_and_more_folds_are_more_effort():
     def of(learner, shots=16, **settings):
-        return protocol.Task("run", learner, shots, 1).effort(Wish(**settings))
+        return protocol.Task("run", learner, shots, 1).effort(LearnSettings(**settings))
 
     assert of("zero-shot") < of("clap") < of("linear-probe") < of("coop", 1) < of("coop") < of("coop-blend")
     assert of("coop", epochs=5) < of("coop", 1) == of("coop-blend", 1)
@@ -301,11 +336,12 @@ def test_a_damaged_table_costs_time_only(cli, four, tiny, home):
 def test_clearing_the_cache_forgets_results_too(cli, four, tiny):
     ask(cli, four, tiny, learners="coop")
     info = cli("cache", "info")
-    assert "24 image features and 2 results of compare and --blend auto in " in info.out
+    needed = 8 + len(sampled(four, seeds=(1, 2)))
+    assert f"{needed} image features and 2 results of compare and --blend auto in " in info.out
     report = json.loads(cli("cache", "info", "--json").out)
     assert report["results"] == 2
     cleared = json.loads(cli("cache", "clear", "--json").out)
-    assert (cleared["features"], cleared["results"]) == (24, 2)
+    assert (cleared["features"], cleared["results"]) == (needed, 2)
     assert cleared["n_bytes"] > 0
     assert json.loads(cli("cache", "info", "--json").out)["results"] == 0
     assert ask(cli, four, tiny, learners="coop")["known"] == 0
@@ -339,10 +375,10 @@ def report_of(cells, halves=(), **found):
     """A report of (learner, shots, mean), and of (learner, shots, base, new)."""
     rows = tuple(ComparedRow(learner, shots, mean, None, (mean,), 1.0, (1.0,)) for learner, shots, mean in cells)
     half_rows = tuple(BaseToNewRow(name, shots, base, None, new, None, 0.5, None) for name, shots, base, new in halves)
-    nothing = dict.fromkeys(("photos", "left_out", "plot", "no_plot", "zero_shot_base", "zero_shot_new"))
+    nothing = dict.fromkeys(("photos", "left_out", "plot", "plot_error", "zero_shot_base", "zero_shot_new"))
     fixed = {"backbone": "mini", "template": "{}", "classes": 4, "train_images": 9, "test_images": 9, "seeds": (1,)}
-    fixed |= {"measured_on": "images of test/", "speechless": (), "skipped": (), "ensemble_has_own": False, "known": 0}
-    fixed |= {"passed_over": {}}
+    fixed |= {"measured_on": "images of test/", "skipped": (), "ensemble_has_own": False, "known": 0}
+    fixed |= {"passed_over": {}, "without_new_classes": ()}
     return CompareReport(
         **{**nothing, **fixed, "zero_shot_accuracy": 0.5, **found}, learners=rows, base_to_new=half_rows
     )
@@ -421,4 +457,4 @@ def test_shots_are_read_once_for_many_views(cli, four, tiny):
     ask(cli, four, tiny, *asked, learners="coop")
     count = json.loads(cli("cache", "info", "--json").out)["backbones"][0]["features"]
     ask(cli, four, tiny, *asked, learners="coop-average")
-    assert json.loads(cli("cache", "info", "--json").out)["backbones"][0]["features"] == count > 24
+    assert json.loads(cli("cache", "info", "--json").out)["backbones"][0]["features"] == count > 16

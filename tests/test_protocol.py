@@ -12,8 +12,9 @@ from conftest import COLOURS, copy_into_splits, paint
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from promptctl.benchmark import protocol
+from promptctl.benchmark import protocol, variants
 from promptctl.benchmark.lengths import lengths
+from promptctl.benchmark.pool import Pool, halves
 from promptctl.benchmark.results import Results
 from promptctl.classification.classifier import mixed
 from promptctl.clip import templates
@@ -25,8 +26,8 @@ from promptctl.data.images import HashedImage
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.pipeline import encode
 from promptctl.errors import NoImages
-from promptctl.learners import COMPARED, clap, coop
-from promptctl.learners.settings import Wish
+from promptctl.learners import clap, coop
+from promptctl.learners.settings import LearnSettings
 
 FOUR = {**COLOURS, "yellow": (220, 210, 40)}
 
@@ -40,7 +41,7 @@ def pool(tmp_path, tiny):
     divided = sampling.fifth_of_each(hashed)
     vector_of = dict(zip(features.paths, features.vectors, strict=True))
     names = {label: f"{label} thing" for label in folder.labels}
-    pool = protocol.Pool(names, divided.train, divided.held_out, vector_of, backbone, templates.DEFAULT)
+    pool = Pool(names, divided.train, divided.held_out, vector_of, backbone, templates.DEFAULT)
     return _with_lengths(pool, Results(), None)
 
 
@@ -60,7 +61,7 @@ def crowd(tiny):
     train, of_train = some("train", 24)
     test, of_test = some("test", 1000)
     names = {"a": "dog", "b": "polar bear", "c": "kite", "d": "red"}
-    return protocol.Pool(names, train, test, {**of_train, **of_test}, backbone, "{} texture.")
+    return Pool(names, train, test, {**of_train, **of_test}, backbone, "{} texture.")
 
 
 def right(pool, texts):
@@ -69,7 +70,8 @@ def right(pool, texts):
     return sum(int(np.argmax(texts @ row)) == target for row, target in zip(x, y, strict=True)) / len(y)
 
 
-COOP = {"epochs": 100, "seed": 3}
+def trial(pool, name):
+    return protocol.Trial(pool, 2, 3, variants.settings_of(name, LearnSettings()))
 
 
 @pytest.mark.parametrize(
@@ -83,13 +85,13 @@ COOP = {"epochs": 100, "seed": 3}
 )
 def test_a_kind_of_coop_is_coop_with_its_own_setting(crowd, learner, settings):
     x, y = crowd.arrays(sampling.sample(crowd.train, 2, seed=3).train)
-    tower, scale, by_hand = crowd.backbone.tower, crowd.backbone.logit_scale, crowd.by_hand("{} texture.")
+    tower, scale, by_hand = crowd.backbone.tower, crowd.backbone.logit_scale, crowd.zero_shot_features("{} texture.")
 
     def texts(**settings):
         wanted = coop.Settings(epochs=100, seed=3, **settings)
         return coop.learn(x, y, crowd.names, tower, logit_scale=scale, settings=wanted, anchors=by_hand).text_features
 
-    found = protocol.COMPARED[learner].speaker(protocol.Draw(crowd, 2, 3, Wish().of(learner)))(crowd)
+    found = protocol.compared(learner).text_head(trial(crowd, learner))(crowd)
     np.testing.assert_array_equal(found, texts(**settings))
     assert bool(settings) == (np.abs(found - texts()).max() > 1e-6)
     assert protocol.run(crowd, learner, 2, 3).accuracy == right(crowd, texts(**settings))
@@ -118,7 +120,7 @@ def test_what_is_written_by_hand_is_the_mean_of_its_sentences(crowd, clip, learn
         rows = model.encode_text(tokenizer([template.format(name) for name in crowd.names])).numpy()
         wanted += rows / np.linalg.norm(rows, axis=1, keepdims=True)
     wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
-    found = protocol.COMPARED[learner].speaker(protocol.Draw(crowd, 2, 3))(crowd)
+    found = protocol.compared(learner).text_head(trial(crowd, learner))(crowd)
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     assert protocol.run(crowd, learner, 2, 3).accuracy == right(crowd, found)
 
@@ -141,7 +143,7 @@ def test_the_ensemble_of_another_set_has_its_own_sentence_too(template, own):
     assert templates.ensemble_of_7(template) == (*templates.sentences("imagenet-7"), own)
 
 
-@pytest.mark.parametrize("learner", protocol.COMPARED)
+@pytest.mark.parametrize("learner", variants.names())
 def test_every_learner_runs_and_repeats_itself(pool, learner):
     first, again = (protocol.run(pool, learner, 2, 1) for _ in range(2))
     assert 0 <= first.accuracy <= 1
@@ -149,9 +151,9 @@ def test_every_learner_runs_and_repeats_itself(pool, learner):
 
 
 def test_a_blend_mixes_what_plain_folds_choose(crowd):
-    by_hand = crowd.by_hand("{} texture.")
-    draw = protocol.Draw(crowd, 4, 1)
-    x, y = crowd.arrays(draw.sample.train)
+    by_hand = crowd.zero_shot_features("{} texture.")
+    four = protocol.Trial(crowd, 4, 1)
+    x, y = crowd.arrays(four.sample.train)
     x = x.astype(np.float16).astype(np.float32)  # as a stored context remembers them
     x = x / np.linalg.norm(x, axis=1, keepdims=True)
     hits = dict.fromkeys(range(11), 0)
@@ -164,12 +166,12 @@ def test_a_blend_mixes_what_plain_folds_choose(crowd):
             texts = texts / np.linalg.norm(texts, axis=1, keepdims=True)
             hits[tenths] += int(((x[held_out] @ texts.T).argmax(1) == y[held_out]).sum())
     best = max(tenths for tenths in hits if hits[tenths] == max(hits.values()))
-    texts = mixed(draw.taught().text_features, by_hand, best / 10)
+    texts = mixed(four.fit().text_features, by_hand, best / 10)
     assert protocol.run(crowd, "coop-blend", 4, 1).accuracy == right(crowd, texts)
 
 
 def test_one_shot_is_blended_half_and_half(crowd):
-    learned, by_hand = protocol.Draw(crowd, 1, 1).taught().text_features, crowd.by_hand("{} texture.")
+    learned, by_hand = protocol.Trial(crowd, 1, 1).fit().text_features, crowd.zero_shot_features("{} texture.")
     texts = learned + by_hand
     assert protocol.run(crowd, "coop-blend", 1, 1).accuracy == right(
         crowd, texts / np.linalg.norm(texts, axis=1, keepdims=True)
@@ -240,14 +242,14 @@ def test_lengths_are_kept_and_a_changed_photo_is_told(pool):
 
 @pytest.mark.parametrize(("labels", "base"), [("dcba", "ab"), ("edcba", "abc"), ("ab", "a")])
 def test_base_classes_are_the_first_and_larger_half(labels, base):
-    assert protocol.halves(labels) == (tuple(base), tuple(sorted(set(labels) - set(base))))
+    assert halves(labels) == (tuple(base), tuple(sorted(set(labels) - set(base))))
 
 
 def test_base_to_new_asks_the_context_about_classes_it_never_saw(pool):
     found = protocol.base_to_new(pool, "coop", 2, 1)
-    base, new = (pool.only(half) for half in protocol.halves(pool.labels))
+    base, new = (pool.only(half) for half in halves(pool.labels))
     assert base.labels == ("blue", "green")
-    learned = protocol.Draw(base, 2, 1).taught()
+    learned = protocol.Trial(base, 2, 1).fit()
     tower = pool.backbone.tower
     prompts = tower.prompts(["red thing", "yellow thing"], 16)
     import torch
@@ -265,21 +267,22 @@ def test_base_to_new_asks_the_context_about_classes_it_never_saw(pool):
 def test_new_names_stand_where_the_learned_ones_did(crowd, position):
     import torch
 
-    found = protocol.base_to_new(crowd, "coop", 2, 1, Wish(position=position, context_tokens=4))
-    base, new = (crowd.only(half) for half in protocol.halves(crowd.labels))
-    learned = protocol.Draw(base, 2, 1, Wish(position=position, context_tokens=4)).taught()
+    found = protocol.base_to_new(crowd, "coop", 2, 1, LearnSettings(position=position, context_tokens=4))
+    base, new = (crowd.only(half) for half in halves(crowd.labels))
+    learned = protocol.Trial(base, 2, 1, LearnSettings(position=position, context_tokens=4)).fit()
     tower = crowd.backbone.tower
     with torch.no_grad():
         texts = tower.encode(torch.from_numpy(learned.vectors), tower.prompts(["kite", "red"], 4, position=position))
     assert found.new == right(new, texts.numpy() / np.linalg.norm(texts.numpy(), axis=1, keepdims=True))
 
 
-def test_a_context_of_each_class_speaks_of_no_other(crowd):
-    speaks = [name for name in COMPARED if protocol.speaks_of_new_classes(name)]
+def test_a_context_of_each_class_generalises_to_no_other():
+    generalises = variants.generalises_to_new_classes
     by_hand = ["zero-shot", "ensemble-7", "ensemble-80"]
-    assert speaks == [*by_hand, "coop", "coop-anchor", "coop-average", "coop-blend"]
-    specific = Wish(class_specific=True)
-    assert [name for name in COMPARED if protocol.speaks_of_new_classes(name, specific)] == by_hand
+    found = [name for name in variants.names() if generalises(name)]
+    assert found == [*by_hand, "coop", "coop-anchor", "coop-average", "coop-blend"]
+    specific = LearnSettings(class_specific=True)
+    assert [name for name in variants.names() if generalises(name, specific)] == by_hand
 
 
 def test_zero_shot_does_not_depend_on_shots_or_seed(pool):
@@ -435,10 +438,6 @@ def test_test_images_it_could_know_and_of_classes_it_cannot_are_named(cli, photo
         (["pink", "seen.png"], "'pink' is not a class of the photos to learn from"),
         (["red", "seen.png"], "a copy of a photo to learn from, so it is not measured on"),
     ]
-
-
-def test_the_names_are_those_of_the_protocol():
-    assert tuple(protocol.COMPARED) == COMPARED
 
 
 def test_what_cannot_speak_of_new_classes_is_named_and_csv_holds_what_can(cli, tmp_path, tiny):

@@ -336,14 +336,15 @@ def test_names_of_people_in_any_alphabet_are_kept():
 
 
 def test_every_learner_position_and_recipe_that_is_stored_is_read():
-    from promptctl.cli.options import Learner, Position, Recipe
+    from promptctl.cli.options import Position
     from promptctl.clip.packing import POSITIONS
     from promptctl.context import limits
+    from promptctl.learners import written_recipes
     from promptctl.learners.coop import RECIPES
 
-    assert {learner.value for learner in Learner} == set(limits.LEARNERS)
     assert {position.value for position in Position} == set(limits.POSITIONS) == set(POSITIONS)
-    assert {*RECIPES, "clap"} == {*(recipe.value for recipe in Recipe), "clap"} == set(limits.RECIPES)
+    assert tuple(RECIPES) == written_recipes("coop")
+    assert {*RECIPES, "clap"} == set(written_recipes("clap"))
 
 
 def test_no_class_is_learned_that_no_file_can_hold():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from promptctl.classification.classifier import Classifier, mixed
 from promptctl.errors import DatasetError
+from promptctl.learners import LEARNERS
 
 if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from promptctl.context.context import Context
 
 Vectors = NDArray[np.float32]
-Again = Callable[[Vectors, NDArray[np.int64]], Vectors]  # (N, E) unit rows and (N,) targets → (C, E) unit rows
+Refit = Callable[[Vectors, NDArray[np.int64]], Vectors]  # (N, E) unit rows and (N,) targets → (C, E) unit rows
 OnFold = Callable[[int, int], None]  # done, total
 SHARES = tuple(i / 10 for i in range(11))
 FOLDS = 5
@@ -37,9 +37,9 @@ def share_by_folds(context: Context, name: str, tower: TextTower, on_fold: OnFol
             f"'{name}' has {has}, and choosing a blend takes two a class",
             "--blend 0.5, or any other share from 0 to 1",
         )
-    card, by_hand = context.card, context.zero_shot_features
-    again = again_by(card.method, card.classes, by_hand, tower, card.logit_scale)
-    return best_share(x, y, again, by_hand, card.method.seed, on_fold)
+    card, zero_shot = context.card, context.zero_shot_features
+    refit = refit_by(card.method, card.classes, zero_shot, tower, card.logit_scale)
+    return best_share(x, y, refit, zero_shot, card.method.seed, on_fold)
 
 
 def as_kept(x: Vectors) -> Vectors:
@@ -51,7 +51,7 @@ def as_kept(x: Vectors) -> Vectors:
 def best_share(
     x: Vectors,
     y: NDArray[np.int64],
-    learn: Again,
+    refit: Refit,
     zero_shot: Vectors,
     seed: int,
     on_fold: OnFold | None = None,
@@ -59,7 +59,7 @@ def best_share(
     """The share that is right most often on shots it was not learned from; of equals the largest.
 
     x, y        (N, E) unit rows and (N,) class indices, two or more of every class
-    learn       rows and targets of all folds but one → (C, E) learned text features, unit rows
+    refit       rows and targets of all folds but one → (C, E) learned text features, unit rows
     zero_shot   (C, E) unit rows
     """
     from sklearn.model_selection import StratifiedKFold
@@ -67,7 +67,7 @@ def best_share(
     folds = StratifiedKFold(min(FOLDS, _fewest(y, len(zero_shot))), shuffle=True, random_state=seed % 2**32)
     right = np.zeros(len(SHARES))
     for done, (train, held_out) in enumerate(folds.split(x, y), 1):
-        learned = learn(x[train], y[train])
+        learned = refit(x[train], y[train])
         for i, share in enumerate(SHARES):
             classifier = Classifier(mixed(learned, zero_shot, share))
             right[i] += classifier.right(x[held_out], y[held_out]).sum()
@@ -89,20 +89,18 @@ def _shots(context: Context) -> tuple[Vectors, NDArray[np.int64]]:
     return as_kept(context.shots.features[own].astype(np.float32)), targets
 
 
-def again_by(
-    method: Method, names: Sequence[str | ClassEntry], by_hand: Vectors, tower: TextTower, logit_scale: float
-) -> Again:
-    """What the learner of a context makes of other shots, with its own settings, from the centres of their photos."""
-    from promptctl.learners import clap, coop  # torch: a share that is known needs none
+def refit_by(
+    method: Method, classes: Sequence[str | ClassEntry], zero_shot: Vectors, tower: TextTower, logit_scale: float
+) -> Refit:
+    """What the learner of a context makes of other shots, with its own settings, from the centres of their photos.
 
-    def clap_again(x: Vectors, y: NDArray[np.int64]) -> Vectors:
-        settings = clap.Settings(method.epochs, method.lr, method.seed)
-        return clap.learn(x, y, by_hand, logit_scale=logit_scale, settings=settings).text_features
+    zero_shot   (C, E) unit rows
+    """
+    learner = LEARNERS[method.learner].code
 
-    def coop_again(x: Vectors, y: NDArray[np.int64]) -> Vectors:
-        own = {field.name: getattr(method, field.name) for field in dataclasses.fields(coop.Settings)}
-        settings = coop.Settings(**own)
-        learned = coop.learn(x, y, names, tower, logit_scale=logit_scale, settings=settings, anchors=by_hand)
-        return learned.text_features
+    def refit(x: Vectors, y: NDArray[np.int64]) -> Vectors:
+        return learner.refit(
+            method, x, y, classes=classes, zero_shot_features=zero_shot, tower=tower, logit_scale=logit_scale
+        )
 
-    return clap_again if method.learner == "clap" else coop_again
+    return refit

@@ -1,12 +1,21 @@
-"""What the shell completes: names and versions in the store and its trash."""
+"""What the shell completes: names and versions in the store and its trash, learners and recipes."""
 
 from __future__ import annotations
 
+from promptctl.learners import LEARNERS, all_recipes
 from promptctl.store.store import Store
 
 
 def known_names(incomplete: str) -> list[str]:
     return [name for name in Store().names() if name.casefold().startswith(incomplete.casefold())]
+
+
+def learner_names(incomplete: str) -> list[str]:
+    return [name for name in LEARNERS if name.startswith(incomplete)]
+
+
+def recipe_names(incomplete: str) -> list[str]:
+    return [name for name in all_recipes() if name.startswith(incomplete)]
 
 
 def known_refs(incomplete: str) -> list[str]:

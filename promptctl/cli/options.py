@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from promptctl.cli.completion import known_names, known_refs
+from promptctl.cli.completion import known_names, known_refs, learner_names, recipe_names
+from promptctl.learners import LEARNERS, all_recipes, what_they_do
 
 
 class Format(str, Enum):
@@ -36,16 +37,6 @@ class Sort(str, Enum):
     accuracy = "accuracy"
     classes = "classes"
     size = "size"
-
-
-class Learner(str, Enum):
-    coop = "coop"
-    clap = "clap"
-
-
-class Recipe(str, Enum):
-    fast = "fast"
-    paper = "paper"
 
 
 class Split(str, Enum):
@@ -95,10 +86,15 @@ ContextTokens = Annotated[
 Init = Annotated[str | None, typer.Option(help='Words to start from, such as "a photo of a".')]
 ClassSpecific = Annotated[bool, typer.Option("--class-specific", help="A context of its own for every class.")]
 NamePosition = Annotated[Position, typer.Option(help="Where the class name stands among the vectors.")]
+LearnerName = Annotated[
+    str, typer.Option(metavar="|".join(LEARNERS), autocompletion=learner_names, help=what_they_do())
+]
 HowToLearn = Annotated[
-    Recipe,
+    str,
     typer.Option(
-        help="fast: Adam on all shots at once; paper: the original CoOp to the last default, which takes hours."
+        metavar="|".join(all_recipes()),
+        autocompletion=recipe_names,
+        help="fast: Adam on all shots at once; paper: the original CoOp to the last default, which takes hours.",
     ),
 ]
 Epochs = Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from promptctl import checks
 from promptctl.errors import BadTemplate
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ _OF_IMAGENET = ("imagenet", DEFAULT, *ENSEMBLES)
 
 
 def check(template: str) -> None:
-    """BadTemplate unless it is one of the names, or a sentence with one {}."""
+    """BadTemplate unless it is one of the names, or a sentence with one {}; BadSetting for what is no text."""
+    checks.text("template", template, DEFAULT)
     around = template.split("{}")
     is_sentence = len(around) == 2 and not any(brace in part for part in around for brace in "{}")
     if template not in OF_DATA_SET and template not in ENSEMBLES and not is_sentence:

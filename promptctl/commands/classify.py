@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptctl import checks
 from promptctl.commands.common import (
     OnProgress,
     chosen_share,
@@ -46,6 +47,7 @@ def classify(
     on_progress: OnProgress | None = None,
 ) -> ClassifyReport:
     """The most probable classes of every image among files and folder trees; `blend` as in `evaluate`."""
+    blend = checks.share(blend)
     check_places(ref, inputs, store, "promptctl classify {photos} --prompt {context}")
     source = locate(ref, store)
     from promptctl.classification.classifier import Classifier

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptctl import checks
+from promptctl.benchmark import variants
 from promptctl.clip import templates
 from promptctl.commands.common import (
     OnProgress,
@@ -21,50 +24,75 @@ from promptctl.commands.common import (
     under_taught_names,
 )
 from promptctl.commands.places import check_not_empty
-from promptctl.context.card import ClassEntry
-from promptctl.errors import DatasetError, ExportFailed, NoImages, NotDurable, TooFewShots, UnknownLearner, reason_of
-from promptctl.learners import COMPARED
-from promptctl.learners.settings import PLAIN, Wish, learns
+from promptctl.errors import (
+    BadSetting,
+    DatasetError,
+    ExportFailed,
+    NoImages,
+    NotDurable,
+    TooFewShots,
+    UnknownLearner,
+    reason_of,
+)
+from promptctl.learners.settings import PLAIN, LearnSettings, settings_of
 from promptctl.report import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.store import files
 
 if TYPE_CHECKING:
-    from promptctl.benchmark.protocol import BaseToNew, Pool, Run, Task
+    from promptctl.benchmark.pool import Pool
+    from promptctl.benchmark.protocol import BaseToNew, Run, Task
     from promptctl.benchmark.results import Results
     from promptctl.clip.backbone import Backbone
-    from promptctl.data.folder import ImageFolder
-    from promptctl.data.images import Skipped
+    from promptctl.data.images import HashedImage
 
 
 def compare(
-    photos: Path,
+    photos: str | PathLike[str],
     *,
     shots: Sequence[int] = (1, 2, 4, 8, 16),
     seeds: Sequence[int] = (1, 2, 3),
     learners: Sequence[str] = ("zero-shot", "linear-probe", "coop", "coop-csc", "clap"),
     base_to_new: bool = False,
-    wish: Wish = PLAIN,
+    settings: LearnSettings = PLAIN,
     template: str = templates.DEFAULT,
     model: str = "mini",
     device: str = "auto",
-    classes: Path | None = None,
-    plot: Path | None = None,
+    classes: str | PathLike[str] | None = None,
+    plot: str | PathLike[str] | None = None,
     force: bool = False,
     on_progress: OnProgress | None = None,
+    **changes: object,
 ) -> CompareReport:
     """Run the paper's few-shot protocol on one's own photos; what was measured is kept, no context is stored.
 
-    Shots are drawn from train/ and measured on test/ (or val/); without such parts a fifth of each class, chosen
-    by content hash, is measured on and the rest drawn from.
+    Shots are sampled from train/ and measured on test/ (or val/); without such parts a fifth of each class, chosen
+    by content hash, is measured on and the rest sampled from. Nothing is decoded but what the seeds and shots reach.
 
-    learners   of learners.COMPARED
-    wish       how to learn, for every learner as far as it heeds it; its learner and seed count for nothing
-    raises     SettingUnheeded, DatasetError and its kind, BackboneError and its kind, ExportFailed
+    photos        folder of class folders, with or without train/ val/ test/; or a list of images
+    shots         images per class, from 1; numbers that a class has too few images for are left out and named
+    seeds         from 0 to 2^32 - 1, each decides which images are the shots
+    learners      of benchmark.variants.names(): coop, coop-csc, clap, linear-probe, zero-shot …
+    base_to_new   also learn half of the classes, and measure on them and on the others
+    settings      how to learn, for every learner as far as it heeds it; its learner and seed count for nothing
+    template      what zero-shot says: a sentence with {}, or a name that clip.templates knows
+    model         backbone: mini or an open_clip name
+    device        auto, cpu, cuda or mps
+    classes       CSV of folder,name: what the prompt calls each folder
+    plot          where to draw the figure: .png, .svg or .pdf
+    force         replace the figure if it is there
+    on_progress   called with what is being done, how much is done, and of how much
+    changes       fields of LearnSettings, each instead of that of `settings`: epochs=50
+    raises        BadSetting, UnknownLearner, SettingUnheeded, DatasetError and its kind, BackboneError and its kind,
+                  ExportFailed, LearningFailed
     """
+    photos, settings = checks.path("photos", photos), settings_of(settings, changes)
+    learners = _known_learners(learners)
+    shots, seeds = _numbers("shots", shots, 1, checks.MOST), _numbers("seeds", seeds, 0, checks.HIGHEST_SEED)
+    model = checks.text("model", model, "mini")
+    device = checks.one_of("device", device, checks.DEVICES)
     templates.check(template)
-    learners, seeds = _known_learners(learners), tuple(dict.fromkeys(seeds))
-    wish.check_for(learners)
-    _check_plot(plot, force)
+    variants.check_heeded(settings, learners)
+    plot = _checked_plot(plot, force)
     from promptctl.clip.registry import ensure_available
     from promptctl.data.folder import ImageFolder, check_classes
 
@@ -72,25 +100,29 @@ def compare(
     folder = ImageFolder.scan(photos)
     labels = tuple(sorted({image.label for image in to_learn_from(folder)}))
     check_classes(labels, folder)
-    entries = class_entries(labels, classes)
+    entries = class_entries(labels, checks.path("classes", classes) if classes is not None else None)
     ensure_available(model)
+    from promptctl.benchmark.pool import Reach, divide_photos, encode_pool
     from promptctl.benchmark.results import Results
     from promptctl.clip.backbone import Backbone
 
     if base_to_new and len(labels) < 4:
         raise DatasetError(f"--base-to-new halves the classes, and {photos} has {len(labels)}", "four classes or more")
     backbone = Backbone(model, device)
-    _check_names([entry.name for entry in entries], learners, wish, template, backbone)
+    _check_names([entry.name for entry in entries], learners, settings, template, backbone)
     check_spoken(entries, backbone.tower)
     folder = under_taught_names(folder, entries, backbone.tower)
-    pool, measured_on, skipped = _pool(folder, entries, backbone, template, on_progress)
-    if base_to_new:
-        _check_halves(pool, photos)
-    feasible, left_out = _feasible(shots, pool)
-    tasks = _tasks(learners, feasible, seeds, wish, base_to_new)
+    divided = divide_photos(folder, to_learn_from(folder), on_progress)
+    _check_enough(divided.train, divided.test, labels, shots, photos, base_to_new)
+    name_of = {entry.label: entry.name for entry in entries}
+    reach = Reach(seeds, max(shots) + _validation_shots(learners))
+    pool, damaged = encode_pool(divided, folder, name_of, reach, backbone, template, on_progress)
+    feasible, left_out = _check_enough(pool.train, pool.test, labels, shots, photos, base_to_new)
+    tasks = _tasks(learners, feasible, seeds, settings, base_to_new)
     with Results() as results:
-        runs, halves, known = _measured(tasks, pool, wish, results, on_progress)
+        runs, halves, known = _measured(tasks, pool, settings, results, on_progress)
     zero_shot_base, zero_shot_new = _zero_shot_halves(pool) if base_to_new else (None, None)
+    skipped = (*divided.skipped, *damaged)
     report = CompareReport(
         photos=photos,
         backbone=pool.backbone.name,
@@ -98,17 +130,17 @@ def compare(
         classes=len(labels),
         train_images=len(pool.train),
         test_images=len(pool.test),
-        measured_on=measured_on,
+        measured_on=divided.measured_on,
         seeds=seeds,
         left_out=left_out,
         learners=_compared_rows(runs),
         base_to_new=_halved_rows(halves),
-        speechless=_speechless(learners, wish) if base_to_new else (),
+        without_new_classes=_without_new_classes(learners, settings) if base_to_new else (),
         plot=None,
-        no_plot=None,
+        plot_error=None,
         skipped=skipped_files(skipped),
         passed_over=passed_over(skipped),
-        zero_shot_accuracy=pool.accuracy(pool.by_hand(template)),
+        zero_shot_accuracy=pool.accuracy(pool.zero_shot_features(template)),
         zero_shot_base=zero_shot_base,
         zero_shot_new=zero_shot_new,
         ensemble_has_own=templates.is_own(template),
@@ -117,11 +149,13 @@ def compare(
     return _with_figure(report, plot, force) if plot else report
 
 
-def _check_names(names: Sequence[str], learners: Sequence[str], wish: Wish, template: str, backbone: Backbone) -> None:
+def _check_names(
+    names: Sequence[str], learners: Sequence[str], settings: LearnSettings, template: str, backbone: Backbone
+) -> None:
     """NameTooLong, ContextTooLong, TemplateTooLong and a bad --init, before anything dear."""
     tower = backbone.tower
     longest = max(names, key=lambda name: len(tower.tokens(name)))
-    for own in {wish.of(name) for name in learners if learns(name)}:
+    for own in {variants.settings_of(name, settings) for name in learners if variants.learner_of(name)}:
         tower.prompts([longest], own.tokens(tower), position=own.position)
     templates.mean_features(tower, [longest], _sentences(learners, template))
 
@@ -133,25 +167,32 @@ def _sentences(learners: Sequence[str], template: str) -> tuple[str, ...]:
     return (*templates.sentences(template), *of_7, *of_80)
 
 
+def _validation_shots(learners: Sequence[str]) -> int:
+    """How many images per class are sampled beyond the shots."""
+    if not set(variants.PROBES).intersection(learners):
+        return 0
+    from promptctl.learners.linear_probe import MOST_VALIDATION
+
+    return MOST_VALIDATION
+
+
 def _tasks(
-    learners: Sequence[str], shots: Sequence[int], seeds: Sequence[int], wish: Wish, base_to_new: bool
+    learners: Sequence[str], shots: Sequence[int], seeds: Sequence[int], settings: LearnSettings, base_to_new: bool
 ) -> list[Task]:
     from promptctl.benchmark.protocol import Task
 
     jobs = [(name, k, seed) for name in learners for k in shots for seed in seeds]
-    silent = _speechless(learners, wish)
-    halved = [Task("halves", *job) for job in jobs if base_to_new and job[0] not in silent]
+    without = _without_new_classes(learners, settings)
+    halved = [Task("halves", *job) for job in jobs if base_to_new and job[0] not in without]
     return [*(Task("run", *job) for job in jobs), *halved]
 
 
-def _speechless(learners: Sequence[str], wish: Wish) -> tuple[str, ...]:
-    from promptctl.benchmark.protocol import speaks_of_new_classes
-
-    return tuple(name for name in learners if not speaks_of_new_classes(name, wish))
+def _without_new_classes(learners: Sequence[str], settings: LearnSettings) -> tuple[str, ...]:
+    return tuple(name for name in learners if not variants.generalises_to_new_classes(name, settings))
 
 
 def _measured(
-    tasks: Sequence[Task], pool: Pool, wish: Wish, results: Results, on_progress: OnProgress | None
+    tasks: Sequence[Task], pool: Pool, settings: LearnSettings, results: Results, on_progress: OnProgress | None
 ) -> tuple[list[Run], list[BaseToNew], int]:
     """Everything measured, each result kept as soon as there is one; and how many were known from before.
 
@@ -160,17 +201,17 @@ def _measured(
     from promptctl.benchmark.order import mixed
     from promptctl.benchmark.protocol import BaseToNew, Run
 
-    found = {task: task.recall(pool, wish, results) for task in tasks}
+    found = {task: task.recall(pool, settings, results) for task in tasks}
     todo = [task for task, known in found.items() if known is None]
     if any(task.learner == "linear-probe-raw" for task in todo):
         pool = _with_lengths(pool, results, on_progress)
     known = len(tasks) - len(todo)
-    todo = mixed(todo, lambda task: task.effort(wish))
+    todo = mixed(todo, lambda task: task.effort(settings))
     if on_progress:
         on_progress("comparing", known, len(tasks))
     for done, task in enumerate(todo, known + 1):
-        found[task] = fresh = task.measure(pool, wish, _crops_only(on_progress))
-        task.keep(fresh, pool, wish, results)
+        found[task] = fresh = task.measure(pool, settings, _crops_only(on_progress))
+        task.keep(fresh, pool, settings, results)
         if on_progress:
             on_progress("comparing", done, len(tasks))
     both = found.values()
@@ -188,23 +229,23 @@ def _with_lengths(pool: Pool, results: Results, on_progress: OnProgress | None) 
     from promptctl.benchmark.lengths import lengths
 
     measuring = partial(on_progress, "encoding raw") if on_progress else None
-    return replace(pool, length_of=lengths((*pool.train, *pool.test), pool.backbone, results, measuring))
+    return replace(pool, length_of=lengths(pool.encoded, pool.backbone, results, measuring))
 
 
 def _zero_shot_halves(pool: Pool) -> tuple[float, float]:
-    from promptctl.benchmark.protocol import halves
+    from promptctl.benchmark.pool import halves
 
     base, new = (pool.only(half) for half in halves(pool.labels))
-    return base.accuracy(base.by_hand(pool.template)), new.accuracy(new.by_hand(pool.template))
+    return base.accuracy(base.zero_shot_features(pool.template)), new.accuracy(new.zero_shot_features(pool.template))
 
 
 def _with_figure(report: CompareReport, plot: Path, force: bool) -> CompareReport:
-    no_plot = _drawn(plot, report, force)
-    return replace(report, no_plot=no_plot) if no_plot else replace(report, plot=plot)
+    error = _write_figure(plot, report, force)
+    return replace(report, plot_error=error) if error else replace(report, plot=plot)
 
 
-def _drawn(plot: Path, report: CompareReport, force: bool) -> str | None:
-    """The figure written, or why not: an hour of learning is not lost over it."""
+def _write_figure(plot: Path, report: CompareReport, force: bool) -> str | None:
+    """None, or why there is no figure: an hour of learning is not lost over it."""
     from promptctl.benchmark.plot import curve
 
     rows = [replace(row, learner=report.called(row.learner)) for row in report.learners]
@@ -217,81 +258,84 @@ def _drawn(plot: Path, report: CompareReport, force: bool) -> str | None:
     return None
 
 
-def _check_plot(plot: Path | None, force: bool) -> None:
+def _checked_plot(plot: str | PathLike[str] | None, force: bool) -> Path | None:
+    """Where the figure goes; ExportFailed where it cannot."""
     if plot is None:
-        return
+        return None
+    plot = checks.path("plot", plot)
     from promptctl.benchmark.plot import KINDS
 
     if plot.suffix.lower() not in KINDS:
         example = plot.parent / f"{plot.stem or 'curve'}.png"
         raise ExportFailed(plot, f"a figure ends in {', '.join(KINDS)}", f"--plot {shlex.quote(str(example))}")
     check_free(plot, force)
+    return plot
 
 
 def _known_learners(asked: Sequence[str]) -> tuple[str, ...]:
-    """Each once; UnknownLearner for a strange one, or for none at all."""
-    strange = next((name for name in asked or [""] if name not in COMPARED), None)
-    if strange is not None:
-        raise UnknownLearner(strange, COMPARED)
-    return tuple(dict.fromkeys(asked))
+    """Each once; UnknownLearner for an unknown one, or for none at all."""
+    names, known = _several("learners", asked), variants.names()
+    unknown = next((name for name in names or ("",) if name not in known), None)
+    if unknown is not None:
+        raise UnknownLearner(str(unknown), known)
+    return tuple(dict.fromkeys(map(str, names)))
 
 
-def _check_halves(pool: Pool, photos: Path) -> None:
-    from promptctl.benchmark.protocol import halves
+def _numbers(setting: str, asked: Sequence[int], least: int, most: int) -> tuple[int, ...]:
+    """Each once; BadSetting for what is no number in the range, or for none at all."""
+    found = _several(setting, asked)
+    if not found:
+        raise BadSetting(setting, asked, "one number or more", "1,2,4")
+    return tuple(dict.fromkeys(checks.whole(setting, number, least, most, "1,2,4") for number in found))
 
-    for half, labels in zip(("base", "new"), halves(pool.labels), strict=True):
-        if not any(image.label in labels for image in pool.test):
+
+def _several(setting: str, asked: object) -> tuple[object, ...]:
+    if isinstance(asked, str) or not isinstance(asked, Iterable):
+        raise BadSetting(setting, asked, "a sequence")
+    return tuple(asked)
+
+
+def _check_enough(
+    train: Sequence[HashedImage],
+    test: Sequence[HashedImage],
+    labels: Sequence[str],
+    shots: Sequence[int],
+    photos: Path,
+    base_to_new: bool,
+) -> tuple[tuple[int, ...], str | None]:
+    """The shots that there are images for, and a word on the others: before anything is decoded, and after it.
+
+    raises   TooFewShots, NoImages
+    """
+    if base_to_new:
+        _check_halves(test, labels, photos)
+    return _feasible(shots, train, labels)
+
+
+def _check_halves(test: Sequence[HashedImage], labels: Sequence[str], photos: Path) -> None:
+    from promptctl.benchmark.pool import halves
+
+    for half, of_half in zip(("base", "new"), halves(labels), strict=True):
+        if not any(image.label in of_half for image in test):
             raise NoImages(
-                f"{photos} has no image to measure the {half} classes on ({', '.join(labels)})",
+                f"{photos} has no image to measure the {half} classes on ({', '.join(of_half)})",
                 "leave out --base-to-new, or add such images",
             )
 
 
-def _pool(
-    folder: ImageFolder,
-    entries: Sequence[ClassEntry],
-    backbone: Backbone,
-    template: str,
-    on_progress: OnProgress | None,
-) -> tuple[Pool, str, tuple[Skipped, ...]]:
-    """Everything encoded; what the test images are, in words; and the files that were passed over."""
-    from promptctl.benchmark.protocol import Pool
-    from promptctl.data import images, remarks, sampling
-    from promptctl.encoding.cache import FeatureCache
-    from promptctl.encoding.pipeline import encode
-    from promptctl.learners.shots import measurable, say_near_copies
-
-    reading, encoding = (partial(on_progress, stage) if on_progress else None for stage in ("reading", "encoding"))
-    part = folder.measured_part
-    to_draw, unreadable = images.hash_images(to_learn_from(folder), reading)
-    apart, unreadable_apart = images.hash_images(folder.only(part), reading) if part else ((), ())
-    remarks.say(remarks.one_picture_of_two_classes((i.path, i.label, i.sha256) for i in (*to_draw, *apart)))
-    with FeatureCache() as cache:
-        features, damaged = encode([image.path for image in (*to_draw, *apart)], backbone.encoder, cache, encoding)
-    vector_of = dict(zip(features.paths, features.vectors, strict=True))
-    train, test = (tuple(image for image in some if image.path in vector_of) for some in (to_draw, apart))
-    measured_on = f"images of {part}/"
-    if part is None:
-        divided = sampling.fifth_of_each(train)
-        train, test, measured_on = divided.train, divided.held_out, "images held out, a fifth of each class"
-    test, unfair = measurable(test, {entry.label for entry in entries}, train)
-    if not test:
-        raise NoImages(f"{folder.root} has no image left to measure on", "more images a class, or a test/ folder")
-    say_near_copies(test, train, vector_of)
-    skipped = (*folder.skipped, *unreadable, *unreadable_apart, *damaged, *unfair)
-    name_of = {entry.label: entry.name for entry in entries}
-    return Pool(name_of, train, test, vector_of, backbone, template), measured_on, skipped
-
-
-def _feasible(shots: Sequence[int], pool: Pool) -> tuple[tuple[int, ...], str | None]:
+def _feasible(
+    shots: Sequence[int], train: Sequence[HashedImage], labels: Sequence[str]
+) -> tuple[tuple[int, ...], str | None]:
     """The shots every class has images for, and a word on the others; TooFewShots when there are none."""
-    most, label = pool.most_shots
+    from promptctl.benchmark.pool import fewest
+
+    most, label = fewest(train, labels)
     feasible = tuple(sorted({k for k in shots if k <= most}))
     if not feasible:
         raise TooFewShots(label, most, min(shots))
     beyond = [str(k) for k in shots if k > most]
     images = f"{most} image{'' if most == 1 else 's'}"
-    left_out = f"left out {', '.join(beyond)} shots: class '{label}' has {images} to draw from" if beyond else None
+    left_out = f"left out {', '.join(beyond)} shots: class '{label}' has {images} to sample from" if beyond else None
     return feasible, left_out
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptctl import checks
 from promptctl.commands.common import (
     OnProgress,
     chosen_share,
@@ -54,6 +55,7 @@ def evaluate(
     blend   share of the learned text features, the rest zero-shot's; None: chosen by folds of the context's shots
     split   which part of a folder with `train/ val/ test/` to use; None: test, or else val, or else everything
     """
+    blend = checks.share(blend)
     check_places(ref, [photos], store, "promptctl evaluate {context} {photos}")
     source = locate(ref, store)
     check_not_empty(photos)

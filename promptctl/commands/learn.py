@@ -8,10 +8,11 @@ import shlex
 import tempfile
 import time
 from collections import Counter
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptctl import __version__
+from promptctl import __version__, checks
 from promptctl.clip import templates
 from promptctl.commands.common import (
     OnProgress,
@@ -25,7 +26,7 @@ from promptctl.commands.common import (
 from promptctl.commands.places import check_learn_places, check_not_empty
 from promptctl.context.card import Card, ClassEntry, Score, Shots
 from promptctl.errors import ContextExists, LearnedButNotStored, NotDurable, StorageFailed, StoreLocked
-from promptctl.learners.settings import Wish
+from promptctl.learners.settings import PLAIN, LearnSettings, settings_of
 from promptctl.report import ClassPhotos, LearnReport
 from promptctl.store import files
 from promptctl.store.refs import Ref, check_name
@@ -35,58 +36,56 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from promptctl.clip.backbone import Backbone
     from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
-    from promptctl.learners.fitting import Taught
+    from promptctl.learners.fitting import Learned, TrainingSet
     from promptctl.learners.shots import FewShotSplit
 
 
 def learn(
-    photos: Path,
+    photos: str | PathLike[str],
     name: str,
     *,
     shots: int | None = None,
-    seed: int = 1,
-    model: str = "mini",
-    context_tokens: int | None = None,
-    init: str | None = None,
-    class_specific: bool = False,
-    position: str = "end",
-    learner: str = "coop",
-    recipe: str = "fast",
-    epochs: int | None = None,
-    lr: float | None = None,
-    views: int | None = None,
-    anchor: float = 0.0,
-    average: bool = False,
+    settings: LearnSettings = PLAIN,
     template: str = templates.DEFAULT,
+    model: str = "mini",
     device: str = "auto",
-    classes: Path | None = None,
+    classes: str | PathLike[str] | None = None,
     fresh: bool = False,
     store: Store | None = None,
     on_progress: OnProgress | None = None,
+    **changes: object,
 ) -> LearnReport:
     """Learn a context from labelled images and store it under a name.
 
-    shots     images a class; None: all, less a fifth held out by content hash
-    learner   coop, or clap: class weights instead of a context, for a class list that stays
-    recipe    of learners.coop.RECIPES; it decides epochs and views where they are None
-    views     random crops to learn from, one an epoch; 0: the centre of every image
-    anchor    lambda of KgCoOp's term, which holds the text features to those of the template
-    average   keep the mean of the late epochs instead of the last step
-    template  what zero-shot says, and the anchor: a sentence with {} or a name known to `zero_shot`
-    raises    InvalidName, SettingsClash, ContextExists, DatasetError, BackboneError and their kinds, LearningFailed
+        promptctl.learn("photos", name="birds", shots=4)
+        promptctl.learn("photos", name="birds", shots=4, learner="clap", seed=2)
+
+    photos        folder of class folders, with or without train/ val/ test/; or a list of images
+    name          what to call the context
+    shots         images per class, from 1; None: all, less a fifth held out by content hash
+    settings      how to learn
+    template      what zero-shot says, and what an anchor holds to: a sentence with {}, or a name of clip.templates
+    model         backbone: mini or an open_clip name
+    device        auto, cpu, cuda or mps
+    classes       CSV of folder,name: what the prompt calls each folder
+    fresh         the next version of a name that exists, from scratch
+    store         where to keep it; None: the store of PROMPTCTL_HOME
+    on_progress   called with what is being done, how much is done, and of how much
+    changes       fields of LearnSettings, each instead of that of `settings`: learner="clap", epochs=50
+    raises        InvalidName, BadSetting, SettingsClash, ContextExists, DatasetError, BackboneError and their kinds,
+                  LearningFailed
     """
     started = time.monotonic()
     store = store or Store()
+    photos, settings = checks.path("photos", photos), settings_of(settings, changes)
+    shots, model = checks.shots_per_class(shots), checks.text("model", model, "mini")
+    device = checks.one_of("device", device, checks.DEVICES)
+    name = checks.string("name", name, "birds")
     check_learn_places(photos, name, store)
     check_name(name)
     templates.check(template)
-    wish = Wish(
-        learner, context_tokens, init, class_specific, position, recipe, epochs, lr, views, anchor, average, seed
-    )
-    wish.check()
     from promptctl.clip.registry import ensure_available
     from promptctl.data.folder import ImageFolder, check_classes
 
@@ -97,26 +96,29 @@ def learn(
     candidates = to_learn_from(folder)
     labels = tuple(sorted({image.label for image in candidates}))
     check_classes(labels, folder)
-    entries = class_entries(labels, classes)
+    entries = class_entries(labels, checks.path("classes", classes) if classes is not None else None)
     store.check_writable()
     ensure_available(model)
 
     from promptctl.clip.backbone import Backbone
-    from promptctl.learners.fitting import teach
-    from promptctl.learners.shots import draw
+    from promptctl.learners.fitting import TrainingSet, fit
+    from promptctl.learners.shots import sample_shots
 
     backbone = Backbone(model, device)
-    names = [entry.name for entry in entries]
+    names = tuple(entry.name for entry in entries)
     # NameTooLong and the like before anything dear
-    backbone.tower.prompts(names, wish.tokens(backbone.tower), position=position)
+    backbone.tower.prompts(names, settings.tokens(backbone.tower), position=settings.position)
     check_spoken(entries, backbone.tower)
     folder = under_taught_names(folder, entries, backbone.tower)
-    by_hand = templates.text_features(backbone.tower, names, template)
-    drawn = draw(folder, candidates, shots=shots, seed=seed, backbone=backbone, on_progress=on_progress)
-    taught = teach(wish, names, drawn.train, drawn.targets(drawn.train), by_hand, backbone, on_progress)
-    context = _context(taught, entries, shots, drawn, backbone, template, by_hand)
+    zero_shot = templates.text_features(backbone.tower, names, template)
+    split = sample_shots(
+        folder, candidates, shots=shots, seed=settings.seed, encoder=backbone.encoder, on_progress=on_progress
+    )
+    training_set = TrainingSet(names, split.train, split.targets(split.train), zero_shot, backbone)
+    learned = fit(training_set, settings, on_progress)
+    context = _context(learned, entries, shots, split, training_set, template)
     entry = _stored(context, name, store, fresh)
-    return _learn_report(entry, context, drawn, folder, time.monotonic() - started)
+    return _learn_report(entry, context, split, folder, time.monotonic() - started)
 
 
 def _stored(context: Context, name: str, store: Store, fresh: bool) -> Entry:
@@ -136,41 +138,41 @@ def _stored(context: Context, name: str, store: Store, fresh: bool) -> Entry:
 
 
 def _context(
-    taught: Taught,
+    learned: Learned,
     entries: tuple[ClassEntry, ...],
     shots: int | None,
-    drawn: FewShotSplit,
-    backbone: Backbone,
+    split: FewShotSplit,
+    training_set: TrainingSet,
     template: str,
-    by_hand: NDArray[np.float32],
 ) -> Context:
     from promptctl.context.context import Context
 
+    backbone, zero_shot = training_set.backbone, training_set.zero_shot_features
     card = Card(
         backbone=backbone.id,
         classes=entries,
-        method=taught.method,
-        shots=Shots(shots, len(drawn.train), len(drawn.held_out) if drawn.remembers_held_out else 0),
+        method=learned.method,
+        shots=Shots(shots, len(split.train), len(split.held_out) if split.remembers_held_out else 0),
         zero_shot_template=template,
         logit_scale=backbone.logit_scale,
         written_by=f"promptctl {__version__}",
-        score=_score(drawn, taught.text_features, by_hand),
+        score=_score(split, learned.text_features, zero_shot),
     )
-    return Context(card, taught.vectors, taught.text_features, by_hand, drawn.table())
+    return Context(card, learned.vectors, learned.text_features, zero_shot, split.table())
 
 
-def _score(drawn: FewShotSplit, learned: NDArray[np.float32], zero_shot: NDArray[np.float32]) -> Score | None:
+def _score(split: FewShotSplit, learned: NDArray[np.float32], zero_shot: NDArray[np.float32]) -> Score | None:
     from promptctl.classification.classifier import Classifier
 
-    if not len(drawn.held_out):
+    if not len(split.held_out):
         return None
-    targets = drawn.targets(drawn.held_out)
-    right = [Classifier(texts).accuracy(drawn.held_out.vectors, targets) for texts in (learned, zero_shot)]
-    return Score(drawn.measured_on, len(targets), *right)
+    targets = split.targets(split.held_out)
+    right = [Classifier(texts).accuracy(split.held_out.vectors, targets) for texts in (learned, zero_shot)]
+    return Score(split.measured_on, len(targets), *right)
 
 
 def _learn_report(
-    entry: Entry, context: Context, drawn: FewShotSplit, folder: ImageFolder, seconds: float
+    entry: Entry, context: Context, split: FewShotSplit, folder: ImageFolder, seconds: float
 ) -> LearnReport:
     card, score = context.card, context.card.score
     name = entry.ref.name
@@ -187,9 +189,9 @@ def _learn_report(
         steps=card.method.steps,
         seconds=round(seconds, 2),
         n_bytes=entry.n_bytes,
-        skipped=skipped_files(drawn.skipped),
-        per_class=_per_class(card, drawn),
-        passed_over=passed_over(drawn.skipped),
+        skipped=skipped_files(split.skipped),
+        per_class=_per_class(card, split),
+        passed_over=passed_over(split.skipped),
         next=(
             f"promptctl evaluate {name} {_nearby(folder, 'test')}",
             f"promptctl classify {_nearby(folder, 'unsorted')} --prompt {name}",
@@ -197,10 +199,10 @@ def _learn_report(
     )
 
 
-def _per_class(card: Card, drawn: FewShotSplit) -> tuple[ClassPhotos, ...]:
-    train, held_out = (Counter(drawn.class_of[path] for path in part.paths) for part in (drawn.train, drawn.held_out))
+def _per_class(card: Card, split: FewShotSplit) -> tuple[ClassPhotos, ...]:
+    train, held_out = (Counter(split.class_of[path] for path in part.paths) for part in (split.train, split.held_out))
     return tuple(
-        ClassPhotos(entry.label, entry.name, drawn.found[entry.label], train[i], held_out[i])
+        ClassPhotos(entry.label, entry.name, split.found[entry.label], train[i], held_out[i])
         for i, entry in enumerate(card.classes)
     )
 

@@ -7,11 +7,11 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from promptctl.learners import LEARNERS, written_recipes
+
 if TYPE_CHECKING:
     from promptctl.context.card import BackboneId, Card, ClassEntry, Method, Score, Shots
 
-LEARNERS = ("coop", "clap")  # whose contexts are stored; a new one raises the format number
-RECIPES = ("fast", "paper", "clap")
 POSITIONS = ("end", "middle", "front")
 LONGEST_CONTEXT = 248  # vectors; the longest text towers there are read 248 tokens, most of them 77
 LARGEST_VALUE = 1e15  # of a context vector and a learning rate: sums of squares stay finite in float32
@@ -97,15 +97,17 @@ def _faults_of_backbone(backbone: BackboneId) -> Iterator[str | None]:
 
 
 def _faults_of_method(method: Method) -> Iterator[str | None]:
-    yield _none_of("learner", method.learner, LEARNERS)
-    yield _none_of("recipe", method.recipe, RECIPES if method.learner == "clap" else RECIPES[:2])
+    if method.learner not in LEARNERS:
+        yield _none_of("learner", method.learner, tuple(LEARNERS))
+        return
+    yield _none_of("recipe", method.recipe, written_recipes(method.learner))
     yield _none_of("position", method.position, POSITIONS)
-    if method.learner == "clap":
+    if LEARNERS[method.learner].has_context:
+        yield _outside("count of context tokens", method.context_tokens, 1, LONGEST_CONTEXT)
+    else:
         yield _outside("count of context tokens", method.context_tokens, 0, 0)
         if method.class_specific:
             yield "class weights are said to be a class-specific context"
-    else:
-        yield _outside("count of context tokens", method.context_tokens, 1, LONGEST_CONTEXT)
     for what, count in (("epochs", method.epochs), ("views", method.views)):
         yield _outside(f"count of {what}", count, 0, _MOST)
     yield _outside("count of steps", method.steps, 0, _MOST_STEPS)

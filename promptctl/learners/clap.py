@@ -9,18 +9,29 @@ backbone to backbone, decides how hard z holds w; ours are unit rows (docs/bench
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from promptctl.context.card import ClassEntry, Method
 from promptctl.errors import LearningFailed
+from promptctl.learners.fitting import Learned, OnProgress, Targets, TrainingSet, Vectors, without_context
 from promptctl.learners.training import Batches, OnStep, Views, warm_cosine_rate
+
+if TYPE_CHECKING:
+    from promptctl.clip.text_tower import TextTower
+    from promptctl.learners.settings import LearnSettings
 
 BATCH = 256
 MOMENTUM = 0.9
+_EFFORT = 10.0
 
 
 @dataclass(frozen=True)
@@ -33,11 +44,53 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Learned:
-    """The result of a run."""
+class Solution:
+    """Where a run ended."""
 
-    text_features: NDArray[np.float32]  # (C, E) unit rows, one weight a class
+    text_features: NDArray[np.float32]  # (C, E) unit rows, one weight per class
     steps: int
+
+
+def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgress | None = None) -> Learned:
+    """Class weights from the shots.
+
+    raises   LearningFailed, NoImages
+    """
+    own = Settings(
+        epochs=Settings.epochs if settings.epochs is None else settings.epochs,
+        lr=Settings.lr if settings.lr is None else settings.lr,
+        seed=settings.seed,
+    )
+    views = min(settings.views or 0, own.epochs)
+    found = learn(
+        training_set.seen(views, on_progress),
+        training_set.targets,
+        training_set.zero_shot_features,
+        logit_scale=training_set.backbone.logit_scale,
+        settings=own,
+        on_step=partial(on_progress, "learning") if on_progress else None,
+    )
+    facts = dataclasses.asdict(own)
+    return without_context("clap", training_set, found.text_features, steps=found.steps, views=views, **facts)
+
+
+def refit(
+    method: Method,
+    features: Vectors,
+    targets: Targets,
+    *,
+    classes: Sequence[str | ClassEntry],
+    zero_shot_features: Vectors,
+    tower: TextTower,
+    logit_scale: float,
+) -> Vectors:
+    """(C, E) unit rows: the class weights learned from (N, E) unit rows by a method."""
+    own = Settings(method.epochs, method.lr, method.seed)
+    return learn(features, targets, zero_shot_features, logit_scale=logit_scale, settings=own).text_features
+
+
+def effort(settings: LearnSettings, shots: int) -> float:
+    return _EFFORT
 
 
 def learn(
@@ -48,30 +101,30 @@ def learn(
     logit_scale: float,
     settings: Settings,
     on_step: OnStep | None = None,
-) -> Learned:
-    """Learn class weights.
+) -> Solution:
+    """Learn class weights from arrays.
 
     features     (N, E) or (N, V, E) unit rows, V views of every image, one of them an epoch
     targets      (N,) index into prototypes
     prototypes   (C, E) zero-shot text features, unit rows; longer ones hold harder
     raises       LearningFailed
     """
-    chance = torch.Generator().manual_seed(settings.seed)
-    images = Views(features, torch.device("cpu"), chance)
-    wanted = torch.from_numpy(targets)
+    rng = torch.Generator().manual_seed(settings.seed)
+    images = Views(features, torch.device("cpu"), rng)
+    true = torch.from_numpy(targets)  # (N,)
     start = torch.from_numpy(prototypes)
-    held = constraint(images.every, wanted.repeat_interleave(len(images.every) // len(images)), start, logit_scale)
+    penalty = constraint(images.every, true.repeat_interleave(len(images.every) // len(images)), start, logit_scale)
     weights = start.clone().requires_grad_()
     optimiser = torch.optim.SGD([weights], momentum=MOMENTUM)
-    batches = Batches(len(images), BATCH, start.device, chance)
+    batches = Batches(len(images), BATCH, start.device, rng)
     step = 0
     for epoch in range(settings.epochs):
         optimiser.param_groups[0]["lr"] = warm_cosine_rate(epoch, settings.epochs, settings.lr)
         seen = images.of_epoch(epoch)
         for batch in batches.epoch():
             logits = logit_scale * seen[batch] @ F.normalize(weights, dim=-1).T  # (B, C)
-            apart = (weights - start).square().sum(-1)  # (C,)
-            loss = F.cross_entropy(logits, wanted[batch]) + (held * apart).mean()
+            distance = (weights - start).square().sum(-1)  # (C,)
+            loss = F.cross_entropy(logits, true[batch]) + (penalty * distance).mean()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -81,7 +134,7 @@ def learn(
     found: NDArray[np.float32] = F.normalize(weights.detach(), dim=-1).numpy()
     if not np.isfinite(found).all():
         raise LearningFailed(step, settings.lr)
-    return Learned(found, step)
+    return Solution(found, step)
 
 
 def constraint(

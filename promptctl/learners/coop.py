@@ -9,9 +9,12 @@ Adam along a cosine, so that a few hundred steps do. Unlike the reference code t
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,9 +22,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from promptctl.clip.text_tower import TextTower
-from promptctl.context.card import ClassEntry
+from promptctl.context.card import ClassEntry, Method
 from promptctl.errors import LearningFailed
+from promptctl.learners.fitting import Learned, OnProgress, Targets, TrainingSet, Vectors
 from promptctl.learners.training import Batches, OnStep, Views, cosine_rate, threads_for, warm_cosine_rate
+
+if TYPE_CHECKING:
+    from promptctl.learners.settings import LearnSettings
 
 INIT_STD = 0.02
 PAPER_BATCH = 32
@@ -30,6 +37,7 @@ PAPER_WEIGHT_DECAY = 5e-4
 _MOST_SHOTS = 16
 _LATE, _SPREAD = 0.9, 0.1  # of the epochs: where the weights of an average lie (PromptSRC's 45 and 5 of 50)
 _STEPS_A_CHECK = 50  # looking at the loss makes a GPU wait
+_EFFORT_AROUND = 50.0  # steps that take as long as loading and sampling, and the crops of a photo
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,8 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Learned:
-    """The result of a run."""
+class Solution:
+    """Where a run ended."""
 
     vectors: NDArray[np.float32]  # (M, W) or (C, M, W)
     text_features: NDArray[np.float32]  # (C, E) unit rows
@@ -64,7 +72,7 @@ class Recipe:
     batch: int | None  # images a step; None: all
     optimiser: Callable[[torch.Tensor], torch.optim.Optimizer]
     rate: Callable[[int, int, float], float]  # epoch from 0, epochs, lr
-    epochs: Callable[[float], int]  # shots a class
+    epochs: Callable[[float], int]  # by shots per class
     crops: bool  # learns from random crops, one view an epoch
 
 
@@ -98,6 +106,60 @@ RECIPES = {
 }
 
 
+def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgress | None = None) -> Learned:
+    """A context from the shots, by the recipe that was asked for.
+
+    raises   NameTooLong, LearningFailed, NoImages
+    """
+    tower, recipe = training_set.backbone.tower, RECIPES[settings.recipe]
+    own = Settings(
+        context_tokens=settings.tokens(tower),
+        init=settings.init,
+        class_specific=settings.class_specific,
+        position=settings.position,
+        recipe=settings.recipe,
+        epochs=recipe.epochs(training_set.shots_per_class) if settings.epochs is None else settings.epochs,
+        lr=Settings.lr if settings.lr is None else settings.lr,
+        anchor=settings.anchor,
+        average=settings.average,
+        seed=settings.seed,
+    )
+    views = (own.epochs if recipe.crops else 0) if settings.views is None else min(settings.views, own.epochs)
+    found = learn(
+        training_set.seen(views, on_progress),
+        training_set.targets,
+        training_set.names,
+        tower,
+        logit_scale=training_set.backbone.logit_scale,
+        settings=own,
+        anchors=training_set.zero_shot_features,
+        on_step=partial(on_progress, "learning") if on_progress else None,
+    )
+    method = Method(learner="coop", steps=found.steps, views=views, **dataclasses.asdict(own))
+    return Learned(method, found.vectors, found.text_features)
+
+
+def refit(
+    method: Method,
+    features: Vectors,
+    targets: Targets,
+    *,
+    classes: Sequence[str | ClassEntry],
+    zero_shot_features: Vectors,
+    tower: TextTower,
+    logit_scale: float,
+) -> Vectors:
+    """(C, E) unit rows: the text features of a context learned from (N, E) unit rows by a method."""
+    own = Settings(**{field.name: getattr(method, field.name) for field in dataclasses.fields(Settings)})
+    found = learn(features, targets, classes, tower, logit_scale=logit_scale, settings=own, anchors=zero_shot_features)
+    return found.text_features
+
+
+def effort(settings: LearnSettings, shots: int) -> float:
+    epochs = RECIPES[settings.recipe].epochs(shots) if settings.epochs is None else settings.epochs
+    return _EFFORT_AROUND + epochs
+
+
 def initial_context(tower: TextTower, n_classes: int, settings: Settings) -> torch.Tensor:
     """(M, W), or (C, M, W) when class-specific: the words of `init`, or noise from the seed."""
     classes = (n_classes,) if settings.class_specific else ()
@@ -119,8 +181,8 @@ def learn(
     settings: Settings,
     anchors: NDArray[np.float32] | None = None,
     on_step: OnStep | None = None,
-) -> Learned:
-    """Learn a context.
+) -> Solution:
+    """Learn a context from arrays.
 
     features      (N, V, E) unit rows, V views of every image, one of them an epoch; or (N, E), always the same
     targets       (N,) index into names
@@ -134,21 +196,21 @@ def learn(
         names, settings.context_tokens, position=settings.position, shared=not settings.class_specific
     )
     device = tower.token_table.device
-    chance = torch.Generator().manual_seed(settings.seed)
-    images = Views(features, device, chance)
-    wanted = torch.from_numpy(targets).to(device)
-    held_to = None if anchors is None else torch.from_numpy(anchors).to(device)
+    rng = torch.Generator().manual_seed(settings.seed)
+    images = Views(features, device, rng)
+    true = torch.from_numpy(targets).to(device)  # (N,)
+    kept_near = None if anchors is None else torch.from_numpy(anchors).to(device)
     context = initial_context(tower, len(names), settings).requires_grad_()
     optimiser = recipe.optimiser(context)
-    batches = Batches(len(images), recipe.batch, device, chance)
+    batches = Batches(len(images), recipe.batch, device, rng)
     late = _Average(settings.epochs) if settings.average else None
     step = 0
 
-    def loss_of(seen: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    def loss_of(seen: torch.Tensor, of_batch: torch.Tensor) -> torch.Tensor:
         texts = F.normalize(tower.encode(context, prompts), dim=-1)  # (C, E)
-        loss = F.cross_entropy(logit_scale * seen @ texts.T, true)
-        if held_to is not None and settings.anchor:
-            loss = loss + settings.anchor * kgcoop_loss(texts, held_to)
+        loss = F.cross_entropy(logit_scale * seen @ texts.T, of_batch)
+        if kept_near is not None and settings.anchor:
+            loss = loss + settings.anchor * kgcoop_loss(texts, kept_near)
         return loss
 
     with threads_for(tower.operations(prompts)):
@@ -156,7 +218,7 @@ def learn(
             optimiser.param_groups[0]["lr"] = recipe.rate(epoch, settings.epochs, settings.lr)
             seen = images.of_epoch(epoch)
             for batch in batches.epoch():
-                loss = loss_of(seen[batch], wanted[batch])
+                loss = loss_of(seen[batch], true[batch])
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -172,7 +234,7 @@ def learn(
         texts = F.normalize(tower.encode(found, prompts), dim=-1)
     if not torch.isfinite(texts).all():
         raise LearningFailed(step, settings.lr)
-    return Learned(found.cpu().numpy(), texts.float().cpu().numpy(), step)
+    return Solution(found.cpu().numpy(), texts.float().cpu().numpy(), step)
 
 
 def kgcoop_loss(texts: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:

@@ -13,12 +13,12 @@ from sklearn.linear_model import LogisticRegression
 GRID = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
 _COMPARISONS = 8  # the last one decides
 _ITERATIONS = 1000
-_MOST_VALIDATION = 4  # images a class
+MOST_VALIDATION = 4  # images per class
 
 
 def validation_shots(shots: int) -> int:
-    """How many further images a class the search may see."""
-    return min(shots, _MOST_VALIDATION)
+    """How many further images per class the search may see."""
+    return min(shots, MOST_VALIDATION)
 
 
 def learn(
@@ -28,6 +28,9 @@ def learn(
     validation_targets: NDArray[np.int64],
 ) -> LogisticRegression:
     """The fitted probe: C is the best of seven powers of ten, then refined from a tenth to ten times of it.
+
+    features, targets                  (N, E) and (N,) class indices
+    validation, validation_targets     the same of other images of every class, or of none
 
     Each of eight comparisons keeps the better half of the range, in logarithms; of equals the weaker C, and of the
     seven powers the stronger, as in CoOp's code. Without validation images there is nothing to search on, and C is 1.
@@ -50,4 +53,5 @@ def learn(
 
 
 def fit(features: NDArray[np.float32], targets: NDArray[np.int64], strength: float) -> LogisticRegression:
+    """A probe of one strength C, on (N, E) features and (N,) targets."""
     return LogisticRegression(C=strength, max_iter=_ITERATIONS).fit(features, targets)

@@ -1,34 +1,41 @@
-"""Wish: how somebody wants a context learned."""
+"""LearnSettings: how a context is to be learned."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from promptctl.errors import DatasetError, SettingsClash, SettingUnheeded
+from promptctl import checks
+from promptctl.context.limits import LARGEST_VALUE, POSITIONS
+from promptctl.errors import DatasetError, SettingsClash, SettingUnheeded, option_of
+from promptctl.learners import LEARNERS, all_recipes
 
 if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
 
 DEFAULT_TOKENS = 16  # docs/benchmarks.md
-ANCHOR = 8.0  # KgCoOp's own lambda
-_OF_CLAP = ("epochs", "lr", "views")
-_OF_COOP = ("context_tokens", "init", "class_specific", "position", "recipe", *_OF_CLAP, "anchor", "average")
-# what `compare` calls a learner of a context or of class weights → its one difference
-_DIFFERENCES: Mapping[str, Mapping[str, Any]] = {
-    "coop": {},
-    "coop-csc": {"class_specific": True},
-    "coop-anchor": {"anchor": ANCHOR},
-    "coop-average": {"average": True},
-    "coop-blend": {},
-    "clap": {"learner": "clap"},
-}
+LEAST_RATE = 1e-9
 
 
 @dataclass(frozen=True)
-class Wish:
-    """How to learn; what is None the learner decides."""
+class LearnSettings:
+    """How to learn; what is None the learner decides.
+
+    learner          of LEARNERS
+    context_tokens   M, from 1; None: 16, or as many as the words of init are
+    init             words to start from; None: noise
+    class_specific   a context of its own for every class
+    position         of the class name among the vectors: end, middle or front
+    recipe           how coop gets to its minimum: fast or paper
+    epochs           passes over the shots, from 0, which keeps what the learner starts from
+    lr               learning rate, above 0
+    views            random crops of every shot, one an epoch; 0: the centre
+    anchor           lambda of KgCoOp's loss, from 0
+    average          keep the mean of the late epochs, not the last step
+    seed             from 0 to 2^32 - 1; decides the shots, the start and the batches
+    raises           BadSetting for a value that means nothing, SettingsClash for one that its learner does not heed
+    """
 
     learner: str = "coop"
     context_tokens: int | None = None
@@ -43,35 +50,55 @@ class Wish:
     average: bool = False
     seed: int = 1
 
-    def check(self) -> None:
-        """SettingsClash for a wish that means nothing to its learner."""
-        for field in self._beyond(_heeded(self.learner)):
-            raise SettingsClash("clap", "learns weights of its classes and no context", _option(field))
+    def __post_init__(self) -> None:
+        for setting, value in self._checked().items():
+            object.__setattr__(self, setting, value)  # 16.0 of numpy is 16.0 of Python from here on
+        learner = LEARNERS[self.learner]
+        for setting in self._beyond(learner.heeds):
+            raise SettingsClash(self.learner, learner.does, option_of(setting))
+        if learner.recipes:
+            checks.one_of("recipe", self.recipe, learner.recipes)
 
-    def check_for(self, learners: Sequence[str]) -> None:
-        """SettingUnheeded for a wish that means nothing to any of `compare`'s learners."""
-        for field in self._beyond({field for name in learners for field in _heeded(name)}):
-            raise SettingUnheeded(_option(field), learners, add="clap or coop" if field in _OF_CLAP else "coop")
+    def _checked(self) -> dict[str, object]:
+        """Every setting, as its kind; BadSetting for the first that is none of it."""
 
-    def of(self, compared: str) -> Wish:
-        """The wish of one of `compare`'s learners: as much of this one as it heeds, and its own difference.
+        def some(check: Any, setting: str, *bounds: object) -> Any:
+            found = getattr(self, setting)
+            return None if found is None else check(setting, found, *bounds)
 
-        An anchor that was asked for is that of `coop-anchor` too.
-        """
-        heeded = {field: getattr(self, field) for field in _heeded(compared)}
-        difference = dict(_DIFFERENCES.get(compared, {}))
-        if "anchor" in difference:
-            difference["anchor"] = self.anchor or ANCHOR
-        return replace(Wish(seed=self.seed), **{**heeded, **difference})
+        return {
+            "learner": checks.one_of("learner", self.learner, tuple(LEARNERS)),
+            "context_tokens": some(checks.whole, "context_tokens", 1, checks.MOST, DEFAULT_TOKENS),
+            "init": some(checks.text, "init", "a photo of a"),
+            "class_specific": checks.flag("class_specific", self.class_specific),
+            "position": checks.one_of("position", self.position, POSITIONS),
+            "recipe": checks.one_of("recipe", self.recipe, all_recipes()),
+            "epochs": some(checks.whole, "epochs", 0, checks.MOST, 100),
+            "lr": some(checks.number, "lr", LEAST_RATE, LARGEST_VALUE, 0.002),
+            "views": some(checks.whole, "views", 0, checks.MOST, 0),
+            "anchor": checks.number("anchor", self.anchor, 0, LARGEST_VALUE, 8),
+            "average": checks.flag("average", self.average),
+            "seed": checks.whole("seed", self.seed, 0, checks.HIGHEST_SEED, 1),
+        }
 
-    @property
-    def speaks_of_new_classes(self) -> bool:
-        """Whether what is learned so can be asked about classes it was not taught."""
-        return self.learner == "coop" and not self.class_specific
+    def of(self, learner: str, instead: Mapping[str, object] | None = None) -> LearnSettings:
+        """As much of these settings as a learner heeds; and `instead` of those that nobody asked for."""
+        heeded: dict[str, Any] = {setting: getattr(self, setting) for setting in LEARNERS[learner].heeds}
+        heeded |= {setting: value for setting, value in (instead or {}).items() if not self._asks_for(setting)}
+        return LearnSettings(**heeded, learner=learner, seed=self.seed)
+
+    def check_heeded(self, learners: Iterable[str], asked: Sequence[str]) -> None:
+        """SettingUnheeded for a setting that none of several learners takes; `asked` is what they were called."""
+        for setting in self._beyond({setting for name in learners for setting in LEARNERS[name].heeds}):
+            takers = sorted(name for name, learner in LEARNERS.items() if setting in learner.heeds)
+            raise SettingUnheeded(option_of(setting), asked, add=" or ".join(takers))
 
     def tokens(self, tower: TextTower) -> int:
-        """How many context vectors to learn: those asked for, or those the words of init are."""
-        if self.learner == "clap":
+        """How many context vectors to learn: those asked for, or those the words of init are.
+
+        raises   DatasetError
+        """
+        if not LEARNERS[self.learner].has_context:
             return 0
         if self.init is None:
             return DEFAULT_TOKENS if self.context_tokens is None else self.context_tokens
@@ -86,24 +113,21 @@ class Wish:
             )
         return found
 
-    def _beyond(self, heeded: Sequence[str] | set[str]) -> list[str]:
+    def _beyond(self, heeded: Iterable[str]) -> list[str]:
         """The settings that somebody has asked for and `heeded` does not name."""
-        return [field for field in _OF_COOP if field not in heeded and getattr(self, field) != getattr(Wish, field)]
+        known = {"learner", "seed", *heeded}
+        return [setting for setting in self.__dataclass_fields__ if setting not in known and self._asks_for(setting)]
+
+    def _asks_for(self, setting: str) -> bool:
+        return bool(getattr(self, setting) != getattr(LearnSettings, setting))
 
 
-PLAIN = Wish()
+PLAIN = LearnSettings()
 
 
-def learns(compared: str) -> bool:
-    """Whether a learner of `compare` learns a context or class weights, by a wish."""
-    return compared in _DIFFERENCES
-
-
-def _heeded(learner: str) -> tuple[str, ...]:
-    if not learns(learner):
-        return ()
-    return _OF_CLAP if learner == "clap" else _OF_COOP
-
-
-def _option(field: str) -> str:
-    return "--" + field.replace("_", "-")
+def settings_of(settings: LearnSettings, changes: Mapping[str, object]) -> LearnSettings:
+    """The settings with some of their fields changed, as keywords give them; TypeError for a word that is no field."""
+    known = LearnSettings.__dataclass_fields__
+    if unknown := sorted(set(changes) - set(known)):
+        raise TypeError(f"{unknown[0]!r} is no argument, and none of the settings: {', '.join(known)}")
+    return replace(settings, **changes)  # type: ignore[arg-type]

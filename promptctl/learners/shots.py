@@ -24,15 +24,16 @@ from promptctl.encoding.pipeline import Features, encode
 from promptctl.errors import TooFewShots
 
 if TYPE_CHECKING:
-    from promptctl.clip.backbone import Backbone
     from promptctl.encoding.cache import Vector
+    from promptctl.encoding.encoder import ImageEncoder
 
+OnProgress = Callable[[str, int, int], None]  # stage, done, total
 MOST_MEASURED = 1000  # learn measures itself on no more images than this; evaluate on any number
 
 
 @dataclass(frozen=True)
 class FewShotSplit:
-    """The outcome of a draw."""
+    """The shots, and what is measured on."""
 
     train: Features
     held_out: Features
@@ -58,50 +59,94 @@ class FewShotSplit:
         )
 
 
-def draw(
+@dataclass(frozen=True)
+class HashedPhotos:
+    """The photos of a folder by content, before any is decoded."""
+
+    to_learn_from: tuple[HashedImage, ...]
+    to_measure_on: tuple[HashedImage, ...]  # of the part there is for that
+    part: str | None  # test or val, where the folder has one
+    skipped: tuple[Skipped, ...]
+
+
+def hash_photos(
+    folder: ImageFolder, candidates: Sequence[LabelledImage], on_progress: OnProgress | None = None
+) -> HashedPhotos:
+    """The photos to learn from and to measure on; one that stands in several classes is said aloud."""
+    reading = partial(on_progress, "reading") if on_progress else None
+    part = folder.measured_part
+    usable, unreadable = images.hash_images(candidates, reading)
+    measured, unreadable_of_part = images.hash_images(folder.only(part), reading) if part else ((), ())
+    remarks.say(remarks.one_picture_of_two_classes((i.path, i.label, i.sha256) for i in (*usable, *measured)))
+    return HashedPhotos(usable, measured, part, (*folder.skipped, *unreadable, *unreadable_of_part))
+
+
+def encode_chosen(
+    usable: Sequence[HashedImage],
+    choose: Callable[[Sequence[HashedImage], Sequence[Skipped]], Sequence[HashedImage]],
+    encoder: ImageEncoder,
+    cache: FeatureCache,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[tuple[HashedImage, ...], Features, tuple[Skipped, ...]]:
+    """What is chosen of the usable images, encoded; nothing but that is decoded.
+
+    A file that turns out to be damaged is left out and the choice made again, so what is chosen is always whole.
+
+    choose    the usable images and what was found damaged → those that are needed
+    returns   the usable images that are left, the features of the chosen, and the damaged
+    """
+    damaged: list[Skipped] = []
+    while True:
+        features, lost = encode([image.path for image in choose(usable, damaged)], encoder, cache, on_progress)
+        if not lost:
+            return tuple(usable), features, tuple(damaged)
+        damaged += lost
+        bad = {item.path for item in lost}
+        usable = [image for image in usable if image.path not in bad]
+
+
+def sample_shots(
     folder: ImageFolder,
     candidates: Sequence[LabelledImage],
     *,
     shots: int | None,
     seed: int,
-    backbone: Backbone,
-    on_progress: Callable[[str, int, int], None] | None = None,
+    encoder: ImageEncoder,
+    on_progress: OnProgress | None = None,
 ) -> FewShotSplit:
-    """Sample by content hash and seed, and encode.
+    """Sample by content hash and seed, and encode what was sampled and what it is measured on.
 
-    shots   images a class; None: all, less a fifth held out where the folder has no test or val part of its own
-    A file that turns out to be damaged is left out and the draw repeated, so the shots are always whole.
+    shots    images per class; None: all, less a fifth held out where the folder has no test or val part of its own
+    raises   TooFewShots
     """
-    reading, encoding = (partial(on_progress, stage) if on_progress else None for stage in ("reading", "encoding"))
-    split = folder.measured_part
-    remembers = shots is None and split is None
-    cache = FeatureCache()
-    apart = folder.only(split) if split else ()
-    usable, unreadable = images.hash_images(candidates, reading)
-    measured, unreadable_apart = images.hash_images(apart, reading) if apart else ((), ())
-    skipped = [*folder.skipped, *unreadable, *unreadable_apart]
-    remarks.say(remarks.one_picture_of_two_classes((i.path, i.label, i.sha256) for i in (*usable, *measured)))
-    with cache:
-        while True:
-            _check_enough(candidates, usable, skipped, shots)
-            sample, measured_on = _divide(usable, measured, split, shots, seed)
-            train, damaged = encode([image.path for image in sample.train], backbone.encoder, cache, encoding)
-            if not damaged:
-                break
-            skipped += damaged
-            bad = {item.path for item in damaged}
-            usable = tuple(image for image in usable if image.path not in bad)
-        fair, unfair = measurable(sample.held_out, {image.label for image in candidates}, sample.train)
-        some = fair if remembers else sampling.at_most(fair, MOST_MEASURED)
-        held_out, damaged = encode([image.path for image in some], backbone.encoder, cache, encoding)
-    vector_of = {path: row for part in (train, held_out) for path, row in zip(part.paths, part.vectors, strict=True)}
-    say_near_copies(some, sample.train, vector_of)
-    skipped += unfair
-    place = {label: i for i, label in enumerate(sorted({image.label for image in candidates}))}
-    class_of = {image.path: place[image.label] for image in (*sample.train, *fair)}
-    lost = {item.path for item in (*skipped, *damaged)}
-    found = Counter(image.label for image in (*usable, *measured) if image.label in place and image.path not in lost)
-    return FewShotSplit(train, held_out, measured_on, (*skipped, *damaged), remembers, class_of, found)
+    encoding = partial(on_progress, "encoding") if on_progress else None
+    photos = hash_photos(folder, candidates, on_progress)
+    skipped = [*photos.skipped]
+
+    def shots_among(usable: Sequence[HashedImage], damaged: Sequence[Skipped]) -> Sequence[HashedImage]:
+        _check_enough(candidates, usable, [*skipped, *damaged], shots)
+        return _divide(usable, photos, shots, seed).train
+
+    with FeatureCache() as cache:
+        usable, train, damaged = encode_chosen(photos.to_learn_from, shots_among, encoder, cache, encoding)
+        skipped += damaged
+        sample = _divide(usable, photos, shots, seed)
+        unseen, leaked = measurable(sample.held_out, {image.label for image in candidates}, sample.train)
+        remembers = shots is None and photos.part is None
+        some = unseen if remembers else sampling.at_most(unseen, MOST_MEASURED)
+        held_out, damaged = encode([image.path for image in some], encoder, cache, encoding)
+    say_near_copies(some, sample.train, vectors_of(train, held_out))
+    skipped += (*leaked, *damaged)
+    index = {label: i for i, label in enumerate(sorted({image.label for image in candidates}))}
+    class_of = {image.path: index[image.label] for image in (*sample.train, *unseen)}
+    lost = {item.path for item in skipped}
+    found = Counter(i.label for i in (*usable, *photos.to_measure_on) if i.label in index and i.path not in lost)
+    return FewShotSplit(train, held_out, _measured_on(photos, shots), tuple(skipped), remembers, class_of, found)
+
+
+def vectors_of(*parts: Features) -> dict[Path, Vector]:
+    """The (E,) unit row of every image."""
+    return {path: row for part in parts for path, row in zip(part.paths, part.vectors, strict=True)}
 
 
 def say_near_copies(
@@ -144,33 +189,31 @@ def _check_enough(
     raise TooFewShots(label, found[label], shots, because="; ".join(reasons))
 
 
-def _divide(
-    usable: Sequence[HashedImage],
-    measured: Sequence[HashedImage],
-    split: str | None,
-    shots: int | None,
-    seed: int,
-) -> tuple[Sample, str]:
-    """Which images to learn from, which to measure on, and what to call the latter."""
-    if split is None and shots is None:
-        return sampling.hold_out_fifth(usable), "images held out"
+def _divide(usable: Sequence[HashedImage], photos: HashedPhotos, shots: int | None, seed: int) -> Sample:
+    """Which images to learn from, and which to measure on."""
+    if photos.part is None and shots is None:
+        return sampling.hold_out_fifth(usable)
     sample = sampling.sample(usable, shots, seed=seed) if shots else Sample(tuple(usable), ())
-    if split is None:
-        return sample, "images not sampled"
-    return Sample(sample.train, tuple(measured)), f"images of {split}/"
+    return sample if photos.part is None else Sample(sample.train, photos.to_measure_on)
+
+
+def _measured_on(photos: HashedPhotos, shots: int | None) -> str:
+    if photos.part:
+        return f"images of {photos.part}/"
+    return "images held out" if shots is None else "images not sampled"
 
 
 def measurable(
     candidates: Sequence[HashedImage], labels: Collection[str], learned: Sequence[HashedImage]
 ) -> tuple[tuple[HashedImage, ...], tuple[Skipped, ...]]:
-    """The images that say how good a learner is, and the others: of classes it was not taught, or that it has seen."""
+    """The images a learner has not seen, and the others: of classes it does not learn, or leaked from its shots."""
     seen = {image.sha256 for image in learned}
-    fair, unfair = [], []
+    unseen, leaked = [], []
     for image in candidates:
         if image.label not in labels:
-            unfair.append(Skipped(image.path, f"'{image.label}' is not a class of the photos to learn from"))
+            leaked.append(Skipped(image.path, f"'{image.label}' is not a class of the photos to learn from"))
         elif image.sha256 in seen:
-            unfair.append(Skipped(image.path, "a copy of a photo to learn from, so it is not measured on"))
+            leaked.append(Skipped(image.path, "a copy of a photo to learn from, so it is not measured on"))
         else:
-            fair.append(image)
-    return tuple(fair), tuple(unfair)
+            unseen.append(image)
+    return tuple(unseen), tuple(leaked)

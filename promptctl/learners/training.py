@@ -43,10 +43,11 @@ def cosine_rate(epoch: int, epochs: int, lr: float) -> float:
 class Views:
     """What every image looks like in an epoch: its views in an order of its own, over and over."""
 
-    def __init__(self, features: NDArray[np.float32], device: torch.device, chance: torch.Generator) -> None:
+    def __init__(self, features: NDArray[np.float32], device: torch.device, rng: torch.Generator) -> None:
+        """features   (N, E), or (N, V, E) with V views of every image"""
         views = features if features.ndim == 3 else features[:, None]
         self._all = torch.from_numpy(views).to(device)  # (N, V, E)
-        self._order = torch.rand(self._all.shape[:2], generator=chance).argsort(1).to(device)  # (N, V)
+        self._order = torch.rand(self._all.shape[:2], generator=rng).argsort(1).to(device)  # (N, V)
 
     def __len__(self) -> int:
         return len(self._all)
@@ -68,11 +69,11 @@ class Views:
 class Batches:
     """Random batches, the last partial one dropped; all images together where they are too few or `size` is None."""
 
-    def __init__(self, n_images: int, size: int | None, device: torch.device, chance: torch.Generator) -> None:
+    def __init__(self, n_images: int, size: int | None, device: torch.device, rng: torch.Generator) -> None:
         self.n_images = n_images
         self.device = device
         self.size = min(size or n_images, n_images)
-        self.chance = chance
+        self.rng = rng
 
     def __len__(self) -> int:
         return self.n_images // self.size
@@ -81,5 +82,5 @@ class Batches:
         if self.size == self.n_images:
             return [slice(None)]
         # one copy an epoch, or a GPU would wait in every step
-        order = torch.randperm(self.n_images, generator=self.chance).to(self.device)
+        order = torch.randperm(self.n_images, generator=self.rng).to(self.device)
         return [*order[: len(self) * self.size].split(self.size)]

@@ -34,7 +34,7 @@ class ComparedRow:
 
 @dataclass(frozen=True)
 class BaseToNewRow:
-    """Taught the base classes: accuracy on them, on the new ones, and the harmonic mean, each over the seeds."""
+    """Learned from the base classes: accuracy on them, on the new ones, and the harmonic mean, each over the seeds."""
 
     learner: str
     shots: int
@@ -64,9 +64,9 @@ class CompareReport(Report):
     left_out: str | None  # shots there are not enough images for
     learners: tuple[ComparedRow, ...]
     base_to_new: tuple[BaseToNewRow, ...]
-    speechless: tuple[str, ...]  # asked for base to new, and cannot
+    without_new_classes: tuple[str, ...]  # asked for base to new, and cannot
     plot: Path | None
-    no_plot: str | None  # why there is no figure although one was asked for
+    plot_error: str | None  # why there is no figure although one was asked for
     skipped: tuple[SkippedFile, ...]
     passed_over: Mapping[str, int]  # files that were no photos, by the end of their names
     zero_shot_accuracy: float  # fraction, on the test images, whoever was asked for
@@ -79,11 +79,11 @@ class CompareReport(Report):
         return passed_over_lines(self.passed_over)
 
     def complaint(self) -> str | None:
-        return self.no_plot
+        return self.plot_error
 
     @property
     def exit_code(self) -> int:
-        return 1 if self.no_plot else 0
+        return 1 if self.plot_error else 0
 
     def rows(self) -> list[Row]:
         """A row a learner, number of shots and seed."""
@@ -139,8 +139,8 @@ class CompareReport(Report):
 
     def warnings(self) -> list[str]:
         found = skipped_lines(self.skipped) + ([self.left_out] if self.left_out else [])
-        if self.speechless:
-            found.append(f"{joined(self.speechless)} cannot speak of classes not learned: not in base to new")
+        if self.without_new_classes:
+            found.append(f"{joined(self.without_new_classes)} cannot speak of classes not learned: not in base to new")
         return found + self._below_zero_shot()
 
     def _below_zero_shot(self) -> list[str]:

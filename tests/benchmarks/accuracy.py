@@ -21,12 +21,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from promptctl.benchmark import protocol
+from promptctl.benchmark import protocol, variants
+from promptctl.benchmark.pool import Pool, Reach, divide_photos, encode_pool
 from promptctl.benchmark.results import Results
 from promptctl.clip import templates
 from promptctl.clip.backbone import Backbone
-from promptctl.commands.common import class_entries
-from promptctl.commands.compare import _pool, _with_lengths
+from promptctl.commands.common import class_entries, to_learn_from
+from promptctl.commands.compare import _with_lengths
 from promptctl.data.folder import ImageFolder
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.pipeline import Features, encode_views
@@ -40,26 +41,27 @@ VARIANTS = {
 }
 
 
-def pool_of(folder: Path, names: Path | None, backbone: Backbone) -> protocol.Pool:
+def pool_of(folder: Path, names: Path | None, backbone: Backbone) -> Pool:
     found = ImageFolder.scan(folder)
     named = [line.split(",")[0] for line in names.read_text().splitlines()] if names else []
     own = names if set(named) & set(found.labels) else None
     entries = class_entries(found.labels, own)
-    pool, _, _ = _pool(found, entries, backbone, templates.DEFAULT, None)
-    return pool
+    divided, names_of = divide_photos(found, to_learn_from(found)), {entry.label: entry.name for entry in entries}
+    everything = Reach((1,), len(divided.train))
+    return encode_pool(divided, found, names_of, everything, backbone, templates.DEFAULT)[0]
 
 
-def accuracy(pool: protocol.Pool, method: str, shots: int, seed: int, views: int | None) -> float:
-    if method in protocol.COMPARED:
+def accuracy(pool: Pool, method: str, shots: int, seed: int, views: int | None) -> float:
+    if method in variants.names():
         return protocol.run(pool, method, shots, seed).accuracy
-    draw = protocol.Draw(pool, shots, seed)
-    x, y = pool.arrays(draw.sample.train)
+    trial = protocol.Trial(pool, shots, seed)
+    x, y = pool.arrays(trial.sample.train)
     recipe = "fast" if method.startswith("fast") else "paper"
     epochs = coop.RECIPES[recipe].epochs(shots)
     if method.startswith("crops"):
-        shown = draw.sample.train
+        shown = trial.sample.train
         known = Features(tuple(i.path for i in shown), tuple(i.sha256 for i in shown), x)
-        x = encode_views(known, views or epochs, pool.backbone, FeatureCache())
+        x = encode_views(known, views or epochs, pool.backbone.encoder, FeatureCache())
     settings = coop.Settings(
         recipe=recipe,
         class_specific=method.endswith("-csc"),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from promptctl import commands, render
+from promptctl.benchmark import variants
 from promptctl.cli.options import (
     Anchor,
     Average,
@@ -27,15 +28,13 @@ from promptctl.cli.options import (
     Output,
     Position,
     Rate,
-    Recipe,
     Template,
     Views,
     parse_numbers,
 )
 from promptctl.cli.output import finish
 from promptctl.clip import templates
-from promptctl.learners import COMPARED
-from promptctl.learners.settings import Wish
+from promptctl.learners.settings import LearnSettings
 
 
 def compare(
@@ -45,7 +44,7 @@ def compare(
     learners: Annotated[
         str,
         typer.Option(
-            help=f"Of {', '.join(COMPARED)}.",
+            help=f"Of {', '.join(variants.names())}.",
             metavar="NAME,…",
         ),
     ] = "zero-shot,linear-probe,coop,coop-csc,clap",
@@ -58,7 +57,7 @@ def compare(
     init: Init = None,
     class_specific: ClassSpecific = False,
     position: NamePosition = Position.end,
-    recipe: HowToLearn = Recipe.fast,
+    recipe: HowToLearn = "fast",
     epochs: Epochs = None,
     lr: Rate = None,
     views: Views = None,
@@ -83,12 +82,12 @@ def compare(
     Every run is kept until promptctl cache clear: an interrupted comparison, typed again, goes on where it was. CSV has
     a row for every seed, with its accuracy and seconds; mean and std are over all seeds.
     """
-    wish = Wish(
+    settings = LearnSettings(
         context_tokens=context_tokens,
         init=init,
         class_specific=class_specific,
         position=position.value,
-        recipe=recipe.value,
+        recipe=recipe,
         epochs=epochs,
         lr=lr,
         views=views,
@@ -102,7 +101,7 @@ def compare(
             seeds=parse_numbers(seeds, "--seeds", least=0),
             learners=[name.strip() for name in learners.split(",") if name.strip()],
             base_to_new=base_to_new,
-            wish=wish,
+            settings=settings,
             template=template,
             model=model,
             device=device.value,

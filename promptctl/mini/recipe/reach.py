@@ -21,7 +21,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from promptctl.benchmark.protocol import Draw, Pool
+from promptctl.benchmark.pool import Pool
+from promptctl.benchmark.protocol import Trial
 from promptctl.clip.backbone import Backbone
 from promptctl.learners import coop
 from texts import FAR, PARTS, SHARPNESS, Steering, steering
@@ -52,7 +53,7 @@ def accuracies(pool: Pool, steered: Steering, shots: int, seeds: list[int], *, o
     names = F.normalize(pool.backbone.tower.encode_sentences(list(pool.names)), dim=-1).cpu()
     tower, found = Obedient(names, steered), []
     for seed in seeds:
-        shown = Draw(pool, shots, seed).sample.train
+        shown = Trial(pool, shots, seed).sample.train
         taken = set(shown)
         rest = pool.test if on_test else tuple(i for i in pool.train if i not in taken)
         settings = coop.Settings(recipe="paper", epochs=coop.paper_epochs(shots), seed=seed)
