@@ -22,7 +22,7 @@ def whole(setting: str, found: object, least: int, most: int, example: object) -
     is_whole = isinstance(found, Integral) and not isinstance(found, bool)
     count = operator.index(cast(SupportsIndex, found)) if is_whole else None
     if count is None or not least <= count <= most:
-        raise BadSetting(setting, found, f"a whole number {_range(least, most)}", example)
+        raise BadSetting(setting, found, f"a whole number from {least} to {most}", example)
     return count
 
 
@@ -31,7 +31,7 @@ def number(setting: str, found: object, least: float, most: float, example: obje
     is_number = isinstance(found, Real) and not isinstance(found, bool)
     value = _as_float(cast(Real, found)) if is_number else math.nan
     if not least <= value <= most:
-        raise BadSetting(setting, found, f"a number {_range(least, most)}", example)
+        raise BadSetting(setting, found, f"a number from {least:g} to {most:g}", example)
     return value
 
 
@@ -76,10 +76,6 @@ def shots_per_class(found: object) -> int | None:
 def share(found: object) -> float | None:
     """How much of what was learned goes into a blend, the rest is zero-shot's; None: chosen by folds."""
     return None if found is None else number("blend", found, 0, 1, 0.5)
-
-
-def _range(least: float, most: float) -> str:
-    return f"from {least:g}" if most >= MOST else f"from {least:g} to {most:.10g}"
 
 
 def _as_float(value: Real) -> float:

@@ -23,7 +23,7 @@ from promptctl.clip.backbone import Backbone
 from promptctl.context.context import Context
 from promptctl.data.folder import ImageFolder
 from promptctl.encoding.cache import FeatureCache
-from promptctl.errors import Interrupted
+from promptctl.errors import Interrupted, NoImages, TooFewShots
 from promptctl.learners.settings import LearnSettings
 from promptctl.report import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.store.refs import Ref
@@ -458,3 +458,89 @@ def test_shots_are_read_once_for_many_views(cli, four, tiny):
     count = json.loads(cli("cache", "info", "--json").out)["backbones"][0]["features"]
     ask(cli, four, tiny, *asked, learners="coop-average")
     assert json.loads(cli("cache", "info", "--json").out)["backbones"][0]["features"] == count > 16
+
+
+# --------------------------------------------------------------------------- what is encoded
+
+
+def encoded(cli):
+    backbones = json.loads(cli("cache", "info", "--json").out)["backbones"]
+    return sum(one["features"] for one in backbones)
+
+
+@pytest.mark.parametrize(("learners", "of_class"), [("coop", 2), ("coop,linear-probe", 6), ("linear-probe-raw", 6)])
+def test_only_what_the_seeds_and_shots_reach_is_encoded(cli, tmp_path, tiny, learners, of_class):
+    """Two shots of one seed, and up to four more that a probe searches its strength on; of ten."""
+    whole = paint(tmp_path / "whole", images=12, colours=FOUR)
+    for path in sorted(whole.rglob("*.png")):
+        part = "test" if int(path.stem) < 2 else "train"
+        (tmp_path / "split" / part / path.parent.name).mkdir(parents=True, exist_ok=True)
+        path.rename(tmp_path / "split" / part / path.parent.name / path.name)
+    asked = ("compare", tmp_path / "split", "--model", tiny, "--shots", "1,2", "--seeds", 1, "--learners", learners)
+    assert cli(*asked).code == 0
+    assert encoded(cli) == 4 * 2 + 4 * of_class
+
+
+def test_a_damaged_photo_in_reach_makes_way_for_the_next(cli, four, tiny):
+    """Cut off, so that it looks well until it is decoded; its content, and so its rank, is that of the cut file."""
+    asked = ("compare", four, "--model", tiny, "--shots", 1, "--seeds", 1, "--learners", "clap", "--json")
+    cut = next(path for path in sorted((four / "train" / "red").iterdir()) if cut_off(path, four))
+    report = json.loads(cli(*asked).out)
+    assert [item["path"] for item in report["skipped"]] == [str(cut)]
+    assert report["train_images"] == 15
+    whole = json.loads(cli(*asked).out)["learners"]
+    cut.unlink()
+    assert json.loads(cli(*asked).out)["learners"] == whole, "as if it had never been there"
+
+
+def cut_off(path, folder):
+    """Whether a file is sampled by seed 1 once it is cut off somewhere; it is left so."""
+    data = path.read_bytes()
+    for kept in range(300, len(data) - 100, 100):
+        path.write_bytes(data[:kept])
+        if path in sampled(folder, seeds=(1,)):
+            return True
+    path.write_bytes(data)
+    return False
+
+
+@pytest.mark.parametrize("half", ["base", "new"])
+def test_a_half_without_images_is_told_before_anything_is_decoded(four, tiny, half):
+    for label in ("blue", "green") if half == "base" else ("red", "yellow"):
+        for path in (four / "test" / label).iterdir():
+            path.unlink()
+    stages = set()
+    with pytest.raises(NoImages, match=f"no image to measure the {half} classes on"):
+        commands.compare(
+            four,
+            shots=(1,),
+            learners=("coop",),
+            base_to_new=True,
+            model=tiny,
+            on_progress=lambda *now: stages.add(now[0]),
+        )
+    assert stages == {"reading"}
+
+
+def test_a_half_whose_images_are_all_damaged_is_told_before_anything_is_learned(four, tiny):
+    for label in ("red", "yellow"):
+        for path in (four / "test" / label).iterdir():
+            path.write_bytes(path.read_bytes()[:400])
+    stages = set()
+    with pytest.raises(NoImages, match="no image to measure the new classes on"):
+        commands.compare(
+            four,
+            shots=(1,),
+            learners=("coop",),
+            base_to_new=True,
+            model=tiny,
+            on_progress=lambda *now: stages.add(now[0]),
+        )
+    assert stages == {"reading", "encoding"}
+
+
+def test_shots_no_class_has_are_told_before_anything_is_decoded(four, tiny):
+    stages = set()
+    with pytest.raises(TooFewShots):
+        commands.compare(four, shots=(40,), model=tiny, on_progress=lambda *now: stages.add(now[0]))
+    assert stages == {"reading"}
