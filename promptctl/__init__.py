@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from promptctl.commands.classify import classify
     from promptctl.commands.compare import compare
     from promptctl.commands.evaluate import evaluate
-    from promptctl.commands.export import export_context
+    from promptctl.commands.export import export
     from promptctl.commands.import_context import import_context
     from promptctl.commands.inspect import inspect
     from promptctl.commands.learn import learn
@@ -27,7 +27,7 @@ _HOMES = {
     "classify": "commands.classify",
     "compare": "commands.compare",
     "import_context": "commands.import_context",
-    "export_context": "commands.export",
+    "export": "commands.export",
     "Card": "context.card",
     "Context": "context.context",
     "LearnSettings": "learners.settings",
@@ -45,7 +45,7 @@ __all__ = [
     "classify",
     "compare",
     "evaluate",
-    "export_context",
+    "export",
     "import_context",
     "inspect",
     "learn",

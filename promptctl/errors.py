@@ -15,6 +15,7 @@ PromptctlError                 exit 1
 ├── StorageFailed  NotDurable  InTheWay  NoLocks  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
 ├── BadSetting (2)
 ├── NeedsAnswer  InvalidSetting  HomeUnknown  UnknownLearner  SettingsClash  SettingUnheeded  UnknownSort  WrongOption
+│                              LibraryMissing
 └── LearningFailed
 ```
 """
@@ -396,6 +397,15 @@ class UnknownSort(PromptctlError):
 
 class WrongOption(PromptctlError):
     """An option that means nothing for this kind of file."""
+
+
+class LibraryMissing(PromptctlError):
+    """A library that only this needs is not installed; `extra` is the one of promptctl's that brings it."""
+
+    def __init__(self, what: str, library: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs the library {library}, which is not installed", f"pip install 'promptctl[{extra}]'"
+        )
 
 
 class UnknownLearner(PromptctlError):

@@ -16,7 +16,7 @@ from promptctl.cli.commands.copy import copy
 from promptctl.cli.commands.demo import demo
 from promptctl.cli.commands.diff import diff
 from promptctl.cli.commands.evaluate import evaluate
-from promptctl.cli.commands.export import export_context
+from promptctl.cli.commands.export import export
 from promptctl.cli.commands.gc import gc
 from promptctl.cli.commands.import_context import import_context
 from promptctl.cli.commands.inspect import inspect
@@ -38,7 +38,7 @@ COMMANDS: Mapping[str, Command] = {
     "inspect": inspect,
     "classify": classify,
     "import": import_context,
-    "export": export_context,
+    "export": export,
     "compare": compare,
     "list": list_contexts,
     "show": show,

@@ -29,6 +29,8 @@ class Position(str, Enum):
 class ExportAs(str, Enum):
     context = "context"
     coop = "coop"
+    head = "head"
+    onnx = "onnx"
 
 
 class Sort(str, Enum):

@@ -9,7 +9,7 @@ from promptctl.commands.compare import compare
 from promptctl.commands.copy import copy
 from promptctl.commands.diff import diff
 from promptctl.commands.evaluate import evaluate
-from promptctl.commands.export import export_checkpoint, export_context
+from promptctl.commands.export import export
 from promptctl.commands.gc import gc, trash_to_empty
 from promptctl.commands.import_context import import_context
 from promptctl.commands.inspect import inspect
@@ -32,8 +32,7 @@ __all__ = [
     "copy",
     "diff",
     "evaluate",
-    "export_checkpoint",
-    "export_context",
+    "export",
     "gc",
     "import_context",
     "inspect",

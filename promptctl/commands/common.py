@@ -146,11 +146,12 @@ class Source:
         return Context.load(self.path)
 
 
-def locate(text: str, store: Store | None) -> Source:
-    """What NAME, NAME@VERSION or the path of a context file means.
+def locate(ref: str | os.PathLike[str], store: Store | None) -> Source:
+    """What NAME, NAME@VERSION or the path of a context file means; a PathLike is always a path.
 
     raises   InvalidName, ContextNotFound, VersionNotFound, NoSuchFile, NotAFile, NotAContext
     """
+    text = ref if isinstance(ref, str) else _as_path(ref)
     if is_file_reference(text):
         path = Path(os.path.expanduser(text))  # noqa: PTH111  which lets be what it cannot expand
         if path.is_dir():
@@ -167,6 +168,12 @@ def locate(text: str, store: Store | None) -> Source:
             error.hint = f"{error.hint}   ({text} is a folder here, and a context is wanted)"
         raise
     return Source(str(entry.ref), entry.path)
+
+
+def _as_path(ref: os.PathLike[str]) -> str:
+    """Such as `is_file_reference` knows for one."""
+    text = os.fspath(ref)
+    return text if is_file_reference(text) else os.path.join(os.curdir, text)  # noqa: PTH118  which Path takes away
 
 
 def is_file_reference(text: str) -> bool:

@@ -1,46 +1,90 @@
-"""Export: a context as a file of its own, or as a checkpoint of the original CoOp code."""
+"""Export: a context as a file of its own, a checkpoint of the original CoOp code, a zero-shot head or an ONNX model."""
 
 from __future__ import annotations
 
+import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import signals
-from promptctl.commands.common import check_free, load_backbone_for, locate
-from promptctl.commands.places import check_export_name
+from promptctl.commands.common import Source, check_free, chosen_share, load_backbone_for, locate
+from promptctl.commands.places import EXPORTS, check_export_name
 from promptctl.context.card import read_card
-from promptctl.errors import (
-    ExportFailed,
-    reason_of,
-)
-from promptctl.report import CheckpointExported, ContextExported
+from promptctl.errors import ExportFailed, LibraryMissing, WrongOption, reason_of
+from promptctl.report import CheckpointExported, ContextExported, HeadExported, OnnxExported
 from promptctl.store import files
 from promptctl.store.store import Store
 
 if TYPE_CHECKING:
-    pass
-
-
-def export_context(
-    ref: str,
-    out: Path,
-    *,
-    shots: bool = True,
-    force: bool = False,
-    store: Store | None = None,
-) -> ContextExported:
-    """Write a context to a file of its own, from which any promptctl classifies and imports it.
-
-    shots    False: without the features of the images it was learned from
-    raises   WrongOption, NotInStore and its kind, BadContextFile, ExportFailed
-    """
-    check_export_name(ref, out, store)
-    source = locate(ref, store)
-    check_free(out, force)
+    from promptctl.classification.head import Head
     from promptctl.context.context import Context
 
+Exported = ContextExported | CheckpointExported | HeadExported | OnnxExported
+
+
+def export(
+    ref: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    kind: str = "context",
+    shots: bool = True,
+    blend: float | None = 1.0,
+    force: bool = False,
+    model: str | None = None,
+    store: Store | None = None,
+) -> Exported:
+    """Write a context to a file: whole or not at all.
+
+    ref      NAME, NAME@VERSION or a context file
+    out      the file; it ends as its kind does, or has no suffix
+    kind     context: a file from which any promptctl classifies and imports it;
+             coop: a checkpoint that the original CoOp code loads;
+             head: a plain (C, E) matrix of unit rows for open_clip, safetensors;
+             onnx: image tower, normalisation and head in one graph, pixels in, probabilities out
+    shots    of a context file, False: without the features of the images it was learned from
+    blend    of head and onnx: share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by folds
+    force    replace the file if it is there
+    model    where to find the context's own backbone, if not under the name it was learned with
+    raises   WrongOption, NotInStore and its kind, BadContextFile, BackboneError and its kind, ExportFailed,
+             LibraryMissing where onnx is not installed
+    """
+    out = Path(out)
+    _check_settings(kind, blend, model)
+    check_export_name(ref, out, store, kind)
+    source = locate(ref, store)
+    check_free(out, force)
     _refuse_inside_store(out, store or Store())
+    if kind == "onnx":
+        _require_onnx()
     read_card(source.path)
+    if kind == "context":
+        return _export_context(source, out, shots, force)
+    if kind == "coop":
+        return _export_checkpoint(source, out, model, force)
+    context = source.load()
+    share = chosen_share(blend, context, source.name, model, "cpu", None)
+    from promptctl.classification.head import Head
+
+    head = Head.of(context, source.name, share=share)
+    if kind == "head":
+        return _export_head(head, out, force)
+    return _export_onnx(head, context, out, model, force)
+
+
+def _check_settings(kind: str, blend: float | None, model: str | None) -> None:
+    if kind not in EXPORTS:
+        raise WrongOption(f"nothing is exported as '{kind}'", f"--as {', '.join(EXPORTS)}")
+    if blend != 1 and kind not in ("head", "onnx"):
+        what = EXPORTS[kind].what
+        raise WrongOption(f"{what} is written without a blend", "leave out --blend, or --as head or onnx")
+    if model and (kind == "context" or (kind == "head" and blend is not None)):
+        raise WrongOption(f"{EXPORTS[kind].what} is written without its backbone", "leave out --model")
+
+
+def _export_context(source: Source, out: Path, shots: bool, force: bool) -> ContextExported:
+    from promptctl.context.context import Context
+
     data = source.path.read_bytes()
     context = Context.from_bytes(data, source.path)
     if not shots:
@@ -50,14 +94,7 @@ def export_context(
     return ContextExported(source.name, out, len(context.shots), len(data))
 
 
-def export_checkpoint(
-    ref: str, out: Path, *, force: bool = False, model: str | None = None, store: Store | None = None
-) -> CheckpointExported:
-    """Write a context as a checkpoint that the original CoOp code loads."""
-    check_export_name(ref, out, store, coop=True)
-    source = locate(ref, store)
-    check_free(out, force)
-    _refuse_inside_store(out, store or Store())
+def _export_checkpoint(source: Source, out: Path, model: str | None, force: bool) -> CheckpointExported:
     from promptctl.context import coop_checkpoint
 
     context = source.load()
@@ -79,6 +116,35 @@ def export_checkpoint(
         read_otherwise=coop_checkpoint.read_otherwise(card.classes, tower),
         n_bytes=len(data),
     )
+
+
+def _export_head(head: Head, out: Path, force: bool) -> HeadExported:
+    data = head.to_bytes()
+    _place(out, data, force)
+    return HeadExported(head.context, out, head.names, head.weight.shape[1], head.blend, head.backbone.name, len(data))
+
+
+def _export_onnx(head: Head, context: Context, out: Path, model: str | None, force: bool) -> OnnxExported:
+    backbone = load_backbone_for(context, head.context, model, "cpu")
+    from promptctl.classification import onnx
+    from promptctl.clip.registry import first_line
+
+    encoder, size = backbone.encoder, backbone.encoder.size
+    if onnx.n_bytes(encoder.visual) > onnx.LARGEST:
+        raise ExportFailed(out, f"the image tower of '{backbone.name}' is larger than the 2 GB of an ONNX file")
+    try:
+        data = onnx.to_bytes(encoder.visual, head, size)
+    except Exception as error:  # whatever the exporter makes of an operation it does not know
+        reason = f"the image tower of '{backbone.name}' cannot be translated ({first_line(error)})"
+        raise ExportFailed(out, reason, "--as head, for the backbone in open_clip") from error
+    _place(out, data, force)
+    return OnnxExported(head.context, out, head.names, size, head.blend, head.backbone.name, len(data))
+
+
+def _require_onnx() -> None:
+    for library in ("onnx", "onnxscript"):
+        if find_spec(library) is None:
+            raise LibraryMissing("an ONNX model", library, "onnx")
 
 
 def _refuse_inside_store(out: Path, store: Store) -> None:

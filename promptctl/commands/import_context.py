@@ -44,7 +44,7 @@ def import_context(
     device: str = "auto",
     store: Store | None = None,
 ) -> CheckpointImported | ContextImported:
-    """Store a context from a file: one that `export_context` wrote, or that the original CoOp code learned.
+    """Store a context from a file: one that `export` wrote, or that the original CoOp code learned.
 
     name          None: what the file is called; a checkpoint of the original needs one
     usual_model   for a checkpoint where model is None

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from promptctl.commands.common import is_file_reference, locate
@@ -13,7 +14,28 @@ from promptctl.errors import InvalidName, NoImages, NotAContext, NotInStore, Wro
 from promptctl.store.refs import check_name
 from promptctl.store.store import SUFFIX, Store
 
-_CHECKPOINT = re.compile(r"|\.pth|\.pt|\.tar|\.(pth|tar)-\w+")  # the original's own is model.pth.tar-50
+
+@dataclass(frozen=True)
+class ExportKind:
+    """What `export` writes, and what such a file is called."""
+
+    what: str
+    suffix: re.Pattern[str]
+    usual: str
+    ends: str  # in words
+
+
+EXPORTS = {
+    "context": ExportKind("a context file", re.compile(re.escape(SUFFIX)), SUFFIX, SUFFIX),
+    "coop": ExportKind(  # the original's own is model.pth.tar-50
+        "a checkpoint of the original code",
+        re.compile(r"\.pth|\.pt|\.tar|\.(pth|tar)-\w+"),
+        ".pth.tar",
+        ".pth.tar or .pth",
+    ),
+    "head": ExportKind("a head", re.compile(re.escape(SUFFIX)), SUFFIX, SUFFIX),
+    "onnx": ExportKind("an ONNX model", re.compile(r"\.onnx"), ".onnx", ".onnx"),
+}
 
 
 def check_places(context: str, photos: Sequence[Path], store: Store | None, command: str) -> None:
@@ -57,24 +79,31 @@ def check_not_empty(folder: Path) -> None:
         )
 
 
-def check_export_name(context: str, out: Path, store: Store | None, *, coop: bool = False) -> None:
-    """A context file or a checkpoint of the original ends so that it is known for one, or has no suffix.
+def check_export_name(context: str | os.PathLike[str], out: Path, store: Store | None, kind: str) -> None:
+    """A file ends so that it is known for what it is, or has no suffix.
 
+    kind     of EXPORTS
     raises   NotAContext where the two changed places, WrongOption
     """
-    if _is_context(str(out), store) and not _is_context(context, store):
-        raise NotAContext(context, f"did you mean: promptctl export {out} {shlex.quote(context)}")
-    suffix = out.suffix.lower()
-    command = f"promptctl export {shlex.quote(context)}"
-    as_coop = f"{command} {shlex.quote(str(out.with_suffix('.pth.tar') if coop else out))} --as coop"
-    as_context = f"{command} {shlex.quote(str(out.with_suffix(SUFFIX)))}"
-    if coop and suffix == SUFFIX:
-        raise WrongOption(f"{out} would be taken for a context file", as_coop)
-    if coop and not _CHECKPOINT.fullmatch(suffix):
-        raise WrongOption(f"a checkpoint of the original code ends in .pth.tar or .pth, {out} does not", as_coop)
-    if not coop and suffix not in ("", SUFFIX):
-        hint = as_coop if suffix.startswith((".pth", ".tar")) else as_context
-        raise WrongOption(f"a context file ends in {SUFFIX}, {out} does not", hint)
+    text = os.fspath(context)
+    if _is_context(str(out), store) and not _is_context(text, store):
+        raise NotAContext(text, f"did you mean: promptctl export {out} {shlex.quote(text)}")
+    suffix, wanted = out.suffix.lower(), EXPORTS[kind]
+    if not suffix or wanted.suffix.fullmatch(suffix):
+        return
+    meant = _kind_of(suffix, kind)
+    file = out if meant != kind else out.with_suffix(wanted.usual)
+    as_kind = "" if meant == "context" else f" --as {meant}"
+    hint = f"promptctl export {shlex.quote(text)} {shlex.quote(str(file))}{as_kind}"
+    if kind == "coop" and suffix == SUFFIX:
+        raise WrongOption(f"{out} would be taken for a context file", hint)
+    raise WrongOption(f"{wanted.what} ends in {wanted.ends}, {out} does not", hint)
+
+
+def _kind_of(suffix: str, asked: str) -> str:
+    """What a file with a foreign suffix was probably meant to be, when a context file was asked for by default."""
+    known = (kind for kind in ("coop", "onnx") if EXPORTS[kind].suffix.match(suffix))
+    return next(known, asked) if asked == "context" else asked
 
 
 def _filled(command: str, context: str, photos: str) -> str:

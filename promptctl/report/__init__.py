@@ -9,7 +9,7 @@ from promptctl.report.classify import Classified, ClassifyReport, Guess
 from promptctl.report.compare import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.report.diff import ClassDiff, DiffReport, VectorDrift
 from promptctl.report.evaluate import ClassScore, EvaluateReport, Scores
-from promptctl.report.export import CheckpointExported, ContextExported
+from promptctl.report.export import CheckpointExported, ContextExported, HeadExported, OnnxExported
 from promptctl.report.gc import GoneReport
 from promptctl.report.import_context import CheckpointImported, ContextImported
 from promptctl.report.inspect import InspectReport, NearWordRow, VectorReport
@@ -43,6 +43,7 @@ __all__ = [
     "EvaluateReport",
     "GoneReport",
     "Guess",
+    "HeadExported",
     "InspectReport",
     "LearnReport",
     "ListReport",
@@ -51,6 +52,7 @@ __all__ = [
     "ModelsReport",
     "MovedReport",
     "NearWordRow",
+    "OnnxExported",
     "PathReport",
     "PulledReport",
     "RemovedContext",

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from promptctl.report.base import Report, Row
 from promptctl.report.import_context import _as_reference
-from promptctl.report.phrases import listed, next_lines, read_otherwise_lines, size
+from promptctl.report.phrases import blended, listed, next_lines, read_otherwise_lines, size
 
 
 @dataclass(frozen=True)
@@ -83,3 +83,66 @@ class ContextExported(Report):
             f"promptctl classify ./photos --prompt {shlex.quote(_as_reference(self.path))}",
             f"promptctl import {shlex.quote(str(self.path))} --name ANOTHER-NAME",
         )
+
+
+@dataclass(frozen=True)
+class HeadExported(Report):
+    """A context's answer written as a plain zero-shot head."""
+
+    type: ClassVar[str] = "export"
+
+    context: str
+    path: Path
+    classes: tuple[str, ...]  # names, in the order of its rows
+    width: int  # E
+    blend: float
+    backbone: str
+    n_bytes: int
+
+    def rows(self) -> list[Row]:
+        return [{**dataclasses.asdict(self), "classes": len(self.classes)}]
+
+    def tables(self) -> list[list[Row]]:
+        return []
+
+    def summary(self) -> list[str]:
+        shape = f"{len(self.classes)} classes by {self.width}"
+        return [f"{self.context}{_of_blend(self.blend)} is in {self.path} ({size(self.n_bytes)}) as a head, {shape}"]
+
+    def advice(self) -> list[str]:
+        return [f"the tensor is called weight; it fits image features of {self.backbone}, normalised"]
+
+
+@dataclass(frozen=True)
+class OnnxExported(Report):
+    """A context and its image tower written as an ONNX model."""
+
+    type: ClassVar[str] = "export"
+
+    context: str
+    path: Path
+    classes: tuple[str, ...]  # names, in the order of the probabilities
+    size: int  # S
+    blend: float
+    backbone: str
+    n_bytes: int
+
+    def rows(self) -> list[Row]:
+        return [{**dataclasses.asdict(self), "classes": len(self.classes)}]
+
+    def tables(self) -> list[list[Row]]:
+        return []
+
+    def summary(self) -> list[str]:
+        named = f"{self.context}{_of_blend(self.blend)}"
+        return [f"{named} and the image tower of {self.backbone} are in {self.path} ({size(self.n_bytes)})"]
+
+    def advice(self) -> list[str]:
+        return [
+            f"in:  pixels, float32 (N, 3, {self.size}, {self.size}), RGB from 0 to 1, resized and cropped",
+            f"out: probabilities, float32 (N, {len(self.classes)}), of {listed(self.classes)}",
+        ]
+
+
+def _of_blend(share: float) -> str:
+    return "" if share == 1 else blended(share, False)

@@ -1,0 +1,51 @@
+"""Head: a context's answer as a plain matrix, for open_clip or any linear layer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from promptctl.classification.classifier import Classifier
+from promptctl.context.card import BackboneId
+
+if TYPE_CHECKING:
+    from promptctl.context.context import Context
+
+KEY = "head"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Head:
+    """A zero-shot head: probabilities are softmax(logit_scale * features @ weight.T), features being unit rows."""
+
+    weight: NDArray[np.float32]  # (C, E) unit rows
+    labels: tuple[str, ...]  # folder names, in the order of the rows
+    names: tuple[str, ...]  # what the prompt says
+    logit_scale: float
+    blend: float  # share of the learned text features, the rest is of zero-shot
+    backbone: BackboneId  # whose features it fits, and no other's
+    context: str  # birds@3
+    context_sha256: str
+
+    @staticmethod
+    def of(context: Context, name: str, *, share: float) -> Head:
+        card, weight = context.card, Classifier.of(context, share=share).text_features
+        return Head(weight, card.labels, card.names, card.logit_scale, share, card.backbone, name, card.sha256)
+
+    def facts(self) -> dict[str, Any]:
+        """All of it but the weights, as plain values."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[1:]}
+        return {**fields, "backbone": dataclasses.asdict(self.backbone), "format": FORMAT}
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file: the tensor `weight`, and all else as JSON under one key of its metadata."""
+        # one key only: several come out in random order, and the same head gives the same bytes
+        written = json.dumps(self.facts(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return save({"weight": np.ascontiguousarray(self.weight)}, metadata={KEY: written})

@@ -1,0 +1,202 @@
+"""What `export` writes for other programs: a plain zero-shot head, and an ONNX model."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from test_cli import refused
+
+from promptctl.classification.classifier import mixed
+from promptctl.commands.export import export
+from promptctl.context.context import Context
+from promptctl.errors import ExportFailed, WrongOption
+from promptctl.store.refs import Ref
+from promptctl.store.store import Store
+
+
+@pytest.fixture
+def learned(cli, photos, tiny):
+    assert cli("learn", photos, "--name", "colours", "--shots", 2, "--epochs", 30, "--model", tiny).code == 0
+    return Store().find(Ref("colours"))
+
+
+def answers(cli, photos, *options):
+    """(N, C) probabilities as `classify` has them, by path, classes in the order of the context."""
+    outcome = cli("classify", photos, "--prompt", "colours", "--format", "jsonl", "--top", 3, *options)
+    rows = [json.loads(line) for line in outcome.out.splitlines()]
+    by_label = [{guess["label"]: guess["probability"] for guess in row["top"]} for row in rows]
+    return [row["path"] for row in rows], np.array([[of[c] for c in ("blue", "green", "red")] for of in by_label])
+
+
+def read_head(path):
+    with safe_open(path, "pt") as head:
+        return head.get_tensor("weight"), head.metadata()
+
+
+@pytest.mark.parametrize("blend", ["1", "0.3"])
+def test_a_head_gives_the_answers_of_classify_in_open_clip(cli, photos, learned, tiny, tmp_path, blend):
+    path = tmp_path / "head.safetensors"
+    assert cli("export", "colours", path, "--as", "head", "--blend", blend).code == 0
+    weight, metadata = read_head(path)
+    card = json.loads(metadata["head"])
+    model, _, preprocess = open_clip.create_model_and_transforms(tiny)
+    paths, expected = answers(cli, photos, "--blend", blend)
+    with torch.no_grad():
+        pixels = torch.stack([preprocess(Image.open(path)) for path in paths])
+        features = torch.nn.functional.normalize(model.eval().encode_image(pixels), dim=-1)
+    ours = (card["logit_scale"] * features @ weight.T).softmax(-1)
+    np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+def test_a_head_says_what_it_is_and_is_the_same_every_time(cli, learned, tiny, tmp_path):
+    one, two = tmp_path / "one.safetensors", tmp_path / "two"
+    for path in (one, two):
+        cli("export", "colours@1", path, "--as", "head", "--blend", 0.5)
+    assert one.read_bytes() == two.read_bytes()
+    weight, metadata = read_head(one)
+    assert (weight.shape, weight.dtype, [*metadata]) == ((3, 32), torch.float32, ["head"])
+    np.testing.assert_allclose(weight.norm(dim=1), 1, atol=1e-6)
+    card = json.loads(metadata["head"])
+    own = learned.card
+    assert card == {
+        "format": 1,
+        "labels": ["blue", "green", "red"],
+        "names": ["blue", "green", "red"],
+        "logit_scale": own.logit_scale,
+        "blend": 0.5,
+        "backbone": {"name": tiny, "fingerprint": own.backbone.fingerprint, "text_width": 32, "joint_width": 32},
+        "context": "colours@1",
+        "context_sha256": own.sha256,
+    }
+
+
+def test_the_share_of_a_head_may_be_chosen_by_folds(cli, learned, tmp_path):
+    report = export("colours", tmp_path / "head", kind="head", blend=None)
+    assert 0 <= report.blend <= 1
+    context = Context.load(learned.path)
+    expected = mixed(context.text_features, context.zero_shot_features, report.blend)
+    np.testing.assert_array_equal(read_head(tmp_path / "head")[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "sentence", "meant"),
+    [
+        ("head", "h.npz", "a head ends in .safetensors, h.npz does not", "h.safetensors --as head"),
+        ("head", "h.onnx", "a head ends in .safetensors, h.onnx does not", "h.safetensors --as head"),
+        ("onnx", "h.safetensors", "an ONNX model ends in .onnx, h.safetensors does not", "h.onnx --as onnx"),
+        ("onnx", "my h.pt", "an ONNX model ends in .onnx, my h.pt does not", "'my h.onnx' --as onnx"),
+        ("context", "h.onnx", "a context file ends in .safetensors, h.onnx does not", "h.onnx --as onnx"),
+        ("coop", "h.onnx", "a checkpoint of the original code ends in .pth.tar or .pth, h.onnx does not", None),
+    ],
+)
+def test_a_file_ends_as_its_kind_does(cli, learned, tmp_path, monkeypatch, kind, name, sentence, meant):
+    monkeypatch.chdir(tmp_path)
+    meant = meant or "h.pth.tar --as coop"
+    refused(cli("export", "colours", name, "--as", kind), 1, sentence, f"promptctl export colours {meant}")
+    assert not list(tmp_path.glob("*h.*"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"kind": "tensorrt"}, "nothing is exported as 'tensorrt'"),
+        ({"blend": 0.5}, "a context file is written without a blend"),
+        ({"kind": "coop", "blend": None}, "a checkpoint of the original code is written without a blend"),
+        ({"kind": "head", "model": "mini"}, "a head is written without its backbone"),
+        ({"model": "mini"}, "a context file is written without its backbone"),
+    ],
+)
+def test_settings_that_mean_nothing_for_a_kind_are_refused(learned, tmp_path, settings, sentence):
+    with pytest.raises(WrongOption) as refusal:
+        export("colours", tmp_path / "out", **settings)
+    assert str(refusal.value) == sentence
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["head", "onnx"])
+def test_what_is_there_is_replaced_only_when_asked(learned, tmp_path, kind, home):
+    path = tmp_path / "out"
+    path.write_text("precious")
+    with pytest.raises(ExportFailed, match="it already exists"):
+        export("colours", str(path), kind=kind)
+    assert path.read_text() == "precious"
+    with pytest.raises(ExportFailed, match="it is inside the store"):
+        export("colours", learned.path.parent / "out", kind=kind)
+
+
+# --------------------------------------------------------------------------- ONNX
+
+
+@pytest.fixture
+def as_onnx(learned, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+
+    def write(**settings):
+        report = export("colours", tmp_path / "colours.onnx", kind="onnx", force=True, **settings)
+        assert report.n_bytes == report.path.stat().st_size
+        return report.path
+
+    return write
+
+
+def test_an_onnx_model_gives_the_answers_of_classify_for_any_number_of_pictures(cli, photos, as_onnx):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(as_onnx(blend=0.7), providers=["CPUExecutionProvider"])
+    (pixels,), (probabilities,) = session.get_inputs(), session.get_outputs()
+    assert (pixels.name, pixels.type, pixels.shape) == ("pixels", "tensor(float)", ["N", 3, 32, 32])
+    assert (probabilities.name, probabilities.type, probabilities.shape) == ("probabilities", "tensor(float)", ["N", 3])
+    paths, expected = answers(cli, photos, "--blend", 0.7)
+    transform = open_clip.image_transform(32, is_train=False, mean=(0, 0, 0), std=(1, 1, 1), interpolation="bicubic")
+    batch = np.stack([transform(Image.open(path)).numpy() for path in paths])
+    for count in (1, 2, 5, len(paths)):
+        (ours,) = session.run(None, {"pixels": batch[:count]})
+        np.testing.assert_allclose(ours, expected[:count], atol=1e-4)
+
+
+def test_an_onnx_model_says_what_it_is_and_nothing_of_this_machine(cli, as_onnx, learned, tiny):
+    onnx = pytest.importorskip("onnx")
+    data = as_onnx().read_bytes()
+    model = onnx.load_from_string(data)
+    onnx.checker.check_model(model, full_check=True)
+    facts = {item.key: item.value for item in model.metadata_props}
+    assert json.loads(facts["labels"]) == json.loads(facts["names"]) == ["blue", "green", "red"]
+    assert json.loads(facts["backbone"])["fingerprint"] == learned.card.backbone.fingerprint
+    shown = ("context", "size", "interpolation", "resize_mode", "blend")
+    assert [facts[key] for key in shown] == ["colours@1", "32", "bicubic", "shortest", "1.0"]
+    model.ClearField("metadata_props")  # the backbone is a folder that the person named
+    for tensor in model.graph.initializer:
+        tensor.ClearField("raw_data")
+    text = model.SerializeToString()
+    assert b"site-packages" not in text and b".py" not in text
+    assert as_onnx().read_bytes() == data
+
+
+def test_an_onnx_model_needs_its_library(cli, learned, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    refused(
+        cli("export", "colours", tmp_path / "x.onnx", "--as", "onnx"),
+        1,
+        "an ONNX model needs the library onnxscript, which is not installed",
+        "pip install 'promptctl[onnx]'",
+    )
+
+
+def test_a_tower_beyond_what_an_onnx_file_holds_is_refused(cli, as_onnx, learned, tmp_path, monkeypatch, tiny):
+    monkeypatch.setattr("promptctl.classification.onnx.LARGEST", 1000)
+    outcome = cli("export", "colours", tmp_path / "x.onnx", "--as", "onnx")
+    assert outcome.code == 1
+    assert f"the image tower of '{tiny}' is larger than the 2 GB of an ONNX file" in outcome.err
+
+
+def test_an_onnx_model_needs_the_contexts_own_backbone(cli, as_onnx, tmp_path):
+    outcome = cli("export", "colours", tmp_path / "x.onnx", "--as", "onnx", "--model", "mini")
+    assert outcome.err.startswith("error: 'colours@1' was learned on other weights or preprocessing (")
+    assert not (tmp_path / "x.onnx").exists()
