@@ -15,7 +15,7 @@ PromptctlError                 exit 1
 ├── StorageFailed  NotDurable  InTheWay  NoLocks  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
 ├── BadSetting (2)
 ├── NeedsAnswer  InvalidSetting  HomeUnknown  UnknownLearner  SettingsClash  SettingUnheeded  UnknownSort  WrongOption
-│                              LibraryMissing
+│                              ExtraMissing
 └── LearningFailed
 ```
 """
@@ -399,7 +399,7 @@ class WrongOption(PromptctlError):
     """An option that means nothing for this kind of file."""
 
 
-class LibraryMissing(PromptctlError):
+class ExtraMissing(PromptctlError):
     """A library that only this needs is not installed; `extra` is the one of promptctl's that brings it."""
 
     def __init__(self, what: str, library: str, extra: str) -> None:

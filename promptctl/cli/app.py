@@ -15,6 +15,7 @@ from promptctl.cli.commands.compare import compare
 from promptctl.cli.commands.copy import copy
 from promptctl.cli.commands.demo import demo
 from promptctl.cli.commands.diff import diff
+from promptctl.cli.commands.encode import encode
 from promptctl.cli.commands.evaluate import evaluate
 from promptctl.cli.commands.export import export
 from promptctl.cli.commands.gc import gc
@@ -37,6 +38,7 @@ COMMANDS: Mapping[str, Command] = {
     "evaluate": evaluate,
     "inspect": inspect,
     "classify": classify,
+    "encode": encode,
     "import": import_context,
     "export": export,
     "compare": compare,

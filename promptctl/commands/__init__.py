@@ -8,6 +8,7 @@ from promptctl.commands.classify import classify
 from promptctl.commands.compare import compare
 from promptctl.commands.copy import copy
 from promptctl.commands.diff import diff
+from promptctl.commands.encode import encode
 from promptctl.commands.evaluate import evaluate
 from promptctl.commands.export import export
 from promptctl.commands.gc import gc, trash_to_empty
@@ -31,6 +32,7 @@ __all__ = [
     "compare",
     "copy",
     "diff",
+    "encode",
     "evaluate",
     "export",
     "gc",

@@ -27,7 +27,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from promptctl import __version__
+from promptctl import __version__, signals
 from promptctl.errors import NoImages
 
 if TYPE_CHECKING:
@@ -223,6 +223,15 @@ def check_free(out: Path, force: bool) -> None:
             pass
     except OSError as error:
         raise ExportFailed(out, reason_of(error), "name another folder") from error
+
+
+def place_file(out: Path, data: bytes, force: bool) -> None:
+    """Write a file whole or not at all, where `check_free` let it be."""
+    try:
+        with signals.step():
+            files.write_atomic(out, data, replace=force)
+    except OSError as error:
+        raise ExportFailed(out, reason_of(error)) from error
 
 
 def skipped_files(skipped: Sequence[Skipped]) -> tuple[SkippedFile, ...]:

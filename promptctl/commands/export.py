@@ -7,13 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptctl import signals
-from promptctl.commands.common import Source, check_free, chosen_share, load_backbone_for, locate
+from promptctl.commands.common import Source, check_free, chosen_share, load_backbone_for, locate, place_file
 from promptctl.commands.places import EXPORTS, check_export_name
 from promptctl.context.card import read_card
-from promptctl.errors import ExportFailed, LibraryMissing, WrongOption, reason_of
+from promptctl.errors import ExportFailed, ExtraMissing, WrongOption
 from promptctl.report import CheckpointExported, ContextExported, HeadExported, OnnxExported
-from promptctl.store import files
 from promptctl.store.store import Store
 
 if TYPE_CHECKING:
@@ -47,7 +45,7 @@ def export(
     force    replace the file if it is there
     model    where to find the context's own backbone, if not under the name it was learned with
     raises   WrongOption, NotInStore and its kind, BadContextFile, BackboneError and its kind, ExportFailed,
-             LibraryMissing where onnx is not installed
+             ExtraMissing where onnx is not installed
     """
     out = Path(out)
     _check_settings(kind, blend, model)
@@ -90,7 +88,7 @@ def _export_context(source: Source, out: Path, shots: bool, force: bool) -> Cont
     if not shots:
         context = context.without_shots()
         data = context.to_bytes()
-    _place(out, data, force)
+    place_file(out, data, force)
     return ContextExported(source.name, out, len(context.shots), len(data))
 
 
@@ -103,7 +101,7 @@ def _export_checkpoint(source: Source, out: Path, model: str | None, force: bool
         raise ExportFailed(out, f"{source.name} is {method.learner} and has no context", "leave out --as coop")
     tower = load_backbone_for(context, source.name, model, "cpu").tower
     data = coop_checkpoint.to_bytes(context.vectors, card.classes, tower, epochs=method.epochs)
-    _place(out, data, force)
+    place_file(out, data, force)
     return CheckpointExported(
         context=source.name,
         path=out,
@@ -120,7 +118,7 @@ def _export_checkpoint(source: Source, out: Path, model: str | None, force: bool
 
 def _export_head(head: Head, out: Path, force: bool) -> HeadExported:
     data = head.to_bytes()
-    _place(out, data, force)
+    place_file(out, data, force)
     return HeadExported(head.context, out, head.names, head.weight.shape[1], head.blend, head.backbone.name, len(data))
 
 
@@ -137,14 +135,14 @@ def _export_onnx(head: Head, context: Context, out: Path, model: str | None, for
     except Exception as error:  # whatever the exporter makes of an operation it does not know
         reason = f"the image tower of '{backbone.name}' cannot be translated ({first_line(error)})"
         raise ExportFailed(out, reason, "--as head, for the backbone in open_clip") from error
-    _place(out, data, force)
+    place_file(out, data, force)
     return OnnxExported(head.context, out, head.names, size, head.blend, head.backbone.name, len(data))
 
 
 def _require_onnx() -> None:
     for library in ("onnx", "onnxscript"):
         if find_spec(library) is None:
-            raise LibraryMissing("an ONNX model", library, "onnx")
+            raise ExtraMissing("an ONNX model", library, "onnx")
 
 
 def _refuse_inside_store(out: Path, store: Store) -> None:
@@ -152,11 +150,3 @@ def _refuse_inside_store(out: Path, store: Store) -> None:
     inside = store.home.resolve()
     if any((inside / part) in out.resolve().parents for part in ("contexts", "trash")):
         raise ExportFailed(out, "it is inside the store", "name a file elsewhere, or promptctl copy")
-
-
-def _place(out: Path, data: bytes, force: bool) -> None:
-    try:
-        with signals.step():
-            files.write_atomic(out, data, replace=force)
-    except OSError as error:
-        raise ExportFailed(out, reason_of(error)) from error

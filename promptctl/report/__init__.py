@@ -8,6 +8,7 @@ from promptctl.report.check import Checked, CheckReport
 from promptctl.report.classify import Classified, ClassifyReport, Guess
 from promptctl.report.compare import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.report.diff import ClassDiff, DiffReport, VectorDrift
+from promptctl.report.encode import EncodeReport
 from promptctl.report.evaluate import ClassScore, EvaluateReport, Scores
 from promptctl.report.export import CheckpointExported, ContextExported, HeadExported, OnnxExported
 from promptctl.report.gc import GoneReport
@@ -40,6 +41,7 @@ __all__ = [
     "ContextExported",
     "ContextImported",
     "DiffReport",
+    "EncodeReport",
     "EvaluateReport",
     "GoneReport",
     "Guess",

@@ -1,0 +1,113 @@
+"""Encode: image features written to a file, for other programs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptctl.commands.classify import _gathered
+from promptctl.commands.common import (
+    OnProgress,
+    check_free,
+    encode_photos,
+    passed_over,
+    place_file,
+    skipped_files,
+    without_named,
+)
+from promptctl.errors import ExtraMissing, WrongOption
+from promptctl.report import EncodeReport
+
+if TYPE_CHECKING:
+    from promptctl.data.images import LabelledImage, Skipped
+
+SUFFIXES = (".npz", ".parquet")
+
+
+def encode(
+    photos: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    labels: bool = False,
+    model: str = "mini",
+    device: str = "auto",
+    force: bool = False,
+    on_progress: OnProgress | None = None,
+) -> EncodeReport:
+    """Write the features of every image among files and folder trees to a file: whole or not at all.
+
+    photos   files and folders, searched through; with `labels` one folder or list, read as `learn` reads it
+    out      .npz: arrays features (N, E) of unit rows, float32, paths and sha256 (N,), backbone and fingerprint;
+             .parquet: the same as columns path, sha256 and features
+    labels   also labels and splits (N,), "" where there is no split
+    model    backbone: mini or any open_clip name
+    device   auto, cpu, cuda or mps
+    force    replace the file if it is there
+    raises   WrongOption for another suffix, ExtraMissing where pyarrow is not installed, NoImages,
+             DatasetError, BackboneError and its kind
+    """
+    inputs = [Path(path) for path in ([photos] if isinstance(photos, (str, os.PathLike)) else photos)]
+    out = Path(out)
+    _check_out(out, force)
+    images, left_out = _labelled(inputs) if labels else _unlabelled(inputs)
+    from promptctl.clip.registry import ensure_available
+
+    ensure_available(model)
+    from promptctl.clip.backbone import Backbone
+    from promptctl.encoding.feature_file import WRITERS
+
+    backbone = Backbone(model, device)
+    features, skipped = encode_photos([image.path for image in images], backbone.encoder, on_progress)
+    left_out = [*left_out, *without_named(skipped, [*inputs, *(image.path for image in images if image.listed)])]
+    columns = _columns(images, features.paths) if labels else {}
+    data = WRITERS[out.suffix.lower()](features, columns, backbone.id) if len(features) else b""
+    if data:
+        place_file(out, data, force)
+    return EncodeReport(
+        path=out if data else None,
+        images=len(features),
+        width=features.vectors.shape[1],
+        classes=len(set(columns["labels"])) if labels else None,
+        backbone=backbone.id.name,
+        fingerprint=backbone.id.fingerprint,
+        n_bytes=len(data),
+        skipped=skipped_files(left_out),
+        passed_over=passed_over(left_out),
+    )
+
+
+def _check_out(out: Path, force: bool) -> None:
+    if out.suffix.lower() not in SUFFIXES:
+        meant = shlex.quote(str(out.with_suffix(".npz")))
+        raise WrongOption(
+            f"a file of features ends in .npz or .parquet, {out} does not", f"promptctl encode PHOTOS {meant}"
+        )
+    if out.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+        raise ExtraMissing("a .parquet file", "pyarrow", "parquet")
+    check_free(out, force)
+
+
+def _unlabelled(inputs: Sequence[Path]) -> tuple[list[LabelledImage], list[Skipped]]:
+    from promptctl.data.images import LabelledImage
+
+    photos, passed = _gathered(inputs)
+    return [LabelledImage(path, "") for path in photos], passed
+
+
+def _labelled(inputs: Sequence[Path]) -> tuple[list[LabelledImage], list[Skipped]]:
+    if len(inputs) != 1:
+        raise WrongOption("--labels takes one folder or list of labelled photos", "leave out --labels, or give one")
+    from promptctl.data.folder import ImageFolder
+
+    folder = ImageFolder.scan(inputs[0])
+    return list(folder.images), list(folder.skipped)
+
+
+def _columns(images: Sequence[LabelledImage], paths: Sequence[Path]) -> dict[str, list[str]]:
+    image_of = {image.path: image for image in images}
+    found = [image_of[path] for path in paths]
+    return {"labels": [image.label for image in found], "splits": [image.split or "" for image in found]}
