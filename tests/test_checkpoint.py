@@ -148,7 +148,7 @@ def test_import_says_what_came_and_what_to_type_next(cli, clip, tmp_path, tiny):
         "      promptctl inspect pets",
     ]
     report = json.loads(cli("import", path, "--name", "again", "--json").out)
-    assert (report["type"], report["classes"], report["backbone_checked"]) == ("imported", READ, True)
+    assert (report["type"], report["classes"], report["backbone_checked"]) == ("import", READ, True)
 
 
 def test_an_imported_context_is_used_like_any_other(cli, clip, photos, tmp_path):

@@ -363,7 +363,7 @@ def test_an_unknown_backbone(cli, photos):
 
 def test_evaluate_shows_the_context_beside_zero_shot(cli, photos, learned):
     report = json.loads(cli("evaluate", "colours", photos, "--json").out)
-    assert (report["schema_version"], report["type"], report["context"]) == (1, "evaluation", "colours@1")
+    assert (report["schema_version"], report["type"], report["context"]) == (2, "evaluate", "colours@1")
     assert report["images"] == 18
     for side in ("learned", "zero_shot"):
         assert set(report[side]) == {"top1", "top5", "macro_f1", "ece"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from promptctl.commands.common import is_file_reference, locate
 from promptctl.context.card import BackboneId
@@ -21,9 +20,6 @@ from promptctl.report import (
 )
 from promptctl.store.refs import Ref
 from promptctl.store.store import SUFFIX, Store
-
-if TYPE_CHECKING:
-    pass
 
 
 def check(refs: Sequence[str] = (), *, everything: bool = False, store: Store | None = None) -> CheckReport:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from promptctl.report import (
-    MovedReport,
-)
+from promptctl.report import CopyReport
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
-if TYPE_CHECKING:
-    pass
 
-
-def copy(source: str, name: str, *, store: Store | None = None) -> MovedReport:
+def copy(source: str, name: str, *, store: Store | None = None) -> CopyReport:
     """A context under another name as well: all its versions, or the one that is named."""
     ref = Ref.parse(source)
     entry = (store or Store()).copy(ref, name)
     what = f"{ref} is" if ref.version else f"'{ref}' and all its versions are"
-    return MovedReport(
+    return CopyReport(
         str(entry.ref), entry.path, f"{what} now '{entry.ref.name}' as well", f"promptctl show {entry.ref.name}"
     )

@@ -111,7 +111,7 @@ def _export_checkpoint(source: Source, out: Path, model: str | None, force: bool
         position=method.position,
         backbone=card.backbone.name,
         epochs=method.epochs,
-        read_otherwise=coop_checkpoint.read_otherwise(card.classes, tower),
+        retokenised_names=coop_checkpoint.retokenised_names(card.classes, tower),
         n_bytes=len(data),
     )
 

@@ -141,7 +141,7 @@ def import_checkpoint(
     store = store or Store()
     _check_new(name, store)
     from promptctl.clip.registry import ensure_available
-    from promptctl.context.coop_checkpoint import Checkpoint, position_in_path, read_class_list, read_otherwise
+    from promptctl.context.coop_checkpoint import Checkpoint, position_in_path, read_class_list, retokenised_names
 
     found = Checkpoint.read(checkpoint)
     listed = read_class_list(classes) if classes else None
@@ -165,11 +165,11 @@ def import_checkpoint(
         context_tokens=context.card.method.context_tokens,
         class_specific=found.class_specific,
         position=position,
-        folder_says=position_in_path(checkpoint),
+        path_position=position_in_path(checkpoint),
         backbone=backbone.name,
         backbone_checked=found.names is not None,
         names_listed=listed is not None,
-        read_otherwise=read_otherwise(entries, backbone.tower),
+        retokenised_names=retokenised_names(entries, backbone.tower),
         n_bytes=entry.n_bytes,
         next=(f"promptctl evaluate {entry.ref.name} TEST-FOLDER", f"promptctl inspect {entry.ref.name}"),
     )

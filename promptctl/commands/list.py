@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from promptctl.commands.common import stored_context
-from promptctl.errors import (
-    UnknownSort,
-)
+from promptctl.errors import UnknownSort
 from promptctl.report import (
     ListReport,
     RemovedContext,
     TrashReport,
 )
 from promptctl.store.store import Store
-
-if TYPE_CHECKING:
-    pass
-
 
 SORTS = ("name", "changed", "accuracy", "classes", "size")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from promptctl.commands.common import changed_at, stored_facts, whole_name
 from promptctl.context import diff as differences
 from promptctl.context.card import Card
@@ -12,9 +10,6 @@ from promptctl.report import (
     VersionRow,
 )
 from promptctl.store.store import Entry, Store
-
-if TYPE_CHECKING:
-    pass
 
 
 def log(name: str, *, store: Store | None = None) -> LogReport:

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from promptctl.commands.common import locate
-from promptctl.report import (
-    PathReport,
-)
+from promptctl.report import PathReport
 from promptctl.store.store import Store
-
-if TYPE_CHECKING:
-    pass
 
 
 def path(ref: str | None = None, *, store: Store | None = None) -> PathReport:

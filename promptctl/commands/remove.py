@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from promptctl.report import (
-    MovedReport,
-)
+from promptctl.report import RemoveReport
 from promptctl.report.phrases import size
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
-if TYPE_CHECKING:
-    pass
 
-
-def remove(ref: str, *, store: Store | None = None) -> MovedReport:
+def remove(ref: str, *, store: Store | None = None) -> RemoveReport:
     """Move a context with all its versions to the trash, or one version of it."""
     wanted = Ref.parse(ref)
     removed = (store or Store()).remove(wanted)
@@ -23,7 +16,7 @@ def remove(ref: str, *, store: Store | None = None) -> MovedReport:
         f"{removed.name}@{removed.versions[0]} is" if wanted.version else f"'{removed.name}' and all its versions are"
     )
     undo = f"promptctl restore {removed.name}{f'@{wanted.version}' if wanted.version else ''}   (to undo)"
-    return MovedReport(removed.name, removed.path, f"{what} in the trash: {removed.path}", undo)
+    return RemoveReport(removed.name, removed.path, f"{what} in the trash: {removed.path}", undo)
 
 
 def to_remove(ref: str, *, store: Store | None = None) -> str:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from promptctl.commands.common import whole_name
-from promptctl.report import (
-    MovedReport,
-)
+from promptctl.report import RenameReport
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
-if TYPE_CHECKING:
-    pass
 
-
-def rename(name: str, target: str, *, store: Store | None = None) -> MovedReport:
+def rename(name: str, target: str, *, store: Store | None = None) -> RenameReport:
     """Call a context with all its versions something else."""
     store = store or Store()
     before = store.find(Ref(whole_name(name, "rename"))).ref.name
     entry = store.rename(before, target)
     undo = f"promptctl rename {target} {before}   (to undo)"
-    return MovedReport(str(entry.ref), entry.path, f"'{before}' is now '{entry.ref.name}'", undo)
+    return RenameReport(str(entry.ref), entry.path, f"'{before}' is now '{entry.ref.name}'", undo)

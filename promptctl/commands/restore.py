@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from promptctl.report import (
-    MovedReport,
-)
+from promptctl.report import RestoreReport
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
-if TYPE_CHECKING:
-    pass
 
-
-def restore(ref: str, *, store: Store | None = None) -> MovedReport:
+def restore(ref: str, *, store: Store | None = None) -> RestoreReport:
     """Make an old version the newest, or bring back what was removed."""
     store = store or Store()
     wanted = Ref.parse(ref)
     entry = store.restore(wanted)
     again = wanted.version and entry.ref.version != wanted.version
     sentence = f"{entry.ref} is {wanted} again: {entry.path}" if again else f"{entry.ref} is back: {entry.path}"
-    return MovedReport(str(entry.ref), entry.path, sentence, f"promptctl show {entry.ref}")
+    return RestoreReport(str(entry.ref), entry.path, sentence, f"promptctl show {entry.ref}")

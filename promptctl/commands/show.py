@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from promptctl.commands.common import is_file_reference, locate
-from promptctl.report import (
-    ShowReport,
-)
+from promptctl.report import ShowReport
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
-
-if TYPE_CHECKING:
-    pass
 
 
 def show(ref: str, *, store: Store | None = None) -> ShowReport:

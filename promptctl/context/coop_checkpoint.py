@@ -156,7 +156,7 @@ def apart(name: str, tower: TextTower) -> list[int]:
     return tower.tokens(name) + tower.tokens(".")
 
 
-def read_otherwise(classes: Sequence[ClassEntry], tower: TextTower) -> tuple[str, ...]:
+def retokenised_names(classes: Sequence[ClassEntry], tower: TextTower) -> tuple[str, ...]:
     """The names the original reads with other tokens than the context was learned with."""
     return tuple(entry.name for entry in classes if tower.spoken(entry)[0] != joined(entry.name, tower))
 

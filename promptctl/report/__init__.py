@@ -11,14 +11,14 @@ from promptctl.report.diff import ClassDiff, DiffReport, VectorDrift
 from promptctl.report.encode import EncodeReport
 from promptctl.report.evaluate import ClassScore, EvaluateReport, Scores
 from promptctl.report.export import CheckpointExported, ContextExported, HeadExported, OnnxExported
-from promptctl.report.gc import GoneReport
+from promptctl.report.gc import GcReport
 from promptctl.report.import_context import CheckpointImported, ContextImported
 from promptctl.report.inspect import InspectReport, NearWordRow, VectorReport
 from promptctl.report.learn import ClassPhotos, LearnReport
 from promptctl.report.list import ListReport, RemovedContext, StoredContext, TrashReport
 from promptctl.report.log import LogReport, VersionRow
 from promptctl.report.models import ModelRow, ModelsReport, PulledReport
-from promptctl.report.moved import MovedReport
+from promptctl.report.moved import CopyReport, RemoveReport, RenameReport, RestoreReport
 from promptctl.report.path import PathReport
 from promptctl.report.show import ShowReport
 
@@ -40,10 +40,11 @@ __all__ = [
     "ComparedRow",
     "ContextExported",
     "ContextImported",
+    "CopyReport",
     "DiffReport",
     "EncodeReport",
     "EvaluateReport",
-    "GoneReport",
+    "GcReport",
     "Guess",
     "HeadExported",
     "InspectReport",
@@ -52,13 +53,15 @@ __all__ = [
     "LogReport",
     "ModelRow",
     "ModelsReport",
-    "MovedReport",
     "NearWordRow",
     "OnnxExported",
     "PathReport",
     "PulledReport",
+    "RemoveReport",
     "RemovedContext",
+    "RenameReport",
     "Report",
+    "RestoreReport",
     "Row",
     "Scores",
     "ShowReport",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 Row = dict[str, Any]
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)

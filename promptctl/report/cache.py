@@ -22,7 +22,7 @@ class CachedFeatures:
 
 @dataclass(frozen=True)
 class CacheReport(Report):
-    type: ClassVar[str] = "cache"
+    type: ClassVar[str] = "cache info"
 
     path: Path
     keeps: bool  # False where it cannot be written
@@ -52,7 +52,7 @@ class CacheReport(Report):
 
 @dataclass(frozen=True)
 class ClearedReport(Report):
-    type: ClassVar[str] = "cleared"
+    type: ClassVar[str] = "cache clear"
 
     path: Path
     features: int

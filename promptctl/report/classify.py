@@ -39,7 +39,7 @@ class Classified:
 
 @dataclass(frozen=True)
 class ClassifyReport(Report):
-    type: ClassVar[str] = "classification"
+    type: ClassVar[str] = "classify"
     line_a_row: ClassVar[bool] = True
 
     context: str

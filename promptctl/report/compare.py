@@ -51,7 +51,7 @@ class BaseToNewRow:
 
 @dataclass(frozen=True)
 class CompareReport(Report):
-    type: ClassVar[str] = "compared"
+    type: ClassVar[str] = "compare"
 
     photos: Path
     backbone: str

@@ -44,7 +44,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class EvaluateReport(Report):
-    type: ClassVar[str] = "evaluation"
+    type: ClassVar[str] = "evaluate"
 
     context: str
     blend: float  # share of the learned text features, the rest zero-shot's

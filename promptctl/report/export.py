@@ -10,12 +10,12 @@ from typing import ClassVar
 
 from promptctl.report.base import Report, Row
 from promptctl.report.import_context import _as_reference
-from promptctl.report.phrases import blended, listed, next_lines, read_otherwise_lines, size
+from promptctl.report.phrases import blended, listed, next_lines, retokenised_lines, size
 
 
 @dataclass(frozen=True)
 class CheckpointExported(Report):
-    type: ClassVar[str] = "exported"
+    type: ClassVar[str] = "export"
 
     context: str
     path: Path
@@ -25,7 +25,7 @@ class CheckpointExported(Report):
     position: str
     backbone: str
     epochs: int
-    read_otherwise: tuple[str, ...]
+    retokenised_names: tuple[str, ...]
     n_bytes: int
 
     def rows(self) -> list[Row]:
@@ -39,7 +39,7 @@ class CheckpointExported(Report):
         return [f"{self.context} is in {self.path} ({size(self.n_bytes)}) as the original code reads it"]
 
     def warnings(self) -> list[str]:
-        return read_otherwise_lines(self.read_otherwise)
+        return retokenised_lines(self.retokenised_names)
 
     def advice(self) -> list[str]:
         settings = {
@@ -61,7 +61,7 @@ class CheckpointExported(Report):
 class ContextExported(Report):
     """A context written to a file of its own."""
 
-    type: ClassVar[str] = "sent"
+    type: ClassVar[str] = "export"
 
     context: str
     path: Path

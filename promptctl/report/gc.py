@@ -11,8 +11,8 @@ from promptctl.report.phrases import size
 
 
 @dataclass(frozen=True)
-class GoneReport(Report):
-    type: ClassVar[str] = "gone"
+class GcReport(Report):
+    type: ClassVar[str] = "gc"
 
     gone: tuple[tuple[Path, str, int], ...]  # path, what it was, bytes
     dry_run: bool

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row
-from promptctl.report.phrases import listed, name_place, next_lines, read_otherwise_lines, size
+from promptctl.report.phrases import listed, name_place, next_lines, retokenised_lines, size
 
 
 @dataclass(frozen=True)
 class CheckpointImported(Report):
-    type: ClassVar[str] = "imported"
+    type: ClassVar[str] = "import"
 
     context: str  # pets@1
     path: Path
@@ -21,11 +21,11 @@ class CheckpointImported(Report):
     context_tokens: int
     class_specific: bool
     position: str  # as told; the checkpoint does not know
-    folder_says: str | None  # the position in the name of a folder it lay in
+    path_position: str | None  # the position in the name of a folder it lay in
     backbone: str
     backbone_checked: bool  # by the embedded class names; otherwise by nothing but their width
     names_listed: bool  # the names are the person's own, not read back from byte pairs
-    read_otherwise: tuple[str, ...]  # names whose last byte pairs the original code merges with the full stop
+    retokenised_names: tuple[str, ...]  # names whose last byte pairs the original code merges with the full stop
     n_bytes: int
     next: tuple[str, ...]
 
@@ -46,17 +46,17 @@ class CheckpointImported(Report):
 
     def warnings(self) -> list[str]:
         found = []
-        if self.folder_says not in (None, self.position):
+        if self.path_position not in (None, self.position):
             found.append(
                 f"the class name was put {name_place(self.position)}, and the folder of {self.checkpoint} says "
-                f"'ctp{self.folder_says}': --position {self.folder_says} may be right"
+                f"'ctp{self.path_position}': --position {self.path_position} may be right"
             )
         if not self.backbone_checked:
             found.append(
                 f"{self.checkpoint} holds no embedded class names, so only its width was compared with "
                 f"{self.backbone}: on another backbone of that width {self.context} means nothing"
             )
-        return found + read_otherwise_lines(self.read_otherwise)
+        return found + retokenised_lines(self.retokenised_names)
 
     def advice(self) -> list[str]:
         spelled = "the names are as byte pairs keep them; --classes names.txt gives them your own spelling"
@@ -67,7 +67,7 @@ class CheckpointImported(Report):
 class ContextImported(Report):
     """A context file that somebody else's store, or another of ours, had written."""
 
-    type: ClassVar[str] = "received"
+    type: ClassVar[str] = "import"
 
     context: str
     path: Path

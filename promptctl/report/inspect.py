@@ -9,9 +9,7 @@ from typing import ClassVar
 
 from promptctl.context.card import Card
 from promptctl.report.base import Report, Row
-from promptctl.report.phrases import (
-    card_lines,
-)
+from promptctl.report.phrases import card_lines
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class VectorReport:
 
 @dataclass(frozen=True)
 class InspectReport(Report):
-    type: ClassVar[str] = "inspection"
+    type: ClassVar[str] = "inspect"
 
     context: str
     card: Card

@@ -26,7 +26,7 @@ class ClassPhotos:
 
 @dataclass(frozen=True)
 class LearnReport(Report):
-    type: ClassVar[str] = "learned"
+    type: ClassVar[str] = "learn"
 
     context: str  # birds@1
     path: Path

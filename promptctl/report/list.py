@@ -86,7 +86,7 @@ class RemovedContext:
 
 @dataclass(frozen=True)
 class TrashReport(Report):
-    type: ClassVar[str] = "trash"
+    type: ClassVar[str] = "list"
 
     removed: tuple[RemovedContext, ...]
     prefix: str = ""

@@ -25,7 +25,7 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class ModelsReport(Report):
-    type: ClassVar[str] = "models"
+    type: ClassVar[str] = "models list"
 
     models: tuple[ModelRow, ...]
 
@@ -65,7 +65,7 @@ def _download(model: ModelRow) -> str | None:
 
 @dataclass(frozen=True)
 class PulledReport(Report):
-    type: ClassVar[str] = "pulled"
+    type: ClassVar[str] = "models pull"
 
     model: str
     path: Path

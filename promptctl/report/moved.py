@@ -12,9 +12,7 @@ from promptctl.report.phrases import next_lines
 
 @dataclass(frozen=True)
 class MovedReport(Report):
-    """A name went to the trash, or came back."""
-
-    type: ClassVar[str] = "moved"
+    """A name that went elsewhere: to another name, to the trash, or back."""
 
     context: str
     path: Path
@@ -32,3 +30,19 @@ class MovedReport(Report):
 
     def advice(self) -> list[str]:
         return next_lines(self.next)
+
+
+class CopyReport(MovedReport):
+    type: ClassVar[str] = "copy"
+
+
+class RenameReport(MovedReport):
+    type: ClassVar[str] = "rename"
+
+
+class RemoveReport(MovedReport):
+    type: ClassVar[str] = "remove"
+
+
+class RestoreReport(MovedReport):
+    type: ClassVar[str] = "restore"

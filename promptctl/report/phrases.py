@@ -76,7 +76,7 @@ def counted_images(count: int, which: str) -> str:
     return f"the {count} {which.replace('images', 'image', 1) if count == 1 else which}"
 
 
-def read_otherwise_lines(names: Sequence[str], shown: int = 5) -> list[str]:
+def retokenised_lines(names: Sequence[str], shown: int = 5) -> list[str]:
     """What differs between the two programs, and for which class names."""
     if not names:
         return []

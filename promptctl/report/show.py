@@ -13,7 +13,7 @@ from promptctl.report.phrases import card_lines
 
 @dataclass(frozen=True)
 class ShowReport(Report):
-    type: ClassVar[str] = "context"
+    type: ClassVar[str] = "show"
 
     context: str
     path: Path
