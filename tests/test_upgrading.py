@@ -1,0 +1,107 @@
+"""A home that promptctl 0.1.0 wrote is used by this one: tests/golden/0.1.0 holds it, its photos and what it answered.
+
+The contexts are of `mini`: shapes (two versions, shared by all classes), own (class-specific), weights (clap), theirs
+(shapes@2 by way of the original code's checkpoint), crops (its first version removed), faded (removed whole). The cache
+holds the features of the photos.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import promptctl
+from promptctl.report.base import SCHEMA_VERSION
+
+GOLDEN = Path(__file__).parent / "golden" / "0.1.0"
+ANSWERS = json.loads((GOLDEN / "answers.json").read_text("utf-8"))
+
+
+@pytest.fixture
+def old_home(home, tmp_path, monkeypatch):
+    shutil.copytree(GOLDEN / "home", home)
+    shutil.copytree(GOLDEN / "photos", tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    return home
+
+
+def silent(outcome) -> str:
+    """What was printed, by a command that found nothing to complain of."""
+    assert outcome.code == 0, outcome.err
+    assert not {"error", "warning"} & {line.split(":")[0] for line in outcome.err.splitlines()}, outcome.err
+    return outcome.out
+
+
+def test_this_is_a_later_version_with_a_schema_of_its_own():
+    assert (promptctl.__version__, SCHEMA_VERSION) == ("0.2.0", 2)
+
+
+def test_an_old_store_is_listed_shown_and_found_intact(cli, old_home):
+    listed = json.loads(silent(cli("list", "--json")))["contexts"]
+    assert [(row["name"], row["version"]) for row in listed] == [
+        ("crops", 2),
+        ("own", 1),
+        ("shapes", 2),
+        ("theirs", 1),
+        ("weights", 1),
+    ]
+    for row in listed:
+        assert row["classes"] == 3 and row["fault"] is None
+        assert silent(cli("show", row["name"])).startswith(
+            f"{row['name']}@{row['version']}: 3 classes: circle, square, "
+        )
+    assert silent(cli("list", "--trash", "--format", "csv")).splitlines()[1].startswith("crops,")
+    changes = [row["change"] for row in json.loads(silent(cli("log", "shapes", "--json")))["versions"]]
+    assert len(changes) == 2 and changes[-1] == "learned"
+    checked = json.loads(silent(cli("check", "--all", "--json")))["contexts"]
+    assert len(checked) == 8 and {row["backbone_state"] for row in checked} == {"same"}
+
+
+@pytest.mark.parametrize("context", ["shapes@1", "own", "weights", "theirs"])
+def test_an_old_context_answers_as_before(cli, old_home, context):
+    images = json.loads(silent(cli("classify", "photos", "--prompt", context, "--json")))["images"]
+    assert len(images) == len(ANSWERS[context]["best"]) == 18
+    for image in images:
+        label, probability = ANSWERS[context]["best"][image["path"]]
+        assert image["top"][0]["label"] == label
+        assert image["top"][0]["probability"] == pytest.approx(probability, abs=1e-3)
+
+
+def test_an_old_context_is_measured_as_before(cli, old_home):
+    outcome = cli("evaluate", "weights", "photos", "--json")
+    report = json.loads(outcome.out)
+    assert report["learned"]["top1"] == ANSWERS["weights"]["top1"]
+    assert report["zero_shot"]["top1"] == ANSWERS["weights"]["zero_shot"]
+    warning = "warning: weights@1 was learned from 9 of these 18 images, so this says little about others\n"
+    assert outcome.err == warning
+
+
+def test_old_contexts_are_compared_inspected_restored_and_copied(cli, old_home):
+    assert json.loads(cli("diff", "shapes@1", "shapes", "--json").out)["same_backbone"]
+    assert len(json.loads(silent(cli("inspect", "own", "--json")))["vectors"]) == 6
+    assert "faded@1 is back" in silent(cli("restore", "faded"))
+    assert "crops@1 is back" in silent(cli("restore", "crops@1"))
+    silent(cli("copy", "theirs", "others"))
+    assert silent(cli("list", "-q")).split() == ["crops", "faded", "others", "own", "shapes", "theirs", "weights"]
+    assert silent(cli("classify", "photos/circle/0.png", "--prompt", "faded", "--format", "csv")).count("circle") == 3
+
+
+def test_an_old_context_is_learned_again_beside_what_was_kept(cli, old_home):
+    before = {path: path.read_bytes() for path in (old_home / "contexts").rglob("*.safetensors")}
+    done = cli("learn", "photos", "--name", "shapes", "--shots", 3, "--context-tokens", 2, "--epochs", 5, "--fresh")
+    assert done.out.startswith("shapes@3 learned 3 classes from 9 images"), done.err
+    assert "cache" not in done.err
+    assert {path: path.read_bytes() for path in before} == before
+    assert json.loads(cli("diff", "shapes@2", "shapes@3", "--json").out)["added"] == []
+
+
+def test_the_old_cache_is_taken_or_forgotten_without_a_word(cli, old_home):
+    kept = json.loads(silent(cli("cache", "info", "--json")))
+    assert kept["keeps"] and kept["path"] == str(old_home / "cache" / "features.sqlite")
+    assert (
+        silent(cli("classify", "photos", "--prompt", "shapes", "--blend", "auto", "--format", "csv")).count("\n") == 19
+    )
+    assert "photos" not in silent(cli("cache", "clear"))
