@@ -783,15 +783,16 @@ def test_models_pull_offline(cli, monkeypatch, tmp_path):
 # --------------------------------------------------------------------------- --help
 
 
+@pytest.mark.parametrize("columns", [80, 60])
 @pytest.mark.parametrize("group", [[], ["models"], ["cache"]])
-def test_help_at_80_columns_is_cut_nowhere(cli, group, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+def test_help_is_cut_nowhere_on_a_narrow_terminal(cli, group, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
     text = cli(*group, "--help").out
     listed = text.split("Commands:\n")[1].splitlines()
     assert listed and all(line.endswith((".", "?")) and not line.endswith("...") for line in listed)
     for name in (line.split()[0] for line in listed):
         said = cli(*group, name, "--help").out
-        assert max(map(len, said.splitlines())) <= 80
+        assert max(map(len, said.splitlines())) <= columns
         assert "…" not in said.replace("N,N,…", "").replace("NAME,…", "")
 
 

@@ -56,16 +56,16 @@ COMMANDS: Mapping[str, Command] = {
     "demo": demo,
 }
 GROUPS: Mapping[str, tuple[str, Mapping[str, Command]]] = {
-    "models": ("Backbones: what is here, what is worth fetching.", {"list": models_list, "pull": models_pull}),
+    "models": ("List and download backbones.", {"list": models_list, "pull": models_pull}),
     "cache": (
-        "Image features and results, kept so that no work is done twice.",
+        "Show or clear cached features and results.",
         {"info": cache_info, "clear": cache_clear},
     ),
 }
 
 app = typer.Typer(
     name="promptctl",
-    help="Learn CLIP prompts from a handful of photos, keep them, use them.",
+    help="Learn CLIP prompts from a few photos, keep them and use them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -81,7 +81,7 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
     pass

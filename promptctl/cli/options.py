@@ -57,37 +57,37 @@ class Device(str, Enum):
 
 def finite(value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is not a number to learn with")
+        raise typer.BadParameter(f"{value} is not a finite number")
     return value
 
 
-Folder = Annotated[Path, typer.Argument(help="Folder of class folders, with or without train/ val/ test/; or a CSV.")]
+Folder = Annotated[
+    Path, typer.Argument(help="Folder with one folder per class, with or without train/ val/ test/; or a CSV.")
+]
 ContextRef = Annotated[str, typer.Argument(help="NAME, NAME@VERSION or a context file.", autocompletion=known_refs)]
 StoredRef = Annotated[str, typer.Argument(help="NAME or NAME@VERSION.", autocompletion=known_refs)]
 Name = Annotated[str, typer.Argument(help="NAME of a stored context.", autocompletion=known_names)]
-Json = Annotated[bool, typer.Option("--json", help="The whole report as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")]
 Output = Annotated[Format, typer.Option("--format", help="How to print the result.")]
-OnDevice = Annotated[Device, typer.Option("--device", envvar="PROMPTCTL_DEVICE", help="Where to compute.")]
+OnDevice = Annotated[Device, typer.Option("--device", envvar="PROMPTCTL_DEVICE", help="Device to compute on.")]
 OwnModel = Annotated[
     str | None,
-    typer.Option(
-        "--model", help="Where to find the context's own backbone, if not under the name it was learned with."
-    ),
+    typer.Option("--model", help="Where to find the context's backbone, if not under the name it was learned with."),
 ]
-Model = Annotated[str, typer.Option(envvar="PROMPTCTL_MODEL", help="Backbone: mini or any open_clip name.")]
+Model = Annotated[str, typer.Option(envvar="PROMPTCTL_MODEL", help="Backbone: mini or any open_clip model.")]
 Template = Annotated[
     str,
-    typer.Option(help="What zero-shot says: a sentence with {}, a data set of the paper, imagenet-7 or imagenet-80."),
+    typer.Option(help="Zero-shot template: a sentence with {}, a data set of the paper, imagenet-7 or imagenet-80."),
 ]
 ClassNames = Annotated[
-    Path | None, typer.Option(help="CSV of folder,name: what the prompt calls each folder.", metavar="CSV")
+    Path | None, typer.Option(help="CSV of folder,name: the class name in the prompt, for each folder.", metavar="CSV")
 ]
 ContextTokens = Annotated[
-    int | None, typer.Option(min=1, help="How many context vectors, M in the paper.  [default: 16]")
+    int | None, typer.Option(min=1, help="Number of context vectors, M in the paper.  [default: 16]")
 ]
-Init = Annotated[str | None, typer.Option(help='Words to start from, such as "a photo of a".')]
-ClassSpecific = Annotated[bool, typer.Option("--class-specific", help="A context of its own for every class.")]
-NamePosition = Annotated[Position, typer.Option(help="Where the class name stands among the vectors.")]
+Init = Annotated[str | None, typer.Option(help='Initial words of the context, such as "a photo of a".')]
+ClassSpecific = Annotated[bool, typer.Option("--class-specific", help="Learn a separate context for each class.")]
+NamePosition = Annotated[Position, typer.Option(help="Position of the class name among the context vectors.")]
 LearnerName = Annotated[
     str, typer.Option(metavar="|".join(LEARNERS), autocompletion=learner_names, help=what_they_do())
 ]
@@ -96,13 +96,13 @@ HowToLearn = Annotated[
     typer.Option(
         metavar="|".join(all_recipes()),
         autocompletion=recipe_names,
-        help="fast: Adam on all shots at once; paper: the original CoOp to the last default, which takes hours.",
+        help="fast: Adam on all shots at once; paper: the original CoOp with all its defaults, which takes hours.",
     ),
 ]
 Epochs = Annotated[
     int | None,
     typer.Option(
-        min=0, help="Passes over the shots; 0 keeps what it starts from, words or noise.  [default: the recipe's]"
+        min=0, help="Passes over the shots; 0 keeps the initial context, words or noise.  [default: set by the recipe]"
     ),
 ]
 Rate = Annotated[
@@ -111,7 +111,7 @@ Rate = Annotated[
 Views = Annotated[
     int | None,
     typer.Option(
-        min=0, help="Random crops of every shot, one per epoch; 0: the centre.  [default: paper: as epochs; fast: 0]"
+        min=0, help="Random crops of each shot; 0: the centre crop.  [default: paper: one per epoch; fast: 0]"
     ),
 ]
 Anchor = Annotated[
@@ -120,14 +120,15 @@ Anchor = Annotated[
         min=0,
         callback=finite,
         metavar="LAMBDA",
-        help="Weight of KgCoOp's loss, which holds the text features to the template's; KgCoOp uses 8.",
+        help="Weight of KgCoOp's loss, which keeps the text features close to the template's; KgCoOp uses 8.",
     ),
 ]
-Average = Annotated[bool, typer.Option("--average", help="Keep the mean of the late epochs, not the last step.")]
+Average = Annotated[bool, typer.Option("--average", help="Keep the mean of the late epochs instead of the last step.")]
 Blend = Annotated[
     str,
     typer.Option(
-        help="Share of what was learned, 0 to 1, the rest is of zero-shot; auto chooses it by folds of the shots."
+        help="Share of the learned text features, 0 to 1; the rest is zero-shot. "
+        "auto chooses it by cross-validation on the shots."
     ),
 ]
 
@@ -136,7 +137,7 @@ def parse_shots(text: str) -> int | None:
     if text.lower() == "all":
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
-        raise typer.BadParameter(f"'{text}' is neither a number from 1 nor all", param_hint="--shots")
+        raise typer.BadParameter(f"'{text}' is neither a number from 1 up nor all", param_hint="--shots")
     return int(text)
 
 
@@ -156,5 +157,5 @@ def parse_numbers(text: str, option: str, *, least: int = 1) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     for part in parts or [text]:
         if not part.isascii() or not part.isdigit() or len(part) > 10 or not least <= int(part) < 2**32:
-            raise typer.BadParameter(f"'{part}' is not a number from {least}", param_hint=option)
+            raise typer.BadParameter(f"'{part}' is not a number from {least} up", param_hint=option)
     return tuple(dict.fromkeys(int(part) for part in parts))

@@ -8,16 +8,16 @@ from promptctl.cli.output import finish
 
 
 def cache_info(output: Output = Format.table, json: Json = False) -> None:
-    """How much is kept, and of which backbones.
+    """Show how much is cached, and by which backbone.
 
-    PROMPTCTL_CACHE_LIMIT, in MB, bounds it.
+    PROMPTCTL_CACHE_LIMIT, in MB, limits its size.
     """
     finish(commands.cache_info(), output, json)
 
 
 def cache_clear(output: Output = Format.table, json: Json = False) -> None:
-    """Forget all image features and what compare has measured.
+    """Delete all cached features and results.
 
-    Both are computed again when they are needed.
+    They are computed again when needed.
     """
     finish(commands.clear_cache(), output, json)

@@ -15,15 +15,15 @@ from promptctl.cli.output import finish
 def check(
     contexts: Annotated[
         list[str] | None,
-        typer.Argument(help="Names with all their versions, versions, or files.", autocompletion=known_refs),
+        typer.Argument(help="Names (with all their versions), single versions, or files.", autocompletion=known_refs),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every version, and the trash.")] = False,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Read contexts to the last bit, and look for their backbones.
+    """Check that context files are intact.
 
-    Says which files are damaged, and whether their backbones are here and the same.
+    Reads every bit, and tells whether the backbones are on this machine and unchanged.
     """
     with render.progress("reading contexts"):
         report = commands.check(contexts or (), everything=everything)

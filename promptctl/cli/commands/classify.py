@@ -14,7 +14,7 @@ from promptctl.cli.output import finish
 
 
 def classify(
-    inputs: Annotated[list[Path], typer.Argument(help="Image files and folders, searched through.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Image files, and folders to search for images.")],
     prompt: Annotated[
         str, typer.Option("--prompt", "-p", help="NAME, NAME@VERSION or a context file.", autocompletion=known_refs)
     ],
@@ -25,7 +25,7 @@ def classify(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Say what is in every image of files and folder trees."""
+    """Classify photos, or whole folders of them."""
     with render.progress() as progress:
         report = commands.classify(
             inputs, prompt, top=top, blend=parse_share(blend), model=model, device=device.value, on_progress=progress

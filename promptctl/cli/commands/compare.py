@@ -39,20 +39,22 @@ from promptctl.learners.settings import LearnSettings
 
 def compare(
     photos: Folder,
-    shots: Annotated[str, typer.Option(help="Images per class, several numbers.", metavar="N,N,…")] = "1,2,4,8,16",
-    seeds: Annotated[str, typer.Option(help="One draw of shots each.", metavar="N,N,…")] = "1,2,3",
+    shots: Annotated[str, typer.Option(help="Numbers of images per class.", metavar="N,N,…")] = "1,2,4,8,16",
+    seeds: Annotated[str, typer.Option(help="Seeds; each samples its own shots.", metavar="N,N,…")] = "1,2,3",
     learners: Annotated[
         str,
         typer.Option(
-            help=f"Of {', '.join(variants.names())}.",
+            help=f"Any of {', '.join(variants.names())}.",
             metavar="NAME,…",
         ),
     ] = "zero-shot,linear-probe,coop,coop-csc,clap",
     base_to_new: Annotated[
-        bool, typer.Option("--base-to-new", help="Also: learn half of the classes, test on them and on the others.")
+        bool, typer.Option("--base-to-new", help="Also learn half of the classes, and test on both halves.")
     ] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw the figure: .png, .svg or .pdf.", metavar="FILE")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the figure if it is there.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the accuracies to a .png, .svg or .pdf file.", metavar="FILE")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing figure.")] = False,
     context_tokens: ContextTokens = None,
     init: Init = None,
     class_specific: ClassSpecific = False,
@@ -70,17 +72,17 @@ def compare(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """How many photos do I need, and which learner?
+    """Compare learners over numbers of shots.
 
-    The paper's few-shot protocol on your own photos.
+    The few-shot protocol of the CoOp paper on your own photos: how many photos do you need, and which learner?
 
-    The settings of learn hold for every learner here that heeds them: coop and its kin heed all, clap --epochs, --lr
-    and --views. ensemble-7 is the mean of CLIP's seven sentences and, as in the paper, of the one of --template too
-    where that is another than ImageNet's; ensemble-80 is the mean of all of CLIP's. linear-probe-raw is the paper's
-    probe, on image features as they leave the tower; linear-probe sees them at unit length.
+    A setting applies to the learners that take it: coop and its variants take all of them, clap takes --epochs, --lr
+    and --views. ensemble-7 averages CLIP's seven selected templates and, as in the paper, --template too where that is
+    not the one for ImageNet; ensemble-80 averages all 80 of CLIP's. linear-probe-raw is the paper's linear probe, on
+    image features that are not normalised; linear-probe uses normalised ones.
 
-    Every run is kept until promptctl cache clear: an interrupted comparison, typed again, goes on where it was. CSV has
-    a row for every seed, with its accuracy and seconds; mean and std are over all seeds.
+    Every result is kept until promptctl cache clear, so an interrupted comparison continues where it stopped when you
+    run it again. CSV has a row per seed with its accuracy and seconds; mean and std are over all seeds.
     """
     settings = LearnSettings(
         context_tokens=context_tokens,

@@ -13,12 +13,12 @@ from promptctl.cli.output import finish
 
 def copy(
     context: StoredRef,
-    name: Annotated[str, typer.Argument(help="The other name.")],
+    name: Annotated[str, typer.Argument(help="The new name.")],
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Keep a context under another name as well.
+    """Copy a context to another name.
 
-    All its versions, or the one named.
+    With all its versions, or the one you name.
     """
     finish(commands.copy(context, name), output, json)

@@ -14,10 +14,13 @@ from promptctl import signals
 def demo(
     folder: Annotated[
         Path | None,
-        typer.Argument(help="Where to put the pictures and the demo's own store.  [default: a new temporary folder]"),
+        typer.Argument(help="Folder for the pictures and the demo's own store.  [default: a new temporary folder]"),
     ] = None,
 ) -> None:
-    """Draw a small picture set and run the four verbs on it."""
+    """Try promptctl on pictures that it draws.
+
+    Runs learn, evaluate, inspect and classify, in a store of its own.
+    """
     from promptctl.cli.app import app  # which lists this command
     from promptctl.demo import run
 

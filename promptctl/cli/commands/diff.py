@@ -13,8 +13,8 @@ def diff(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """How one context differs from another.
+    """Show how two contexts differ.
 
-    Classes, settings, accuracy on the shots they carry, vectors.
+    In classes, settings, accuracy on the shots they carry, and vectors.
     """
     finish(commands.diff(before, after), output, json)

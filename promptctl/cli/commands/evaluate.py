@@ -27,11 +27,11 @@ def evaluate(
     context: ContextRef,
     photos: Folder,
     split: Annotated[
-        Split | None, typer.Option(help="Part of the folder.  [default: test, else val, else all]")
+        Split | None, typer.Option(help="Part of the folder to measure on.  [default: test, else val, else all]")
     ] = None,
     fail_under: Annotated[
         float | None,
-        typer.Option(min=0, max=100, help="Exit with 4 when top-1 is below this many percent."),
+        typer.Option(min=0, max=100, help="Exit with 4 if top-1 is below this percentage."),
     ] = None,
     blend: Blend = "1",
     model: OwnModel = None,
@@ -39,9 +39,10 @@ def evaluate(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Measure a context beside zero-shot on labelled photos.
+    """Measure a context on labelled photos.
 
-    In the table, more than ten classes come worst first.
+    Shows its accuracy next to that of zero-shot on the same photos. The table of more than ten classes starts with the
+    worst.
     """
     with render.progress() as progress:
         report = commands.evaluate(

@@ -14,7 +14,7 @@ from promptctl.cli.output import finish
 
 def export(
     context: ContextRef,
-    out: Annotated[Path, typer.Argument(help="The file to write.")],
+    out: Annotated[Path, typer.Argument(help="File to write.")],
     kind: Annotated[
         ExportAs,
         typer.Option(
@@ -26,13 +26,13 @@ def export(
     without_shots: Annotated[
         bool, typer.Option("--without-shots", help="Leave out the features of the images it was learned from.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     blend: Blend = "1",
     model: OwnModel = None,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Write a context to a file of its own."""
+    """Write a context to a file."""
     report = commands.export(
         context,
         out,

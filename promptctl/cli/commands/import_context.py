@@ -15,34 +15,35 @@ from promptctl.cli.output import finish
 
 def import_context(
     file: Annotated[
-        Path, typer.Argument(help="A context file; or what the original CoOp code saved: model.pth.tar-EPOCH.")
+        Path, typer.Argument(help="A context file, or a checkpoint of the original CoOp code: model.pth.tar-EPOCH.")
     ],
     name: Annotated[
-        str | None, typer.Option("--name", "-n", help="What to call the context.  [default: as the file]")
+        str | None, typer.Option("--name", "-n", help="Name of the context.  [default: the file's]")
     ] = None,
     position: Annotated[
         Position | None,
-        typer.Option(help="Of the original code's: where the class name stood.  [default: end]"),
+        typer.Option(help="For a checkpoint: position of the class name.  [default: end]"),
     ] = None,
     classes: Annotated[
         Path | None,
         typer.Option(
-            help="Of the original code's: class names one a line, in the order they were learned in.  "
-            "[default: read back from the file]",
+            help="For a checkpoint: class names, one per line, in the order they were learned in.  "
+            "[default: those in the file]",
             metavar="TXT",
         ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(
-            help="Of the original code's: the backbone it was learned on.  [default: PROMPTCTL_MODEL, else mini]"
-        ),
+        typer.Option(help="For a checkpoint: the backbone it was learned on.  [default: PROMPTCTL_MODEL, else mini]"),
     ] = None,
     device: OnDevice = Device.auto,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Store a context from a file, also of the original CoOp code."""
+    """Store a context from a file.
+
+    Reads context files and checkpoints of the original CoOp code.
+    """
     report = commands.import_context(
         file,
         name,

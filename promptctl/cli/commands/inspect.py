@@ -13,12 +13,12 @@ from promptctl.cli.output import finish
 
 def inspect(
     context: ContextRef,
-    top: Annotated[int, typer.Option(min=1, help="Words to show per vector.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="Nearest words to show per vector.")] = 5,
     model: OwnModel = None,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """What a context is, and the words nearest to its vectors."""
+    """Show a context and the words nearest to it."""
     with render.progress():
         report = commands.inspect(context, top=top, model=model, device="cpu")
     finish(report, output, json)

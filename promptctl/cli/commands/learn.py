@@ -37,10 +37,10 @@ from promptctl.clip import templates
 
 def learn(
     photos: Folder,
-    name: Annotated[str, typer.Option("--name", "-n", help="What to call the context.")],
+    name: Annotated[str, typer.Option("--name", "-n", help="Name of the context.")],
     shots: Annotated[str, typer.Option(help="Images per class to learn from, or all.", metavar="N|all")] = "all",
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, help="Decides which images are drawn, the start and the batches.")
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the sampled shots, the initial context and the batches.")
     ] = 1,
     model: Model = "mini",
     context_tokens: ContextTokens = None,
@@ -57,11 +57,13 @@ def learn(
     template: Template = templates.DEFAULT,
     device: OnDevice = Device.auto,
     classes: ClassNames = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Next version of an existing name, from scratch.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Learn the next version of an existing name, from scratch.")
+    ] = False,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Learn a context from a folder of labelled photos."""
+    """Learn a context from labelled photos."""
     with render.progress() as progress:
         report = commands.learn(
             photos,

@@ -13,12 +13,12 @@ from promptctl.cli.output import finish
 
 def list_contexts(
     prefix: Annotated[str, typer.Argument(help="Only names that start with this.")] = "",
-    sort: Annotated[Sort, typer.Option(help="In which order; but for name the largest or newest first.")] = Sort.name,
-    trash: Annotated[bool, typer.Option("--trash", help="What was removed and can be restored.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Names only, one a line.")] = False,
+    sort: Annotated[Sort, typer.Option(help="Sort order; all but name put the largest or newest first.")] = Sort.name,
+    trash: Annotated[bool, typer.Option("--trash", help="List what was removed and can be restored.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print names only, one per line.")] = False,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """The contexts in the store."""
+    """List the contexts in the store."""
     report = commands.list_trash(prefix) if trash else commands.list_contexts(prefix, sort=sort.value)
     finish(report, output, json, quiet=quiet)

@@ -8,5 +8,8 @@ from promptctl.cli.output import finish
 
 
 def log(name: Name, output: Output = Format.table, json: Json = False) -> None:
-    """The versions of a context: when, what changed, how good."""
+    """List the versions of a context.
+
+    When each was made, what changed, and its accuracy.
+    """
     finish(commands.log(name), output, json)

@@ -12,11 +12,11 @@ from promptctl.cli.output import finish
 
 
 def models_list(
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Names only, one a line.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print names only, one per line.")] = False,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """The embedded backbone, those on this machine, others worth knowing."""
+    """List mini, downloaded and recommended backbones."""
     finish(commands.list_models(), output, json, quiet=quiet)
 
 

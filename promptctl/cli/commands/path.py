@@ -19,5 +19,5 @@ def show_path(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Where the store is, or a context's file."""
+    """Print the path of the store or of a context."""
     finish(commands.path(context), output, json)

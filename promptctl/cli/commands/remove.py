@@ -13,11 +13,13 @@ from promptctl.cli.output import ask, finish
 
 def remove(
     context: StoredRef,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask for confirmation; needed without a terminal.")
+    ] = False,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Move a context, or one old version of it, to the trash."""
+    """Move a context or old version to the trash."""
     if not yes:
         what = commands.to_remove(context)
         ask(f"Move {what} to the trash?", f"removing '{context}'", f"promptctl remove {context} --yes")

@@ -13,9 +13,9 @@ from promptctl.cli.output import finish
 
 def rename(
     name: Name,
-    new_name: Annotated[str, typer.Argument(help="Its new name.")],
+    new_name: Annotated[str, typer.Argument(help="The new name.")],
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Call a context with all its versions something else."""
+    """Rename a context with all its versions."""
     finish(commands.rename(name, new_name), output, json)

@@ -13,9 +13,12 @@ from promptctl.cli.output import finish
 
 
 def restore(
-    context: Annotated[str, typer.Argument(help="NAME, out of the trash; or NAME@VERSION.", autocompletion=in_trash)],
+    context: Annotated[str, typer.Argument(help="NAME in the trash, or NAME@VERSION.", autocompletion=in_trash)],
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Bring a removed context back, or make an old version the newest."""
+    """Restore a removed context or an old version.
+
+    An old version becomes the newest again.
+    """
     finish(commands.restore(context), output, json)
