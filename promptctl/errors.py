@@ -9,7 +9,7 @@ PromptctlError                 exit 1
 ├── InvalidName
 ├── BadContextFile (12)        CorruptContext  NewerFormat  BadCheckpoint
 ├── BackboneError              UnknownBackbone  UnsupportedBackbone  WeightsUnavailable (13)  BackboneMismatch
-│                              CheckpointMismatch
+│                              CheckpointMismatch  LibraryMissing
 ├── DatasetError               NoImages  NoLabelColumn  OneClass  TooFewShots  UnknownClasses  NameTooLong
 │                              ContextTooLong  BadTemplate  TemplateTooLong  TooManyClasses  CorruptTokens
 ├── StorageFailed  NotDurable  InTheWay  NoLocks  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
@@ -184,6 +184,13 @@ class WeightsUnavailable(BackboneError):
         super().__init__(
             f"the weights of '{name}' are not on this machine and {reason}",
             f"where there is a network: promptctl models pull {shlex.quote(name)}",
+        )
+
+
+class LibraryMissing(BackboneError):
+    def __init__(self, name: str, library: str) -> None:
+        super().__init__(
+            f"'{name}' cannot be loaded: {library} is not installed", "pip install torch torchvision open_clip_torch"
         )
 
 

@@ -12,7 +12,7 @@ from conftest import TINY, build_clip
 
 from promptctl.clip.backbone import Backbone
 from promptctl.encoding import torch as torch_encoder
-from promptctl.encoding.openvino import compiled
+from promptctl.encoding.translate import engine
 
 RESNET = {**TINY, "embed_dim": 16, "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8}}
 
@@ -33,11 +33,11 @@ def test_the_engine_gives_the_towers_features_for_any_number_of_pictures(visual)
     pytest.importorskip("openvino")
     tower, size = visual
     with torch.inference_mode():
-        engine = compiled(tower, pictures(3, size))
-        assert engine is not None
+        found = engine(tower, pictures(3, size))
+        assert found is not None
         for n in (1, 2, 7):
             batch = pictures(n, size)
-            cosine = F.cosine_similarity(engine(batch), tower(batch), dim=-1)
+            cosine = F.cosine_similarity(found(batch), tower(batch), dim=-1)
             assert cosine.min() > 1 - 1e-6
 
 
@@ -58,7 +58,7 @@ class Untraceable(torch.nn.Module):
 @pytest.mark.parametrize("tower", [Undecided(), Untraceable()])
 def test_a_tower_that_cannot_be_followed_has_no_engine(tower):
     with torch.inference_mode():
-        assert compiled(tower, pictures(4)) is None
+        assert engine(tower, pictures(4)) is None
 
 
 def test_without_openvino_there_is_no_engine_and_pytorch_goes_on(tiny, monkeypatch):
@@ -92,10 +92,10 @@ asked = []
 socket.getaddrinfo = socket.socket.connect = lambda *asking, **_: asked.append(asking)
 import torch
 from promptctl.clip.backbone import Backbone
-from promptctl.encoding.openvino import compiled
+from promptctl.encoding.translate import engine
 sys.excepthook = lambda kind, error, _: (print(repr(error), file=sys.stderr), os._exit(1))  # no waiting for a sender
 with torch.inference_mode():
-    assert compiled(Backbone(sys.argv[1]).model.visual, torch.randn(4, 3, 32, 32)) is not None
+    assert engine(Backbone(sys.argv[1]).model.visual, torch.randn(4, 3, 32, 32)) is not None
 assert "openvino_telemetry" not in sys.modules
 assert not asked, asked
 """

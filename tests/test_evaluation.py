@@ -3,11 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    recall_score,
+    top_k_accuracy_score,
+)
 
 from promptctl.classification import classifier
 from promptctl.classification.classifier import Classifier, Predictions, calibration_error
-from promptctl.classification.metrics import class_scores, scores
+from promptctl.classification.metrics import class_scores, confusion, scores
 
 
 @pytest.fixture
@@ -49,6 +56,27 @@ def test_scores_agree_with_scikit_learn(made):
     per_class = class_scores(predictions, targets)
     assert np.mean([c.recall for c in per_class]) == pytest.approx(balanced_accuracy_score(targets, predictions.best))
     assert sum(c.images for c in per_class) == 200
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_metrics_are_scikit_learns_whatever_classes_are_missing(seed):
+    chance = np.random.default_rng(seed)
+    classes, images = int(chance.integers(2, 12)), int(chance.integers(1, 60))
+    # few classes are in the images, and others among the answers
+    targets = chance.choice(chance.choice(classes, int(chance.integers(1, classes + 1))), images)
+    p = Predictions(chance.dirichlet(np.full(classes, 0.3), images))
+    best, every = p.best, np.arange(classes)
+    np.testing.assert_array_equal(confusion(p, targets), confusion_matrix(targets, best, labels=every))
+    found, present = scores(p, targets), np.unique(targets)
+    assert found["top1"] == pytest.approx(accuracy_score(targets, best), abs=1e-15)
+    wanted = f1_score(targets, best, labels=present, average="macro", zero_division=0)
+    assert found["macro_f1"] == pytest.approx(wanted, abs=1e-15)
+    f1 = f1_score(targets, best, labels=every, average=None, zero_division=0)
+    recall = recall_score(targets, best, labels=every, average=None, zero_division=0)
+    per_class = class_scores(p, targets)
+    assert [(c.index, c.images) for c in per_class] == [(c, (targets == c).sum()) for c in present]
+    np.testing.assert_allclose([c.f1 for c in per_class], f1[present], atol=1e-15)
+    np.testing.assert_allclose([c.recall for c in per_class], recall[present], atol=1e-15)
 
 
 def test_calibration_error_of_hand_made_bins():

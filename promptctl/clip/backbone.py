@@ -5,17 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, cast
 
+import numpy as np
 import open_clip
 import torch
+from numpy.typing import NDArray
 from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
 
+from promptctl.clip.kept import file_facts
 from promptctl.clip.registry import first_line, locate
 from promptctl.clip.text_tower import TextTower
+from promptctl.clip.vocabulary import Vocabulary
 from promptctl.context.card import BackboneId
+from promptctl.encoding.preprocess import Preprocess
 from promptctl.encoding.torch import TorchEncoder
 from promptctl.errors import BackboneError, UnsupportedBackbone
 
@@ -33,8 +39,14 @@ class Backbone:
         return BackboneId(self.name, self._fingerprint(), self.tower.width, self.tower.joint_width)
 
     @cached_property
+    def files(self) -> list[list[Any]]:
+        """What is noticed of its files before they are read."""
+        return file_facts(self.where.place)
+
+    @cached_property
     def model(self) -> torch.nn.Module:
         try:
+            _ = self.files
             _refuse_what_fetches(self.name, open_clip.get_model_config(self.where.model))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the loaders' own, which say nothing to a person
@@ -65,32 +77,53 @@ class Backbone:
     @cached_property
     def encoder(self) -> TorchEncoder:
         """The image side of it."""
-        transform = image_transform_v2(PreprocessCfg(**self._preprocess), is_train=False)
-        size = self._preprocess["size"]
+        settings = self.preprocess_settings
+        size = settings["size"]
         side = int(size if isinstance(size, int) else min(size))
-        return TorchEncoder(self.id.fingerprint, self.id.joint_width, side, self._visual, transform, self.device)
+        transform = Preprocess.of(settings) or _in_numpy(self.transform)
+        return TorchEncoder(self.id.fingerprint, self.id.joint_width, side, self.visual, transform, self.device)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """Its tokens and their embeddings, in numpy."""
+        tower = self.tower
+        table = tower.token_table.detach().float().cpu().numpy()
+        words = [tower.word(token) for token in range(len(table))]
+        return Vocabulary(words, tower.special_tokens, lambda start, stop: table[start:stop])
 
     @property
     def logit_scale(self) -> float:
         return float(self.model.logit_scale.exp())  # type: ignore[operator,union-attr]
 
     @property
-    def _visual(self) -> torch.nn.Module:
+    def visual(self) -> torch.nn.Module:
         return cast(torch.nn.Module, self.model.visual)
 
     @property
-    def _preprocess(self) -> dict[str, Any]:
+    def transform(self) -> Callable[[Image.Image], torch.Tensor]:
+        """open_clip's own preprocessing: RGB picture → (3, S, S)."""
+        transform: Callable[[Image.Image], torch.Tensor]
+        transform = image_transform_v2(PreprocessCfg(**self.preprocess_settings), is_train=False)
+        return transform
+
+    @property
+    def preprocess_settings(self) -> dict[str, Any]:
+        """open_clip's `preprocess_cfg`."""
         return dict(self.model.visual.preprocess_cfg)  # type: ignore[union-attr,arg-type]
 
     def _fingerprint(self) -> str:
         """sha256 over preprocessing and every weight by name, so the same weights from anywhere are the same."""
-        digest = hashlib.sha256(json.dumps(self._preprocess, sort_keys=True, default=list).encode())
+        digest = hashlib.sha256(json.dumps(self.preprocess_settings, sort_keys=True, default=list).encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().numpy().data)
         quick_gelu = any(type(module).__name__ == "QuickGELU" for module in self.model.modules())
         digest.update(f"quick_gelu:{quick_gelu}".encode())
         return digest.hexdigest()
+
+
+def _in_numpy(transform: Callable[[Image.Image], torch.Tensor]) -> Callable[[Image.Image], NDArray[np.float32]]:
+    return lambda picture: transform(picture).numpy()
 
 
 def _refuse_what_fetches(name: str, config: object) -> None:

@@ -24,6 +24,7 @@ MINI = "mini"
 MINI_FOLDER = Path(__file__).parents[1] / "mini"
 _CONFIG = "open_clip_config.json"
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_CHECKPOINTS = (".safetensors", ".bin", ".pth")
 _LOCAL, _HUB = "local-dir:", "hf-hub:"
 _REPO = re.compile(r"(?!.*(--|\.\.))\w([\w.-]{0,94}\w)?/\w([\w.-]{0,94}\w)?(?<!\.git)", re.ASCII)
 
@@ -80,6 +81,18 @@ class ResolvedModel:
     pretrained: str | None = None
     quick_gelu: bool = False
     preprocess: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def place(self) -> Path:
+        """The file of its weights, or the folder they and their configuration lie in."""
+        return Path(self.pretrained or self.model.removeprefix(_LOCAL))
+
+
+def deciding_files(place: Path) -> tuple[Path, ...]:
+    """What decides which backbone is at a place: the file of weights, or all that open_clip may read of a folder."""
+    if not place.is_dir():
+        return (place,)
+    return tuple(sorted(path for path in place.iterdir() if path.name == _CONFIG or path.suffix in _CHECKPOINTS))
 
 
 def locate(name: str, *, fetch: bool = True) -> ResolvedModel:

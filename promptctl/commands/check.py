@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from promptctl.commands.common import is_file_reference, locate
+from promptctl.commands.common import is_file_reference, library_needed, locate
 from promptctl.context.card import BackboneId
 from promptctl.errors import (
     BackboneError,
@@ -80,13 +80,21 @@ def _checked(name: str, path: Path, fault: str | None) -> Checked:
 
 def _backbone_state(wanted: BackboneId) -> str:
     """Whether a backbone is here, in words that start with "same", "other" or "not here"."""
-    from promptctl.clip.registry import ensure_available
+    from promptctl.clip import kept
 
+    if kept.find(wanted.fingerprint):
+        return "same"
     try:
-        ensure_available(wanted.name, fetch=False)
-        from promptctl.clip.backbone import Backbone
+        with library_needed(wanted.name):
+            from promptctl.clip.registry import ensure_available
 
-        found = Backbone(wanted.name, "cpu", fetch=False).id
+            ensure_available(wanted.name, fetch=False)
+            from promptctl.clip.backbone import Backbone
+            from promptctl.clip.keeping import keep
+
+        backbone = Backbone(wanted.name, "cpu", fetch=False)
+        found = backbone.id
+        keep(backbone)
     except WeightsUnavailable:
         return "not here"
     except BackboneError as error:

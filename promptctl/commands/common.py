@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from promptctl.context.context import Context
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -50,6 +51,7 @@ from promptctl.errors import (
     ContextNotFound,
     DatasetError,
     ExportFailed,
+    LibraryMissing,
     NoSuchFile,
     NotAContext,
     NotAFile,
@@ -59,7 +61,9 @@ from promptctl.store import files
 
 if TYPE_CHECKING:
     from promptctl.clip.backbone import Backbone
+    from promptctl.clip.kept import KeptBackbone
     from promptctl.clip.text_tower import TextTower
+    from promptctl.clip.vocabulary import Vocabulary
     from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
     from promptctl.data.images import LabelledImage, Skipped
@@ -186,22 +190,75 @@ def load_backbone_for(context: Context, name: str, model: str | None, device: st
 
     The name in the context is somebody else's word: only a model that a person typed is fetched.
     """
-    from promptctl.clip.registry import ensure_available
-
     wanted = context.card.backbone
     named, fetch = model or wanted.name, bool(model)
-    ensure_available(named, fetch=fetch)
-    from promptctl.clip.backbone import Backbone
+    with library_needed(named):
+        from promptctl.clip.registry import ensure_available
+
+        ensure_available(named, fetch=fetch)
+        from promptctl.clip.backbone import Backbone
 
     backbone = Backbone(named, device, fetch=fetch)
-    if backbone.id.fingerprint != wanted.fingerprint:
+    if not _is_same(backbone.id, wanted):
         raise BackboneMismatch(name, _id_line(wanted), _id_line(backbone.id))
     return backbone
 
 
+def _is_same(found: BackboneId, wanted: BackboneId) -> bool:
+    """Whatever they are called."""
+    return replace(found, name=wanted.name) == wanted
+
+
+@contextmanager
+def library_needed(model: str) -> Iterator[None]:
+    """BackboneError for a backbone that cannot be loaded because PyTorch or open_clip is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise LibraryMissing(model, (error.name or "torch").partition(".")[0]) from error
+
+
 def load_encoder_for(context: Context, name: str, model: str | None, device: str) -> ImageEncoder:
-    """The image side of the backbone a context was learned on, as in `load_backbone_for`."""
-    return load_backbone_for(context, name, model, device).encoder
+    """The image side of the backbone a context was learned on, without PyTorch where that can be.
+
+    raises   as `load_backbone_for`
+    """
+    from promptctl.clip import device as devices
+
+    def otherwise() -> ImageEncoder:
+        return _load_and_keep(context, name, model, device).encoder
+
+    kept = _kept_for(context, model) if devices.is_cpu(device) else None
+    return (kept and kept.encoder(otherwise)) or otherwise()
+
+
+def load_vocabulary_for(context: Context, name: str, model: str | None, device: str) -> Vocabulary:
+    """The vocabulary of the backbone a context was learned on, as in `load_encoder_for`."""
+    kept = _kept_for(context, model) if device in ("auto", "cpu") else None
+    return kept.vocabulary() if kept else _load_and_keep(context, name, model, device).vocabulary
+
+
+def _kept_for(context: Context, model: str | None) -> KeptBackbone | None:
+    """What is kept of the backbone of a context, if a model that a person typed is that one."""
+    from promptctl.clip import kept, registry
+
+    found = kept.find(context.card.backbone.fingerprint)
+    if found is None or not _is_same(found.id, context.card.backbone):
+        return None
+    if model and registry.parse(model) != found.id.name:
+        with library_needed(model):
+            registry.ensure_available(model)
+            here = registry.locate(model, fetch=False)
+        return found if here.place == found.place else None
+    return found
+
+
+def _load_and_keep(context: Context, name: str, model: str | None, device: str) -> Backbone:
+    backbone = load_backbone_for(context, name, model, device)
+    from promptctl.clip.keeping import keep
+
+    keep(backbone)
+    return backbone
 
 
 def _id_line(backbone: BackboneId) -> str:

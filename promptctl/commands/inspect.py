@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from promptctl.commands.common import load_backbone_for, locate
+from promptctl.commands.common import load_vocabulary_for, locate
 from promptctl.report import (
     InspectReport,
     NearWordRow,
@@ -25,9 +25,9 @@ def inspect(
     from promptctl.clip import vocabulary
 
     context = source.load()
-    backbone = load_backbone_for(context, source.name, model, device)
+    words = load_vocabulary_for(context, source.name, model, device)
     flat = context.vectors.reshape(-1, context.vectors.shape[-1])
-    near = vocabulary.nearest(flat, backbone.tower, k=top)
+    near = vocabulary.nearest(flat, words, k=top)
     tokens = context.card.method.context_tokens
     names: Sequence[str | None] = context.card.names if context.card.method.class_specific else (None,)
     vectors = tuple(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from promptctl.report import (
     ModelRow,
     ModelsReport,
@@ -29,4 +27,4 @@ def pull_model(name: str) -> PulledReport:
 
     ensure_available(name)
     found = locate(name)
-    return PulledReport(found.name, Path(found.pretrained or found.model.removeprefix("local-dir:")))
+    return PulledReport(found.name, found.place)

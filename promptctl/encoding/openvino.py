@@ -1,48 +1,73 @@
-"""Engine: an image tower compiled for this CPU, faster than PyTorch runs it, and the same to rounding.
+"""OpenVinoEncoder: an image tower run by OpenVINO, without PyTorch.
 
-OpenVINO was the fastest of what could be measured (docs/benchmarks.md). The tower is translated in memory from
-PyTorch's own trace: no file, and not by OpenVINO's converter, which reports over the network that it was imported.
-Where any of it is missing or disagrees with PyTorch, there is no engine, and PyTorch goes on.
+OpenVINO was the fastest of what could be measured on a CPU (docs/benchmarks.md).
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
-import warnings
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
-import torch
-import torch.nn.functional as F
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
-Tower = Callable[[torch.Tensor], torch.Tensor]  # (N, 3, S, S) → (N, E), not normalised
+from promptctl.encoding.encoder import ImageEncoder
+from promptctl.encoding.preprocess import Preprocess
 
-_FARTHEST = 1e-5  # one minus the cosine of a feature from PyTorch's; rounding is a hundred times smaller
+Program = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # (N, 3, S, S) → (N, E), not normalised
+
 _CONVERTER = "openvino.tools.ovc"
+_SHORTEST = 1e-12  # as PyTorch's normalize: what is shorter is no direction
 _LOG = logging.getLogger(__name__)
 
 
-def compiled(visual: torch.nn.Module, pictures: torch.Tensor) -> Tower | None:
-    """The tower as this CPU runs it best; None where it cannot be compiled or is not the same tower.
+@dataclass
+class OpenVinoEncoder:
+    """An image tower with its preprocessing, compiled when the first picture has to be encoded."""
 
-    pictures  (N, 3, S, S) to trace it with and to compare it on
-    """
-    try:
-        tower = _translated(visual, pictures[:2])
-        apart = 1 - F.cosine_similarity(tower(pictures), visual(pictures), dim=-1).min().item()
-    except Exception as error:
-        # OpenVINO not installed, an operation it does not know, a tower that cannot be traced …
-        _LOG.info("no engine: %s", error)
-        return None
-    if not apart <= _FARTHEST:
-        _LOG.info("no engine: its features differ by %g", apart)
-        return None
-    return tower
+    fingerprint: str
+    width: int  # E
+    size: int  # S
+    transform: Preprocess
+    build: Callable[[], Program]
+    otherwise: Callable[[], ImageEncoder]  # where it cannot be built after all
+    _program: Program | None = field(default=None, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+
+    def preprocess(self, picture: Image.Image) -> NDArray[np.float32]:
+        """(3, S, S) of an RGB picture, as the weights were trained."""
+        return self.transform(picture)
+
+    def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Features of pictures.
+
+        pixels    (N, 3, S, S) from `preprocess`
+        returns   (N, E) unit rows
+        """
+        with self._lock:
+            if self._program is None:
+                self._program = self._built()
+            vectors = self._program(pixels)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.maximum(lengths, _SHORTEST), dtype=np.float32)
+
+    def _built(self) -> Program:
+        try:
+            return self.build()
+        except Exception as error:  # whatever another OpenVINO, or another CPU, makes of it
+            _LOG.info("PyTorch instead of OpenVINO: %s", error)
+            return self.otherwise().encode
 
 
-def _openvino() -> ModuleType:
+def without_converter() -> ModuleType:
     """OpenVINO without its converter: importing that sends Intel a message, and leaves a folder in the home."""
     if "openvino" in sys.modules:
         return import_module("openvino")
@@ -53,22 +78,25 @@ def _openvino() -> ModuleType:
         del sys.modules[_CONVERTER]
 
 
-def _translated(visual: torch.nn.Module, pictures: torch.Tensor) -> Tower:
-    openvino = _openvino()
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+def program_of(topology: bytes, constants: NDArray[np.uint8]) -> Program:
+    """A tower from what OpenVINO writes of it: its .xml, and the bytes of its .bin."""
+    openvino = without_converter()
+    core = openvino.Core()
+    return compiled(core.read_model(topology, openvino.Tensor(constants)))
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing is to be replaced in PyTorch some day; it falls back to eager then
-        traced = torch.jit.trace(visual, pictures, check_trace=False)
-        decoder = TorchScriptPythonDecoder(traced, example_input=pictures)  # read from until it is converted
-        frontend = FrontEndManager().load_by_framework("pytorch")
-        model = frontend.convert(frontend.load(decoder))
-    model.reshape([-1, *pictures.shape[1:]])
+
+def compiled(model: Any) -> Program:
+    """A model of OpenVINO's, compiled for this CPU."""
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",  # or it takes bfloat16 where the CPU has it
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        **_threads(),
     }
-    program = openvino.Core().compile_model(model, "CPU", settings)
-    return lambda batch: torch.from_numpy(program(batch.contiguous().numpy())[0].copy())
+    program = without_converter().Core().compile_model(model, "CPU", settings)
+    return lambda pixels: program(np.ascontiguousarray(pixels))[0].copy()
+
+
+def _threads() -> dict[str, int]:
+    """As many as there are cores, which OpenVINO counts itself, unless the environment limits them."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return {"INFERENCE_NUM_THREADS": int(limit)} if limit.isdigit() and int(limit) else {}

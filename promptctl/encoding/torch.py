@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from promptctl.encoding.openvino import Tower, compiled
+from promptctl.encoding.translate import Tower, engine
 
 _WORTH_COMPILING = 96  # pictures, on two cores
 
@@ -24,7 +24,7 @@ class TorchEncoder:
     width: int  # E
     size: int  # S
     visual: torch.nn.Module
-    transform: Callable[[Image.Image], torch.Tensor]  # RGB picture → (3, S, S)
+    transform: Callable[[Image.Image], NDArray[np.float32]]  # RGB picture → (3, S, S)
     device: torch.device
     unit: bool = True  # or features stay as long as they come out of the tower
     _engine: Tower | None = field(default=None, init=False)
@@ -32,8 +32,7 @@ class TorchEncoder:
 
     def preprocess(self, picture: Image.Image) -> NDArray[np.float32]:
         """(3, S, S) of an RGB picture, as the weights were trained."""
-        pixels: NDArray[np.float32] = self.transform(picture).numpy()
-        return pixels
+        return self.transform(picture)
 
     def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Features of pictures.
@@ -56,7 +55,7 @@ class TorchEncoder:
         """PyTorch's own at first; after enough pictures to repay a second of compiling, the engine's."""
         self._encoded += len(pictures)
         if self._engine is None and self._encoded > _WORTH_COMPILING and self.device.type == "cpu":
-            self._engine = compiled(self.visual, pictures[:8]) or self._eagerly
+            self._engine = engine(self.visual, pictures[:8]) or self._eagerly
         return self._engine or self._eagerly
 
     def _eagerly(self, pictures: torch.Tensor) -> torch.Tensor:
