@@ -292,3 +292,28 @@ def test_a_list_with_nothing_in_it_and_one_with_blanks(photos):
 def test_a_file_named_twice_is_walked_once(photos):
     one = photos / "red" / "0.png"
     assert sorted(walk([one, photos, one]).files) == sorted(walk([photos]).files)
+
+
+class Watched(list):
+    """A list that knows how much of it was asked for."""
+
+    taken = 0
+
+    def __iter__(self):
+        for self.taken, item in enumerate(super().__iter__(), 1):
+            yield item
+
+    def __getitem__(self, which):
+        self.taken = max(self.taken, which.stop)
+        return super().__getitem__(which)
+
+
+def test_the_first_of_very_many_files_is_told_before_the_last_is_waited_for(photos):
+    many = Watched(ImageFolder.scan(photos).images * 500)
+
+    def stop(done: int, total: int) -> None:
+        raise RuntimeError(f"{done} of {total}")
+
+    with pytest.raises(RuntimeError, match=f"^1 of {len(many)}$"):
+        hash_images(many, stop)
+    assert many.taken < len(many) / 5

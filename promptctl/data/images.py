@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from promptctl.encoding.files import NotAnImage, UnreadableImage
 from promptctl.encoding.formats import is_image_name
 
 OnProgress = Callable[[int, int], None]  # done, total
+_AT_ONCE = 512  # files
 
 
 @dataclass(frozen=True)
@@ -72,17 +73,24 @@ def hash_images(
     hashed: list[HashedImage] = []
     skipped: list[Skipped] = []
     seen: set[tuple[str, str]] = set()
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        for done, (image, outcome) in enumerate(zip(images, pool.map(_hash_or_reason, images), strict=True), 1):
-            if isinstance(outcome, UnreadableImage):
-                foreign = isinstance(outcome, NotAnImage) and not is_image_name(image.path) and not image.listed
-                skipped.append(Skipped(image.path, str(outcome), foreign))
-            elif (image.label, outcome) not in seen:
-                seen.add((image.label, outcome))
-                hashed.append(HashedImage(image.path, image.label, image.split, outcome))
-            if on_progress:
-                on_progress(done, len(images))
+    for done, (image, outcome) in enumerate(zip(images, _outcomes(images), strict=True), 1):
+        if isinstance(outcome, UnreadableImage):
+            foreign = isinstance(outcome, NotAnImage) and not is_image_name(image.path) and not image.listed
+            skipped.append(Skipped(image.path, str(outcome), foreign))
+        elif (image.label, outcome) not in seen:
+            seen.add((image.label, outcome))
+            hashed.append(HashedImage(image.path, image.label, image.split, outcome))
+        if on_progress:
+            on_progress(done, len(images))
     return tuple(hashed), tuple(skipped)
+
+
+def _outcomes(images: Sequence[LabelledImage]) -> Iterator[str | UnreadableImage]:
+    """The sha256 of every image, or why it cannot be read, in order."""
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        # a pool takes all it is given before it gives anything back: seconds for a hundred thousand files
+        for first in range(0, len(images), _AT_ONCE):
+            yield from pool.map(_hash_or_reason, images[first : first + _AT_ONCE])
 
 
 def _hash_or_reason(image: LabelledImage) -> str | UnreadableImage:

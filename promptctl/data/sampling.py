@@ -30,9 +30,9 @@ def sample(images: Sequence[HashedImage], shots: int, *, seed: int) -> Sample:
     for label, of_class in by_class(images).items():
         if len(of_class) < shots:
             raise TooFewShots(label, len(of_class), shots)
-        drawn = sorted(of_class, key=lambda image: _draw(image.sha256, seed))
-        train += drawn[:shots]
-        held_out += drawn[shots:]
+        ranked = sorted(of_class, key=lambda image: rank_key(image.sha256, seed))
+        train += ranked[:shots]
+        held_out += ranked[shots:]
     return Sample(tuple(train), tuple(held_out))
 
 
@@ -46,9 +46,10 @@ def hold_out_fifth(images: Sequence[HashedImage]) -> Sample:
     held_out: list[HashedImage] = []
     for of_class in by_class(images).values():
         ordered = sorted(of_class, key=lambda image: image.sha256)
-        kept = {image for image in ordered if not _in_held_out_fifth(image.sha256)} or {ordered[0]}
-        train += [image for image in ordered if image in kept]
-        held_out += [image for image in ordered if image not in kept]
+        apart = [_in_held_out_fifth(image.sha256) for image in ordered]
+        apart[0] = apart[0] and not all(apart)
+        train += [image for image, is_apart in zip(ordered, apart, strict=True) if not is_apart]
+        held_out += [image for image, is_apart in zip(ordered, apart, strict=True) if is_apart]
     return Sample(tuple(train), tuple(held_out))
 
 
@@ -71,7 +72,7 @@ def at_most(images: Sequence[HashedImage], limit: int) -> tuple[HashedImage, ...
     """The images, or `limit` of them spread evenly over the classes, chosen by content hash."""
     if len(images) <= limit:
         return tuple(images)
-    queues = [sorted(c, key=lambda image: _draw(image.sha256, 0)) for c in by_class(images).values()]
+    queues = [sorted(c, key=lambda image: rank_key(image.sha256, 0)) for c in by_class(images).values()]
     in_turn = [image for turn in zip_longest(*queues) for image in turn if image is not None]
     return tuple(in_turn[:limit])
 
@@ -84,9 +85,10 @@ def by_class(images: Iterable[HashedImage]) -> dict[str, list[HashedImage]]:
     return dict(sorted(groups.items()))
 
 
-def _draw(sha256: str, seed: int) -> str:
+def rank_key(sha256: str, seed: int) -> str:
+    """What images are sorted by where some are taken: the same on every machine, whatever the files are called."""
     return hashlib.sha256(f"{seed}:{sha256}".encode()).hexdigest()
 
 
 def _in_held_out_fifth(sha256: str) -> bool:
-    return int(_draw(sha256, 0)[:8], 16) % 5 == 0
+    return int(rank_key(sha256, 0)[:8], 16) % 5 == 0

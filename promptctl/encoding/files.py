@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from promptctl.encoding import formats
 from promptctl.encoding.budget import FILES
@@ -24,37 +25,45 @@ class NotAnImage(UnreadableImage):
 @contextmanager
 def file_bytes(path: Path) -> Iterator[bytes]:
     """What `read_file` reads, counted in the budget for as long as it is needed."""
-    with FILES.reserve(_n_bytes(path)):
-        yield _read(path)
+    with _opened(path) as (file, n_bytes), FILES.reserve(n_bytes):
+        yield _read(file, n_bytes)
 
 
 def read_file(path: Path) -> bytes:
     """The bytes of a regular file that starts like an image we read, or UnreadableImage."""
-    _n_bytes(path)
-    return _read(path)
+    with _opened(path) as (file, n_bytes):
+        return _read(file, n_bytes)
 
 
-def _n_bytes(path: Path) -> int:
-    """How large a file is, or UnreadableImage where its kind, its start or its size says not to read it."""
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """A file and how large it is, or UnreadableImage where its kind, its start or its size says not to read it."""
+    file, n_bytes = _open(path)
+    with file:
+        head = _read(file, formats.HEAD)
+        check_start(head, formats.of_name(path))
+        n_bytes = max(n_bytes, len(head))
+        if n_bytes > FILES.n_bytes:
+            most = megabytes(FILES.n_bytes)
+            raise UnreadableImage(f"a file of {megabytes(n_bytes)}, {most} is the most that is read")
+        yield file, n_bytes
+
+
+def _open(path: Path) -> tuple[BinaryIO, int]:
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
             raise UnreadableImage("not a readable folder" if stat.S_ISDIR(found.st_mode) else "not a regular file")
-        with path.open("rb") as file:
-            head = file.read(formats.HEAD)
+        return path.open("rb"), found.st_size
     except OSError as error:
         raise UnreadableImage(reason_of(error)) from error
-    check_start(head, formats.of_name(path))
-    n_bytes = max(found.st_size, len(head))
-    if n_bytes > FILES.n_bytes:
-        raise UnreadableImage(f"a file of {megabytes(n_bytes)}, {megabytes(FILES.n_bytes)} is the most that is read")
-    return n_bytes
 
 
-def _read(path: Path) -> bytes:
+def _read(file: BinaryIO, n_bytes: int) -> bytes:
+    """So many bytes from the start: of a file that grows meanwhile no more than are counted."""
     try:
-        with path.open("rb") as file:
-            return file.read(FILES.n_bytes)
+        file.seek(0)
+        return file.read(n_bytes)
     except OSError as error:
         raise UnreadableImage(reason_of(error)) from error
 

@@ -89,6 +89,7 @@ _FOREIGN = (  # what people's folders hold beside images, and what is called .jp
     ),
     ("a video, not an image", _start(rb".{4}(moov|mdat|wide|free|skip)[\0-\xff]{4}")),
 )
+_IN_TURN = (JPEG, *REFUSED, *READ)  # most files are JPEGs, which start like nothing else; raw photos go before TIFF
 _OF_SUFFIX = {suffix: format for format in (*READ, *REFUSED) for suffix in format.suffixes}
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
@@ -108,7 +109,7 @@ def of_content(head: bytes) -> Format | None:
     """The kind of image that a file starts like; raw photos that start like any TIFF are a TIFF here."""
     if head[4:8] == b"ftyp":
         return _of_brands(head)
-    return next((format for format in (*REFUSED, *READ) if format.start and format.start.match(head)), None)
+    return next((format for format in _IN_TURN if format.start and format.start.match(head)), None)
 
 
 def foreign(head: bytes) -> str:
