@@ -10,7 +10,7 @@ from PIL import Image
 
 from promptctl.data.folder import ImageFolder
 from promptctl.data.images import HashedImage, hash_images
-from promptctl.data.readers import read_names
+from promptctl.data.readers.class_names import read_names
 from promptctl.data.sampling import at_most, fifth_of_each, hold_out_fifth, sample
 from promptctl.data.walk import walk
 from promptctl.errors import DatasetError, NoImages, TooFewShots

@@ -2,14 +2,20 @@ from __future__ import annotations
 
 import codecs
 import json
+import pkgutil
+import subprocess
+import sys
 import unicodedata
 import zipfile
 
 import pytest
 from PIL import Image
 
+import promptctl.data.readers
 from promptctl.data.folder import ImageFolder
-from promptctl.data.readers import read_names
+from promptctl.data.readers import READERS
+from promptctl.data.readers.class_names import read_names
+from promptctl.data.readers.records import Listed
 from promptctl.errors import DatasetError, NoImages, PromptctlError
 
 ROWS = [("emu/0.png", "emu"), ("emu/1.png", "emu"), ("ibis/0.png", "ibis"), ("ibis/1.png", "ibis")]
@@ -343,3 +349,25 @@ def test_names_that_are_none_are_refused(tmp_path):
         with pytest.raises(PromptctlError) as refused:
             read_names(path, ["emu"])
         assert str(refused.value) == f"{path} {sentence}"
+
+
+def test_a_new_format_is_one_line_of_the_table(birds, monkeypatch):
+    def read(path):
+        return [Listed(path.parent / name, label) for name, label in map(str.split, path.read_text().splitlines())]
+
+    (birds / "list.toy").write_text("emu/0.png emu\n")
+    with pytest.raises(NoImages, match="neither a folder nor a list of images"):
+        ImageFolder.scan(birds / "list.toy")
+    monkeypatch.setitem(READERS, ".toy", read)
+    assert [image.label for image in ImageFolder.scan(birds / "list.toy").images] == ["emu"]
+
+
+def test_data_knows_nothing_of_what_uses_it():
+    modules = [f"promptctl.data.{module.name}" for module in pkgutil.walk_packages(promptctl.data.__path__)]
+    readers = [
+        f"promptctl.data.readers.{module.name}" for module in pkgutil.iter_modules(promptctl.data.readers.__path__)
+    ]
+    program = f"import sys; [__import__(name) for name in {modules + readers}]; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    packages = {name.split(".")[1] for name in done.stdout.split() if name.startswith("promptctl.")}
+    assert packages <= {"data", "encoding", "context", "errors", "cells", "paths"}

@@ -20,13 +20,13 @@ from promptctl.commands.common import (
 )
 from promptctl.commands.places import check_places
 from promptctl.context.card import Card
+from promptctl.data.remarks import not_photos
 from promptctl.errors import NoImages
 from promptctl.report import (
     Classified,
     ClassifyReport,
     Guess,
 )
-from promptctl.report.phrases import not_photos
 from promptctl.store.store import Store
 
 if TYPE_CHECKING:

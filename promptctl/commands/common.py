@@ -103,7 +103,7 @@ def class_entries(labels: Sequence[str], names_file: Path | None) -> tuple[Class
     """The classes in the order of their labels, named by a file or after their folders; odd ones are said aloud."""
     from promptctl.data import remarks
     from promptctl.data.names import check_names, readable
-    from promptctl.data.readers import read_names
+    from promptctl.data.readers.class_names import read_names
 
     names: Mapping[str, str] = read_names(names_file, labels) if names_file else {}
     entries = tuple(ClassEntry(i, label, names.get(label, readable(label))) for i, label in enumerate(labels))
@@ -129,8 +129,8 @@ def under_taught_names(folder: ImageFolder, entries: Sequence[ClassEntry], tower
     from promptctl.data.names import meant_by
 
     taught = [entry.label for entry in entries]
-    strange = sorted(set(folder.labels) - set(taught))
-    meant = meant_by(strange, entries, tower) if strange else {}
+    unknown = sorted(set(folder.labels) - set(taught))
+    meant = meant_by(unknown, entries, tower) if unknown else {}
     images = (
         replace(image, label=taught[meant[image.label]]) if image.label in meant else image for image in folder.images
     )

@@ -23,7 +23,6 @@ from promptctl.commands.common import (
     to_learn_from,
     under_taught_names,
 )
-from promptctl.commands.places import check_not_empty
 from promptctl.errors import (
     BadSetting,
     DatasetError,
@@ -96,7 +95,6 @@ def compare(
     from promptctl.clip.registry import ensure_available
     from promptctl.data.folder import ImageFolder, check_classes
 
-    check_not_empty(photos)
     folder = ImageFolder.scan(photos)
     labels = tuple(sorted({image.label for image in to_learn_from(folder)}))
     check_classes(labels, folder)

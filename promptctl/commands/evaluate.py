@@ -18,7 +18,7 @@ from promptctl.commands.common import (
     skipped_files,
     without_named,
 )
-from promptctl.commands.places import check_not_empty, check_places
+from promptctl.commands.places import check_places
 from promptctl.context.card import Card
 from promptctl.errors import NoImages, UnknownClasses
 from promptctl.report import (
@@ -58,7 +58,6 @@ def evaluate(
     blend = checks.share(blend)
     check_places(ref, [photos], store, "promptctl evaluate {context} {photos}")
     source = locate(ref, store)
-    check_not_empty(photos)
     from promptctl.data.folder import ImageFolder
     from promptctl.data.images import Skipped
 

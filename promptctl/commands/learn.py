@@ -23,7 +23,7 @@ from promptctl.commands.common import (
     to_learn_from,
     under_taught_names,
 )
-from promptctl.commands.places import check_learn_places, check_not_empty
+from promptctl.commands.places import check_learn_places
 from promptctl.context.card import Card, ClassEntry, Score, Shots
 from promptctl.errors import ContextExists, LearnedButNotStored, NotDurable, StorageFailed, StoreLocked
 from promptctl.learners.settings import PLAIN, LearnSettings, settings_of
@@ -91,7 +91,6 @@ def learn(
 
     if not fresh and store.has(name):
         raise ContextExists(store.find(Ref(name)).ref.name)
-    check_not_empty(photos)
     folder = ImageFolder.scan(photos)
     candidates = to_learn_from(folder)
     labels = tuple(sorted({image.label for image in candidates}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -63,20 +62,6 @@ def check_learn_places(photos: Path, name: str, store: Store | None) -> None:
     if _is_context(str(photos), store):
         hint = f"promptctl learn FOLDER --name {photos} --fresh"
         raise NoImages(f"there is no folder {photos}, only a context", hint)
-
-
-def check_not_empty(folder: Path) -> None:
-    """NoImages for a folder with nothing in it that can be seen."""
-    try:
-        is_empty = folder.is_dir() and all(name.startswith(".") for name in os.listdir(folder))  # noqa: PTH208  names alone
-    except OSError:  # told by whoever reads it
-        return
-    if is_empty:
-        example = folder / "sparrow" / "photo1.jpg"
-        raise NoImages(
-            f"the folder {folder} is empty",
-            f"put the images of each class in a folder of its own, for example {example}",
-        )
 
 
 def check_export_name(context: str | os.PathLike[str], out: Path, store: Store | None, kind: str) -> None:

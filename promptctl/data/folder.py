@@ -11,12 +11,12 @@ from pathlib import Path
 from promptctl.data import remarks
 from promptctl.data.images import LabelledImage, Skipped, passed_over, photos_among
 from promptctl.data.names import one_form
-from promptctl.data.readers import Listed, read_list
+from promptctl.data.readers import read_list
+from promptctl.data.readers.records import Listed
 from promptctl.data.splits import is_one_of_several, look_of, split_of
 from promptctl.data.walk import is_beside, visible_files, visible_folders, walk
 from promptctl.encoding.formats import is_image_name
 from promptctl.errors import DatasetError, NoImages, NoLabelColumn, OneClass, reason_of
-from promptctl.report.phrases import not_photos
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _no_class_folders(root: Path) -> NoImages:
     advice = f"put the images of each class in a folder of its own, for example {root / 'sparrow' / 'photo1.jpg'}"
     instead = None if is_empty else _list_in([root]) or _above(root)
     return NoImages(
-        f"{root} is empty" if is_empty else f"{root} has no class folders",
+        f"the folder {root} is empty" if is_empty else f"{root} has no class folders",
         f"did you mean {instead}? otherwise {advice}" if instead else advice,
     )
 
@@ -156,7 +156,7 @@ def _from_class_folders(root: Path, folders: Sequence[tuple[Path, str | None, Pa
 
 def _passed(skipped: Iterable[Skipped]) -> str:
     counts = passed_over(skipped)
-    return f", only {not_photos(counts)}" if counts else ""
+    return f", only {remarks.not_photos(counts)}" if counts else ""
 
 
 def _from_list(path: Path) -> ImageFolder:

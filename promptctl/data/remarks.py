@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from promptctl.data.walk import is_beside, visible_files, visible_folders
@@ -40,6 +40,13 @@ def say(lines: Sequence[str], shown: int = _SHOWN) -> None:
         _LOG.warning("%s", line)
     if len(lines) > shown:
         _LOG.warning("and %d more like this", len(lines) - shown)
+
+
+def not_photos(counts: Mapping[str, int]) -> str:
+    """ "9 that are not photos (4 .aae, 4 .json, 1 .mov)"."""
+    total = sum(counts.values())
+    kinds = ", ".join(f"{count} {suffix or 'without an ending'}" for suffix, count in counts.items())
+    return f"{total} that {'is not a photo' if total == 1 else 'are not photos'} ({kinds})"
 
 
 def loose_photos(folder: Path, count: int) -> str:

@@ -8,6 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from promptctl.context.card import Card
+from promptctl.data.remarks import not_photos
 from promptctl.report.base import Row, SkippedFile
 
 
@@ -115,13 +116,6 @@ def skipped_lines(skipped: Sequence[SkippedFile], shown: int = 20) -> list[str]:
     count = f"{len(skipped)} skipped:"
     more = [f"  and {len(skipped) - shown} more, all in --json"] if len(skipped) > shown else []
     return [count, *(f"  {item.path}: {item.reason}" for item in skipped[:shown]), *more]
-
-
-def not_photos(counts: Mapping[str, int]) -> str:
-    """ "9 that are not photos (4 .aae, 4 .json, 1 .mov)"."""
-    total = sum(counts.values())
-    kinds = ", ".join(f"{count} {suffix or 'without an ending'}" for suffix, count in counts.items())
-    return f"{total} that {'is not a photo' if total == 1 else 'are not photos'} ({kinds})"
 
 
 def passed_over_lines(counts: Mapping[str, int]) -> list[str]:

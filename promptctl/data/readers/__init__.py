@@ -1,0 +1,41 @@
+"""Readers: lists of labelled images as spreadsheets, tools and data sets write them, one file for each format.
+
+A new format is a file with a `read` and a line of READERS; one that is JSON, a line of `json_text.SHAPES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from promptctl.data.readers import delimited, json_text
+from promptctl.data.readers.containers import refuse_containers
+from promptctl.data.readers.records import Listed
+from promptctl.data.readers.text import file_bytes
+from promptctl.errors import NoImages
+
+READERS: dict[str, Callable[[Path], list[Listed]]] = {  # by how a file ends
+    ".csv": delimited.read,
+    ".tsv": delimited.read,
+    ".txt": delimited.read,
+    ".json": json_text.read,
+    ".jsonl": json_text.read_lines,
+    ".ndjson": json_text.read_lines,
+}
+
+
+def read_list(path: Path) -> list[Listed]:
+    """The labelled images a file lists.
+
+    raises   NoImages for a file that is no list, DatasetError for one that cannot be understood
+    """
+    refuse_containers(path, READERS)
+    read = READERS.get(path.suffix.lower())
+    if read is None:
+        raise NoImages(
+            f"{path} is neither a folder nor a list of images",
+            "give a folder of class folders, or a .csv with the columns path,label",
+        )
+    if not file_bytes(path).strip():
+        raise NoImages(f"{path} is empty", "write one image a line: path,label")
+    return read(path)
