@@ -11,8 +11,9 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from types import FrameType
 
 from promptctl.errors import Interrupted
@@ -28,6 +29,7 @@ class _Command:
     stepping: bool = False  # the one call is being made
     done: bool = False
     pending: int | None = None  # a signal that came meanwhile
+    kept: Counter[str] = field(default_factory=Counter)  # what stays, however it ends
 
 
 _command = _Command()
@@ -37,6 +39,7 @@ def listen() -> None:
     """From here on a signal raises Interrupted, once; for the main thread, at the start of a command."""
     _command.stepping = _command.done = False
     _command.pending = None
+    _command.kept = Counter()
     for number in _NUMBERS:
         signal.signal(number, _heard)
     sys.unraisablehook = _deliver_again
@@ -47,6 +50,16 @@ def finish() -> None:
     _command.done = True
     for number in _NUMBERS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def keep(what: str, count: int) -> None:
+    """So many results lie on disk from here on; whoever interrupts the command is told of them."""
+    _command.kept[what] += count
+
+
+def kept() -> Mapping[str, int]:
+    """What the command has left on disk so far, and how many of each."""
+    return {what: count for what, count in _command.kept.items() if count}
 
 
 @contextlib.contextmanager

@@ -7,12 +7,13 @@ import hashlib
 import io
 import json
 import sqlite3
+from collections import Counter
 
 import numpy as np
 import pytest
 from conftest import COLOURS, copy_into_splits, paint
 
-from promptctl import commands
+from promptctl import commands, signals
 from promptctl.benchmark import protocol, results
 from promptctl.benchmark import variants as compared
 from promptctl.benchmark.order import mixed
@@ -22,7 +23,6 @@ from promptctl.cli.main import _interrupted
 from promptctl.clip.backbone import Backbone
 from promptctl.context.context import Context
 from promptctl.data.folder import ImageFolder
-from promptctl.encoding.cache import FeatureCache
 from promptctl.errors import Interrupted, NoImages, TooFewShots
 from promptctl.learners.settings import LearnSettings
 from promptctl.report import BaseToNewRow, ComparedRow, CompareReport
@@ -281,8 +281,7 @@ def test_an_interrupted_comparison_says_what_is_kept(four, tiny, monkeypatch):
     }
 
     def interrupted_after(runs):
-        monkeypatch.setattr(FeatureCache, "added", 0)  # as in a new process
-        monkeypatch.setattr(Results, "added", 0)
+        monkeypatch.setattr(signals._command, "kept", Counter())  # as in a new process
 
         def stop(stage, done, total):
             if (stage, done) == ("comparing", runs):

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from promptctl.report import (
     Report,
     Scores,
     SkippedFile,
+    StreamedReport,
     VectorReport,
 )
 from promptctl.report.phrases import joined
@@ -49,7 +51,14 @@ GUESSES = (
 
 
 def classified(*paths: str, top: tuple[Guess, ...] = GUESSES, skipped: tuple[SkippedFile, ...] = ()) -> ClassifyReport:
-    return ClassifyReport("birds@1", 1.0, False, tuple(Classified(Path(p), top) for p in paths), skipped, {})
+    return found([Classified(Path(p), top) for p in paths], skipped, classes=top)
+
+
+def found(images: Sequence[Classified], skipped: Sequence[SkippedFile] = (), *, classes=GUESSES) -> ClassifyReport:
+    """What `classify` says of images that it gave one of these classes."""
+    names = tuple(guess.name for guess in classes)
+    files = [str(image.path) for image in images]
+    return ClassifyReport("birds@1", 1.0, False, names, len(names), files, (*images, *skipped))
 
 
 def evaluated(names: list[str]) -> EvaluateReport:
@@ -71,7 +80,12 @@ def terminal(monkeypatch):
 
 
 def shown(report: Report) -> list[str]:
-    return render.FORMATS["table"](report).splitlines()
+    return text_of(report, "table").splitlines()
+
+
+def text_of(report: Report, output: str) -> str:
+    streamed = isinstance(report, StreamedReport)
+    return "".join(render.STREAMS[output](report)) if streamed else render.FORMATS[output](report)
 
 
 # --------------------------------------------------------------------------- classify
@@ -124,9 +138,9 @@ def test_the_closing_line_counts_the_classes_the_largest_first(terminal):
     terminal(200)
     names = ["emu"] * 2 + ["ibis"] * 3 + ["auk"] * 2
     images = tuple(Classified(Path(f"{i}.jpg"), (Guess(name, name, 1.0),)) for i, name in enumerate(names))
-    assert shown(ClassifyReport("b@1", 1.0, False, images, (), {}))[-1] == "7 photos: 3 ibis, 2 auk, 2 emu"
+    assert shown(found(images))[-1] == "7 photos: 3 ibis, 2 auk, 2 emu"
     many = tuple(Classified(Path("x"), (Guess("", f"class number {i:03}", 1.0),)) for i in range(40))
-    last = shown(ClassifyReport("b@1", 1.0, False, many, (), {}))[-1]
+    last = shown(found(many))[-1]
     assert last.endswith(", 1 class number 004 and 35 more classes")
 
 
@@ -148,7 +162,7 @@ def test_a_pipe_gets_every_path_and_runner_up_whole(capsys):
 
 @pytest.mark.parametrize("output", ["table", "json", "jsonl", "csv"])
 def test_warnings_go_to_stderr_in_every_format(capsys, output):
-    render.render(ClassifyReport("birds@1", 1.0, False, (), (SkippedFile(Path("a.txt"), "not an image"),), {}), output)
+    render.render(found([], [SkippedFile(Path("a.txt"), "not an image")], classes=GUESSES[:1]), output)
     printed = capsys.readouterr()
     assert printed.err == "warning: 1 skipped:\n  a.txt: not an image\n"
     if output == "csv":
@@ -330,7 +344,7 @@ ODD = [
 def test_every_cell_comes_back_from_csv_and_every_row_is_one(capsys):
     names = tuple(Guess(text, text, 0.5) for text in ODD)
     images = tuple(Classified(Path(f"{i}.jpg"), (guess,)) for i, guess in enumerate(names))
-    text = render.FORMATS["csv"](ClassifyReport("b@1", 1.0, False, images, (), {}))
+    text = text_of(found(images, classes=GUESSES[:1]), "csv")
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [unescape(row["label"]) for row in rows] == ODD
     assert [row["probability"] for row in rows] == ["0.5"] * len(ODD)
@@ -351,7 +365,7 @@ def test_a_carriage_return_is_quoted_on_every_python(monkeypatch):
 
 @pytest.mark.parametrize("output", ["json", "jsonl"])
 def test_json_has_null_where_it_has_no_number(output):
-    text = render.FORMATS[output](classified("a.jpg", top=(Guess("a", "a", float("nan")), Guess("b", "b", -1e999))))
+    text = text_of(classified("a.jpg", top=(Guess("a", "a", float("nan")), Guess("b", "b", -1e999))), output)
     found = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     top = (found["images"][0] if output == "json" else found)["top"]
     assert [guess["probability"] for guess in top] == [None, None]

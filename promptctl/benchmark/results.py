@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from promptctl import lossy_table
+from promptctl import lossy_table, signals
 from promptctl.errors import CacheBusy
 from promptctl.paths import cache_home
 
@@ -34,8 +34,6 @@ class Results:
 
     A row is believed only if its checksum fits and its numbers are what its kind has.
     """
-
-    added = 0  # runs and shares, by this process; what is told to whoever interrupts it
 
     def __init__(self, folder: Path | None = None) -> None:
         self.path = (folder or cache_home()) / "results.sqlite"
@@ -63,7 +61,7 @@ class Results:
                     "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?)",
                     [(key, kind, text, _seal(key, text)) for key, kind, text in rows],
                 )
-            Results.added += len(rows) * (kind != _UNCOUNTED)
+            signals.keep("result", len(rows) * (kind != _UNCOUNTED))
         except sqlite3.OperationalError:  # in use for too long, or the disk is full
             pass
         except sqlite3.DatabaseError:

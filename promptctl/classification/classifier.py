@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from promptctl.data.images import Skipped
+from promptctl.encoding import pipeline
+
 if TYPE_CHECKING:
     from promptctl.context.card import ClassEntry
     from promptctl.context.context import Context
+    from promptctl.encoding.cache import FeatureCache
+    from promptctl.encoding.encoder import ImageEncoder
 
 Vectors = NDArray[np.float32]
 _ROWS = 4096  # images at a time, where only the best class is wanted
@@ -36,6 +43,21 @@ class Predictions:
     def confidence(self) -> NDArray[np.float64]:
         """(N,) the probability of the best class."""
         return np.asarray(self.probabilities.max(1))
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What one image shows."""
+
+    path: Path
+    sha256: str  # of the file
+    classes: tuple[ClassEntry, ...]
+    probabilities: NDArray[np.float64]  # (C,) they sum to 1
+
+    def top(self, k: int) -> tuple[tuple[ClassEntry, float], ...]:
+        """The k most probable classes with their probabilities, best first; ties go to the earlier class."""
+        best = Predictions(self.probabilities[None]).top(k)[0]
+        return tuple((self.classes[c], float(self.probabilities[c])) for c in best)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +87,24 @@ class Classifier:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(entry.name for entry in self.classes)
+
+    def classify(
+        self,
+        paths: Iterable[Path],
+        encoder: ImageEncoder,
+        cache: FeatureCache,
+        on_done: pipeline.OnDone | None = None,
+    ) -> Iterator[Answer | Skipped]:
+        """What every image shows, in the order of the paths and as soon as it is known, and what is passed over.
+
+        encoder   of the backbone that the text features are of
+        """
+        for image in pipeline.stream(paths, encoder, cache, on_done):
+            if isinstance(image, Skipped):
+                yield image
+            else:
+                found = self.predict(image.vector[None]).probabilities[0]
+                yield Answer(image.path, image.sha256, self.classes, found)
 
     def predict(self, features: Vectors) -> Predictions:
         """Softmax over scaled cosine similarities, as CLIP does.

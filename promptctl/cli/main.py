@@ -44,13 +44,8 @@ def _run() -> int | str | None:
 
 def _interrupted() -> str:
     """What an interruption leaves behind: changes happen whole or not at all; what was encoded or measured is kept."""
-    # where a module was not loaded, nothing was encoded or measured
-    cache, results = (sys.modules.get(f"promptctl.{name}") for name in ("encoding.cache", "benchmark.results"))
-    counts = {
-        "image feature": cache.FeatureCache.added if cache else 0,
-        "result": results.Results.added if results else 0,
-    }
-    kept = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items() if count]
+    counts = signals.kept()
+    kept = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in sorted(counts.items())]
     if not kept:
         return "interrupted, nothing half-done was kept"
     verb = "is" if sum(counts.values()) == 1 else "are"

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import checks
-from promptctl.commands.common import (
-    OnProgress,
-    chosen_share,
-    encode_photos,
-    load_encoder_for,
-    locate,
-    passed_over,
-    skipped_files,
-    without_named,
-)
+from promptctl.commands.common import OnProgress, chosen_share, load_encoder_for, locate
 from promptctl.commands.places import check_places
-from promptctl.context.card import Card
 from promptctl.data.remarks import not_photos
 from promptctl.errors import NoImages
-from promptctl.report import (
-    Classified,
-    ClassifyReport,
-    Guess,
-)
+from promptctl.report import Classified, ClassifyReport, Guess, NotAPhoto, SkippedFile
 from promptctl.store.store import Store
 
 if TYPE_CHECKING:
-    from promptctl.classification.classifier import Predictions
+    from promptctl.classification.classifier import Answer, Classifier
     from promptctl.data.images import Skipped
-    from promptctl.encoding.pipeline import Features
+    from promptctl.encoding.encoder import ImageEncoder
+
+_Found = Classified | SkippedFile | NotAPhoto
 
 
 def classify(
@@ -46,61 +36,110 @@ def classify(
     store: Store | None = None,
     on_progress: OnProgress | None = None,
 ) -> ClassifyReport:
-    """The most probable classes of every image among files and folder trees; `blend` as in `evaluate`."""
+    """The most probable classes of every image among files and folder trees; `blend` as in `evaluate`.
+
+    Images are encoded while the items of the report are taken; whatever can be refused before is refused here.
+    """
     blend = checks.share(blend)
     check_places(ref, inputs, store, "promptctl classify {photos} --prompt {context}")
     source = locate(ref, store)
     from promptctl.classification.classifier import Classifier
 
     context = source.load()
-    paths, passed = _gathered(inputs)
+    files = _gathered(inputs)
     encoder = load_encoder_for(context, source.name, model, device)
-    features, skipped = encode_photos(paths, encoder, on_progress)
-    left_out = (*passed, *without_named(skipped, inputs))
-    if not len(features):
-        _refuse_no_photo(inputs, left_out)
     share = chosen_share(blend, context, source.name, model, device, on_progress)
-    predictions = Classifier.of(context, share=share).predict(features.vectors)
-    found = _classified(features, predictions, context.card, top)
-    return ClassifyReport(source.name, share, blend is None, found, skipped_files(left_out), passed_over(left_out))
+    classifier = Classifier.of(context, share=share)
+    top = min(top, len(classifier.classes))
+    return ClassifyReport(
+        context=source.name,
+        blend=share,
+        blend_chosen=blend is None,
+        class_names=classifier.names,
+        top=top,
+        files=files.photos,
+        found=_found(inputs, files, classifier, encoder, top, on_progress),
+        passed_over=files.beside,
+    )
 
 
-def _gathered(inputs: Sequence[Path]) -> tuple[list[Path], list[Skipped]]:
-    """The files to classify, and what is passed over before any is read.
+@dataclass(frozen=True)
+class _Files:
+    """What lies under the inputs, before any of it is opened."""
 
-    raises   NoImages when there is none
-    """
-    from promptctl.data.images import Skipped, photos_among
-    from promptctl.data.walk import walk
+    photos: list[str]  # as text: a hundred thousand paths are many
+    beside: Counter[str]  # files that lie beside photos, by the end of their names
+    closed: list[SkippedFile]  # folders that cannot be read
+
+
+def _gathered(inputs: Sequence[Path]) -> _Files:
+    """NoImages when there is nothing to look at, or something that is named does not exist."""
+    from promptctl.data.walk import Closed, every_file, is_beside, suffix_of
 
     missing = next((path for path in inputs if not os.path.lexists(path)), None)
     if missing is not None:
         raise NoImages(f"there is no file or folder {missing}", f"ls {missing.parent}")
-    tree = walk(inputs)
-    photos, passed = photos_among(tree.files, named=inputs)
-    left_out = [*(Skipped(path, reason) for path, reason in tree.closed), *passed]
-    if not photos:
-        _refuse_no_photo(inputs, left_out)
-    return photos, left_out
+    named = _named(inputs)
+    files = _Files([], Counter(), [])
+    for found in every_file(inputs):
+        if isinstance(found, Closed):
+            files.closed.append(SkippedFile(found.path, found.reason))
+        elif is_beside(found) and found not in named:
+            files.beside[suffix_of(found)] += 1
+        else:
+            files.photos.append(found)
+    if not files.photos and not files.closed:
+        raise _no_photo(inputs, files.beside)
+    return files
 
 
-def _refuse_no_photo(inputs: Sequence[Path], left_out: Sequence[Skipped]) -> None:
-    """NoImages, unless there are files that should be photos and could not be read: these are reported one by one."""
-    failed = [item for item in left_out if not item.foreign]
+def _named(inputs: Sequence[Path]) -> frozenset[str]:
+    """What a person names is meant to be a photo, whatever it is called."""
+    return frozenset(map(os.fspath, inputs))
+
+
+def _no_photo(inputs: Sequence[Path], others: Counter[str]) -> NoImages:
     where = f"in {', '.join(map(str, inputs))}"
-    if counts := passed_over(left_out):
-        if not failed:
-            raise NoImages(f"there is no photo {where}, only {not_photos(counts)}", f"ls {inputs[0]}")
-    elif not failed:
-        raise NoImages(f"there is no file {where}", "give photos, or folders that have some in them")
+    if others:
+        return NoImages(f"there is no photo {where}, only {not_photos(_most_first(others))}", f"ls {inputs[0]}")
+    return NoImages(f"there is no file {where}", "give photos, or folders that have some in them")
 
 
-def _classified(features: Features, predictions: Predictions, card: Card, top: int) -> tuple[Classified, ...]:
-    best = predictions.top(min(top, len(card.classes)))
-    return tuple(
-        Classified(
-            path,
-            tuple(Guess(card.labels[c], card.names[c], float(predictions.probabilities[row, c])) for c in best[row]),
-        )
-        for row, path in enumerate(features.paths)
-    )
+def _most_first(counts: Counter[str]) -> Mapping[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _found(
+    inputs: Sequence[Path],
+    files: _Files,
+    classifier: Classifier,
+    encoder: ImageEncoder,
+    top: int,
+    on_progress: OnProgress | None,
+) -> Iterator[_Found]:
+    """Every file as it is classified or found to be none; NoImages after the last when all were something else."""
+    from promptctl.encoding.cache import FeatureCache
+
+    named, total = _named(inputs), len(files.photos)
+    on_done = (lambda done: on_progress("encoding", done, total)) if on_progress else None
+    others = Counter(files.beside)
+    yield from files.closed
+    with FeatureCache() as cache:
+        for image in classifier.classify(map(Path, files.photos), encoder, cache, on_done):
+            item = _item(image, named, top)
+            others.update([item.suffix] if isinstance(item, NotAPhoto) else [])
+            yield item
+    if others.total() - files.beside.total() == total and not files.closed:
+        raise _no_photo(inputs, others)
+
+
+def _item(image: Answer | Skipped, named: frozenset[str], top: int) -> _Found:
+    from promptctl.data.images import Skipped
+    from promptctl.data.walk import suffix_of
+
+    if not isinstance(image, Skipped):
+        guesses = (Guess(entry.label, entry.name, probability) for entry, probability in image.top(top))
+        return Classified(image.path, tuple(guesses))
+    if image.foreign and os.fspath(image.path) not in named:
+        return NotAPhoto(suffix_of(image.path))
+    return SkippedFile(image.path, image.reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,22 +48,32 @@ class Tree:
     closed: tuple[tuple[Path, str], ...] = ()
 
 
-def walk(roots: Sequence[Path], *, apart: Iterable[Path] = ()) -> Tree:
-    """Every visible file under the roots, once; a root that is a file is taken as it is.
+@dataclass(frozen=True)
+class Closed:
+    """A folder that could not be entered, and why."""
+
+    path: Path
+    reason: str
+
+
+def every_file(roots: Sequence[Path], *, apart: Iterable[Path] = ()) -> Iterator[str | Closed]:
+    """Every visible file under the roots, once, as it is found; a root that is a file is taken as it is.
 
     Real folders are told by device and inode, so links that lead back are followed once.
 
     apart   folders that are not entered from here, wherever a link leads, unless they are roots
+    returns paths as text, because a hundred thousand of them are many, and the folders that stayed closed
     """
-    files: dict[str, None] = {}
-    closed: list[tuple[Path, str]] = []
+    seen: set[str] = set()
     entered = {identity for folder in apart if (identity := _identity(folder))}
     entered -= {identity for root in roots if (identity := _identity(root))}
     waiting = [(os.fspath(root), _is_folder(root)) for root in roots][::-1]
     while waiting:  # no recursion: a tree may be deeper than Python's stack
         path, is_folder = waiting.pop()
         if not is_folder:
-            files[path] = None
+            if path not in seen:
+                seen.add(path)
+                yield path
             continue
         try:
             identity = _enter(path)
@@ -71,8 +81,14 @@ def walk(roots: Sequence[Path], *, apart: Iterable[Path] = ()) -> Tree:
                 entered.add(identity)
                 waiting += _visible(path)[::-1]
         except OSError as error:  # no permission, or a path longer than the system takes
-            closed.append((Path(path), reason_of(error)))
-    return Tree(tuple(map(Path, files)), tuple(closed))
+            yield Closed(Path(path), reason_of(error))
+
+
+def walk(roots: Sequence[Path], *, apart: Iterable[Path] = ()) -> Tree:
+    """What `every_file` finds, all of it."""
+    found = list(every_file(roots, apart=apart))
+    closed = tuple((one.path, one.reason) for one in found if isinstance(one, Closed))
+    return Tree(tuple(Path(one) for one in found if not isinstance(one, Closed)), closed)
 
 
 def visible_folders(folder: Path) -> list[Path]:
@@ -85,17 +101,18 @@ def visible_files(folder: Path) -> list[Path]:
     return [Path(path) for path, is_folder in _listed(folder) if not is_folder]
 
 
-def is_beside(path: Path) -> bool:
+def is_beside(path: str | Path) -> bool:
     """Whether a file is called like what lies beside photos: a sidecar, a film, a note."""
     return suffix_of(path) in _BESIDE
 
 
-def suffix_of(path: Path) -> str:
+def suffix_of(path: str | Path) -> str:
     """The end of a name in small letters, ".jpg"; empty where there is none."""
-    return path.suffix.lower()
+    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122  a Path costs its length
+    return "" if suffix == "." else suffix
 
 
-def by_suffix(paths: Iterable[Path]) -> dict[str, int]:
+def by_suffix(paths: Iterable[str | Path]) -> dict[str, int]:
     """How many files end how, most first."""
     counts = Counter(map(suffix_of, paths))
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

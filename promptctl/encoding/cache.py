@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from promptctl import lossy_table
+from promptctl import lossy_table, signals
 from promptctl.errors import CacheBusy, InvalidSetting
 from promptctl.paths import cache_home
 
@@ -47,8 +47,6 @@ class FeatureCache:
     Beyond `limit_bytes` the features that were computed first are dropped.
     """
 
-    added = 0  # by this process, in all caches; what is told to whoever interrupts it
-
     def __init__(self, folder: Path | None = None, *, limit_bytes: int | None = None) -> None:
         self.path = (folder or cache_home()) / "features.sqlite"
         self.limit_bytes = limit_from_environment() if limit_bytes is None else limit_bytes
@@ -74,7 +72,7 @@ class FeatureCache:
                 while self._used_bytes(db) > self.limit_bytes and self._drop_oldest(db):
                     pass
                 db.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)
-            FeatureCache.added += len(rows)
+            signals.keep("image feature", len(rows))
 
         self._ask(write)
 

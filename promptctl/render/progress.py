@@ -6,7 +6,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from promptctl.render.text import columns_of, width
@@ -14,7 +15,6 @@ from promptctl.render.text import columns_of, width
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Progress = Callable[[str, int, int], None]  # stage, done, total
 Clock = Callable[[], float]  # seconds
 
 _QUIET = 30.0  # seconds between lines where no terminal is
@@ -112,6 +112,21 @@ class Reports:
             self._say(self._work.sentence())
 
 
+@dataclass(frozen=True)
+class Progress:
+    """What is shown of the work, until it ends."""
+
+    _work: Work
+    _shown: ExitStack
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        self._work.advance(stage, done, total)
+
+    def end(self) -> None:
+        """Show no more of it; the work may go on."""
+        self._shown.close()
+
+
 @contextmanager
 def progress(beginning: str = "loading the model") -> Iterator[Progress]:
     """On a terminal a bar for every stage, elsewhere a line every half minute; both on stderr.
@@ -119,8 +134,9 @@ def progress(beginning: str = "loading the model") -> Iterator[Progress]:
     beginning   what is being done before the first stage
     """
     work = Work(beginning)
-    with _on_terminal(work, beginning) if sys.stderr.isatty() else _in_log(work):
-        yield work.advance
+    with ExitStack() as shown:
+        shown.enter_context(_on_terminal(work, beginning) if sys.stderr.isatty() else _in_log(work))
+        yield Progress(work, shown)
 
 
 @contextmanager

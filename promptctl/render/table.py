@@ -21,6 +21,7 @@ _LEAST_CUT = 16  # cells of a text that is cut
 class _Column:
     """One column, and how narrow it may become."""
 
+    key: str
     heading: str
     cells: tuple[str, ...]
     is_numeric: bool
@@ -32,11 +33,11 @@ class _Column:
         return max(map(width, (self.heading, *self.cells)))
 
     def least(self, line: int, longest_word: int) -> int:
-        """The fewest cells that still say something; of a path two fifths of the line."""
+        """The fewest cells that still say something; of a path a third of the line."""
         if self.is_numeric:
             return self.natural
         if self.is_cut:
-            wanted = 2 * line // 5 if self.is_path else min(_LEAST_CUT, longest_word)
+            wanted = line // 3 if self.is_path else min(_LEAST_CUT, longest_word)
         else:
             wanted = self.longest_word(longest_word)
         return min(self.natural, max(wanted, width(self.heading)))
@@ -57,9 +58,8 @@ class _Column:
     def _longest(self) -> int:
         return max(map(width, self._words), default=0)
 
-    def lines(self, row: int, room: int) -> list[str]:
+    def lines(self, cell: str, room: int) -> list[str]:
         """A cell in lines that fit."""
-        cell = self.cells[row]
         if width(cell) <= room:
             return [cell]
         if self.is_cut:
@@ -67,38 +67,97 @@ class _Column:
         return filled([cut_middle(part, room) for part in _parts(cell)], room, _gap(cell))
 
 
-def table_lines(rows: Sequence[Row], room: int, *, spare: Sequence[str] = (), line_a_row: bool = False) -> list[str]:
+@dataclass(frozen=True)
+class _Layout:
+    """Columns and how wide each is drawn."""
+
+    columns: Sequence[_Column]
+    widths: Sequence[int]
+    gap: int
+
+    @property
+    def head(self) -> list[str]:
+        rule = "─" * (sum(self.widths) + self.gap * (len(self.columns) - 1))
+        return [self._line([column.heading for column in self.columns]), rule]
+
+    def lines(self, cells: Sequence[str]) -> list[str]:
+        """One row, in as many lines as its longest cell takes."""
+        parts = [column.lines(cell, room) for column, cell, room in zip(self.columns, cells, self.widths, strict=True)]
+        return [self._line(line) for line in zip_longest(*parts, fillvalue="")]
+
+    def _line(self, cells: Sequence[str]) -> str:
+        padded = []
+        for cell, column, room in zip(cells, self.columns, self.widths, strict=True):
+            space = " " * (room - width(cell))
+            padded.append(space + cell if column.is_numeric else cell + space)
+        return (" " * self.gap).join(padded).rstrip(" ")
+
+
+class StandingTable:
+    """A table whose columns are settled before its rows come; every row is one line, whatever must be cut for it.
+
+    samples   rows with cells as wide as any that will come
+    spare     columns to go without rather than that, the first of them first
+    """
+
+    def __init__(self, samples: Sequence[Row], room: int, *, spare: Sequence[str] = ()) -> None:
+        self._layout = _layout(samples, room, spare, is_cut=True)
+        self._room = room
+        self._begun = False
+
+    @property
+    def head(self) -> list[str]:
+        return self._layout.head if self._layout else []
+
+    def lines(self, row: Row) -> list[str]:
+        """One row; for a terminal too narrow for the table as lines of `heading: value`, parted by empty ones."""
+        if self._layout:
+            return self._layout.lines([_cell(column.key, row) for column in self._layout.columns])
+        parting = [""] if self._begun else []
+        self._begun = True
+        return [*parting, *_blocks([row], self._room)]
+
+
+def table_lines(rows: Sequence[Row], room: int, *, spare: Sequence[str] = ()) -> list[str]:
     """The rows below each other, or where there is no room for that as lines of `heading: value`.
 
-    spare       columns to go without rather than that, the first of them first
-    line_a_row  every row is one line, whatever must be cut for it
+    spare   columns to go without rather than that, the first of them first
     """
-    choices = _choices(rows, spare, line_a_row)
+    layout = _layout(rows, room, spare, is_cut=False)
+    if layout is None:
+        return _blocks(rows, room)
+    rows_of_cells = zip(*(column.cells for column in layout.columns), strict=True)
+    return [*layout.head, *(line for cells in rows_of_cells for line in layout.lines(cells))]
+
+
+def _layout(rows: Sequence[Row], room: int, spare: Sequence[str], *, is_cut: bool) -> _Layout | None:
+    choices = _choices(rows, spare, is_cut)
     for word, columns, gap in product(_LONGEST_WORDS, choices, _GAPS):
         widths = _widths(columns, room - gap * (len(columns) - 1), room, word)
         if widths and (gap == _GAPS[-1] or widths == [column.natural for column in columns]):
-            return _drawn(columns, widths, gap, len(rows))
-    return _blocks(rows, room)
+            return _Layout(columns, widths, gap)
+    return None
 
 
-def _choices(rows: Sequence[Row], spare: Sequence[str], line_a_row: bool) -> list[list[_Column]]:
+def _choices(rows: Sequence[Row], spare: Sequence[str], is_cut: bool) -> list[list[_Column]]:
     """All columns, then fewer and fewer."""
     keys = columns_in(rows)
     spare = [key for key in spare if key in keys]
-    columns = {key: _column(rows, key, line_a_row) for key in keys}
+    columns = {key: _column(rows, key, is_cut) for key in keys}
     return [
         [column for key, column in columns.items() if key not in spare[:dropped]] for dropped in range(len(spare) + 1)
     ]
 
 
-def _column(rows: Sequence[Row], key: str, line_a_row: bool) -> _Column:
+def _column(rows: Sequence[Row], key: str, is_cut: bool) -> _Column:
     values = [row.get(key) for row in rows]
     return _Column(
+        key=key,
         heading=heading(key),
-        cells=tuple(printable(as_cell(key, value)) for value in values),
+        cells=tuple(_cell(key, row) for row in rows),
         is_numeric=all(isinstance(value, (int, float)) or value is None for value in values),
         is_path=any(isinstance(value, Path) for value in values),
-        is_cut=line_a_row,
+        is_cut=is_cut,
     )
 
 
@@ -125,22 +184,8 @@ def _shares(wants: Sequence[int], left: int) -> list[int]:
     return [want if total <= left else want * left // total for want in wants]
 
 
-def _drawn(columns: Sequence[_Column], widths: Sequence[int], gap: int, n_rows: int) -> list[str]:
-    head = _line([column.heading for column in columns], columns, widths, gap)
-    rule = "─" * (sum(widths) + gap * (len(columns) - 1))
-    body = []
-    for row in range(n_rows):
-        cells = [column.lines(row, room) for column, room in zip(columns, widths, strict=True)]
-        body += [_line(parts, columns, widths, gap) for parts in zip_longest(*cells, fillvalue="")]
-    return [head, rule, *body]
-
-
-def _line(cells: Sequence[str], columns: Sequence[_Column], widths: Sequence[int], gap: int) -> str:
-    padded = []
-    for cell, column, room in zip(cells, columns, widths, strict=True):
-        space = " " * (room - width(cell))
-        padded.append(space + cell if column.is_numeric else cell + space)
-    return (" " * gap).join(padded).rstrip(" ")
+def _cell(key: str, row: Row) -> str:
+    return printable(as_cell(key, row.get(key)))
 
 
 def _parts(cell: str) -> list[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from promptctl.report.base import Report, Row, SkippedFile
+from promptctl.report.base import Item, Report, Row, SkippedFile, StreamedReport
 from promptctl.report.cache import CachedFeatures, CacheReport, ClearedReport
 from promptctl.report.check import Checked, CheckReport
-from promptctl.report.classify import Classified, ClassifyReport, Guess
+from promptctl.report.classify import Classified, ClassifyReport, Guess, NotAPhoto
 from promptctl.report.compare import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.report.diff import ClassDiff, DiffReport, VectorDrift
 from promptctl.report.encode import EncodeReport
@@ -48,12 +48,14 @@ __all__ = [
     "Guess",
     "HeadExported",
     "InspectReport",
+    "Item",
     "LearnReport",
     "ListReport",
     "LogReport",
     "ModelRow",
     "ModelsReport",
     "NearWordRow",
+    "NotAPhoto",
     "OnnxExported",
     "PathReport",
     "PulledReport",
@@ -67,6 +69,7 @@ __all__ = [
     "ShowReport",
     "SkippedFile",
     "StoredContext",
+    "StreamedReport",
     "TrashReport",
     "VectorDrift",
     "VectorReport",

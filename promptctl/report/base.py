@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 Row = dict[str, Any]
 SCHEMA_VERSION = 2
@@ -18,13 +19,36 @@ class SkippedFile:
     path: Path
     reason: str
 
+    def record(self) -> Row:
+        return {"path": self.path, "reason": self.reason, "type": "error"}
+
+    def entry(self) -> None:
+        """JSON names it after the rows."""
+
+    row = cell_row = entry  # no table has it
+
+
+class Item(Protocol):
+    """One of the many things that a report finds, as each format says it; None where a format leaves it out."""
+
+    def record(self) -> Row:
+        """A line of JSON lines."""
+
+    def entry(self) -> Row | None:
+        """An element of the JSON array."""
+
+    def row(self) -> Row | None:
+        """A row of CSV."""
+
+    def cell_row(self) -> Row | None:
+        """A row of the table that a person sees."""
+
 
 @dataclass(frozen=True)
 class Report:
     """Common shape: `rows` for tables and CSV, `record` for JSON, `summary` for people; the rest is talk on stderr."""
 
     type: ClassVar[str] = "report"
-    line_a_row: ClassVar[bool] = False  # on a terminal a row is one line, whatever must be cut for it
 
     def rows(self) -> list[Row]:
         return []
@@ -77,3 +101,42 @@ class Report:
 
     def record(self) -> Row:
         return {"schema_version": SCHEMA_VERSION, "type": self.type, **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True)
+class StreamedReport(Report):
+    """A report whose rows come one at a time, each as soon as it is found: a head, the rows, and what is said last.
+
+    `items` can be taken once. Until it has come to its end nobody knows what stands below the rows: closing, warnings,
+    exit code.
+    """
+
+    array: ClassVar[str]  # the key of the items in JSON
+
+    def items(self) -> Iterator[Item]:
+        raise NotImplementedError
+
+    def samples(self) -> Sequence[Row]:
+        """Rows of the table with cells as wide as any that will come, so that its columns are known before."""
+        raise NotImplementedError
+
+    def head(self) -> Row:
+        """What JSON says before the items."""
+        return {"schema_version": SCHEMA_VERSION, "type": self.type}
+
+    def tail(self) -> Row:
+        """What JSON says after the items, known once they have come."""
+        return {}
+
+    def rows(self) -> list[Row]:
+        return [row for item in self.items() if (row := item.row()) is not None]
+
+    def tables(self) -> list[list[Row]]:
+        return [[row for item in self.items() if (row := item.cell_row()) is not None]]
+
+    def records(self) -> list[Row]:
+        return [item.record() for item in self.items()]
+
+    def record(self) -> Row:
+        found = [entry for item in self.items() if (entry := item.entry()) is not None]
+        return {**self.head(), self.array: found, **self.tail()}

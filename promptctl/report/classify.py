@@ -1,23 +1,20 @@
-"""What `classify` found."""
+"""What `classify` finds: an image a row, each as soon as it is known."""
 
 from __future__ import annotations
 
 import dataclasses
+import heapq
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import ClassVar
 
-from promptctl.report.base import Report, Row, SkippedFile
-from promptctl.report.phrases import (
-    counted,
-    error_records,
-    ordinal,
-    passed_over_lines,
-    percent,
-    skipped_lines,
-)
+from promptctl.report.base import Item, Row, SkippedFile, StreamedReport
+from promptctl.report.phrases import counted, ordinal, passed_over_lines, percent, skipped_lines
+
+_LONGEST_PATHS = 50  # that are looked at to tell how wide a column of paths is
 
 
 @dataclass(frozen=True)
@@ -36,75 +33,127 @@ class Classified:
     path: Path
     top: tuple[Guess, ...]
 
+    def record(self) -> Row:
+        # the path and the answer come first, for whoever reads only these
+        first = dataclasses.asdict(self.top[0])
+        return {"path": self.path, **first, "top": [dataclasses.asdict(guess) for guess in self.top], "type": "result"}
+
+    def entry(self) -> Row:
+        return dataclasses.asdict(self)
+
+    def row(self) -> Row:
+        row: Row = {"path": self.path}
+        for rank, guess in enumerate(self.top, 1):
+            row |= dict(zip(_columns_of(rank), dataclasses.astuple(guess), strict=True))
+        return row
+
+    def cell_row(self) -> Row:
+        others = {ordinal(rank): f"{g.name} {percent(g.probability)}" for rank, g in enumerate(self.top[1:], 2)}
+        return {"path": self.path, "class": self.top[0].name, "probability": self.top[0].probability, **others}
+
 
 @dataclass(frozen=True)
-class ClassifyReport(Report):
+class NotAPhoto:
+    """A file that turned out to be something else altogether: it is counted and not named."""
+
+    suffix: str  # the end of its name
+
+
+@dataclass
+class _Tally:
+    """What is known once all items have come."""
+
+    of_class: Counter[str] = field(default_factory=Counter)  # class name → images
+    skipped: list[SkippedFile] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+    def add(self, item: Classified | SkippedFile | NotAPhoto) -> None:
+        if isinstance(item, Classified):
+            self.of_class[item.top[0].name] += 1
+        elif isinstance(item, SkippedFile):
+            self.skipped.append(item)
+        else:
+            self.passed_over[item.suffix] += 1
+
+
+@dataclass(frozen=True)
+class ClassifyReport(StreamedReport):
     type: ClassVar[str] = "classify"
-    line_a_row: ClassVar[bool] = True
+    array: ClassVar[str] = "images"
 
     context: str
     blend: float
     blend_chosen: bool
-    images: tuple[Classified, ...]
-    skipped: tuple[SkippedFile, ...]
-    passed_over: Mapping[str, int]  # files that were no photos, by the end of their names
+    class_names: tuple[str, ...]
+    top: int  # classes that are told of an image
+    files: Sequence[str]  # that are looked at
+    found: Iterable[Classified | SkippedFile | NotAPhoto]
+    passed_over: Mapping[str, int] = field(default_factory=dict)  # by their names alone: the end of a name → files
+    _tally: _Tally = field(default_factory=_Tally, init=False, repr=False, compare=False)
 
-    def rows(self) -> list[Row]:
-        return [self._row(image) for image in self.images]
+    def items(self) -> Iterator[Item]:
+        self._tally.passed_over.update(self.passed_over)
+        for item in self.found:
+            self._tally.add(item)
+            if not isinstance(item, NotAPhoto):
+                yield item
 
-    def records(self) -> list[Row]:
-        results = [
-            {
-                "type": "result",
-                "path": image.path,
-                "label": image.top[0].label,
-                "name": image.top[0].name,
-                "probability": image.top[0].probability,
-                "top": [dataclasses.asdict(guess) for guess in image.top],
-            }
-            for image in self.images
-        ]
-        return results + error_records(self.skipped)
+    @property
+    def images(self) -> int:
+        """How many have been classified so far."""
+        return self._tally.of_class.total()
+
+    def head(self) -> Row:
+        return {**super().head(), "context": self.context, "blend": self.blend, "blend_chosen": self.blend_chosen}
+
+    def tail(self) -> Row:
+        skipped = [dataclasses.asdict(item) for item in self._tally.skipped]
+        return {"skipped": skipped, "passed_over": dict(_most_first(self._tally.passed_over))}
 
     def columns(self) -> list[str]:
-        return super().columns() or ["path", "label", "name", "probability"]
+        return ["path", *(column for rank in range(1, self.top + 1) for column in _columns_of(rank))]
+
+    def samples(self) -> list[Row]:
+        longest = heapq.nlargest(_LONGEST_PATHS, self.files, key=_about_as_wide)
+        paths, names = longest or [""], self.class_names or ("",)
+        rows = zip_longest(paths, names)
+        return [self._sample(Path(path or paths[0]), name or names[0]).cell_row() for path, name in rows]
+
+    def _sample(self, path: Path, name: str) -> Classified:
+        return Classified(path, tuple(Guess("", name, 1 / rank) for rank in range(1, self.top + 1)))
+
+    def spare(self) -> list[str]:
+        return [ordinal(rank) for rank in range(self.top, 1, -1)]
+
+    def closing(self) -> list[str]:
+        """How many photos of which class, the most frequent first."""
+        if not self.images:
+            return []
+        return [f"{self.images:,} photo{'' if self.images == 1 else 's'}: {counted(_most_first(self._tally.of_class))}"]
+
+    def notes(self) -> list[str]:
+        return passed_over_lines(dict(_most_first(self._tally.passed_over)))
+
+    def warnings(self) -> list[str]:
+        return skipped_lines(self._tally.skipped)
 
     def complaint(self) -> str | None:
         return None if self.images else "none of these could be read as an image"
 
-    def tables(self) -> list[list[Row]]:
-        return [[self._human(image) for image in self.images]]
-
-    def notes(self) -> list[str]:
-        return passed_over_lines(self.passed_over)
-
-    def spare(self) -> list[str]:
-        return [ordinal(rank) for rank in range(max((len(image.top) for image in self.images), default=0), 1, -1)]
-
-    def closing(self) -> list[str]:
-        """How many photos of which class, the most frequent first."""
-        found = sorted(
-            Counter(image.top[0].name for image in self.images).items(), key=lambda item: (-item[1], item[0])
-        )
-        count = f"{len(self.images):,} photo{'' if len(self.images) == 1 else 's'}"
-        return [f"{count}: {counted(found)}"] if found else []
-
-    def warnings(self) -> list[str]:
-        return skipped_lines(self.skipped)
-
     @property
     def exit_code(self) -> int:
-        return 0 if not self.skipped else 3 if self.images else 1
+        return 0 if not self._tally.skipped else 3 if self.images else 1
 
-    @staticmethod
-    def _human(image: Classified) -> Row:
-        others = {ordinal(rank): f"{g.name} {percent(g.probability)}" for rank, g in enumerate(image.top[1:], 2)}
-        return {"path": image.path, "class": image.top[0].name, "probability": image.top[0].probability, **others}
 
-    @staticmethod
-    def _row(image: Classified) -> Row:
-        row: Row = {"path": image.path}
-        for rank, guess in enumerate(image.top, 1):
-            end = "" if rank == 1 else f"_{rank}"
-            row |= {f"{key}{end}": value for key, value in dataclasses.asdict(guess).items()}
-        return row
+def _columns_of(rank: int) -> list[str]:
+    end = "" if rank == 1 else f"_{rank}"
+    return [f"{key}{end}" for key in ("label", "name", "probability")]
+
+
+def _about_as_wide(path: str) -> int:
+    """The cells of a path, or more."""
+    return len(path) if path.isascii() else 2 * len(path)
+
+
+def _most_first(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -106,7 +106,7 @@ def counted(counts: Sequence[tuple[str, int]], room: int = 100) -> str:
 
 
 def error_records(skipped: Sequence[SkippedFile]) -> list[Row]:
-    return [{"type": "error", "path": item.path, "reason": item.reason} for item in skipped]
+    return [item.record() for item in skipped]
 
 
 def skipped_lines(skipped: Sequence[SkippedFile], shown: int = 20) -> list[str]:

@@ -30,4 +30,4 @@ def classify(
         report = commands.classify(
             inputs, prompt, top=top, blend=parse_share(blend), model=model, device=device.value, on_progress=progress
         )
-    finish(report, output, json)
+        finish(report, output, json, progress=progress)  # photos are encoded while their rows are printed

@@ -1,0 +1,122 @@
+"""Formats: each written once for all reports."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from promptctl.cells import escape
+from promptctl.render.table import table_lines
+from promptctl.render.text import columns_of, for_stream, piped, printable, wrapped
+from promptctl.render.values import as_cell, columns_in, heading
+from promptctl.report import Report, Row
+
+
+def as_table(report: Report) -> str:
+    if not sys.stdout.isatty():
+        return as_tsv(report)
+    room = columns_of(sys.stdout)
+    tables = [table_lines(rows, room, spare=report.spare()) for rows in report.tables() if rows]
+    parts = [prose(report.summary(), room), *tables, prose(report.closing(), room)]
+    return "\n".join(joined(part) for part in parts if part)
+
+
+def as_tsv(report: Report) -> str:
+    """The same tables for a pipe: one line a row, tabs between cells, nothing cut or folded."""
+    lines = [piped(line) for line in report.summary()]
+    for rows in report.tables():
+        if rows:
+            keys = columns_in(rows)
+            lines += [tsv_head(keys), *(tsv_row(row, keys) for row in rows)]
+    return joined(lines)
+
+
+def tsv_head(keys: Sequence[str]) -> str:
+    return "\t".join(map(heading, keys))
+
+
+def tsv_row(row: Row, keys: Sequence[str]) -> str:
+    return "\t".join(piped(as_cell(key, row.get(key))) for key in keys)
+
+
+def as_json(report: Report) -> str:
+    return dumps(report.record(), indent=2) + "\n"
+
+
+def as_jsonl(report: Report) -> str:
+    return "".join(dumps(row) + "\n" for row in report.records())
+
+
+def as_csv(report: Report) -> str:
+    """One row a line, whatever is in a cell; what a spreadsheet would compute is marked, see `promptctl.cells`."""
+    columns = report.columns()
+    return csv_lines([columns, *([row.get(key) for key in columns] for row in report.rows())])
+
+
+def csv_lines(rows: Iterable[Sequence[object]]) -> str:
+    lines = _Lines()
+    writer = csv.writer(lines, lineterminator="\r\n")  # with "\n", Python before 3.13 leaves a \r unquoted
+    writer.writerows([_csv_cell(value) for value in row] for row in rows)
+    if sys.stdout.isatty():
+        return joined("\n".join(map(printable, line.split("\n"))) for line in lines)
+    return joined(lines)
+
+
+def as_names(report: Report) -> str:
+    return joined(for_stream(name, sys.stdout) for name in report.names())
+
+
+FORMATS: dict[str, Callable[[Report], str]] = {
+    "table": as_table,
+    "json": as_json,
+    "jsonl": as_jsonl,
+    "csv": as_csv,
+    "names": as_names,
+}
+
+
+def joined(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def prose(lines: Sequence[str], room: int) -> list[str]:
+    return [part for line in lines for part in wrapped(printable(line), room)]
+
+
+class _Lines(list[str]):
+    """What a CSV writer writes to: a row an item, without its end."""
+
+    def write(self, row: str) -> None:
+        self.append(row.removesuffix("\r\n"))
+
+
+def _csv_cell(value: object) -> object:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return value if isinstance(value, (bool, int, float)) else escape(str(value))
+
+
+def dumps(value: object, indent: int | None = None) -> str:
+    try:
+        return json.dumps(value, indent=indent, default=_plain_json, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), indent=indent, default=_plain_json, allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    """The same with null for every number that JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _plain_json(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(type(value).__name__)
