@@ -6,8 +6,9 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,52 @@ def test_warnings_go_to_stderr_in_every_format(capsys, output):
     assert printed.err == "warning: 1 skipped:\n  a.txt: not an image\n"
     if output == "csv":
         assert printed.out == "path,label,name,probability\n"
+
+
+@pytest.mark.parametrize("output", ["table", "json", "jsonl", "csv"])
+@pytest.mark.parametrize("images", [0, 1, 3])
+def test_a_stream_is_the_text_of_the_whole_report(output, images):
+    def report() -> ClassifyReport:
+        top = (Guess("a", "é=1", 0.5), Guess("b", "b", float("nan")))
+        return found([Classified(Path(f"{i}.jpg"), top) for i in range(images)], SKIPPED, classes=top)
+
+    if images or output != "table":  # of no rows the table has not even a head
+        assert text_of(report(), output) == render.FORMATS[output](report())
+    else:
+        assert text_of(report(), output) == ""
+
+
+SKIPPED = (SkippedFile(Path("bad.jpg"), "damaged"), SkippedFile(Path("b.gif"), "empty file"))
+
+
+def test_a_stream_begins_with_its_first_row():
+    def images() -> Iterator[Classified]:
+        yield Classified(Path("a.jpg"), GUESSES)
+        pytest.fail("somebody asked for a second row before the first was out")
+
+    for output, stream in render.STREAMS.items():
+        report = dataclasses.replace(found([], classes=GUESSES), found=images())
+        assert "a.jpg" in next(stream(report)), output
+
+
+@pytest.mark.parametrize("goes_to", ["file", "pipe", "terminal"])
+def test_a_bar_gives_way_to_rows_that_may_be_on_its_screen(tmp_path, monkeypatch, goes_to):
+    """Through a pipe they may be read in `less` or `grep`; beside a file it stays."""
+    happened = []
+
+    def images() -> Iterator[Classified]:
+        yield Classified(Path("a.jpg"), GUESSES)
+        happened.append("second row")
+        yield Classified(Path("b.jpg"), GUESSES)
+
+    ours, theirs = os.pipe() if goes_to == "pipe" else os.openpty() if goes_to == "terminal" else (None, None)
+    with os.fdopen(theirs, "w") if theirs else (tmp_path / "out").open("w") as out, render.progress() as progress:
+        progress._shown.callback(happened.append, "bar gone")
+        monkeypatch.setattr(sys, "stdout", out)
+        render.render(dataclasses.replace(found([]), found=images()), "jsonl", progress)
+    if ours:
+        os.close(ours)
+    assert happened == (["second row", "bar gone"] if goes_to == "file" else ["bar gone", "second row"])
 
 
 # --------------------------------------------------------------------------- prose and other tables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import logging
 import os
 import sys
@@ -39,7 +40,8 @@ def _is_utf8(encoding: str) -> bool:
 
 def give_up_stdout() -> None:
     """Keep Python from complaining at exit about what it could not write."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError, ValueError):  # no file at all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Talk(logging.Handler):
