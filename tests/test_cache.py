@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from conftest import full_disk
 
+from promptctl.clip import keeping
+from promptctl.clip.backbone import Backbone
 from promptctl.encoding.cache import FeatureCache
 from promptctl.errors import CacheBusy, InvalidSetting
 from promptctl.paths import cache_home
@@ -241,15 +243,22 @@ def test_the_limit_comes_from_the_environment(monkeypatch):
 
 def test_cache_commands(cli, photos, tiny):
     cli("learn", photos, "--name", "colours", "--shots", "2", "--model", tiny, "--epochs", "1")
+    keeping.keep(Backbone(tiny, "cpu"))
     said = json.loads(cli("cache", "info", "--json").out)
+    assert said["kept"] == 1
+    assert said["kept_bytes"] == sum(path.stat().st_size for path in cache_home().glob("backbones/*")) > 100_000
     assert [(row["backbone"], row["features"]) for row in said["backbones"]] == [(tiny, 18)]
     shown = cli("cache", "info")
     assert "18 image features in " in shown.out
+    assert "\n1 backbone kept in 2" in shown.out
     assert str(cache_home() / "features.sqlite") in shown.out.replace("\n", "")
     cleared = cli("cache", "clear")
     assert cleared.code == 0
     assert cleared.out.startswith("18 image features forgotten, ")
-    assert json.loads(cli("cache", "info", "--json").out)["backbones"] == []
+    assert "\n1 backbone kept no more; " in cleared.out
+    said = json.loads(cli("cache", "info", "--json").out)
+    assert (said["backbones"], said["kept"], said["kept_bytes"]) == ([], 0, 0)
+    assert not list(cache_home().glob("backbones/*"))
     assert cli("cache", "info", "--format", "csv").out == "backbone,fingerprint,features\n"
 
 

@@ -35,7 +35,7 @@ def count_encoded(backbone, monkeypatch) -> list[int]:
 def test_features_are_the_models_own(backbone, photos):
     paths = sorted(photos.rglob("*.png"))
     features, skipped = encode(paths, backbone.encoder, FeatureCache())
-    pictures = torch.stack([backbone.encoder.transform(Image.open(path).convert("RGB")) for path in paths])
+    pictures = torch.stack([backbone.transform(Image.open(path).convert("RGB")) for path in paths])
     with torch.no_grad():
         wanted = backbone.model.encode_image(pictures, normalize=True)
     assert features.paths == tuple(paths)
@@ -222,7 +222,7 @@ def test_views_are_encoded_once_and_kept(photos, backbone, monkeypatch):
     assert len({row.tobytes() for row in views.reshape(33, -1)}) == 33
 
     picture = decode(paths[1].read_bytes())
-    fifth = backbone.encoder.transform(view(picture, plain.sha256[1], 5, 32)).unsqueeze(0)
+    fifth = backbone.transform(view(picture, plain.sha256[1], 5, 32)).unsqueeze(0)
     np.testing.assert_allclose(views[1, 5], backbone.encoder.encode(fifth.numpy())[0], atol=1e-6)
 
     counts = count_encoded(backbone, monkeypatch)

@@ -194,7 +194,7 @@ def test_the_raw_probe_sees_features_as_they_leave_the_tower(pool, clip):
     model, _, _ = clip
 
     def raw(some):
-        pixels = [pool.backbone.encoder.transform(Image.open(image.path).convert("RGB")) for image in some]
+        pixels = [pool.backbone.transform(Image.open(image.path).convert("RGB")) for image in some]
         return model.encode_image(torch.stack(pixels)).numpy(), [pool.labels.index(image.label) for image in some]
 
     sample = sampling.sample(pool.train, 2, seed=1)

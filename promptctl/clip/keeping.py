@@ -25,7 +25,7 @@ from promptctl.encoding.openvino import program_of, without_converter
 from promptctl.encoding.preprocess import Preprocess
 from promptctl.encoding.translate import is_same, translated, written
 
-_SAMPLES = ((301, 200), (64, 97))  # width and height of the pictures that both ways are compared on
+_SAMPLES = ((301, 200), (64, 97), (40, 40))  # width and height of the pictures that both ways are compared on
 _FARTHEST = 1e-6  # a pixel from open_clip's, in units of the standard deviation
 _MOST_PARTS = 4  # of one tensor; attention keeps queries, keys and values in one
 _LOG = logging.getLogger(__name__)
@@ -121,12 +121,12 @@ def _translated(backbone: Backbone) -> Any | None:
 
 
 def _samples(backbone: Backbone) -> torch.Tensor:
-    """(4, 3, S, S) noise as pictures, through both preprocessings; ValueError where they differ."""
+    """(3, 3, S, S) noise as pictures, through both preprocessings; ValueError where they differ."""
     transform, chance = Preprocess.of(backbone.preprocess_settings), np.random.default_rng(0)
     if transform is None:
         raise ValueError("its preprocessing is not known")
     rows = []
-    for width, height in _SAMPLES * 2:
+    for width, height in _SAMPLES:
         picture = Image.fromarray(chance.integers(0, 256, (height, width, 3), dtype=np.uint8))
         rows.append(backbone.transform(picture))
         if np.abs(transform(picture) - rows[-1].numpy()).max() > _FARTHEST:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from promptctl.errors import reason_of
 
@@ -61,6 +60,8 @@ def offline_reason() -> str | None:
 
 def _on_the_way(url: str) -> tuple[_Machine, ...]:
     """The proxy of a download, the hub itself, or both, where a list of exceptions from the proxy decides."""
+    from urllib.request import getproxies  # its import takes a tenth of an answer
+
     proxies = getproxies()  # of the environment in any case of letters, or the system's
     proxy = proxies.get(urlsplit(url).scheme) or proxies.get("all")
     if not proxy or "*" in proxies.get("no", "").replace(" ", "").split(","):

@@ -14,8 +14,9 @@ from promptctl.store.store import Store
 
 
 def cache_info(*, store: Store | None = None) -> CacheReport:
-    """What the cache holds: image features, of which backbones, and results."""
+    """What the cache holds: image features, of which backbones, results, and backbones kept to answer with."""
     from promptctl.benchmark.results import Results
+    from promptctl.clip import kept as backbones
     from promptctl.encoding.cache import FeatureCache
 
     cache = FeatureCache()
@@ -23,18 +24,29 @@ def cache_info(*, store: Store | None = None) -> CacheReport:
     cache.close()
     with Results() as results:
         measured, n_bytes = results.measured(), contents.n_bytes + results.n_bytes()
+    answering = backbones.n_bytes()
     name_of: dict[str, str] = {}
     with contextlib.suppress(StorageFailed):  # no store to look the names up in
         cards = [entry.card for entry in (store or Store()).entries() if entry.card]
         name_of = {card.backbone.fingerprint: card.backbone.name for card in cards}
     kept = sorted(contents.features.items(), key=lambda item: -item[1])
     rows = tuple(CachedFeatures(name_of.get(fingerprint), fingerprint, count) for fingerprint, count in kept)
-    return CacheReport(cache.path, cache.keeps, n_bytes, cache.limit_bytes, rows, measured)
+    return CacheReport(
+        cache.path,
+        cache.keeps,
+        n_bytes + answering,
+        cache.limit_bytes,
+        rows,
+        measured,
+        backbones.count(),
+        answering,
+    )
 
 
 def clear_cache() -> ClearedReport:
-    """Forget every image feature and every result; they are computed again when they are needed."""
+    """Forget every image feature, result and kept backbone; they are made again when they are needed."""
     from promptctl.benchmark.results import Results
+    from promptctl.clip import kept as backbones
     from promptctl.encoding.cache import FeatureCache
 
     cache = FeatureCache()
@@ -46,4 +58,7 @@ def clear_cache() -> ClearedReport:
         measured, n_bytes = results.measured(), results.n_bytes()
         results.clear()
         given_back = before.n_bytes - after.n_bytes + n_bytes - results.n_bytes()
-    return ClearedReport(cache.path, sum(before.features.values()), given_back, measured)
+    forgotten, answering = backbones.count(), backbones.n_bytes()
+    backbones.clear()
+    given_back += answering - backbones.n_bytes()
+    return ClearedReport(cache.path, sum(before.features.values()), given_back, measured, forgotten)

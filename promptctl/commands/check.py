@@ -90,11 +90,8 @@ def _backbone_state(wanted: BackboneId) -> str:
 
             ensure_available(wanted.name, fetch=False)
             from promptctl.clip.backbone import Backbone
-            from promptctl.clip.keeping import keep
 
-        backbone = Backbone(wanted.name, "cpu", fetch=False)
-        found = backbone.id
-        keep(backbone)
+        found = Backbone(wanted.name, "cpu", fetch=False).id
     except WeightsUnavailable:
         return "not here"
     except BackboneError as error:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from promptctl.context.context import Context
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -254,10 +255,13 @@ def _kept_for(context: Context, model: str | None) -> KeptBackbone | None:
 
 
 def _load_and_keep(context: Context, name: str, model: str | None, device: str) -> Backbone:
+    """The backbone, and where this command had to wait for PyTorch, what spares the next one that."""
+    has_waited = "torch" not in sys.modules
     backbone = load_backbone_for(context, name, model, device)
-    from promptctl.clip.keeping import keep
+    if has_waited:
+        from promptctl.clip.keeping import keep
 
-    keep(backbone)
+        keep(backbone)
     return backbone
 
 

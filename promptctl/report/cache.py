@@ -30,6 +30,8 @@ class CacheReport(Report):
     limit_bytes: int
     backbones: tuple[CachedFeatures, ...]
     results: int = 0  # of `compare` and `--blend auto`
+    kept: int = 0  # backbones that answer without PyTorch
+    kept_bytes: int = 0  # of them, among n_bytes
 
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(row) for row in self.backbones]
@@ -43,10 +45,11 @@ class CacheReport(Report):
     def summary(self) -> list[str]:
         if not self.keeps:
             return [f"no cache, image features are computed every time: {self.path} cannot be written"]
-        kept = sum(row.features for row in self.backbones)
+        features, n_bytes = sum(row.features for row in self.backbones), self.n_bytes - self.kept_bytes
         return [
-            f"{kept} image features{_and_results(self.results)} in {size(self.n_bytes)} of at most "
-            f"{size(self.limit_bytes)}: {self.path}"
+            f"{features} image features{_and_results(self.results)} in {size(n_bytes)} of at most "
+            f"{size(self.limit_bytes)}: {self.path}",
+            *_and_kept(self.kept, f"in {size(self.kept_bytes)}, to answer without PyTorch"),
         ]
 
 
@@ -58,6 +61,7 @@ class ClearedReport(Report):
     features: int
     n_bytes: int  # given back
     results: int = 0  # of `compare` and `--blend auto`
+    kept: int = 0  # backbones that answered without PyTorch
 
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(self)]
@@ -67,7 +71,14 @@ class ClearedReport(Report):
 
     def summary(self) -> list[str]:
         forgotten = f"{self.features} image features{_and_results(self.results)} forgotten"
-        return [f"{forgotten}, {size(self.n_bytes)} given back: {self.path}"]
+        return [
+            f"{forgotten}, {size(self.n_bytes)} given back: {self.path}",
+            *_and_kept(self.kept, "no more; an answer loads PyTorch again, and keeps what it needs of it"),
+        ]
+
+
+def _and_kept(count: int, how: str) -> list[str]:
+    return [f"{count} backbone{'' if count == 1 else 's'} kept {how}"] if count else []
 
 
 def _and_results(count: int) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 
 from promptctl.clip.backbone import Backbone
@@ -48,7 +47,8 @@ CHANGES: dict[str, Change] = {
 
 def features(pictures: list[Image.Image], backbone: Backbone) -> np.ndarray:
     batches = [pictures[first : first + 32] for first in range(0, len(pictures), 32)]
-    return np.concatenate([backbone.encode(torch.stack([backbone.transform(p) for p in some])) for some in batches])
+    encoder = backbone.encoder
+    return np.concatenate([encoder.encode(np.stack([encoder.preprocess(p) for p in some])) for some in batches])
 
 
 def small(picture: Image.Image) -> np.ndarray:

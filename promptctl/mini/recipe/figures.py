@@ -99,19 +99,20 @@ def looks_line(name: str, paths: list[Path], backbone: Backbone) -> str:
         pictures.append(_shown(look(name, square, k) if k % 2 else square, backbone))
         changed.append(bool(k % 2))
     texts = F.normalize(backbone.tower.encode_sentences(LOOKS[name]), dim=-1).cpu().numpy()
-    said = (backbone.encode(torch.stack(pictures)) @ texts.T).argmax(1) == 0
+    said = (backbone.encoder.encode(np.stack(pictures)) @ texts.T).argmax(1) == 0
     return f"{100 * np.mean(said == np.array(changed)):.1f} % of {len(paths)} photos (chance 50)"
 
 
 def told_as_painted(words: list[str], paint: Callable[[str, int], np.ndarray], each: int, backbone: Backbone) -> float:
     """Share of painted pictures, so many of each word, whose word is told among all of the words."""
-    seen = [backbone.encode(torch.stack([_shown(paint(word, k), backbone) for k in range(each)])) for word in words]
+    painted = ([_shown(paint(word, k), backbone) for k in range(each)] for word in words)
+    seen = [backbone.encoder.encode(np.stack(pictures)) for pictures in painted]
     said = np.concatenate(seen) @ templates.text_features(backbone.tower, words, templates.DEFAULT).T
     return float(np.mean(said.argmax(1) == np.repeat(np.arange(len(words)), each)))
 
 
-def _shown(picture: np.ndarray, backbone: Backbone) -> torch.Tensor:
-    return backbone.transform(Image.fromarray(picture))
+def _shown(picture: np.ndarray, backbone: Backbone) -> np.ndarray:
+    return backbone.encoder.preprocess(Image.fromarray(picture))
 
 
 def main() -> None:
