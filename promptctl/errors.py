@@ -13,7 +13,7 @@ PromptctlError                 exit 1
 ├── DatasetError               NoImages  NoLabelColumn  OneClass  TooFewShots  UnknownClasses  NameTooLong
 │                              ContextTooLong  BadTemplate  TemplateTooLong  TooManyClasses  CorruptTokens
 ├── StorageFailed  NotDurable  InTheWay  NoLocks  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
-├── BadSetting (2)
+├── BadSetting (2)  WrongArgument
 ├── NeedsAnswer  InvalidSetting  HomeUnknown  UnknownLearner  SettingsClash  SettingUnheeded  UnknownSort  WrongOption
 │                              ExtraMissing
 └── LearningFailed
@@ -60,7 +60,7 @@ class ReaderLeft(BaseException):
     """Whoever read our output wants no more of it."""
 
 
-class NotInStore(PromptctlError):
+class NotInStore(PromptctlError, LookupError):
     """What was asked for is not in the store."""
 
     exit_code = 10
@@ -422,7 +422,7 @@ class UnknownLearner(PromptctlError):
         )
 
 
-class BadSetting(PromptctlError):
+class BadSetting(PromptctlError, ValueError):
     """A setting that nothing could be done by, from the command line or from Python.
 
     setting   as Python calls it: context_tokens
@@ -435,6 +435,13 @@ class BadSetting(PromptctlError):
         self.setting = setting
         value = "" if example is None else f" {shlex.quote(str(example))}"
         super().__init__(f"{setting} is {found!r:.80}, {wanted} was expected", f"{option_of(setting)}{value}")
+
+
+class WrongArgument(PromptctlError, ValueError):
+    """Something that only a Python program can give, and that is none of what is wanted."""
+
+    def __init__(self, what: str, found: str, wanted: str) -> None:
+        super().__init__(f"{what} is {found}, {wanted} was expected")
 
 
 def option_of(setting: str) -> str:

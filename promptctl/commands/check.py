@@ -10,6 +10,7 @@ from promptctl.context.card import BackboneId
 from promptctl.errors import (
     BackboneError,
     BadContextFile,
+    NotInStore,
     StorageFailed,
     WeightsUnavailable,
     reason_of,
@@ -71,7 +72,7 @@ def _checked(name: str, path: Path, fault: str | None) -> Checked:
         return Checked(name, path, None, fault, None)
     try:
         context = Context.load(path)
-    except BadContextFile as error:
+    except (BadContextFile, NotInStore) as error:  # or it has gone this moment
         return Checked(name, path, None, str(error), None)
     except OSError as error:
         return Checked(name, path, None, f"{path} cannot be read: {reason_of(error)}", None)

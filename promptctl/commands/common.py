@@ -29,7 +29,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from promptctl import __version__, signals
+from promptctl import __version__, checks, signals
 from promptctl.errors import NoImages
 
 if TYPE_CHECKING:
@@ -46,16 +46,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from promptctl.context.card import ClassEntry, check_room
+from promptctl.context.card import ClassEntry, check_room, context_file
 from promptctl.errors import (
     BackboneMismatch,
     ContextNotFound,
     DatasetError,
     ExportFailed,
     LibraryMissing,
-    NoSuchFile,
     NotAContext,
-    NotAFile,
 )
 from promptctl.report import SkippedFile
 from promptctl.store import files
@@ -156,14 +154,12 @@ def locate(ref: str | os.PathLike[str], store: Store | None) -> Source:
 
     raises   InvalidName, ContextNotFound, VersionNotFound, NoSuchFile, NotAFile, NotAContext
     """
-    text = ref if isinstance(ref, str) else _as_path(ref)
+    text = ref if isinstance(ref, str) else _as_path(checks.path("context", ref))
     if is_file_reference(text):
         path = Path(os.path.expanduser(text))  # noqa: PTH111  which lets be what it cannot expand
         if path.is_dir():
             raise NotAContext(text)
-        if not path.is_file():
-            raise NotAFile(path) if path.exists() else NoSuchFile(path)
-        return Source(text, path)
+        return Source(text, context_file(path))
     try:
         entry = (store or Store()).find(Ref.parse(text))
     except (InvalidName, ContextNotFound) as error:
@@ -175,7 +171,7 @@ def locate(ref: str | os.PathLike[str], store: Store | None) -> Source:
     return Source(str(entry.ref), entry.path)
 
 
-def _as_path(ref: os.PathLike[str]) -> str:
+def _as_path(ref: Path) -> str:
     """Such as `is_file_reference` knows for one."""
     text = os.fspath(ref)
     return text if is_file_reference(text) else os.path.join(os.curdir, text)  # noqa: PTH118  which Path takes away

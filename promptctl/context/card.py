@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from promptctl.context import limits
-from promptctl.errors import CorruptContext, DatasetError, NewerFormat, TooManyClasses
+from promptctl.errors import (
+    CorruptContext,
+    DatasetError,
+    NewerFormat,
+    NoSuchFile,
+    NotAContext,
+    NotAFile,
+    TooManyClasses,
+)
 
 FORMAT = 1
 KEY = "promptctl"
@@ -117,6 +125,15 @@ class Card:
         """Canonical JSON: sorted keys, no spaces, ASCII."""
         fields = {**dataclasses.asdict(self), "classes": _plain(self.classes)}
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def context_file(path: Path) -> Path:
+    """The path itself, or NotAContext for a folder, NoSuchFile, NotAFile for a pipe or a device."""
+    if path.is_dir():
+        raise NotAContext(str(path))
+    if not path.is_file():
+        raise NotAFile(path) if path.exists() else NoSuchFile(path)
+    return path
 
 
 def read_card(path: Path) -> Card:

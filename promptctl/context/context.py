@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,25 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from promptctl import checks
 from promptctl.context import limits
-from promptctl.context.card import KEY, UNSEALED, Card, card_of, header_length, read_card, seal, verify_seal
+from promptctl.context.card import (
+    KEY,
+    UNSEALED,
+    Card,
+    card_of,
+    context_file,
+    header_length,
+    read_card,
+    seal,
+    verify_seal,
+)
 from promptctl.errors import CorruptContext
 
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ShotTable:
     """The images a context learned from, as features; no pixels."""
 
@@ -41,9 +54,12 @@ class ShotTable:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Context:
-    """A learned context with everything needed to use it, inspect it and teach it more."""
+    """A learned context with everything needed to use it, inspect it and teach it more.
+
+    Two are equal when their files would be the same to the last bit.
+    """
 
     card: Card
     vectors: Floats  # (M, W) shared by all classes, or (C, M, W) class-specific
@@ -51,11 +67,28 @@ class Context:
     zero_shot_features: Floats  # (C, E) unit rows: what the hand-written template says
     shots: ShotTable
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Context):
+            return NotImplemented
+        return self is other or self._unsealed() == other._unsealed()
+
+    def __hash__(self) -> int:
+        return hash(self._unsealed())
+
+    def __repr__(self) -> str:
+        card = self.card
+        digest = hashlib.sha256(self._unsealed()).hexdigest()
+        classes = f"{len(card.classes)} class{'' if len(card.classes) == 1 else 'es'}"
+        return f"<Context of {classes} on {card.backbone.name}, {card.method.learner}, sha256 {digest[:12]}>"
+
     def to_bytes(self) -> bytes:
         """The safetensors file, sealed; the same context gives the same bytes."""
+        return seal(self._unsealed())
+
+    def _unsealed(self) -> bytes:
         # no clock inside the file and one metadata key only: same images, settings and seed, same bytes
         card = dataclasses.replace(self.card, sha256=UNSEALED)
-        return seal(save(self._tensors(), metadata={KEY: card.to_json()}))
+        return save(self._tensors(), metadata={KEY: card.to_json()})
 
     @staticmethod
     def from_bytes(data: bytes, path: Path | str) -> Context:
@@ -75,9 +108,14 @@ class Context:
         return dataclasses.replace(self, shots=ShotTable.empty(joint))
 
     @staticmethod
-    def load(path: Path) -> Context:
-        read_card(path)  # refuses what is no context before all of it is read
-        return Context.from_bytes(path.read_bytes(), path)
+    def load(path: str | os.PathLike[str]) -> Context:
+        """The context in a file; a name in the store is for `promptctl.load`, or `Store()[name]`.
+
+        raises   CorruptContext, NewerFormat, NoSuchFile, NotAContext for a folder, NotAFile
+        """
+        file = context_file(checks.path("path", path))
+        read_card(file)  # refuses what is no context before all of it is read
+        return Context.from_bytes(file.read_bytes(), file)
 
     def _tensors(self) -> dict[str, NDArray[Any]]:
         tensors = {

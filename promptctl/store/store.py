@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from promptctl import signals
+from promptctl import checks, signals
 from promptctl.context.card import Card, read_card, verify
 from promptctl.errors import (
     BadContextFile,
     ContextExists,
     ContextNotFound,
+    InvalidName,
     NewestVersion,
+    NotInStore,
     NotInTrash,
     StorageFailed,
     VersionNotFound,
@@ -28,6 +31,9 @@ from promptctl.paths import data_home
 from promptctl.store import files
 from promptctl.store.lock import only_writer
 from promptctl.store.refs import Ref, check_name, is_name
+
+if TYPE_CHECKING:
+    from promptctl.context.context import Context
 
 SUFFIX = ".safetensors"
 _STAMP = "%Y%m%dT%H%M%S.%f"  # to the microsecond, so that what was removed last comes back first
@@ -81,10 +87,38 @@ class Store:
     the power went. What is removed goes to `<home>/trash/<name>@<UTC time>-<random>`.
     """
 
-    def __init__(self, home: Path | None = None) -> None:
-        self.home = home or data_home()
+    def __init__(self, home: str | os.PathLike[str] | None = None) -> None:
+        self.home = data_home() if home is None else checks.path("home", home)
+
+    def __repr__(self) -> str:
+        return f"Store({os.fspath(self.home)!r})"
 
     # ---------------------------------------------------------------- reading
+
+    def __getitem__(self, ref: str) -> Context:
+        """The context of `NAME` or `NAME@VERSION`, verified; InvalidName, ContextNotFound, VersionNotFound."""
+        from promptctl.context.context import Context
+
+        return Context.load(self.find(Ref.parse(checks.string("context", ref, "birds"))).path)
+
+    def __contains__(self, ref: object) -> bool:
+        """Whether there is a context of this name, at this version where one is given."""
+        if not isinstance(ref, str):
+            return False
+        try:
+            self.find(Ref.parse(ref))
+        except (InvalidName, NotInStore):
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        return len(self.names())
+
+    def __bool__(self) -> bool:
+        return True  # an empty store is a store
 
     def names(self) -> tuple[str, ...]:
         """Every name that has at least one version, sorted."""
