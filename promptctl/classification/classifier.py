@@ -49,10 +49,33 @@ class Predictions:
 class Answer:
     """What one image shows."""
 
-    path: Path
-    sha256: str  # of the file
+    path: Path | None  # None: a picture in memory
+    sha256: str | None  # of the file
     classes: tuple[ClassEntry, ...]
     probabilities: NDArray[np.float64]  # (C,) they sum to 1
+
+    def __repr__(self) -> str:
+        where = "" if self.path is None else f"{self.path}: "
+        return f"<Answer {where}{self.name} {100 * self.probability:.1f} %>"
+
+    @property
+    def label(self) -> str:
+        """Of the most probable class: what its folder is called."""
+        return self.classes[self._best].label
+
+    @property
+    def name(self) -> str:
+        """Of the most probable class: what the prompt says."""
+        return self.classes[self._best].name
+
+    @property
+    def probability(self) -> float:
+        """Of the most probable class."""
+        return float(self.probabilities[self._best])
+
+    @property
+    def _best(self) -> int:
+        return int(self.probabilities.argmax())
 
     def top(self, k: int) -> tuple[tuple[ClassEntry, float], ...]:
         """The k most probable classes with their probabilities, best first; ties go to the earlier class."""

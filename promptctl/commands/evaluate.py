@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    ref: str,
-    photos: Path,
+    ref: str | PathLike[str],
+    photos: str | PathLike[str],
     *,
     split: str | None = None,
     blend: float | None = 1.0,
@@ -55,7 +56,7 @@ def evaluate(
     blend   share of the learned text features, the rest zero-shot's; None: chosen by folds of the context's shots
     split   which part of a folder with `train/ val/ test/` to use; None: test, or else val, or else everything
     """
-    blend = checks.share(blend)
+    photos, blend = checks.path("photos", photos), checks.share(blend)
     check_places(ref, [photos], store, "promptctl evaluate {context} {photos}")
     source = locate(ref, store)
     from promptctl.data.folder import ImageFolder

@@ -38,12 +38,13 @@ EXPORTS = {
 }
 
 
-def check_places(context: str, photos: Sequence[Path], store: Store | None, command: str) -> None:
+def check_places(context: str | os.PathLike[str], photos: Sequence[Path], store: Store | None, command: str) -> None:
     """Refuse arguments that changed places, and a context that stands for photos.
 
     command   with {context} and {photos}, for the hint
     raises    NotAContext, NoImages
     """
+    context = os.fspath(context)
     is_wrong = _is_no_context(context, store)
     for path in photos:
         if is_wrong and _is_context(str(path), store):
