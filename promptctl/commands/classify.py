@@ -46,7 +46,7 @@ def classify(
     from promptctl.classification.classifier import Classifier
 
     context = source.load()
-    files = _gathered(inputs)
+    files = gathered(inputs)
     encoder = load_encoder_for(context, source.name, model, device)
     share = chosen_share(blend, context, source.name, model, device, on_progress)
     classifier = Classifier.of(context, share=share)
@@ -72,7 +72,7 @@ class _Files:
     closed: list[SkippedFile]  # folders that cannot be read
 
 
-def _gathered(inputs: Sequence[Path]) -> _Files:
+def gathered(inputs: Sequence[Path]) -> _Files:
     """NoImages when there is nothing to look at, or something that is named does not exist."""
     from promptctl.data.walk import Closed, every_file, is_beside, suffix_of
 
@@ -101,11 +101,11 @@ def _named(inputs: Sequence[Path]) -> frozenset[str]:
 def _no_photo(inputs: Sequence[Path], others: Counter[str]) -> NoImages:
     where = f"in {', '.join(map(str, inputs))}"
     if others:
-        return NoImages(f"there is no photo {where}, only {not_photos(_most_first(others))}", f"ls {inputs[0]}")
+        return NoImages(f"there is no photo {where}, only {not_photos(most_first(others))}", f"ls {inputs[0]}")
     return NoImages(f"there is no file {where}", "give photos, or folders that have some in them")
 
 
-def _most_first(counts: Counter[str]) -> Mapping[str, int]:
+def most_first(counts: Counter[str]) -> Mapping[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -138,6 +138,7 @@ def _item(image: Answer | Skipped, named: frozenset[str], top: int) -> _Found:
     from promptctl.data.walk import suffix_of
 
     if not isinstance(image, Skipped):
+        assert image.path is not None  # it came from one
         guesses = (Guess(entry.label, entry.name, probability) for entry, probability in image.top(top))
         return Classified(image.path, tuple(guesses))
     if image.foreign and os.fspath(image.path) not in named:

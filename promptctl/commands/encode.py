@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptctl.commands.classify import _gathered
+from promptctl.commands.classify import gathered, most_first
 from promptctl.commands.common import (
     OnProgress,
     check_free,
@@ -53,7 +54,7 @@ def encode(
     inputs = [Path(path) for path in ([photos] if isinstance(photos, (str, os.PathLike)) else photos)]
     out = Path(out)
     _check_out(out, force)
-    images, left_out = _labelled(inputs) if labels else _unlabelled(inputs)
+    images, left_out, beside = _labelled(inputs) if labels else _unlabelled(inputs)
     from promptctl.clip.registry import ensure_available
 
     ensure_available(model)
@@ -76,7 +77,7 @@ def encode(
         fingerprint=backbone.id.fingerprint,
         n_bytes=len(data),
         skipped=skipped_files(left_out),
-        passed_over=passed_over(left_out),
+        passed_over=most_first(beside + Counter(passed_over(left_out))),
     )
 
 
@@ -91,20 +92,21 @@ def _check_out(out: Path, force: bool) -> None:
     check_free(out, force)
 
 
-def _unlabelled(inputs: Sequence[Path]) -> tuple[list[LabelledImage], list[Skipped]]:
-    from promptctl.data.images import LabelledImage
+def _unlabelled(inputs: Sequence[Path]) -> tuple[list[LabelledImage], list[Skipped], Counter[str]]:
+    from promptctl.data.images import LabelledImage, Skipped
 
-    photos, passed = _gathered(inputs)
-    return [LabelledImage(path, "") for path in photos], passed
+    files = gathered(inputs)
+    closed = [Skipped(folder.path, folder.reason) for folder in files.closed]
+    return [LabelledImage(Path(path), "") for path in files.photos], closed, files.beside
 
 
-def _labelled(inputs: Sequence[Path]) -> tuple[list[LabelledImage], list[Skipped]]:
+def _labelled(inputs: Sequence[Path]) -> tuple[list[LabelledImage], list[Skipped], Counter[str]]:
     if len(inputs) != 1:
         raise WrongOption("--labels takes one folder or list of labelled photos", "leave out --labels, or give one")
     from promptctl.data.folder import ImageFolder
 
     folder = ImageFolder.scan(inputs[0])
-    return list(folder.images), list(folder.skipped)
+    return list(folder.images), list(folder.skipped), Counter()
 
 
 def _columns(images: Sequence[LabelledImage], paths: Sequence[Path]) -> dict[str, list[str]]:
