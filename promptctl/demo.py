@@ -45,7 +45,7 @@ def run(folder: Path | None, command: Callable[[Sequence[str]], object]) -> None
         f"# done in {time.monotonic() - started:.0f} s; to go on with it: "
         f"export PROMPTCTL_HOME={shlex.quote(str(home / 'store'))}"
     )
-    talk("# on your own photos, one folder a class: promptctl learn ./photos --name NAME --shots 4")
+    talk("# on your own photos, one folder per class: promptctl learn ./photos --name NAME --shots 4")
 
 
 def draw_pictures(home: Path) -> None:

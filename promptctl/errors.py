@@ -1,4 +1,4 @@
-"""Every way promptctl can refuse: one sentence, one hint, one exit code.
+"""Every error of promptctl: a sentence, a hint and an exit code.
 
 ```
 PromptctlError                 exit 1
@@ -39,7 +39,7 @@ _OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQ
 
 
 class PromptctlError(Exception):
-    """A refusal a person can act on: `str()` is the sentence, `.hint` the next command or None."""
+    """An error a person can act on: `str()` is the sentence, `.hint` the next command or None."""
 
     exit_code = 1
 
@@ -49,7 +49,7 @@ class PromptctlError(Exception):
 
 
 class Interrupted(BaseException):
-    """The person pressed Ctrl-C, or the system asked us to end."""
+    """Ctrl-C was pressed, or the system asked the program to end."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__("interrupted")
@@ -57,7 +57,7 @@ class Interrupted(BaseException):
 
 
 class ReaderLeft(BaseException):
-    """Whoever read our output wants no more of it."""
+    """The reader of our output closed the pipe."""
 
 
 class NotInStore(PromptctlError, LookupError):
@@ -74,12 +74,13 @@ class ContextNotFound(NotInStore):
 
 class NotAContext(NotInStore):
     def __init__(self, path: str, hint: str = "promptctl list") -> None:
-        what = "a folder" if Path(path).is_dir() else "no context file"
-        super().__init__(f"{path} is {what}, and a context is wanted", hint)
+        is_folder = Path(path).is_dir()
+        what = "a folder, and a context was expected" if is_folder else "not a context file"
+        super().__init__(f"{path} is {what}", hint)
 
 
 class LearnedButNotStored(PromptctlError):
-    """What was learned is in a file, because the store did not take it."""
+    """What was learned is in a file, because the store could not keep it."""
 
     def __init__(self, error: PromptctlError, file: Path, name: str) -> None:
         super().__init__(
@@ -116,7 +117,7 @@ class VersionNotFound(NotInStore):
 
 
 class NewestVersion(PromptctlError):
-    """A name's newest version cannot go alone, or its number would be given again."""
+    """The newest version cannot be removed alone, or its number would be used again."""
 
     def __init__(self, ref: str, older: str) -> None:
         super().__init__(
@@ -219,7 +220,7 @@ class NoImages(DatasetError):
 
 
 class NoLabelColumn(DatasetError):
-    """A list of images that says nothing of what they show."""
+    """A list of images without labels."""
 
 
 class OneClass(DatasetError):
@@ -244,7 +245,9 @@ class TooFewShots(DatasetError):
     def __init__(self, label: str, found: int, asked: int | None, *, because: str = "") -> None:
         why = f" ({because})" if because else ""
         if found:
-            sentence = f"class '{label}' has {found} usable image{'' if found == 1 else 's'}{why}, {asked} asked"
+            sentence = (
+                f"class '{label}' has {found} usable image{'' if found == 1 else 's'}{why}, {asked} were asked for"
+            )
             super().__init__(sentence, f"--shots {found}, or more images of '{label}'")
         else:
             sentence = f"class '{label}' has no usable image{why}"
@@ -277,7 +280,7 @@ class NameTooLong(DatasetError):
 class CorruptTokens(DatasetError):
     def __init__(self, name: str, known: int) -> None:
         super().__init__(
-            f"the class '{name}' is spoken in tokens that are none of the {known} of its backbone",
+            f"class '{name}' has tokens outside the vocabulary of its backbone, which has {known}",
             "restore the file from a copy, or import it again",
         )
 
@@ -307,7 +310,7 @@ class TemplateTooLong(DatasetError):
 
 
 class StorageFailed(PromptctlError):
-    """The disk said no."""
+    """The disk refused a change of the store."""
 
     def __init__(self, error: OSError, doing: str, store: Path) -> None:
         place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else store
@@ -321,28 +324,28 @@ class NotDurable(StorageFailed):
     def __init__(self, error: OSError, folder: Path) -> None:
         PromptctlError.__init__(
             self,
-            f"it is done, but may not outlast a power cut: {folder}: {reason_of(error)}",
-            "look after the disk, then promptctl check",
+            f"done, but it may not survive a power cut: {folder}: {reason_of(error)}",
+            "check the disk, then run promptctl check",
         )
 
 
 class InTheWay(StorageFailed):
-    """A link, a pipe or a folder under the name of a file of the store's own."""
+    """A link, a pipe or a folder where the store keeps a file."""
 
     def __init__(self, path: Path) -> None:
         PromptctlError.__init__(
-            self, f"{path} is not a plain file, as the store's own there is", f"ls -l {shlex.quote(str(path))}"
+            self, f"{path} is not a regular file, and the store needs one there", f"ls -l {shlex.quote(str(path))}"
         )
 
 
 class NoLocks(StorageFailed):
-    """A drive on which nobody can be kept out while a store is changed."""
+    """A drive without file locks, where two programs could change a store at once."""
 
     def __init__(self, error: OSError, store: Path) -> None:
         PromptctlError.__init__(
             self,
-            f"{store} is on a drive that knows no locks ({reason_of(error)}), and nothing is changed without one",
-            "PROMPTCTL_HOME moves the store to a drive of this machine; reading goes on as it is",
+            f"{store} is on a drive without file locks ({reason_of(error)}), and the store is not changed without them",
+            "PROMPTCTL_HOME moves the store to a drive of this machine; reading still works",
         )
 
 
@@ -383,7 +386,7 @@ class InvalidSetting(PromptctlError):
 
 
 class HomeUnknown(PromptctlError):
-    """A process without HOME whose user is in no list, as containers start them."""
+    """A process without HOME whose user the system does not know, as in some containers."""
 
     def __init__(self, variable: str) -> None:
         super().__init__(
@@ -451,21 +454,19 @@ def option_of(setting: str) -> str:
 
 class SettingsClash(PromptctlError):
     def __init__(self, learner: str, because: str, option: str) -> None:
-        super().__init__(f"{learner} {because}, {option} has no effect", f"leave out {option} or --learner")
+        super().__init__(f"{learner} {because}, so {option} has no effect", f"leave out {option} or --learner")
 
 
 class SettingUnheeded(SettingsClash):
-    """A setting that none of several learners takes."""
+    """A setting that none of the learners takes."""
 
     def __init__(self, option: str, learners: Sequence[str], *, add: str) -> None:
         some = learners[0] if len(learners) == 1 else f"{', '.join(learners[:-1])} or {learners[-1]}"
         PromptctlError.__init__(
-            self, f"{option} says nothing to {some}", f"leave out {option}, or add {add} to --learners"
+            self, f"{option} has no effect on {some}", f"leave out {option}, or add {add} to --learners"
         )
 
 
 class LearningFailed(PromptctlError):
     def __init__(self, step: int, lr: float) -> None:
-        super().__init__(
-            f"the loss had stopped being a number by step {step}", f"a smaller --lr, for example {lr / 10:g}"
-        )
+        super().__init__(f"the loss was no longer finite at step {step}", f"a smaller --lr, for example {lr / 10:g}")

@@ -104,7 +104,7 @@ def test_the_ends_of_the_scale_are_zero_shot_and_the_context(cli, learned, photo
     assert (share, accuracy) == (0, zero_shot)
     assert top1("--blend", 1) == plain
     chosen = cli("evaluate", "colours", photos, "--blend", "auto")
-    assert "as its folds chose" in chosen.out
+    assert "as cross-validation chose" in chosen.out
     assert top1("--blend", "auto")[0] in blend.SHARES
     assert "blended with zero-shot (0.5 learned)" in cli("evaluate", "colours", photos, "--blend", "0.5").out
 

@@ -254,7 +254,7 @@ def test_cache_commands(cli, photos, tiny):
     assert str(cache_home() / "features.sqlite") in shown.out.replace("\n", "")
     cleared = cli("cache", "clear")
     assert cleared.code == 0
-    assert cleared.out.startswith("18 image features forgotten, ")
+    assert cleared.out.startswith("18 image features deleted, ")
     assert "\n1 backbone kept no more; " in cleared.out
     said = json.loads(cli("cache", "info", "--json").out)
     assert (said["backbones"], said["kept"], said["kept_bytes"]) == ([], 0, 0)

@@ -143,7 +143,7 @@ def test_import_says_what_came_and_what_to_type_next(cli, clip, tmp_path, tiny):
     assert second == f"vectors: 4 on {tiny}, shared by all classes, class name at the end"
     assert third.startswith(f"stored: {Store().find(Ref('pets')).path} (")
     assert outcome.err.splitlines() == [
-        "the names are as byte pairs keep them; --classes names.txt gives them your own spelling",
+        "the names are spelled as their byte pairs keep them; --classes names.txt sets your own spelling",
         "next: promptctl evaluate pets TEST-FOLDER",
         "      promptctl inspect pets",
     ]
@@ -179,13 +179,13 @@ def test_names_of_ones_own_are_checked_against_those_in_the_file(cli, clip, tmp_
     wanted = f"{names} says 'sea lamp' in line 2, {path} has 'sea lion' there"
     refused(cli("import", path, "--name", "c", "--classes", names), 1, wanted, hint)
     names.write_text("abyssinian\nsea lion\n")
-    wanted, hint = f"{names} names 2 classes, {path} holds 3", "one name a line, in the order they were learned in"
+    wanted, hint = f"{names} names 2 classes, {path} holds 3", "one name per line, in the order they were learned in"
     refused(cli("import", path, "--name", "c", "--classes", names), 1, wanted, hint)
     names.write_text("a\nb\na\n")
     wanted, hint = f"{names} names 'a' twice", "give each class a name of its own"
     refused(cli("import", path, "--name", "c", "--classes", names), 1, wanted, hint)
     names.write_text("a\n\nb\n")
-    wanted, hint = f"{names} has no class name in line 2", "write one class name a line"
+    wanted, hint = f"{names} has no class name in line 2", "write one class name per line"
     refused(cli("import", path, "--name", "c", "--classes", names), 1, wanted, hint)
     names.write_bytes(b"caf\xe9\n")
     refused(cli("import", path, "--name", "c", "--classes", names), 1, f"{names} is not a text file in UTF-8", hint)
@@ -197,21 +197,21 @@ def test_a_checkpoint_without_names_needs_them_and_warns(cli, clip, tmp_path, ti
     learner = PromptLearner(*clip, NAMES)
     path = save(tmp_path / "m", {"state_dict": {"ctx": learner.ctx.data}})
     wanted = f"{path} does not say what its classes are called"
-    hint = "--classes names.txt, one name a line, in the order they were learned in"
+    hint = "--classes names.txt, one name per line, in the order they were learned in"
     refused(cli("import", path, "--name", "c"), 1, wanted, hint)
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
     outcome = cli("import", path, "--name", "c", "--classes", tmp_path / "names.txt")
     assert (outcome.code, outcome.err.splitlines()[0]) == (
         0,
         f"warning: {path} holds no embedded class names, so only its width was compared with {tiny}: "
-        "on another backbone of that width c@1 means nothing",
+        "on another backbone of that width c@1 is meaningless",
     )
     assert "epochs not known" in cli("show", "c").out
 
 
 def test_two_classes_of_one_name_are_refused(cli, clip, tmp_path):
     path = original(tmp_path / "m", PromptLearner(*clip, ["crane", "dog", "Crane"]))
-    hint = "--classes names.txt, where capitals tell them apart, one name a line in the order they were learned in"
+    hint = "--classes names.txt, where capitals tell them apart, one name per line in the order they were learned in"
     refused(cli("import", path, "--name", "c"), 1, f"{path} calls two classes 'crane'", hint)
     (tmp_path / "names.txt").write_text("crane\ndog\nCrane")
     assert cli("import", path, "--name", "c", "--classes", tmp_path / "names.txt").code == 0
@@ -841,7 +841,7 @@ def test_pipes_and_devices_are_no_files(cli, tmp_path):
 def test_a_list_of_names_that_never_ends_is_refused(cli, clip, tmp_path):
     path = original(tmp_path / "m", PromptLearner(*clip, NAMES))
     wanted = "/dev/zero is too long for a list of class names"
-    refused(cli("import", path, "--name", "c", "--classes", "/dev/zero"), 1, wanted, "write one class name a line")
+    refused(cli("import", path, "--name", "c", "--classes", "/dev/zero"), 1, wanted, "write one class name per line")
 
 
 def test_a_shape_of_sequences_is_refused(tmp_path):
@@ -924,10 +924,10 @@ def test_export_says_what_the_original_needs(cli, learned, tmp_path, tiny):
     outcome = cli("export", "colours", path, "--as", "coop")
     assert outcome.out.startswith(f"colours@1 is in {path} (")
     assert outcome.err.splitlines() == [
-        "the original code wants it at MODEL_DIR/prompt_learner/model.pth.tar-3, and",
+        "the original code expects it at MODEL_DIR/prompt_learner/model.pth.tar-3, and",
         "  --model-dir MODEL_DIR --load-epoch 3 --eval-only",
         "  TRAINER.COOP.N_CTX 16 TRAINER.COOP.CSC False TRAINER.COOP.CLASS_TOKEN_POSITION end TRAINER.COOP.PREC fp32",
-        f"  the weights of {tiny} (which it does not know by itself), and the classes in this order: blue, green, red",
+        f"  the weights of {tiny} (which it does not come with), and the classes in this order: blue, green, red",
     ]
 
 
@@ -936,7 +936,7 @@ def test_export_warns_of_names_that_swallow_the_full_stop(cli, learned, photos, 
     learned()
     outcome = cli("export", "colours", tmp_path / "m", "--as", "coop")
     assert outcome.err.splitlines()[0] == (
-        "warning: the original code joins the full stop to the end of 'kite (bird of prey).', promptctl keeps it "
+        "warning: the original code tokenises the full stop together with the end of 'kite (bird of prey).', promptctl "
         "apart: expect a difference"
     )
 
@@ -948,7 +948,7 @@ def test_what_promptctl_learned_with_the_full_stop_apart_comes_back_so(cli, lear
     (tmp_path / "names.txt").write_text("\n".join(before.card.names))
     for name, options in (("read", ()), ("own", ("--classes", tmp_path / "names.txt"))):
         outcome = cli("import", tmp_path / "m", "--name", name, *options)
-        assert "warning: the original code joins the full stop" in outcome.err, "it reads them otherwise"
+        assert "warning: the original code tokenises the full stop together" in outcome.err, "it reads them otherwise"
         assert all(not entry.tokens for entry in stored(name).card.classes)
         np.testing.assert_array_equal(stored(name).text_features, before.text_features)
 

@@ -206,7 +206,7 @@ def test_fewer_images_than_shots(cli, photos):
     refused(
         cli("learn", photos, "--name", "c", "--shots", 6),
         1,
-        "class 'red' has 5 usable images, 6 asked",
+        "class 'red' has 5 usable images, 6 were asked for",
         "--shots 5, or more images of 'red'",
     )
 
@@ -229,7 +229,7 @@ def test_copies_of_one_picture_are_one_shot(cli, photos):
     refused(
         cli("learn", photos, "--name", "c", "--shots", 2),
         1,
-        "class 'red' has 1 usable image (5 are copies of another), 2 asked",
+        "class 'red' has 1 usable image (5 are copies of another), 2 were asked for",
         "--shots 1, or more images of 'red'",
     )
 
@@ -477,7 +477,7 @@ def test_a_corrupted_context_names_its_file(cli, photos, learned, command):
 
 def test_arguments_that_changed_places(cli, photos, learned, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    wanted = "is a folder, and a context is wanted"
+    wanted = "is a folder, and a context was expected"
     for folder in ("./photos", "photos", str(photos)):
         meant = f"did you mean: promptctl evaluate colours {folder}"
         refused(cli("evaluate", folder, "colours"), 10, f"{folder} {wanted}", meant)
@@ -489,14 +489,14 @@ def test_arguments_that_changed_places(cli, photos, learned, tmp_path, monkeypat
     refused(
         cli("evaluate", "photos.csv", "colours"),
         10,
-        "photos.csv is no context file, and a context is wanted",
+        "photos.csv is not a context file",
         "did you mean: promptctl evaluate colours photos.csv",
     )
     cli("export", "colours", "file.safetensors")
     refused(
         cli("export", "gone.safetensors", "colours"),
         10,
-        "gone.safetensors is no context file, and a context is wanted",
+        "gone.safetensors is not a context file",
         "did you mean: promptctl export colours gone.safetensors",
     )
     refused(
@@ -518,12 +518,12 @@ def test_a_folder_for_a_context_and_a_context_for_a_folder(cli, photos, learned,
     monkeypatch.chdir(tmp_path)
     for command in (["inspect"], ["show"], ["diff", "colours"], ["evaluate", "./photos", "gone"], ["path"]):
         arguments = [*command, *([] if "gone" in command else ["./photos"])]
-        refused(cli(*arguments), 10, "./photos is a folder, and a context is wanted", "promptctl list")
+        refused(cli(*arguments), 10, "./photos is a folder, and a context was expected", "promptctl list")
     refused(
         cli("inspect", "photos"),
         10,
         "no context named 'photos'",
-        "promptctl list   (photos is a folder here, and a context is wanted)",
+        "promptctl list   (photos is a folder here, and a context was expected)",
     )
     only = "there is no folder colours, only a context"
     refused(cli("evaluate", "colours", "colours"), 1, only, "promptctl evaluate colours FOLDER")
@@ -581,7 +581,7 @@ def test_a_checkpoint_may_be_called_as_the_original_calls_it(cli, learned, tmp_p
 def test_a_folder_where_a_context_goes_is_named_beside_a_guess(cli, learned, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("colour").mkdir()
-    guess = "did you mean 'colours'?   (colour is a folder here, and a context is wanted)"
+    guess = "did you mean 'colours'?   (colour is a folder here, and a context was expected)"
     refused(cli("classify", tmp_path, "--prompt", "colour"), 10, "no context named 'colour'", guess)
 
 
@@ -961,7 +961,7 @@ def test_clap_is_stored_and_used_like_a_context(cli, photos, tiny):
     learned = cli("learn", photos, "--name", "weights", "--shots", 3, "--model", tiny, "--learner", "clap")
     assert learned.code == 0, learned.err
     shown = cli("show", "weights").out
-    assert "vectors:   none, but a weight for each class, which does not generalise to new classes" in shown
+    assert "vectors:   none: one weight vector per class, which does not generalise to new classes" in shown
     assert "learned:   clap, 300 epochs, 300 steps, lr 0.1, seed 1" in shown
     assert json.loads(cli("evaluate", "weights", photos, "--json").out)["learned"]["top1"] > 0.5
     assert json.loads(cli("evaluate", "weights", photos, "--blend", "auto", "--json").out)["blend"] <= 1
@@ -978,7 +978,7 @@ def test_clap_is_stored_and_used_like_a_context(cli, photos, tiny):
 def test_clap_refuses_what_only_a_context_has(cli, photos, tiny):
     done = cli("learn", photos, "--name", "w", "--model", tiny, "--learner", "clap", "--init", "a photo of a")
     assert done.err == (
-        "error: clap learns weights of its classes and no context, --init has no effect\n"
+        "error: clap learns weights of its classes and no context, so --init has no effect\n"
         "hint:  leave out --init or --learner\n"
     )
 
@@ -989,7 +989,7 @@ def test_the_paper_recipe_learns_from_as_many_crops_as_it_has_epochs(cli, photos
     method = json.loads(cli("show", "paper", "--json").out)["card"]["method"]
     assert (method["recipe"], method["epochs"], method["views"], method["steps"]) == ("paper", 5, 5, 5)
     assert cli(*asked, "--name", "few", "--epochs", 5, "--views", 2).code == 0
-    assert "paper recipe, 5 epochs, 5 steps, lr 0.002, seed 1, 2 crops a photo" in cli("show", "few").out
+    assert "paper recipe, 5 epochs, 5 steps, lr 0.002, seed 1, 2 crops per photo" in cli("show", "few").out
     known = json.loads(cli("cache", "info", "--json").out)["backbones"][0]["features"]
     assert known == 18 + 6 * 5, "the photos themselves, and five crops of the six drawn"
     assert cli(*asked, "--name", "many", "--epochs", 3, "--views", 10**9).code == 0

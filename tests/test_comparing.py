@@ -95,18 +95,18 @@ def test_a_learner_takes_of_the_settings_what_it_heeds():
 @pytest.mark.parametrize(
     ("options", "learners", "error", "hint"),
     [
-        (["--init", "a photo of a"], "zero-shot,clap", "--init says nothing to zero-shot or clap", "coop"),
-        (["--epochs", "5"], "linear-probe", "--epochs says nothing to linear-probe", "clap or coop"),
-        (["--lr", "5"], "zero-shot,ensemble-7", "--lr says nothing to zero-shot or ensemble-7", "clap or coop"),
+        (["--init", "a photo of a"], "zero-shot,clap", "--init has no effect on zero-shot or clap", "coop"),
+        (["--epochs", "5"], "linear-probe", "--epochs has no effect on linear-probe", "clap or coop"),
+        (["--lr", "5"], "zero-shot,ensemble-7", "--lr has no effect on zero-shot or ensemble-7", "clap or coop"),
         (
             ["--average"],
             "zero-shot,clap,linear-probe",
-            "--average says nothing to zero-shot, clap or linear-probe",
+            "--average has no effect on zero-shot, clap or linear-probe",
             "coop",
         ),
-        (["--class-specific"], "clap", "--class-specific says nothing to clap", "coop"),
-        (["--views", "0"], "zero-shot", "--views says nothing to zero-shot", "clap or coop"),
-        (["--recipe", "paper", "--views", "2"], "clap", "--recipe says nothing to clap", "coop"),
+        (["--class-specific"], "clap", "--class-specific has no effect on clap", "coop"),
+        (["--views", "0"], "zero-shot", "--views has no effect on zero-shot", "clap or coop"),
+        (["--recipe", "paper", "--views", "2"], "clap", "--recipe has no effect on clap", "coop"),
     ],
 )
 def test_a_setting_nobody_heeds_is_refused(cli, split, tiny, options, learners, error, hint):

@@ -172,5 +172,5 @@ def test_a_loss_that_is_no_number_stops_the_run(clip):
     x, y = unit_features(40)
     with pytest.raises(LearningFailed) as failed:
         coop.learn(x * np.nan, y, NAMES, text, logit_scale=20.0, settings=coop.Settings(epochs=3))
-    assert str(failed.value) == "the loss had stopped being a number by step 1"
+    assert str(failed.value) == "the loss was no longer finite at step 1"
     assert failed.value.hint == "a smaller --lr, for example 0.0002"

@@ -17,7 +17,7 @@ from promptctl.report.phrases import counted_images
 
 COMPOSED, APART = (unicodedata.normalize(form, "Émeu") for form in ("NFC", "NFD"))
 BESIDE = ["0.png.json", "0.xmp", "IMG_0.AAE", "IMG_1.aae", "IMG_0.MOV", "README", "odd.thing"]
-COUNTED = "7 that are not photos (2 .aae, 1 without an ending, 1 .json, 1 .mov, 1 .thing, 1 .xmp)"
+COUNTED = "7 that are not photos (2 .aae, 1 without an extension, 1 .json, 1 .mov, 1 .thing, 1 .xmp)"
 
 
 def beside(folder):
@@ -130,7 +130,7 @@ def test_learn_says_every_class_and_which_were_not_measured(cli, photos, tiny):
     counts = ", ".join(f"{label} ({6 - n}+{n})" for label, n in held.items())
     assert done.out.splitlines()[1] == f"photos learned from + measured on: {counts}"
     missing = [label for label, n in held.items() if not n]
-    said = f"warning: no photo of {', '.join(missing)} was held out: the figure says nothing of"
+    said = f"warning: no photo of {', '.join(missing)} was held out: the accuracy does not cover"
     assert (said in done.err) == bool(missing)
     assert missing, "the painted pictures leave a class without"
     rows = json.loads(cli(*asked, "--fresh", "--json").out)["per_class"]
@@ -148,7 +148,7 @@ def test_a_class_without_test_photos_is_named(cli, photos, tmp_path, tiny):
     split = copy_into_splits(photos, tmp_path / "split")
     shutil.rmtree(split / "test" / "green")
     done = cli("learn", split, "--name", "d", "--model", tiny, "--epochs", 1)
-    assert "warning: no photo of green is among the images of test/: the figure says nothing of it" in done.err
+    assert "warning: no photo of green is among the images of test/: the accuracy does not cover it" in done.err
 
 
 def test_too_many_shots_are_one_sentence_that_names_the_smallest_class(cli, photos, tiny):
@@ -158,7 +158,7 @@ def test_too_many_shots_are_one_sentence_that_names_the_smallest_class(cli, phot
     assert (done.code, done.err.splitlines()) == (
         1,
         [
-            "error: class 'green' has 2 usable images, 16 asked",
+            "error: class 'green' has 2 usable images, 16 were asked for",
             "hint:  --shots 2, or more images of 'green'",
         ],
     )

@@ -212,7 +212,7 @@ def test_more_shots_contain_the_fewer():
 def test_too_few_images_name_the_class():
     with pytest.raises(TooFewShots) as refused:
         sample(hashed(3), 4, seed=1)
-    assert str(refused.value) == "class 'a' has 3 usable images, 4 asked"
+    assert str(refused.value) == "class 'a' has 3 usable images, 4 were asked for"
     assert refused.value.hint == "--shots 3, or more images of 'a'"
 
 

@@ -408,7 +408,7 @@ def test_a_figure_the_disk_did_not_confirm_loses_no_result(cli, photos, tiny, tm
     done = cli(*asked, "--plot", tmp_path / "curve.png")
     assert done.code == 1
     assert "zero-shot" in done.out
-    assert f"error: it is done, but may not outlast a power cut: {tmp_path}: input/output error" in done.err
+    assert f"error: done, but it may not survive a power cut: {tmp_path}: input/output error" in done.err
     assert (tmp_path / "curve.png").exists()
 
 

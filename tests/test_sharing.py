@@ -353,7 +353,7 @@ def test_what_stands_for_the_lock_itself_is_refused(tmp_path, kind, monkeypatch,
     done = cli("remove", "birds", "--yes")
     assert (done.code, done.err.splitlines()) == (
         1,
-        [f"error: {path} is not a plain file, as the store's own there is", f"hint:  ls -l {path}"],
+        [f"error: {path} is not a regular file, and the store needs one there", f"hint:  ls -l {path}"],
     )
     assert precious.read_text() == "mine"
     assert not (tmp_path / "nowhere").exists()
@@ -371,9 +371,9 @@ def test_a_drive_without_locks_is_told_what_to_do(tmp_path, monkeypatch, cli, co
     assert (done.code, done.err.splitlines()) == (
         1,
         [
-            f"error: {tmp_path / 'store'} is on a drive that knows no locks ({os.strerror(code).lower()}), "
-            "and nothing is changed without one",
-            "hint:  PROMPTCTL_HOME moves the store to a drive of this machine; reading goes on as it is",
+            f"error: {tmp_path / 'store'} is on a drive without file locks ({os.strerror(code).lower()}), "
+            "and the store is not changed without them",
+            "hint:  PROMPTCTL_HOME moves the store to a drive of this machine; reading still works",
         ],
     )
 

@@ -266,7 +266,7 @@ def test_check_finds_a_flipped_bit_and_another_backbone(cli, learned, home):
     assert done.code == 12
     assert "colours@1\tdamaged" in done.out
     assert f"warning: {path} is not an intact context: its checksum does not match its contents" in done.err
-    assert done.err.endswith("error: not sound: colours@1\n")
+    assert done.err.endswith("error: the check failed for colours@1\n")
     Store(home).save("foreign", make().to_bytes(), new=True)
     done = cli("check", "foreign")
     assert done.code == 12
@@ -617,7 +617,7 @@ def test_a_disk_that_cannot_confirm_says_that_it_is_done(cli, home, monkeypatch)
     monkeypatch.setattr(files, "fsync_folder", broken)
     done = cli("rename", "birds", "finches")
     assert done.code == 1
-    assert done.err.startswith(f"error: it is done, but may not outlast a power cut: {home / 'contexts'}: input/output")
+    assert done.err.startswith(f"error: done, but it may not survive a power cut: {home / 'contexts'}: input/output")
     assert Store(home).names() == ("finches",)
 
 

@@ -105,7 +105,7 @@ def test_tokens_a_model_does_not_have_are_refused_in_words(towers):
     for tokens in ((5, 49408), (-1,), (tower.end_of_text, 5)):
         with pytest.raises(CorruptTokens) as refused:
             tower.prompts([ClassEntry(0, "cat", "cat", (), tokens)], 4)
-        assert str(refused.value) == "the class 'cat' is spoken in tokens that are none of the 49408 of its backbone"
+        assert str(refused.value) == "class 'cat' has tokens outside the vocabulary of its backbone, which has 49408"
     with pytest.raises(NameTooLong):
         tower.prompts([ClassEntry(0, "cat", "cat", (), (5,) * 72)], 4)
     tower.prompts([ClassEntry(0, "cat", "cat", (), (5,) * 71)], 4)

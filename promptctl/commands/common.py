@@ -166,7 +166,7 @@ def locate(ref: str | os.PathLike[str], store: Store | None) -> Source:
         if Path(text).is_file():
             error.hint = f"did you mean the file {shlex.quote(f'./{text}')}?"
         elif Path(text).is_dir() and isinstance(error, ContextNotFound):
-            error.hint = f"{error.hint}   ({text} is a folder here, and a context is wanted)"
+            error.hint = f"{error.hint}   ({text} is a folder here, and a context was expected)"
         raise
     return Source(str(entry.ref), entry.path)
 

@@ -181,12 +181,12 @@ def _check_listed(listed: tuple[str, ...] | None, classes: Path | None, found: C
         if found.names is None:
             raise DatasetError(
                 f"{checkpoint} does not say what its classes are called",
-                "--classes names.txt, one name a line, in the order they were learned in",
+                "--classes names.txt, one name per line, in the order they were learned in",
             )
     elif found.classes not in (None, len(listed)):
         raise DatasetError(
             f"{classes} names {len(listed)} classes, {checkpoint} holds {found.classes}",
-            "one name a line, in the order they were learned in",
+            "one name per line, in the order they were learned in",
         )
 
 
@@ -237,9 +237,9 @@ def _unlike(labels: Sequence[str], checkpoint: Path) -> tuple[str, ...]:
     known: set[str] = set()
     for number, label in enumerate(labels, 1):
         if not label or any(unicodedata.category(letter) == "Cc" for letter in label):
-            raise DatasetError(f"{checkpoint} gives class {number} the name {label!r}, which is none")
+            raise DatasetError(f"{checkpoint} gives class {number} the name {label!r}, which is not a name")
         if label in known:
-            hint = "capitals tell them apart, one name a line in the order they were learned in"
+            hint = "capitals tell them apart, one name per line in the order they were learned in"
             raise DatasetError(f"{checkpoint} calls two classes '{label}'", f"--classes names.txt, where {hint}")
         known.add(label)
     return tuple(labels)
@@ -290,7 +290,9 @@ def _class_entries(
     entries = []
     for id, label in enumerate(labels):
         if not readable(label):
-            raise DatasetError(f"class {id + 1} is called '{label}', which is no name", "give it another in --classes")
+            raise DatasetError(
+                f"class {id + 1} is called '{label}', which is not a name", "give it another in --classes"
+            )
         name, folder = readable(label), label.replace(" ", "_")  # the images, if any, may lie in such a folder
         tokens = joined(name, tower) if embedded is None else list(embedded[id])
         own = () if tokens == apart(name, tower) else tuple(tokens)

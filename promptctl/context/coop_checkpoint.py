@@ -122,15 +122,15 @@ def position_in_path(path: Path) -> str | None:
 
 
 def read_class_list(path: Path) -> tuple[str, ...]:
-    """Class names one a line, in the checkpoint's order; DatasetError for an empty line or a name said twice."""
+    """Class names, one per line, in the checkpoint's order; DatasetError for an empty line or a name said twice."""
     try:
         lines = [line.strip() for line in _text(path).rstrip().splitlines()]
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{path} is not a text file in UTF-8", "write one class name a line") from error
+        raise DatasetError(f"{path} is not a text file in UTF-8", "write one class name per line") from error
     known: set[str] = set()
     for number, line in enumerate(lines or [""], 1):
         if not line:
-            raise DatasetError(f"{path} has no class name in line {number}", "write one class name a line")
+            raise DatasetError(f"{path} has no class name in line {number}", "write one class name per line")
         if line in known:
             raise DatasetError(f"{path} names '{line}' twice", "give each class a name of its own")
         known.add(line)
@@ -142,7 +142,7 @@ def _text(path: Path) -> str:
     with path.open("rb") as file:
         data = file.read(_LONGEST_LIST + 1)
     if len(data) > _LONGEST_LIST:
-        raise DatasetError(f"{path} is too long for a list of class names", "write one class name a line")
+        raise DatasetError(f"{path} is too long for a list of class names", "write one class name per line")
     return data.decode("utf-8-sig")
 
 

@@ -45,7 +45,7 @@ def say(lines: Sequence[str], shown: int = _SHOWN) -> None:
 def not_photos(counts: Mapping[str, int]) -> str:
     """ "9 that are not photos (4 .aae, 4 .json, 1 .mov)"."""
     total = sum(counts.values())
-    kinds = ", ".join(f"{count} {suffix or 'without an ending'}" for suffix, count in counts.items())
+    kinds = ", ".join(f"{count} {suffix or 'without an extension'}" for suffix, count in counts.items())
     return f"{total} that {'is not a photo' if total == 1 else 'are not photos'} ({kinds})"
 
 

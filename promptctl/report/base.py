@@ -46,7 +46,7 @@ class Item(Protocol):
 
 @dataclass(frozen=True)
 class Report:
-    """Common shape: `rows` for tables and CSV, `record` for JSON, `summary` for people; the rest is talk on stderr."""
+    """Common shape: `rows` for tables and CSV, `record` for JSON, `summary` for people; the rest goes to stderr."""
 
     type: ClassVar[str] = "report"
 
@@ -58,7 +58,7 @@ class Report:
         return [self.rows()]
 
     def spare(self) -> list[str]:
-        """Columns of the tables that a narrow terminal goes without, the first of them first."""
+        """Columns that a narrow terminal leaves out, the first of them first."""
         return []
 
     def records(self) -> list[Row]:
@@ -84,7 +84,7 @@ class Report:
         return []
 
     def names(self) -> list[str]:
-        """What -q prints, one a line."""
+        """What -q prints, one per line."""
         return []
 
     def columns(self) -> list[str]:

@@ -13,7 +13,7 @@ from promptctl.report.phrases import size
 
 @dataclass(frozen=True)
 class CachedFeatures:
-    """How many images of one backbone are known."""
+    """How many image features of one backbone are cached."""
 
     backbone: str | None  # its name, where a stored context tells
     fingerprint: str
@@ -47,7 +47,7 @@ class CacheReport(Report):
             return [f"no cache, image features are computed every time: {self.path} cannot be written"]
         features, n_bytes = sum(row.features for row in self.backbones), self.n_bytes - self.kept_bytes
         return [
-            f"{features} image features{_and_results(self.results)} in {size(n_bytes)} of at most "
+            f"{features} image features{_and_results(self.results)} take {size(n_bytes)} of at most "
             f"{size(self.limit_bytes)}: {self.path}",
             *_and_kept(self.kept, f"in {size(self.kept_bytes)}, to answer without PyTorch"),
         ]
@@ -59,7 +59,7 @@ class ClearedReport(Report):
 
     path: Path
     features: int
-    n_bytes: int  # given back
+    n_bytes: int  # freed
     results: int = 0  # of `compare` and `--blend auto`
     kept: int = 0  # backbones that answered without PyTorch
 
@@ -70,9 +70,9 @@ class ClearedReport(Report):
         return []
 
     def summary(self) -> list[str]:
-        forgotten = f"{self.features} image features{_and_results(self.results)} forgotten"
+        deleted = f"{self.features} image features{_and_results(self.results)} deleted"
         return [
-            f"{forgotten}, {size(self.n_bytes)} given back: {self.path}",
+            f"{deleted}, {size(self.n_bytes)} freed: {self.path}",
             *_and_kept(self.kept, "no more; an answer loads PyTorch again, and keeps what it needs of it"),
         ]
 

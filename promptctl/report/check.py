@@ -14,7 +14,7 @@ from promptctl.report.phrases import listed
 
 @dataclass(frozen=True)
 class Checked:
-    """One context file, read to the last bit."""
+    """One context file, every bit of it read."""
 
     context: str
     path: Path
@@ -74,7 +74,7 @@ class CheckReport(Report):
 
     def complaint(self) -> str | None:
         bad = [row.context for row in self.contexts if not row.sound]
-        return f"not sound: {listed(tuple(bad))}" if bad else None
+        return f"the check failed for {listed(tuple(bad))}" if bad else None
 
     @property
     def exit_code(self) -> int:

@@ -100,4 +100,7 @@ class DiffReport(Report):
             return ["they were learned on different backbones, so neither features nor vectors can be compared"]
         if not any(row.images for row in self.classes):
             return ["neither carries shots, so there is nothing to measure them on"]
-        return ["right before and after are of the shots they carry, most of which one of them learned from"]
+        return [
+            "'right before' and 'right after' are measured on the shots they carry, "
+            "most of which one of them learned from"
+        ]

@@ -48,9 +48,9 @@ class CheckpointExported(Report):
             "CLASS_TOKEN_POSITION": self.position,
             "PREC": "fp32",
         }
-        foreign = "" if self.backbone.endswith("/openai") else " (which it does not know by itself)"
+        foreign = "" if self.backbone.endswith("/openai") else " (which it does not come with)"
         return [
-            f"the original code wants it at MODEL_DIR/prompt_learner/model.pth.tar-{self.epochs}, and",
+            f"the original code expects it at MODEL_DIR/prompt_learner/model.pth.tar-{self.epochs}, and",
             f"  --model-dir MODEL_DIR --load-epoch {self.epochs} --eval-only",
             "  " + " ".join(f"TRAINER.COOP.{key} {value}" for key, value in settings.items()),
             f"  the weights of {self.backbone}{foreign}, and the classes in this order: {listed(self.classes)}",

@@ -30,5 +30,5 @@ class GcReport(Report):
     def summary(self) -> list[str]:
         if not self.gone:
             return [f"nothing to clean up in {self.home}"]
-        verb = "would go" if self.dry_run else "gone"
+        verb = "would be deleted" if self.dry_run else "deleted"
         return [f"{len(self.gone)} {verb}, {size(sum(n_bytes for _, _, n_bytes in self.gone))}"]

@@ -20,11 +20,11 @@ class CheckpointImported(Report):
     classes: tuple[str, ...]  # labels
     context_tokens: int
     class_specific: bool
-    position: str  # as told; the checkpoint does not know
-    path_position: str | None  # the position in the name of a folder it lay in
+    position: str  # as given; the checkpoint does not say
+    path_position: str | None  # the position in the name of a folder it is in
     backbone: str
-    backbone_checked: bool  # by the embedded class names; otherwise by nothing but their width
-    names_listed: bool  # the names are the person's own, not read back from byte pairs
+    backbone_checked: bool  # against the embedded class names; otherwise by width alone
+    names_listed: bool  # the names were given in a list, not read back from byte pairs
     retokenised_names: tuple[str, ...]  # names whose last byte pairs the original code merges with the full stop
     n_bytes: int
     next: tuple[str, ...]
@@ -54,18 +54,18 @@ class CheckpointImported(Report):
         if not self.backbone_checked:
             found.append(
                 f"{self.checkpoint} holds no embedded class names, so only its width was compared with "
-                f"{self.backbone}: on another backbone of that width {self.context} means nothing"
+                f"{self.backbone}: on another backbone of that width {self.context} is meaningless"
             )
         return found + retokenised_lines(self.retokenised_names)
 
     def advice(self) -> list[str]:
-        spelled = "the names are as byte pairs keep them; --classes names.txt gives them your own spelling"
+        spelled = "the names are spelled as their byte pairs keep them; --classes names.txt sets your own spelling"
         return [*([] if self.names_listed else [spelled]), *next_lines(*self.next)]
 
 
 @dataclass(frozen=True)
 class ContextImported(Report):
-    """A context file that somebody else's store, or another of ours, had written."""
+    """A context file that was written by a store."""
 
     type: ClassVar[str] = "import"
 
@@ -94,5 +94,5 @@ class ContextImported(Report):
 
 
 def _as_reference(path: Path) -> str:
-    """A path that nobody takes for a name."""
+    """A path that is not taken for a name."""
     return str(path) if "/" in str(path) or path.suffix == ".safetensors" else f"./{path}"

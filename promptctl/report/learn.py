@@ -31,7 +31,7 @@ class LearnReport(Report):
     context: str  # birds@1
     path: Path
     classes: int
-    shots: int | None  # a class; None: all
+    shots: int | None  # per class; None: all
     train_images: int
     measured_on: str | None  # which images the accuracy is of
     measured_images: int
@@ -69,7 +69,7 @@ class LearnReport(Report):
         if self.accuracy is not None and self.accuracy < (self.zero_shot_accuracy or 0):
             found.append(
                 f"{self.context} is worse than zero-shot on {self.measured_on}: more shots may help, and promptctl "
-                "compare tells which learner would"
+                "compare shows which learner would"
             )
         return found
 
@@ -81,7 +81,7 @@ class LearnReport(Report):
         return f"photos learned from + measured on: {', '.join(shown)}{rest}"
 
     def _unmeasured(self) -> list[str]:
-        """Which classes the accuracy says nothing of."""
+        """Which classes the accuracy does not cover."""
         if self.accuracy is None:
             return []
         names = [one.name for one in self.per_class if not one.held_out]
@@ -89,7 +89,7 @@ class LearnReport(Report):
             return []
         where = "was held out" if self.measured_on == "images held out" else f"is among the {self.measured_on}"
         them = "it" if len(names) == 1 else "them"
-        return [f"no photo of {listed(names, _CLASSES_SHOWN)} {where}: the figure says nothing of {them}"]
+        return [f"no photo of {listed(names, _CLASSES_SHOWN)} {where}: the accuracy does not cover {them}"]
 
     def _score(self) -> str:
         if self.accuracy is None or self.measured_on is None:

@@ -1,4 +1,4 @@
-"""How reports say things: counts, sizes, shares, lists, a card in a few lines."""
+"""How reports phrase things: counts, sizes, shares, lists, a card in a few lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def next_lines(*commands: str) -> list[str]:
 
 
 def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
-    """What a context is, a fact a line."""
+    """What a context is, one fact per line."""
     method, shots = card.method, card.shots
     kind = "class-specific" if method.class_specific else "shared by all classes"
     asked = "all images" if shots.asked is None else f"{shots.asked} per class"
@@ -25,7 +25,7 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
     shape = f"{method.context_tokens} of text width {card.backbone.text_width}, {kind}, class name "
     shape += f"{name_place(method.position)}{_start(card)}"
     if not method.context_tokens:
-        shape = "none, but a weight for each class, which does not generalise to new classes"
+        shape = "none: one weight vector per class, which does not generalise to new classes"
     return [
         f"{context}: {len(card.classes)} classes: {listed(card.names)}",
         f"backbone:  {card.backbone.name} (fingerprint {card.backbone.fingerprint[:12]})",
@@ -56,7 +56,7 @@ def _pace(card: Card) -> str:
             f"by the original code and imported, {f'{method.epochs} epochs' if method.epochs else 'epochs not known'}"
         )
     how = f"{method.recipe} recipe, " if method.learner == "coop" else ""
-    extra = f", {method.views} crops a photo" if method.views else ""
+    extra = f", {method.views} crops per photo" if method.views else ""
     extra += f", anchor {method.anchor:g}" if method.anchor else ""
     extra += ", mean of the late epochs" if method.average else ""
     return f"{how}{method.epochs} epochs, {method.steps} steps, lr {method.lr:g}, seed {method.seed}{extra}"
@@ -78,12 +78,13 @@ def counted_images(count: int, which: str) -> str:
 
 
 def retokenised_lines(names: Sequence[str], shown: int = 5) -> list[str]:
-    """What differs between the two programs, and for which class names."""
+    """For which class names the two programs use other tokens."""
     if not names:
         return []
     some = ", ".join(f"'{name}.'" for name in names[:shown]) + (", …" if len(names) > shown else "")
     return [
-        f"the original code joins the full stop to the end of {some}, promptctl keeps it apart: expect a difference"
+        f"the original code tokenises the full stop together with the end of {some}, promptctl apart: "
+        "expect a difference"
     ]
 
 
@@ -110,7 +111,7 @@ def error_records(skipped: Sequence[SkippedFile]) -> list[Row]:
 
 
 def skipped_lines(skipped: Sequence[SkippedFile], shown: int = 20) -> list[str]:
-    """Every passed-over file on a line, the first few, after their count."""
+    """How many files were skipped, and the first few of them, one per line."""
     if not skipped:
         return []
     count = f"{len(skipped)} skipped:"
@@ -124,8 +125,8 @@ def passed_over_lines(counts: Mapping[str, int]) -> list[str]:
 
 def blended(share: float, chosen: bool) -> str:
     if share == 1:
-        return " with nothing of zero-shot, as its folds chose," if chosen else ""
-    return f" blended with zero-shot ({share:g} learned{', as its folds chose' if chosen else ''})"
+        return " without zero-shot, as cross-validation chose," if chosen else ""
+    return f" blended with zero-shot ({share:g} learned{', as cross-validation chose' if chosen else ''})"
 
 
 def local_time(iso: str) -> str:
