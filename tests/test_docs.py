@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import json
 import re
 import shlex
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -19,7 +21,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import pytest
 from typer.models import ArgumentInfo, OptionInfo
 
+from promptctl import report
 from promptctl.cli.app import COMMANDS, GROUPS
+from promptctl.learners import COMPARED
+from promptctl.report.base import SCHEMA_VERSION
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
@@ -124,6 +129,94 @@ def test_every_link_in_the_docs_leads_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+# --------------------------------------------------------------------------- docs/glossary.md
+
+PLAIN = {"--name", "--device", "--format", "--json", "--fresh", "--plot", "--force", "--classes", "--split"}
+
+
+def test_the_glossary_is_in_order():
+    page = (ROOT / "docs" / "glossary.md").read_text("utf-8").split("## Papers")[0]
+    terms = [term.casefold() for term in re.findall(r"^\*\*([^*]+)\*\*", page, re.M)]
+    assert len(terms) > 40 and terms == sorted(terms)
+    for line in re.split(r"\n\n", page):
+        assert not re.search(r"see \*([^*]+)\*", line) or re.search(r"see \*([^*]+)\*", line)[1] in terms, line
+
+
+def test_the_glossary_explains_the_settings_and_learners():
+    page = (ROOT / "docs" / "glossary.md").read_text("utf-8")
+    settings = {
+        option_names(name, info)[0]
+        for command in ("learn", "compare", "evaluate")
+        for name, _, _, info in parameters(COMMANDS[command])
+        if isinstance(info, OptionInfo) and not option_names(name, info)[0].startswith("--fail")
+    }
+    assert {option for option in settings - PLAIN if f"`{option}`" not in page and f"{option} " not in page} == set()
+    assert {learner for learner in COMPARED if learner not in page.casefold()} == set()
+
+
+# --------------------------------------------------------------------------- docs/json.md
+
+
+def shape(kind: Any) -> Any:
+    """What JSON a type becomes: the keys of a dataclass with theirs, [what is in a list], or None for a plain value."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return next(filter(None, map(shape, get_args(kind))), None)
+    if get_origin(kind) is tuple:
+        return [shape(get_args(kind)[0])]
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return {field.name: shape(hints[field.name]) for field in dataclasses.fields(kind)}
+    return None
+
+
+def differences(found: Any, wanted: Any, where: str) -> list[str]:
+    """Where an example is not of a shape: other keys, or a list without an item to show its keys."""
+    if isinstance(wanted, dict):
+        if not isinstance(found, dict) or list(found) != list(wanted):
+            return [f"{where}: {list(found or ())}, not {list(wanted)}"]
+        return [line for key in wanted for line in differences(found[key], wanted[key], f"{where}.{key}")]
+    if isinstance(wanted, list) and isinstance(wanted[0], dict):
+        return [line for item in found or [None] for line in differences(item, wanted[0], f"{where}[]")]
+    return []
+
+
+def json_reports() -> Mapping[str, list[type[report.Report]]]:
+    """The classes of reports by the command they are of."""
+    found: dict[str, list[type[report.Report]]] = {}
+    for name in report.__all__:
+        kind = getattr(report, name)
+        if issubclass(kind, report.Report) and kind is not report.Report:
+            found.setdefault(kind.type, []).append(kind)
+    return found
+
+
+def examples() -> Iterator[tuple[str, dict[str, Any]]]:
+    """(heading, example) of every block in json.md."""
+    page = (ROOT / "docs" / "json.md").read_text("utf-8")
+    for section in re.split(r"^## ", page, flags=re.M)[1:]:
+        for block in re.findall(r"^```json\n(.*?)^```", section, re.M | re.S):
+            yield section.splitlines()[0], json.loads(block)
+
+
+def test_json_md_shows_every_key_of_every_report():
+    wanted = {
+        kind: [{"schema_version": None, "type": None, **shape(one)} for one in those]
+        for kind, those in json_reports().items()
+    }
+    shown: dict[str, list[dict[str, Any]]] = {}
+    for heading, example in examples():
+        assert (example["schema_version"], example["type"]) == (SCHEMA_VERSION, heading)
+        shown.setdefault(heading, []).append(example)
+    assert list(shown) == [
+        name for name in (title.removeprefix("promptctl ") for title, _ in commands()) if name != "demo"
+    ]
+    for kind, shapes in wanted.items():
+        for one in shapes:
+            closest = min((differences(example, one, kind) for example in shown[kind]), key=len)
+            assert closest == [], f"docs/json.md has no example with the keys {list(one)}"
+        assert len(shown[kind]) == len(shapes), kind
 
 
 # --------------------------------------------------------------------------- README
