@@ -275,10 +275,10 @@ def test_a_class_that_has_no_name_to_say_is_refused(cli, clip, tmp_path):
     suffix = learner.token_suffix.clone()
     suffix[1, : len(tokens)] = table[tokens]
     path = save(tmp_path / "m", plain(learner, token_suffix=suffix))
-    refused(cli("import", path, "--name", "c"), 1, f"{path} gives class 2 the name '\\x1b', which is none")
+    refused(cli("import", path, "--name", "c"), 1, f"{path} gives class 2 the name '\\x1b', which is not a name")
     suffix[1, :2] = table[[269, 49407]]
     path = save(tmp_path / "m", plain(learner, token_suffix=suffix))
-    refused(cli("import", path, "--name", "c"), 1, f"{path} gives class 2 the name '', which is none")
+    refused(cli("import", path, "--name", "c"), 1, f"{path} gives class 2 the name '', which is not a name")
 
 
 def test_another_backbone_is_told_by_its_tokens_and_by_its_width(cli, clip, tmp_path, tiny):

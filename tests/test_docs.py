@@ -22,8 +22,8 @@ import pytest
 from typer.models import ArgumentInfo, OptionInfo
 
 from promptctl import report
+from promptctl.benchmark import variants
 from promptctl.cli.app import COMMANDS, GROUPS
-from promptctl.learners import COMPARED
 from promptctl.report.base import SCHEMA_VERSION
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
@@ -153,7 +153,7 @@ def test_the_glossary_explains_the_settings_and_learners():
         if isinstance(info, OptionInfo) and not option_names(name, info)[0].startswith("--fail")
     }
     assert {option for option in settings - PLAIN if f"`{option}`" not in page and f"{option} " not in page} == set()
-    assert {learner for learner in COMPARED if learner not in page.casefold()} == set()
+    assert {learner for learner in variants.names() if learner not in page.casefold()} == set()
 
 
 # --------------------------------------------------------------------------- docs/json.md
@@ -202,7 +202,9 @@ def examples() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_json_md_shows_every_key_of_every_report():
     wanted = {
-        kind: [{"schema_version": None, "type": None, **shape(one)} for one in those]
+        kind: [
+            {"schema_version": None, "type": None, **shape(one)} for one in those if one.record is report.Report.record
+        ]
         for kind, those in json_reports().items()
     }
     shown: dict[str, list[dict[str, Any]]] = {}
@@ -213,10 +215,27 @@ def test_json_md_shows_every_key_of_every_report():
         name for name in (title.removeprefix("promptctl ") for title, _ in commands()) if name != "demo"
     ]
     for kind, shapes in wanted.items():
+        assert len(shown[kind]) == len(json_reports()[kind]), f"docs/json.md, {kind}: an example of every report"
         for one in shapes:
             closest = min((differences(example, one, kind) for example in shown[kind]), key=len)
             assert closest == [], f"docs/json.md has no example with the keys {list(one)}"
-        assert len(shown[kind]) == len(shapes), kind
+
+
+def test_json_md_shows_what_classify_prints(cli, photos, tiny):
+    assert cli("learn", photos, "--name", "colours", "--shots", 2, "--epochs", 1, "--model", tiny).code == 0
+    (photos / "red" / "broken.jpg").write_bytes(b"no image")
+    done = cli("classify", photos / "red", "--prompt", "colours", "--json")
+    example = next(example for heading, example in examples() if heading == "classify")
+    assert (done.code, keys_of(json.loads(done.out))) == (3, keys_of(example))
+
+
+def keys_of(value: Any) -> Any:
+    """The keys in what JSON holds, of the first of every list; what is counted by name has none of its own."""
+    if isinstance(value, list):
+        return keys_of(value[0]) if value else None
+    return (
+        {key: keys_of(item) for key, item in value.items() if key != "passed_over"} if isinstance(value, dict) else None
+    )
 
 
 # --------------------------------------------------------------------------- README

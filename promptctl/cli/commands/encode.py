@@ -13,23 +13,23 @@ from promptctl.cli.output import finish
 
 
 def encode(
-    photos: Annotated[list[Path], typer.Argument(help="Image files and folders, searched through.")],
-    out: Annotated[Path, typer.Argument(help="The file to write: .npz or .parquet.")],
+    photos: Annotated[list[Path], typer.Argument(help="Image files, and folders to search for images.")],
+    out: Annotated[Path, typer.Argument(help="File to write: .npz or .parquet.")],
     labels: Annotated[
         bool,
         typer.Option(
-            "--labels", help="Also the class and split of every photo of a folder or list, as learn reads them."
+            "--labels", help="Also write the class and split of each photo, read from a folder or list as learn does."
         ),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     model: Model = "mini",
     device: OnDevice = Device.auto,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Write the features of photos to a file, for other programs.
+    """Write image features to a file.
 
-    Vectors of unit length, with the path and the sha256 of every photo and the name of the backbone.
+    Vectors of length one, with the path and sha256 of each photo and the name of the backbone, for other programs.
     """
     with render.progress() as progress:
         report = commands.encode(
