@@ -89,7 +89,7 @@ def test_one_shot_is_not_enough_to_choose(cli, photos, tiny):
     context = Context.load(Store().find(Ref("one")).path)
     with pytest.raises(DatasetError) as refused:
         blend.share_by_folds(context, "one@1", Backbone(tiny).tower)
-    assert str(refused.value) == "'one@1' has a class with one shot, and choosing a blend takes two a class"
+    assert str(refused.value) == "'one@1' has a class with one shot, and choosing a blend takes two per class"
     assert refused.value.hint == "--blend 0.5, or any other share from 0 to 1"
 
 

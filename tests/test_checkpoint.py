@@ -979,7 +979,7 @@ def test_places_where_no_file_can_be(cli, learned, tmp_path):
 def test_export_puts_nothing_in_the_place_of_a_device_or_a_link(cli, learned, tmp_path):
     learned()
     os.mkfifo(tmp_path / "pipe")
-    wanted = f"{tmp_path / 'pipe'} cannot be written: it is there and no file"
+    wanted = f"{tmp_path / 'pipe'} cannot be written: it exists and is not a file"
     refused(cli("export", "colours", tmp_path / "pipe", "--as", "coop", "--force"), 1, wanted, "name another")
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "file")

@@ -203,7 +203,7 @@ def test_how_much_was_known_is_said_beside_the_table(cli, four, tiny):
     first = cli(*asked)
     again = cli(*asked, "--seeds", "1,2,3")
     assert "known" not in first.err
-    assert again.err.endswith("2 of 3 runs were known from before; promptctl cache clear forgets them\n")
+    assert again.err.endswith("2 of 3 results were known from before; promptctl cache clear deletes them\n")
     assert cli(*asked).out == first.out
 
 
@@ -444,8 +444,8 @@ def test_the_ensemble_says_when_it_has_a_sentence_more(cli, four, tiny, tmp_path
 def test_the_report_says_which_probe_is_the_papers(cli, four, tiny):
     asked = ("compare", four, "--model", tiny, "--shots", 1, "--seeds", 1, "--learners")
     assert cli(*asked, "linear-probe").out.splitlines()[1] == (
-        "linear-probe sees image features of unit length; "
-        "the paper's probe, linear-probe-raw, sees them as they leave the tower"
+        "linear-probe uses normalised image features; "
+        "linear-probe-raw, the paper's probe, uses them as they leave the tower"
     )
     assert "linear-probe" not in cli(*asked, "zero-shot").out
 

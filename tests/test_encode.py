@@ -28,7 +28,8 @@ def test_features_are_open_clips_with_path_hash_and_backbone(cli, photos, tiny, 
     out = tmp_path / "f.npz"
     outcome = cli("encode", photos / "red", photos / "blue" / "0.png", out)
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.startswith(f"7 images by 32 are in {out} (") and outcome.out.endswith(f"as {tiny} sees them\n")
+    assert outcome.out.startswith(f"the features of 7 images are in {out} (")
+    assert outcome.out.endswith(f": 32 numbers each, from {tiny}\n")
     with np.load(out, allow_pickle=False) as file:
         found = dict(file)
     assert [*found] == ["features", "paths", "sha256", "backbone", "fingerprint"]

@@ -444,7 +444,7 @@ def test_what_cannot_speak_of_new_classes_is_named_and_csv_holds_what_can(cli, t
     photos = paint(tmp_path / "four", images=6, colours=FOUR)
     asked = ("compare", photos, "--model", tiny, "--shots", "1", "--seeds", "1", "--base-to-new", "--learners")
     done = cli(*asked, "zero-shot,linear-probe,clap", "--format", "csv")
-    assert "warning: linear-probe and clap cannot speak of classes not learned: not in base to new" in done.err
+    assert "warning: linear-probe and clap cannot classify new classes: not in base to new" in done.err
     zero_shot_row, probe, _ = csv.DictReader(io.StringIO(done.out))
     assert 0 <= float(zero_shot_row["harmonic"]) <= 1
     assert (zero_shot_row["std"], zero_shot_row["base_std"], probe["base"], probe["std"]) == ("", "", "", "")

@@ -135,7 +135,9 @@ def test_a_share_that_is_none_is_refused_before_any_context_is_looked_for(photos
 
 
 def test_an_argument_that_is_no_setting_is_pythons_own_error(photos):
-    with pytest.raises(TypeError, match="'epoch' is no argument, and none of the settings: learner, context_tokens"):
+    with pytest.raises(
+        TypeError, match="'epoch' is not an argument, and not one of the settings: learner, context_tokens"
+    ):
         promptctl.learn(photos, "c", epoch=3)
 
 

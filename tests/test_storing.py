@@ -227,7 +227,7 @@ def test_a_context_file_alone_is_enough(cli, learned, photos, tmp_path, monkeypa
     refused(
         cli("import", "c.safetensors", "--name", "d", "--position", "front"),
         1,
-        "c.safetensors is a context file and says itself what --position would",
+        "c.safetensors is a context file and already contains what --position would",
         "leave out --position",
     )
 
@@ -244,7 +244,7 @@ def test_a_file_without_shots_says_the_same_and_carries_none(cli, learned, photo
     refused(
         cli("evaluate", path, photos, "--blend", "auto"),
         1,
-        f"'{path}' has no shots, and choosing a blend takes two a class",
+        f"'{path}' has no shots, and choosing a blend takes two per class",
         "--blend 0.5, or any other share from 0 to 1",
     )
 

@@ -313,9 +313,9 @@ def with_shots(**arrays: np.ndarray) -> Context:
         (make(zero_shot_features=np.zeros((3, 5), np.float32)), "zero_shot_features holds a row"),
         (with_shots(features=np.zeros((6, 5), np.float16)), "shot_features holds a row"),
         (with_shots(features=np.full((6, 5), 6e4, np.float16)), "shot_features holds a row"),
-        (with_shots(class_ids=np.full(6, 7, np.int32)), "a shot is of a class that is not there"),
-        (with_shots(held_out=np.full(6, 2, np.uint8)), "shot_held_out holds a value beside 0 and 1"),
-        (with_shots(held_out=np.full(6, 1, np.uint8)), "there are 0 + 6 shots, 6 + 0 are spoken of"),
+        (with_shots(class_ids=np.full(6, 7, np.int32)), "a shot has a class that does not exist"),
+        (with_shots(held_out=np.full(6, 2, np.uint8)), "shot_held_out holds a value other than 0 and 1"),
+        (with_shots(held_out=np.full(6, 1, np.uint8)), "there are 0 + 6 shots, 6 + 0 are counted"),
     ],
     ids=range(9),
 )

@@ -33,7 +33,7 @@ def curve(rows: Sequence[ComparedRow], title: str, kind: str) -> bytes:
         axes.fill_between(x, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
     axes.set_xscale("log", base=2)
     axes.set_xticks(shots, [str(n) for n in shots])
-    axes.set_xlabel("labelled photos a class")
+    axes.set_xlabel("labelled photos per class")
     axes.set_ylabel("top-1 accuracy (%)")
     axes.set_title(title)
     axes.grid(alpha=0.25)

@@ -34,7 +34,7 @@ def share_by_folds(context: Context, name: str, tower: TextTower, on_fold: OnFol
     if _fewest(y, len(context.card.classes)) < 2:
         has = "a class with one shot" if len(y) else "no shots"
         raise DatasetError(
-            f"'{name}' has {has}, and choosing a blend takes two a class",
+            f"'{name}' has {has}, and choosing a blend takes two per class",
             "--blend 0.5, or any other share from 0 to 1",
         )
     card, zero_shot = context.card, context.zero_shot_features

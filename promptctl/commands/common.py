@@ -270,7 +270,7 @@ def check_free(out: Path, force: bool) -> None:
     if out.is_dir():
         raise ExportFailed(out, "it is a folder", "name a file in it")
     if out.exists() and not out.is_file():  # a device, a pipe
-        raise ExportFailed(out, "it is there and no file", "name another")
+        raise ExportFailed(out, "it exists and is not a file", "name another")
     if not out.parent.is_dir():
         raise ExportFailed(out, f"there is no folder {out.parent}", f"mkdir -p {shlex.quote(str(out.parent))}")
     if not force and (out.exists() or out.is_symlink()):

@@ -72,7 +72,9 @@ def import_context(
         )
     for option, given in (("--position", position), ("--classes", classes), ("--model", model)):
         if given is not None:
-            raise WrongOption(f"{file} is a context file and says itself what {option} would", f"leave out {option}")
+            raise WrongOption(
+                f"{file} is a context file and already contains what {option} would", f"leave out {option}"
+            )
     if name is None:
         name = file.stem
         try:

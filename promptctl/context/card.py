@@ -192,7 +192,7 @@ def card_of(header: bytes, path: Path | str) -> Card:
         fields = json.loads(json.loads(header)["__metadata__"][KEY])
         found = fields["format"]
         if type(found) is not int or not 0 < found < _NO_FORMAT:
-            raise ValueError(f"{found!r:.40} is no format")
+            raise ValueError(f"{found!r:.40} is not a format")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptContext(path, "it holds no promptctl metadata") from error
     if found > FORMAT:
@@ -257,7 +257,7 @@ def _build(kind: Any, value: Any) -> Any:
     if type(value) is not kind:
         raise TypeError(f"{kind.__name__} was expected, not {value!r:.40}")
     if kind is float and not math.isfinite(value):
-        raise ValueError(f"{value} is no number")
+        raise ValueError(f"{value} is not a number")
     if kind is str:
         value.encode()  # UnicodeEncodeError, a ValueError, for half a character
     return value

@@ -179,10 +179,10 @@ def _check_values(context: Context) -> None:
 def _check_shots(shots: ShotTable, card: Card) -> None:
     """ValueError where the images are not those the card speaks of; it may come without any."""
     if not np.isin(shots.class_ids, [entry.id for entry in card.classes]).all():
-        raise ValueError("a shot is of a class that is not there")
+        raise ValueError("a shot has a class that does not exist")
     if (shots.held_out > 1).any():
-        raise ValueError("shot_held_out holds a value beside 0 and 1")
+        raise ValueError("shot_held_out holds a value other than 0 and 1")
     held_out = int(shots.held_out.sum())
     found, said = (len(shots) - held_out, held_out), (card.shots.train, card.shots.held_out)
     if len(shots) and found != said:
-        raise ValueError(f"there are {found[0]} + {found[1]} shots, {said[0]} + {said[1]} are spoken of")
+        raise ValueError(f"there are {found[0]} + {found[1]} shots, {said[0]} + {said[1]} are counted")

@@ -107,7 +107,7 @@ def _faults_of_method(method: Method) -> Iterator[str | None]:
     else:
         yield _outside("count of context tokens", method.context_tokens, 0, 0)
         if method.class_specific:
-            yield "class weights are said to be a class-specific context"
+            yield "class weights are marked as a class-specific context"
     for what, count in (("epochs", method.epochs), ("views", method.views)):
         yield _outside(f"count of {what}", count, 0, _MOST)
     yield _outside("count of steps", method.steps, 0, _MOST_STEPS)

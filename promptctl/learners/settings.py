@@ -30,7 +30,7 @@ class LearnSettings:
     recipe           how coop gets to its minimum: fast or paper
     epochs           passes over the shots, from 0, which keeps what the learner starts from
     lr               learning rate, above 0
-    views            random crops of every shot, one an epoch; 0: the centre
+    views            random crops of every shot, one per epoch; 0: the centre
     anchor           lambda of KgCoOp's loss, from 0
     average          keep the mean of the late epochs, not the last step
     seed             from 0 to 2^32 - 1; decides the shots, the start and the batches
@@ -129,5 +129,5 @@ def settings_of(settings: LearnSettings, changes: Mapping[str, object]) -> Learn
     """The settings with some of their fields changed, as keywords give them; TypeError for a word that is no field."""
     known = LearnSettings.__dataclass_fields__
     if unknown := sorted(set(changes) - set(known)):
-        raise TypeError(f"{unknown[0]!r} is no argument, and none of the settings: {', '.join(known)}")
+        raise TypeError(f"{unknown[0]!r} is not an argument, and not one of the settings: {', '.join(known)}")
     return replace(settings, **changes)  # type: ignore[arg-type]

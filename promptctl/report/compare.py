@@ -14,7 +14,7 @@ from promptctl.report.phrases import joined, passed_over_lines, percent, skipped
 _BY_HAND = ("zero-shot", "ensemble-7", "ensemble-80")
 _ROUNDING = 1e-9  # a mean of equal values may differ from them by so much
 _PROBES = (
-    "linear-probe sees image features of unit length; the paper's probe, linear-probe-raw, sees them as they leave "
+    "linear-probe uses normalised image features; linear-probe-raw, the paper's probe, uses them as they leave "
     "the tower"
 )
 
@@ -135,12 +135,12 @@ class CompareReport(Report):
         if not self.known:
             return []
         runs = len(self.seeds) * (len(self.learners) + len(self.base_to_new))
-        return [f"{self.known} of {runs} runs were known from before; promptctl cache clear forgets them"]
+        return [f"{self.known} of {runs} results were known from before; promptctl cache clear deletes them"]
 
     def warnings(self) -> list[str]:
         found = skipped_lines(self.skipped) + ([self.left_out] if self.left_out else [])
         if self.without_new_classes:
-            found.append(f"{joined(self.without_new_classes)} cannot speak of classes not learned: not in base to new")
+            found.append(f"{joined(self.without_new_classes)} cannot classify new classes: not in base to new")
         return found + self._below_zero_shot()
 
     def _below_zero_shot(self) -> list[str]:

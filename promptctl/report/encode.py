@@ -46,7 +46,7 @@ class EncodeReport(Report):
         images = f"{self.images:,} image{'' if self.images == 1 else 's'}"
         labelled = f" of {self.classes:,} classes" if self.classes is not None else ""
         where = f"{self.path} ({size(self.n_bytes)})"
-        return [f"{images}{labelled} by {self.width} are in {where}, as {self.backbone} sees them"]
+        return [f"the features of {images}{labelled} are in {where}: {self.width} numbers each, from {self.backbone}"]
 
     def notes(self) -> list[str]:
         return passed_over_lines(self.passed_over)
