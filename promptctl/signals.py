@@ -1,7 +1,7 @@
-"""Signals: Ctrl-C ends a command at once, unless what it was asked for has just come to pass; then it says so.
+"""Signals: Ctrl-C ends a command at once, unless its change has just been made; then it says so.
 
-A change of the store comes to pass by one call: a link, a rename. Whoever presses Ctrl-C before it is told that nothing
-happened, whoever does after it that it is done; for that call, and for the rest of the command after it, the first
+A change of the store is made by one call: a link, a rename. After Ctrl-C before that call the command says that nothing
+happened, after it that the change is made; for that call, and for the rest of the command after it, the first
 signal is only remembered. A second one always ends the program, as it would any other.
 """
 

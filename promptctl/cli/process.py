@@ -18,20 +18,24 @@ def prepare_process() -> None:
     # threads that spin while they wait make small steps eighty times slower on a machine with other work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     give_libraries_a_home()
-    if not sys.warnoptions:  # nobody asked for Python's warnings, by -W or PYTHONWARNINGS
+    if not sys.warnoptions:  # Python's warnings were not asked for, by -W or PYTHONWARNINGS
         warnings.simplefilter("ignore")
         logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
-    if sys.stdout is None:  # closed by whoever started us
+    _prepare_streams()
+    _show_logs()
+    signals.listen()
+
+
+def _prepare_streams() -> None:
+    if sys.stdout is None:  # closed by the parent process
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  for as long as the process lives
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            # what is redirected is UTF-8 on every system, with line ends as they are, unless somebody asks for another
+            # a pipe or a file gets UTF-8 on every system, with line ends as they are, unless another encoding is set
             if not (stream.isatty() or os.environ.get("PYTHONIOENCODING")):
                 stream.reconfigure(encoding="utf-8", newline="\n")
-            # file names may hold any bytes, and a code page may lack any character
+            # file names may contain any bytes, and a code page may lack any character
             stream.reconfigure(errors="surrogateescape" if _is_utf8(stream.encoding) else "backslashreplace")
-    _let_logs_speak()
-    signals.listen()
 
 
 def _is_utf8(encoding: str) -> bool:
@@ -45,14 +49,14 @@ def give_up_stdout() -> None:
 
 
 class _Talk(logging.Handler):
-    """What is said below the command line while it works, on stderr."""
+    """Log messages of promptctl, on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         render.talk(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
-def _let_logs_speak() -> None:
+def _show_logs() -> None:
     own = logging.getLogger("promptctl")
     if not own.handlers:
         own.addHandler(_Talk())
-        logging.getLogger().addHandler(logging.NullHandler())  # other libraries' say nothing to a person
+        logging.getLogger().addHandler(logging.NullHandler())  # the messages of other libraries are not for users

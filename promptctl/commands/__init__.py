@@ -1,4 +1,4 @@
-"""The commands as functions: each a short walk through the rooms, returning a report."""
+"""The commands as functions, each of which returns a report."""
 
 from __future__ import annotations
 

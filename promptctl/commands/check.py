@@ -27,7 +27,7 @@ def check(refs: Sequence[str] = (), *, everything: bool = False, store: Store | 
     """Read contexts to the last bit, and look whether their backbones are here and the same.
 
     refs         names (all their versions), versions and files; none: the newest version of every name
-    everything   every version of every name, and what lies in the trash
+    everything   every version of every name, and the trash
     """
     store = store or Store()
     found = [_checked(name, path, fault) for name, path, fault in _to_check(refs, everything, store)]

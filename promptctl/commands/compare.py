@@ -72,8 +72,8 @@ def compare(
     seeds         from 0 to 2^32 - 1, each decides which images are the shots
     learners      of benchmark.variants.names(): coop, coop-csc, clap, linear-probe, zero-shot …
     base_to_new   also learn half of the classes, and measure on them and on the others
-    settings      how to learn, for every learner as far as it heeds it; its learner and seed count for nothing
-    template      what zero-shot says: a sentence with {}, or a name that clip.templates knows
+    settings      how to learn, for every learner that takes the setting; its learner and seed are ignored
+    template      the zero-shot prompt: a sentence with {}, or a name in clip.templates
     model         backbone: mini or an open_clip name
     device        auto, cpu, cuda or mps
     classes       CSV of folder,name: what the prompt calls each folder

@@ -14,5 +14,5 @@ def gc(*, days: float = TRASH_DAYS, dry_run: bool = False, store: Store | None =
 
 
 def trash_to_empty(days: float, *, store: Store | None = None) -> tuple[Leftover, ...]:
-    """What `gc` would take out of the trash and nobody could bring back."""
+    """What `gc` would delete from the trash for good."""
     return tuple(item for item in (store or Store()).leftovers(days) if item.what.startswith("removed"))

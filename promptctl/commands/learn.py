@@ -66,7 +66,7 @@ def learn(
     name          what to call the context
     shots         images per class, from 1; None: all, less a fifth held out by content hash
     settings      how to learn
-    template      what zero-shot says, and what an anchor holds to: a sentence with {}, or a name of clip.templates
+    template      the zero-shot prompt, which an anchor keeps close to: a sentence with {}, or a name in clip.templates
     model         backbone: mini or an open_clip name
     device        auto, cpu, cuda or mps
     classes       CSV of folder,name: what the prompt calls each folder

@@ -1,4 +1,4 @@
-"""Path: where a context, or the store, lies."""
+"""Path: where a context or the store is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody meant who typed photos where a context goes, or a context where photos go."""
+"""What was meant when photos were typed in place of a context, or a context in place of photos."""
 
 from __future__ import annotations
 

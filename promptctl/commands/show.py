@@ -1,4 +1,4 @@
-"""Show: what a context file says of itself."""
+"""Show: the metadata of a context file."""
 
 from __future__ import annotations
 

@@ -74,25 +74,7 @@ class DiffReport(Report):
 
     def tables(self) -> list[list[Row]]:
         settings = [{"setting": s.setting, "before": str(s.before), "after": str(s.after)} for s in self.settings]
-        classes = [
-            {
-                "class": row.label,
-                "shots": row.images,
-                "right before": percent(row.before),
-                "right after": percent(row.after),
-                "text cosine": "–" if row.cosine is None else f"{row.cosine:.3f}",
-            }
-            for row in self.classes
-        ]
-        vectors = [
-            {
-                **({"class": row.label} if row.label else {}),
-                "vector": row.vector,
-                "moved": round(row.distance, 3),
-                "cosine": round(row.cosine, 3),
-            }
-            for row in self.vectors
-        ]
+        classes, vectors = list(map(_class_row, self.classes)), list(map(_vector_row, self.vectors))
         return [table for table in (settings, classes, vectors) if table]
 
     def warnings(self) -> list[str]:
@@ -104,3 +86,22 @@ class DiffReport(Report):
             "'right before' and 'right after' are measured on the shots they carry, "
             "most of which one of them learned from"
         ]
+
+
+def _class_row(found: ClassDiff) -> Row:
+    return {
+        "class": found.label,
+        "shots": found.images,
+        "right before": percent(found.before),
+        "right after": percent(found.after),
+        "text cosine": "–" if found.cosine is None else f"{found.cosine:.3f}",
+    }
+
+
+def _vector_row(found: VectorDrift) -> Row:
+    return {
+        **({"class": found.label} if found.label else {}),
+        "vector": found.vector,
+        "moved": round(found.distance, 3),
+        "cosine": round(found.cosine, 3),
+    }

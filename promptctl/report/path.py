@@ -1,4 +1,4 @@
-"""Where something lies."""
+"""The path of the store or of a context."""
 
 from __future__ import annotations
 

@@ -18,25 +18,33 @@ def next_lines(*commands: str) -> list[str]:
 
 def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
     """What a context is, one fact per line."""
-    method, shots = card.method, card.shots
-    kind = "class-specific" if method.class_specific else "shared by all classes"
-    asked = "all images" if shots.asked is None else f"{shots.asked} per class"
-    used = f"{asked}: {shots.train} images learned from, {shots.held_out} held out"
-    shape = f"{method.context_tokens} of text width {card.backbone.text_width}, {kind}, class name "
-    shape += f"{name_place(method.position)}{_start(card)}"
-    if not method.context_tokens:
-        shape = "none: one weight vector per class, which does not generalise to new classes"
     return [
         f"{context}: {len(card.classes)} classes: {listed(card.names)}",
         f"backbone:  {card.backbone.name} (fingerprint {card.backbone.fingerprint[:12]})",
-        f"vectors:   {shape}",
-        f"learned:   {method.learner}, {_pace(card)}",
-        f"shots:     {'not known' if card.is_imported else used}",
+        f"vectors:   {_vectors(card)}",
+        f"learned:   {card.method.learner}, {_pace(card)}",
+        f"shots:     {_shots(card)}",
         f"template:  {card.zero_shot_template}",
         f"accuracy:  {_score_line(card)}",
         *([f"parent:    {card.parent[:12]}"] if card.parent else []),
         f"file:      {path} ({size(n_bytes)}, sha256 {card.sha256[:12]})",
     ]
+
+
+def _vectors(card: Card) -> str:
+    method = card.method
+    if not method.context_tokens:
+        return "none: one weight vector per class, which does not generalise to new classes"
+    kind = "class-specific" if method.class_specific else "shared by all classes"
+    place = f"class name {name_place(method.position)}{_start(card)}"
+    return f"{method.context_tokens} of text width {card.backbone.text_width}, {kind}, {place}"
+
+
+def _shots(card: Card) -> str:
+    if card.is_imported:
+        return "not known"
+    asked = "all images" if card.shots.asked is None else f"{card.shots.asked} per class"
+    return f"{asked}: {card.shots.train} images learned from, {card.shots.held_out} held out"
 
 
 def name_place(position: str) -> str:

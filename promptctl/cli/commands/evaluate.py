@@ -54,7 +54,11 @@ def evaluate(
             device=device.value,
             on_progress=progress,
         )
-    top1 = 100 * report.learned.top1
-    missed = fail_under is not None and top1 < fail_under
-    complaint = f"top-1 is {top1:.1f} %, --fail-under asks for {fail_under:g}" if missed else None
-    finish(report, output, json, complaint=complaint, exit_code=4 if missed else None)
+    missed = _missed(100 * report.learned.top1, fail_under)
+    finish(report, output, json, complaint=missed, exit_code=4 if missed else None)
+
+
+def _missed(top1: float, fail_under: float | None) -> str | None:
+    if fail_under is None or top1 >= fail_under:
+        return None
+    return f"top-1 is {top1:.1f} %, --fail-under asks for {fail_under:g}"
