@@ -346,7 +346,7 @@ def test_words_and_a_number_that_disagree(cli, photos):
 def test_shots_are_a_number_or_all(cli, photos, shots):
     outcome = cli("learn", photos, "--name", "c", f"--shots={shots}")
     assert outcome.code == 2
-    assert f"'{shots}' is neither a number from 1 nor all" in outcome.err
+    assert f"'{shots}' is neither a whole number of at least 1 nor all" in outcome.err
 
 
 def test_an_unknown_backbone(cli, photos):

@@ -137,7 +137,7 @@ def parse_shots(text: str) -> int | None:
     if text.lower() == "all":
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
-        raise typer.BadParameter(f"'{text}' is neither a number from 1 up nor all", param_hint="--shots")
+        raise typer.BadParameter(f"'{text}' is neither a whole number of at least 1 nor all", param_hint="--shots")
     return int(text)
 
 
@@ -157,5 +157,5 @@ def parse_numbers(text: str, option: str, *, least: int = 1) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     for part in parts or [text]:
         if not part.isascii() or not part.isdigit() or len(part) > 10 or not least <= int(part) < 2**32:
-            raise typer.BadParameter(f"'{part}' is not a number from {least} up", param_hint=option)
+            raise typer.BadParameter(f"'{part}' is not a whole number of at least {least}", param_hint=option)
     return tuple(dict.fromkeys(int(part) for part in parts))
