@@ -249,7 +249,7 @@ def test_cache_commands(cli, photos, tiny):
     assert said["kept_bytes"] == sum(path.stat().st_size for path in cache_home().glob("backbones/*")) > 100_000
     assert [(row["backbone"], row["features"]) for row in said["backbones"]] == [(tiny, 18)]
     shown = cli("cache", "info")
-    assert "18 image features in " in shown.out
+    assert "18 image features take " in shown.out
     assert "\n1 backbone kept in 2" in shown.out
     assert str(cache_home() / "features.sqlite") in shown.out.replace("\n", "")
     cleared = cli("cache", "clear")

@@ -116,7 +116,7 @@ def test_a_refusal_leaves_nothing_on_stdout(cli, learned, tmp_path, output):
     for where, prompt, sentence in (
         (learned, "d", "no context named 'd'"),
         (empty, "c", f"there is no file in {empty}"),
-        (notes, "c", f"there is no photo in {notes}, only 1 that is not a photo (1 without an ending)"),
+        (notes, "c", f"there is no photo in {notes}, only 1 that is not a photo (1 without an extension)"),
     ):
         done = cli("classify", where, "--prompt", prompt, "--format", output)
         assert (done.out, done.err.splitlines()[0]) == ("", f"error: {sentence}")
