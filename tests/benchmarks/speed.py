@@ -112,7 +112,7 @@ def towers(backbone: Backbone) -> dict[str, Callable[[torch.Tensor], object]]:
         return visual.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last))
 
     found["channels last"] = channels_last
-    x = torch.randn(2, 3, backbone.image_size, backbone.image_size).contiguous(memory_format=torch.channels_last)
+    x = torch.randn(2, 3, backbone.encoder.size, backbone.encoder.size).contiguous(memory_format=torch.channels_last)
     frozen = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(visual, x, check_trace=False)))
     found["frozen graph"] = lambda x: frozen(x.contiguous(memory_format=torch.channels_last))
     try:
@@ -128,14 +128,14 @@ def towers(backbone: Backbone) -> dict[str, Callable[[torch.Tensor], object]]:
         settings.intra_op_num_threads = torch.get_num_threads()
         session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
         found["onnxruntime"] = lambda x: session.run(None, {"x": x.numpy()})
-    found["promptctl"] = backbone.encode
+    found["promptctl"] = lambda x: backbone.encoder.encode(x.numpy())
     return found
 
 
 def encode_images(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         backbone = image_backbone(options.model, Path(folder))
-        x = torch.randn(options.batch, 3, backbone.image_size, backbone.image_size)
+        x = torch.randn(options.batch, 3, backbone.encoder.size, backbone.encoder.size)
         baseline = 0.0
         for name, tower in towers(backbone).items():
             for _ in range(2 + 96 // len(x)):  # past the point where promptctl compiles
