@@ -478,6 +478,10 @@ def test_only_what_the_seeds_and_shots_reach_is_encoded(cli, tmp_path, tiny, lea
     asked = ("compare", tmp_path / "split", "--model", tiny, "--shots", "1,2", "--seeds", 1, "--learners", learners)
     assert cli(*asked).code == 0
     assert encoded(cli) == 4 * 2 + 4 * of_class
+    with sqlite3.connect(Results().path) as db:
+        ((lengths,),) = db.execute("SELECT count(*) FROM results WHERE kind = 'length'")
+    db.close()
+    assert lengths == (encoded(cli) if learners == "linear-probe-raw" else 0)
 
 
 def test_a_damaged_photo_in_reach_makes_way_for_the_next(cli, four, tiny):

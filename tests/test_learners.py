@@ -8,8 +8,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from test_coop import unit_features
 
+from promptctl.context.card import Method
 from promptctl.errors import LearningFailed
-from promptctl.learners import clap, linear_probe, training
+from promptctl.learners import LEARNERS, clap, coop, linear_probe, training
 
 
 def test_clap_equals_its_equations():
@@ -122,3 +123,87 @@ def test_small_steps_run_on_one_thread_and_the_setting_comes_back(operations, th
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+# --------------------------------------------------------------------------- once more, on other shots
+
+
+def method_of(learner, **facts):
+    """What a card says of a run."""
+    fields = {"context_tokens": 0, "init": None, "class_specific": False, "position": "end", "steps": 0, "lr": 0.02}
+    return Method(**{**fields, "learner": learner, "epochs": 4, "seed": 5, **facts})
+
+
+def test_clap_is_refitted_with_its_own_epochs_rate_and_seed():
+    x, y = unit_features(600)  # more than a batch, so that the seed decides something
+    z = unit_features(3, seed=9)[0]
+    facts = {"classes": ["a", "b", "c"], "zero_shot_features": z, "tower": None, "logit_scale": 10.0}
+
+    def learned(**settings):
+        wanted = clap.Settings(**{"epochs": 4, "lr": 0.02, "seed": 5, **settings})
+        return clap.learn(x, y, z, logit_scale=10.0, settings=wanted).text_features
+
+    found = LEARNERS["clap"].code.refit(method_of("clap", recipe="clap"), x, y, **facts)
+    np.testing.assert_array_equal(found, learned())
+    for other in ({"epochs": 3}, {"lr": 0.1}, {"seed": 1}):
+        assert np.abs(found - learned(**other)).max() > 0, other
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"class_specific": True, "recipe": "paper"},
+        {"anchor": 8.0, "average": True, "recipe": "fast"},
+        {"position": "front", "init": "a photo", "context_tokens": 2, "recipe": "fast"},
+    ],
+)
+def test_coop_is_refitted_with_everything_its_card_says(clip, facts):
+    _, _, tower = clip
+    x, y = unit_features(40)
+    z = unit_features(3, seed=9)[0]
+    names = ["red", "green", "blue"]
+    method = method_of("coop", **{"context_tokens": 4, **facts})
+    found = LEARNERS["coop"].code.refit(
+        method, x, y, classes=names, zero_shot_features=z, tower=tower, logit_scale=20.0
+    )
+
+    def learned(**settings):
+        plain = {"context_tokens": 4, "epochs": 4, "lr": 0.02, "seed": 5}
+        wanted = coop.Settings(**{**plain, **settings})
+        return coop.learn(x, y, names, tower, logit_scale=20.0, settings=wanted, anchors=z).text_features
+
+    np.testing.assert_array_equal(found, learned(**facts))
+    for fact, value in facts.items():
+        usual = getattr(coop.Settings, fact)
+        if fact != "context_tokens" and value != usual:
+            assert np.abs(found - learned(**{**facts, fact: usual})).max() > 0, fact
+
+
+# --------------------------------------------------------------------------- optimisers
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (lambda p: training.Adam(p, betas=(0.9, 0.99)), lambda p: torch.optim.Adam([p], betas=(0.9, 0.99))),
+        (
+            lambda p: training.Sgd(p, momentum=0.9, weight_decay=5e-4),
+            lambda p: torch.optim.SGD([p], momentum=0.9, weight_decay=5e-4),
+        ),
+        (lambda p: training.Sgd(p, momentum=0.9), lambda p: torch.optim.SGD([p], momentum=0.9)),
+    ],
+)
+def test_an_optimiser_takes_the_steps_of_pytorchs_to_the_bit(ours, theirs):
+    start = torch.randn(5, 7, generator=torch.Generator().manual_seed(1))
+    target = torch.randn(5, 7, generator=torch.Generator().manual_seed(2))
+    a, b = (start.clone().requires_grad_() for _ in range(2))
+    own, other = ours(a), theirs(b)
+    for step in range(60):
+        rate = 0.02 * (1 + np.cos(step / 20))
+        own.step(rate, ((a - target).abs() ** 1.5).sum())
+        other.param_groups[0]["lr"] = rate
+        other.zero_grad()
+        ((b - target).abs() ** 1.5).sum().backward()
+        other.step()
+    assert torch.equal(a, b)
+    assert (a - start).abs().max() > 0.1

@@ -138,6 +138,15 @@ def find(fingerprint: str) -> KeptBackbone | None:
     return kept if kept and kept.id.fingerprint == fingerprint and _is_current(kept) else _shipped(fingerprint)
 
 
+def at(place: Path) -> KeptBackbone | None:
+    """The backbone at a place as it is kept, if its files have not changed."""
+    for kept in filter(None, map(_read, _all())):
+        if kept.place == place and _is_current(kept):
+            return kept
+    shipped = _read(SHIPPED) if place == MINI_FOLDER else None
+    return _shipped(shipped.id.fingerprint) if shipped else None
+
+
 def write(facts: Facts, parts: Mapping[str, bytes]) -> KeptBackbone | None:
     """Keep a backbone; None where there is no room, or nothing can be written.
 

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import ResidualAttentionBlock, text_global_pool
 from torch.utils.checkpoint import checkpoint
 
 from promptctl.clip.packing import (
@@ -27,6 +26,7 @@ _KEPT_BYTES = {"cpu": 1 << 30, "mps": 1 << 30}  # of activations kept for the gr
 
 _KEPT_BYTES_ON_GPU = 4 << 30
 
+_RESIDUAL = ("open_clip.transformer.ResidualAttentionBlock", "promptctl.clip.text_model.Block")
 _FLOATS_A_ROW = 16  # kept by one block, in units of the width
 
 
@@ -43,7 +43,7 @@ class TextTower:
         self._tokenizer = tokenizer
         self._pool = getattr(text, "text_pool_type", None) or text.pool_type
         blocks = text.transformer.resblocks
-        own_blocks = all(type(block) is ResidualAttentionBlock for block in blocks)
+        own_blocks = all(_is_residual(block) for block in blocks)
         self._shares = text.attn_mask is not None and self._pool in ("argmax", "eos") and own_blocks
         self.length = int(text.context_length)
         self.width = int(text.token_embedding.weight.shape[1])
@@ -262,6 +262,8 @@ class TextTower:
         x = self._text.transformer(x, attn_mask=self._text.attn_mask)
         start = part.ids.new_full((classes, 1), self._tokenizer.sot_token_id)
         ids = torch.cat([start, part.ids.unflatten(0, (classes, -1))], 1)
+        from open_clip.transformer import text_global_pool
+
         return cast(torch.Tensor, text_global_pool(x, ids, self._pool, eos_token_id=self.end_of_text))
 
     def _prefix(self, context: torch.Tensor, n_shared: int) -> torch.Tensor:
@@ -359,6 +361,11 @@ def _attend(
 def _rest_of_block(block: Any, x: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
     x = x + block.ls_1(block.attn.out_proj(attended))
     return cast(torch.Tensor, x + block.ls_2(block.mlp(block.ln_2(x))))
+
+
+def _is_residual(block: torch.nn.Module) -> bool:
+    """Whether a block is open_clip's plain one, or ours with the same parts; told by name, to import neither."""
+    return f"{type(block).__module__}.{type(block).__qualname__}" in _RESIDUAL
 
 
 def _joint_width(text: Any, width: int) -> int:

@@ -99,11 +99,11 @@ def learn(
     store.check_writable()
     ensure_available(model)
 
-    from promptctl.clip.backbone import Backbone
+    from promptctl.clip.quick import backbone_of
     from promptctl.learners.fitting import TrainingSet, fit
     from promptctl.learners.shots import sample_shots
 
-    backbone = Backbone(model, device)
+    backbone = backbone_of(model, device)
     names = tuple(entry.name for entry in entries)
     # NameTooLong and the like before anything dear
     backbone.tower.prompts(names, settings.tokens(backbone.tower), position=settings.position)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from promptctl.context.card import ClassEntry, Method
 from promptctl.errors import LearningFailed
 from promptctl.learners.fitting import Learned, OnProgress, Targets, TrainingSet, Vectors, without_context
-from promptctl.learners.training import Batches, OnStep, Views, warm_cosine_rate
+from promptctl.learners.training import Batches, OnStep, Sgd, Views, warm_cosine_rate
 
 if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
@@ -115,19 +115,17 @@ def learn(
     start = torch.from_numpy(prototypes)
     penalty = constraint(images.every, true.repeat_interleave(len(images.every) // len(images)), start, logit_scale)
     weights = start.clone().requires_grad_()
-    optimiser = torch.optim.SGD([weights], momentum=MOMENTUM)
+    optimiser = Sgd(weights, momentum=MOMENTUM)
     batches = Batches(len(images), BATCH, start.device, rng)
     step = 0
     for epoch in range(settings.epochs):
-        optimiser.param_groups[0]["lr"] = warm_cosine_rate(epoch, settings.epochs, settings.lr)
+        rate = warm_cosine_rate(epoch, settings.epochs, settings.lr)
         seen = images.of_epoch(epoch)
         for batch in batches.epoch():
             logits = logit_scale * seen[batch] @ F.normalize(weights, dim=-1).T  # (B, C)
             distance = (weights - start).square().sum(-1)  # (C,)
             loss = F.cross_entropy(logits, true[batch]) + (penalty * distance).mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+            optimiser.step(rate, loss)
             step += 1
             if on_step:
                 on_step(step, settings.epochs * len(batches))

@@ -25,7 +25,17 @@ from promptctl.clip.text_tower import TextTower
 from promptctl.context.card import ClassEntry, Method
 from promptctl.errors import LearningFailed
 from promptctl.learners.fitting import Learned, OnProgress, Targets, TrainingSet, Vectors
-from promptctl.learners.training import Batches, OnStep, Views, cosine_rate, threads_for, warm_cosine_rate
+from promptctl.learners.training import (
+    Adam,
+    Batches,
+    OnStep,
+    Optimiser,
+    Sgd,
+    Views,
+    cosine_rate,
+    threads_for,
+    warm_cosine_rate,
+)
 
 if TYPE_CHECKING:
     from promptctl.learners.settings import LearnSettings
@@ -70,7 +80,7 @@ class Recipe:
     """How the objective is minimised."""
 
     batch: int | None  # images a step; None: all
-    optimiser: Callable[[torch.Tensor], torch.optim.Optimizer]
+    optimiser: Callable[[torch.Tensor], Optimiser]
     rate: Callable[[int, int, float], float]  # epoch from 0, epochs, lr
     epochs: Callable[[float], int]  # by shots per class
     crops: bool  # learns from random crops, one view an epoch
@@ -93,12 +103,10 @@ def fast_epochs(shots: float) -> int:
 
 
 RECIPES = {
-    "fast": Recipe(
-        None, lambda context: torch.optim.Adam([context], betas=(0.9, 0.99)), cosine_rate, fast_epochs, False
-    ),
+    "fast": Recipe(None, lambda context: Adam(context, betas=(0.9, 0.99)), cosine_rate, fast_epochs, False),
     "paper": Recipe(
         PAPER_BATCH,
-        lambda context: torch.optim.SGD([context], momentum=PAPER_MOMENTUM, weight_decay=PAPER_WEIGHT_DECAY),
+        lambda context: Sgd(context, momentum=PAPER_MOMENTUM, weight_decay=PAPER_WEIGHT_DECAY),
         warm_cosine_rate,
         paper_epochs,
         True,
@@ -215,13 +223,11 @@ def learn(
 
     with threads_for(tower.operations(prompts)):
         for epoch in range(settings.epochs):
-            optimiser.param_groups[0]["lr"] = recipe.rate(epoch, settings.epochs, settings.lr)
+            rate = recipe.rate(epoch, settings.epochs, settings.lr)
             seen = images.of_epoch(epoch)
             for batch in batches.epoch():
                 loss = loss_of(seen[batch], true[batch])
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
+                optimiser.step(rate, loss)
                 step += 1
                 if step % _STEPS_A_CHECK == 1 and not torch.isfinite(loss):
                     raise LearningFailed(step, settings.lr)

@@ -17,6 +17,7 @@ from promptctl.learners import LEARNERS
 
 if TYPE_CHECKING:
     from promptctl.clip.backbone import Backbone
+    from promptctl.clip.quick import QuickBackbone
     from promptctl.learners.settings import LearnSettings
 
 OnProgress = Callable[[str, int, int], None]  # stage, done, total
@@ -32,7 +33,7 @@ class TrainingSet:
     shots: Features  # N
     targets: Targets  # (N,) index into names
     zero_shot_features: Vectors  # (C, E) unit rows
-    backbone: Backbone
+    backbone: Backbone | QuickBackbone
 
     @property
     def shots_per_class(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -38,6 +39,55 @@ def warm_cosine_rate(epoch: int, epochs: int, lr: float) -> float:
 
 def cosine_rate(epoch: int, epochs: int, lr: float) -> float:
     return lr / 2 * (1 + math.cos(math.pi * epoch / epochs))
+
+
+class Optimiser(Protocol):
+    """What moves a parameter against the gradient of a loss."""
+
+    def step(self, rate: float, loss: torch.Tensor) -> None: ...
+
+
+class Sgd:
+    """Stochastic gradient descent with momentum, PyTorch's to the bit.
+
+    PyTorch's own imports its compiler when one is made, which takes longer than learning birds from four shots each.
+    """
+
+    def __init__(self, parameter: torch.Tensor, *, momentum: float, weight_decay: float = 0.0) -> None:
+        self._parameter, self._momentum, self._decay = parameter, momentum, weight_decay
+        self._moved: torch.Tensor | None = None
+
+    def step(self, rate: float, loss: torch.Tensor) -> None:
+        (gradient,) = torch.autograd.grad(loss, self._parameter)
+        with torch.no_grad():
+            if self._decay:
+                gradient = gradient.add(self._parameter, alpha=self._decay)
+            if self._moved is None:
+                self._moved = gradient.clone()
+            else:
+                self._moved.mul_(self._momentum).add_(gradient)
+            self._parameter.add_(self._moved, alpha=-rate)
+
+
+class Adam:
+    """Kingma and Ba's Adam, PyTorch's to the bit; see Sgd."""
+
+    def __init__(self, parameter: torch.Tensor, *, betas: tuple[float, float], epsilon: float = 1e-8) -> None:
+        self._parameter, self._betas, self._epsilon = parameter, betas, epsilon
+        self._mean, self._square = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        self._steps = 0
+
+    def step(self, rate: float, loss: torch.Tensor) -> None:
+        (gradient,) = torch.autograd.grad(loss, self._parameter)
+        self._steps += 1
+        first, second = self._betas
+        with torch.no_grad():
+            self._mean.lerp_(gradient, 1 - first)
+            self._square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+            scale = (1 - second**self._steps) ** 0.5
+            self._parameter.addcdiv_(
+                self._mean, (self._square.sqrt() / scale).add_(self._epsilon), value=-rate / (1 - first**self._steps)
+            )
 
 
 class Views:
