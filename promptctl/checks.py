@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import SupportsIndex, cast
@@ -65,7 +65,16 @@ def path(setting: str, found: object) -> Path:
     """A file or folder, named by text or by a path of any kind."""
     if not isinstance(found, (str, os.PathLike)) or not isinstance(os.fspath(found), str):
         raise BadSetting(setting, found, "a path")
+    if not os.fspath(found):  # which would be the folder one is in
+        raise BadSetting(setting, found, "a path")
     return Path(found)
+
+
+def paths(setting: str, found: object) -> list[Path]:
+    """One file or folder, or several of them."""
+    if isinstance(found, (str, bytes, os.PathLike)) or hasattr(found, "read") or not isinstance(found, Iterable):
+        return [path(setting, found)]
+    return [path(setting, one) for one in found]
 
 
 def shots_per_class(found: object) -> int | None:

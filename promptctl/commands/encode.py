@@ -10,11 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptctl import checks
 from promptctl.commands.classify import gathered, most_first
 from promptctl.commands.common import (
     OnProgress,
     check_free,
     encode_photos,
+    library_needed,
     passed_over,
     place_file,
     skipped_files,
@@ -41,24 +43,26 @@ def encode(
 ) -> EncodeReport:
     """Write the features of every image among files and folder trees to a file: whole or not at all.
 
-    photos   files and folders, searched through; with `labels` one folder or list, read as `learn` reads it
-    out      .npz: arrays features (N, E) of unit rows, float32, paths and sha256 (N,), backbone and fingerprint;
-             .parquet: the same as columns path, sha256 and features
-    labels   also labels and splits (N,), "" where there is no split
-    model    backbone: mini or any open_clip name
-    device   auto, cpu, cuda or mps
-    force    replace the file if it is there
-    raises   WrongOption for another suffix, ExtraMissing where pyarrow is not installed, NoImages,
-             DatasetError, BackboneError and its kind
+    photos        files and folders, searched through; with `labels` one folder or list, read as `learn` reads it
+    out           .npz: arrays features (N, E) of unit rows, float32, paths and sha256 (N,), backbone and fingerprint;
+                  .parquet: the same as columns path, sha256 and features
+    labels        also labels and splits (N,), "" where there is no split
+    model         backbone: mini or any open_clip name
+    device        auto, cpu, cuda or mps
+    force         replace the file if it is there
+    on_progress   called with what is being done, how much is done, and of how much
+    raises        BadSetting, WrongOption for another suffix, ExtraMissing where pyarrow is not installed, NoImages,
+                  DatasetError, BackboneError and its kind
     """
-    inputs = [Path(path) for path in ([photos] if isinstance(photos, (str, os.PathLike)) else photos)]
-    out = Path(out)
+    inputs, out = checks.paths("photos", photos), checks.path("out", out)
+    model, device = checks.text("model", model, "mini"), checks.one_of("device", device, checks.DEVICES)
     _check_out(out, force)
     images, left_out, beside = _labelled(inputs) if labels else _unlabelled(inputs)
-    from promptctl.clip.registry import ensure_available
+    with library_needed(model):
+        from promptctl.clip.registry import ensure_available
 
-    ensure_available(model)
-    from promptctl.clip.backbone import Backbone
+        ensure_available(model)
+        from promptctl.clip.backbone import Backbone
     from promptctl.encoding.feature_file import WRITERS
 
     backbone = Backbone(model, device)

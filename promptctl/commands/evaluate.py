@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from promptctl.data.images import LabelledImage, Skipped
     from promptctl.encoding.pipeline import Features
 
+SPLITS = ("train", "val", "test", "all")
+
 
 def evaluate(
     ref: str | PathLike[str],
@@ -53,9 +55,21 @@ def evaluate(
 ) -> EvaluateReport:
     """Measure a context on labelled images, beside zero-shot on the same images.
 
-    blend   share of the learned text features, the rest zero-shot's; None: chosen by folds of the context's shots
-    split   which part of a folder with `train/ val/ test/` to use; None: test, or else val, or else everything
+    ref           NAME, NAME@VERSION or a context file
+    photos        folder of class folders, with or without train/ val/ test/; or a list of images
+    split         train, val, test or all of such a folder; None: test, or else val, or else everything
+    blend         share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by folds of the
+                  context's shots
+    model         where to find the context's own backbone, if not under the name it was learned with
+    device        auto, cpu, cuda or mps
+    store         where names are looked up; None: the store of PROMPTCTL_HOME
+    on_progress   called with what is being done, how much is done, and of how much
+    returns       a report: `learned.top1`, `zero_shot.top1`, `per_class` …, fractions all of them
+    raises        BadSetting, NotInStore and BadContextFile and their kinds, DatasetError and its kind, BackboneError
+                  and its kind
     """
+    split = None if split is None else checks.one_of("split", split, SPLITS)
+    device = checks.one_of("device", device, checks.DEVICES)
     photos, blend = checks.path("photos", photos), checks.share(blend)
     check_places(ref, [photos], store, "promptctl evaluate {context} {photos}")
     source = locate(ref, store)

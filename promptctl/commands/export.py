@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptctl import checks
 from promptctl.commands.common import Source, check_free, chosen_share, load_backbone_for, locate, place_file
 from promptctl.commands.places import EXPORTS, check_export_name
 from promptctl.context.card import read_card
@@ -44,10 +45,11 @@ def export(
     blend    of head and onnx: share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by folds
     force    replace the file if it is there
     model    where to find the context's own backbone, if not under the name it was learned with
-    raises   WrongOption, NotInStore and its kind, BadContextFile, BackboneError and its kind, ExportFailed,
+    store    where names are looked up; None: the store of PROMPTCTL_HOME
+    raises   BadSetting, WrongOption, NotInStore and its kind, BadContextFile, BackboneError and its kind, ExportFailed,
              ExtraMissing where onnx is not installed
     """
-    out = Path(out)
+    out, blend = checks.path("out", out), checks.share(blend)
     _check_settings(kind, blend, model)
     check_export_name(ref, out, store, kind)
     source = locate(ref, store)

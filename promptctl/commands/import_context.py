@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptctl import __version__
+from promptctl import __version__, checks
 from promptctl.clip import templates
 from promptctl.context.card import KEY, Card, ClassEntry, Method, Shots, check_room, header_length, read_card
+from promptctl.context.limits import POSITIONS
 from promptctl.errors import (
     CheckpointMismatch,
     ContextExists,
@@ -34,11 +36,11 @@ if TYPE_CHECKING:
 
 
 def import_context(
-    file: Path,
+    file: str | os.PathLike[str],
     name: str | None = None,
     *,
     position: str | None = None,
-    classes: Path | None = None,
+    classes: str | os.PathLike[str] | None = None,
     model: str | None = None,
     usual_model: str = "mini",
     device: str = "auto",
@@ -46,11 +48,21 @@ def import_context(
 ) -> CheckpointImported | ContextImported:
     """Store a context from a file: one that `export` wrote, or that the original CoOp code learned.
 
-    name          None: what the file is called; a checkpoint of the original needs one
-    usual_model   for a checkpoint where model is None
-    others        as in `import_checkpoint`, and for nothing else
-    raises        WrongOption, InvalidName, ContextExists, NoSuchFile, BadContextFile and what `import_checkpoint` does
+    file          a context file, or a checkpoint of the original, such as model.pth.tar-50
+    name          what to call the context; None: what the file is called, a checkpoint of the original needs one
+    position      of a checkpoint: where the class name stood, end, middle or front; None: end
+    classes       of a checkpoint: a file of class names, one a line, in the order they were learned in; None: read
+                  back from the checkpoint
+    model         of a checkpoint: the backbone it was learned on
+    usual_model   of a checkpoint: the backbone where model is None
+    device        auto, cpu, cuda or mps
+    store         where to keep it; None: the store of PROMPTCTL_HOME
+    raises        BadSetting, WrongOption, InvalidName, ContextExists, NoSuchFile, BadContextFile and its kind, and
+                  for a checkpoint what `import_checkpoint` raises
     """
+    file, device = checks.path("file", file), checks.one_of("device", device, checks.DEVICES)
+    position = None if position is None else checks.one_of("position", position, POSITIONS)
+    classes = None if classes is None else checks.path("classes", classes)
     store = store or Store()
     if name is not None:
         _check_new(name, store)

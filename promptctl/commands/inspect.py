@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import TYPE_CHECKING
 
+from promptctl import checks
 from promptctl.commands.common import load_vocabulary_for, locate
 from promptctl.report import (
     InspectReport,
@@ -18,9 +20,24 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    ref: str, *, top: int = 5, model: str | None = None, device: str = "auto", store: Store | None = None
+    ref: str | PathLike[str],
+    *,
+    top: int = 5,
+    model: str | None = None,
+    device: str = "auto",
+    store: Store | None = None,
 ) -> InspectReport:
-    """What a context is, and the vocabulary tokens nearest to each of its vectors."""
+    """What a context is, and the vocabulary tokens nearest to each of its vectors.
+
+    ref      NAME, NAME@VERSION or a context file
+    top      tokens per vector, from 1
+    model    where to find the context's own backbone, if not under the name it was learned with
+    device   auto, cpu, cuda or mps
+    store    where names are looked up; None: the store of PROMPTCTL_HOME
+    raises   BadSetting, NotInStore and BadContextFile and their kinds, BackboneError and its kind
+    """
+    top = checks.whole("top", top, 1, checks.MOST, 5)
+    device = checks.one_of("device", device, checks.DEVICES)
     source = locate(ref, store)
     from promptctl.clip import vocabulary
 

@@ -85,6 +85,12 @@ class Store:
     A change holds the store's lock and comes to pass in one step: a finished, fsynced file is linked to its name, or a
     folder renamed. So a reader needs no lock and sees all of it or nothing, and so does whoever opens the store after
     the power went. What is removed goes to `<home>/trash/<name>@<UTC time>-<random>`.
+
+        store = Store()
+        "birds" in store, len(store), list(store), store["birds@2"]
+
+    home     the folder; None: that of PROMPTCTL_HOME, else the system's for data
+    raises   BadSetting for what is no path
     """
 
     def __init__(self, home: str | os.PathLike[str] | None = None) -> None:
@@ -125,6 +131,7 @@ class Store:
         return tuple(folder.name for folder in self._kept())
 
     def has(self, name: str) -> bool:
+        """Whether there is a version of a name."""
         folder = self._folder(name)
         return folder is not None and bool(_versions(folder))
 
