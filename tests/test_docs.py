@@ -187,7 +187,7 @@ def json_reports() -> Mapping[str, list[type[report.Report]]]:
     found: dict[str, list[type[report.Report]]] = {}
     for name in report.__all__:
         kind = getattr(report, name)
-        if issubclass(kind, report.Report) and kind is not report.Report:
+        if issubclass(kind, report.Report) and kind.type != report.Report.type:
             found.setdefault(kind.type, []).append(kind)
     return found
 
