@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,12 @@ def started(folder: Path) -> subprocess.Popen[bytes]:
     return process
 
 
+def stands_still(home: Path) -> bool:
+    count = n_cached(home)
+    time.sleep(1)
+    return n_cached(home) == count
+
+
 def test_a_reader_that_leaves_ends_the_work_without_a_word(learned, many, home):
     before = n_cached(home)
     with started(many) as process:
@@ -97,7 +104,7 @@ def test_a_reader_that_leaves_ends_the_work_without_a_word(learned, many, home):
 def test_an_interruption_ends_the_work_at_once_and_says_what_is_kept(learned, many, home):
     before = n_cached(home)
     with started(many) as process:
-        wait_for(lambda: n_cached(home) > before + 100)  # it is about to write into a full pipe, or does already
+        wait_for(lambda: n_cached(home) > before + 100 and stands_still(home))  # it writes into a full pipe
         process.send_signal(signal.SIGINT)
         process.wait(20)
         said = process.stderr.read().decode()
