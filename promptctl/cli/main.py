@@ -19,7 +19,6 @@ def main() -> NoReturn:
         code = _run()
         signals.finish()
     except Interrupted as stop:
-        give_up_stdout()  # or the rest of a row would wait for a reader who does not come
         code = say(_interrupted(), None, stop.exit_code)
     sys.exit(code)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import contextlib
 import logging
 import os
 import sys
@@ -44,8 +43,7 @@ def _is_utf8(encoding: str) -> bool:
 
 def give_up_stdout() -> None:
     """Keep Python from complaining at exit about what it could not write."""
-    with contextlib.suppress(OSError, ValueError):  # no file at all
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Talk(logging.Handler):
