@@ -144,6 +144,17 @@ def test_mini_answers_where_pytorch_is_not_installed_from_a_fresh_home(mini, her
         assert done.code == 0, done
 
 
+def test_without_pytorch_other_classes_are_left_out_and_a_blend_is_not_chosen(mini, here):
+    learned("colours", mini)
+    paint(here / "photos", images=2, colours={"zebra": (9, 9, 9)})
+    measured, chosen = run(("evaluate", "colours", "photos", "--json"), (*CLASSIFY, "--blend", "auto"))
+    assert measured.code == 3, measured
+    assert json.loads(measured.out)["images"] == 6
+    assert "'zebra' is not a class of colours@1" in measured.err
+    assert chosen.code == 1
+    assert chosen.err.startswith("error: 'mini' cannot be loaded: ")
+
+
 def test_a_backbone_that_was_used_answers_where_pytorch_is_not_installed(tiny_backbone, here):
     learned("colours", tiny_backbone)
     learned("again", tiny_backbone)
@@ -167,6 +178,14 @@ def test_where_pytorch_is_installed_it_is_not_imported_to_answer(mini, here):
     learned("again", mini)
     for done in run(*ANSWERS, installed=True):
         assert done.code == 0 and done.imported == [], done
+
+
+@pytest.mark.parametrize("took_long", [True, False])
+def test_learning_that_took_long_keeps_the_backbone_for_answers(took_long, tiny_backbone, here, cli, monkeypatch):
+    monkeypatch.setattr("promptctl.commands.learn._LONG", 0 if took_long else 1000)
+    learn = ("learn", "photos", "--name", "colours", "--shots", "1", "--epochs", "1", "--model", tiny_backbone.name)
+    assert cli(*learn).code == 0
+    assert (kept.find(tiny_backbone.id.fingerprint) is not None) == took_long
 
 
 # --------------------------------------------------------------------------- the same as PyTorch

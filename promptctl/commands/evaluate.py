@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from promptctl.commands.common import (
 )
 from promptctl.commands.places import check_places
 from promptctl.context.card import Card
-from promptctl.errors import NoImages, UnknownClasses
+from promptctl.errors import LibraryMissing, NoImages, UnknownClasses
 from promptctl.report import (
     ClassScore,
     EvaluateReport,
@@ -83,7 +84,8 @@ def evaluate(
     labels = sorted({image.label for image in images})
     index = _class_index(context.card, labels)
     if len(index) < len(labels):  # the tower may read two names as one
-        index = _class_index(context.card, labels, load_backbone_for(context, source.name, model, device).tower)
+        with suppress(LibraryMissing):
+            index = _class_index(context.card, labels, load_backbone_for(context, source.name, model, device).tower)
     if not index:
         raise UnknownClasses(labels, source.name)
     strange = [

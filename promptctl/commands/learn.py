@@ -36,10 +36,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from promptctl.clip.backbone import Backbone
+    from promptctl.clip.quick import QuickBackbone
     from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
     from promptctl.learners.fitting import Learned, TrainingSet
     from promptctl.learners.shots import FewShotSplit
+
+_LONG = 20.0  # seconds of learning, beside which those it takes to keep a backbone for answers are few
 
 
 def learn(
@@ -117,7 +121,18 @@ def learn(
     learned = fit(training_set, settings, on_progress)
     context = _context(learned, entries, shots, split, training_set, template)
     entry = _stored(context, name, store, fresh)
+    if time.monotonic() - started > _LONG:
+        _keep_for_answers(backbone)
     return _learn_report(entry, context, split, folder, time.monotonic() - started)
+
+
+def _keep_for_answers(backbone: Backbone | QuickBackbone) -> None:
+    from promptctl.clip.quick import QuickBackbone
+
+    if not isinstance(backbone, QuickBackbone):  # which comes of what is kept
+        from promptctl.clip.keeping import keep
+
+        keep(backbone)
 
 
 def _stored(context: Context, name: str, store: Store, fresh: bool) -> Entry:
