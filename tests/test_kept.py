@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -182,7 +183,7 @@ def test_where_pytorch_is_installed_it_is_not_imported_to_answer(mini, here):
 
 @pytest.mark.parametrize("took_long", [True, False])
 def test_learning_that_took_long_keeps_the_backbone_for_answers(took_long, tiny_backbone, here, cli, monkeypatch):
-    monkeypatch.setattr("promptctl.commands.learn._LONG", 0 if took_long else 1000)
+    monkeypatch.setattr(import_module("promptctl.commands.learn"), "_LONG", 0 if took_long else 1000)
     learn = ("learn", "photos", "--name", "colours", "--shots", "1", "--epochs", "1", "--model", tiny_backbone.name)
     assert cli(*learn).code == 0
     assert (kept.find(tiny_backbone.id.fingerprint) is not None) == took_long
