@@ -56,7 +56,8 @@ def _to_all_tokens(vectors: Doubles, vocabulary: Vocabulary) -> tuple[Doubles, D
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     distances, cosines = [], []
     for table in _tables(vocabulary):
-        products, token_lengths = vectors @ table.T, np.sqrt(np.einsum("vw,vw->v", table, table))
+        # this way round, a few vectors cost half as much as the other
+        products, token_lengths = (table @ vectors.T).T, np.sqrt(np.einsum("vw,vw->v", table, table))
         distances.append(np.sqrt(np.maximum(lengths**2 - 2 * products + token_lengths**2, 0)))
         cosines.append(products / np.maximum(lengths, _SHORTEST) / np.maximum(token_lengths, _SHORTEST))
     return np.concatenate(distances, 1), np.concatenate(cosines, 1)
