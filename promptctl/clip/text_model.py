@@ -108,4 +108,9 @@ def plain_tokenizer(context_length: int) -> Any:
         raise ImportError(f"{file} cannot be read", name="open_clip")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.SimpleTokenizer(context_length=context_length)
+    made = getattr(module, "_tokenizer", None)  # one is made as the file is read, which takes a third of a second
+    return (
+        made
+        if made and made.context_length == context_length
+        else module.SimpleTokenizer(context_length=context_length)
+    )
