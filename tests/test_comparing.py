@@ -198,6 +198,13 @@ def test_the_same_command_again_measures_nothing(cli, four, tiny):
     assert {(row["base"], row["new"]) for row in forged["base_to_new"]} == {(0.125, 0.0625)}
 
 
+def test_what_one_seed_or_number_of_shots_gave_is_not_anothers(four, tiny):
+    def known(shots, seed):
+        return commands.compare(four, shots=(shots,), seeds=(seed,), learners=("zero-shot",), model=tiny).known
+
+    assert [known(1, 1), known(1, 2), known(2, 1), known(2, 2), known(1, 2)] == [0, 0, 0, 0, 1]
+
+
 def test_how_much_was_known_is_said_beside_the_table(cli, four, tiny):
     asked = ("compare", four, "--model", tiny, "--shots", "1", "--seeds", "1,2", "--learners", "zero-shot")
     first = cli(*asked)

@@ -15,6 +15,7 @@ from promptctl import commands
 from promptctl.errors import BadSetting, PromptctlError, SettingsClash
 from promptctl.learners import LEARNERS
 from promptctl.learners.settings import LearnSettings
+from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
 WRONG = [
@@ -149,7 +150,7 @@ def test_settings_are_given_whole_or_one_by_one(photos, tiny):
         ("c", {"settings": settings, "seed": 6}),
     ):
         promptctl.learn(str(photos), name, shots=2, model=tiny, **how)
-    methods = [Store().find(promptctl.store.refs.Ref(name)).card.method for name in "abc"]
+    methods = [Store().find(Ref(name)).card.method for name in "abc"]
     assert methods[0] == methods[1] == dataclasses.replace(methods[2], seed=5)
     assert (methods[0].epochs, methods[2].seed) == (2, 6)
 
@@ -166,6 +167,12 @@ def test_the_command_line_says_the_same_and_ends_as_for_any_wrong_option(cli, ph
 def test_zero_shot_is_learned_in_no_steps(cli, photos, tiny):
     done = cli("learn", photos, "--name", "z", "--model", tiny, "--init", "a photo of a", "--epochs", 0, "--shots", 2)
     assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("learner", ["coop", "clap"])
+def test_no_more_crops_are_made_than_there_are_epochs_to_see_them_in(photos, tiny, learner):
+    commands.learn(photos, "c", shots=1, model=tiny, learner=learner, epochs=2, views=5)
+    assert Store().find(Ref("c")).card.method.views == 2
 
 
 def test_the_tables_and_settings_import_nothing_heavy():
