@@ -15,6 +15,7 @@ from conftest import TINY, build_clip
 from promptctl import commands
 from promptctl.clip import quick
 from promptctl.clip.backbone import Backbone
+from promptctl.clip.keeping import keep
 from promptctl.clip.quick import QuickBackbone, backbone_of
 from promptctl.clip.text_model import read_text_model
 from promptctl.clip.text_tower import TextTower
@@ -34,7 +35,7 @@ print([name for name in {NEVER} if name in sys.modules])
 def kept(tiny, photos):
     """The tiny CLIP with what is kept of it, and the features of all photos known."""
     commands.learn(photos, "first", shots=2, model=tiny, epochs=5)
-    commands.classify([photos], "first")
+    assert keep(Backbone(tiny, "cpu"))
     return tiny
 
 
@@ -50,7 +51,7 @@ def test_learning_from_known_features_imports_neither_open_clip_nor_a_compiler(k
     assert sha256("again") == sha256("first"), "the same bytes as by way of open_clip"
 
 
-def test_a_picture_that_is_not_known_wakes_the_image_side(kept, photos):
+def test_a_picture_that_is_not_known_wakes_the_image_side(kept):
     backbone = backbone_of(kept, "cpu")
     assert isinstance(backbone, QuickBackbone)
     whole = Backbone(kept, "cpu")
@@ -75,11 +76,10 @@ def test_the_text_side_says_what_open_clips_says_to_the_bit(tiny_folder, clip, p
 
 
 @pytest.mark.parametrize("change", ["weights", "configuration", "nothing is kept", "another device"])
-def test_a_backbone_is_asked_of_open_clip_where_in_doubt(photos, tiny_folder, tmp_path, home, change):
+def test_a_backbone_is_asked_of_open_clip_where_in_doubt(tiny_folder, tmp_path, home, change):
     folder = shutil.copytree(tiny_folder, tmp_path / "copy")
     name, device = f"local-dir:{folder}", "cpu"
-    commands.learn(photos, "copy", shots=2, model=name, epochs=1)
-    commands.classify([photos], "copy")
+    assert keep(Backbone(name, "cpu"))
     assert isinstance(backbone_of(name, device), QuickBackbone)
     if change == "weights":
         (tmp_path / "other").mkdir()

@@ -16,14 +16,8 @@ from torch import nn
 
 from promptctl.clip.stored import StoredTensor, stored_tensors
 
-_PLAIN = {
-    "context_length",
-    "vocab_size",
-    "width",
-    "heads",
-    "layers",
-    "mlp_ratio",
-}  # what a text tower may say of itself
+# what a text tower may say of itself
+_PLAIN = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
 _CAUSAL = float("-inf")
 
 
@@ -50,9 +44,8 @@ class TextModel(nn.Module):
         super().__init__()
         width, length = settings["width"], settings.get("context_length", 77)
         self.context_length = length
-        self.token_embedding = (
-            nn.Module()
-        )  # an Embedding would fill itself with noise, which imports PyTorch's compiler
+        # an Embedding would fill itself with noise, which imports PyTorch's compiler
+        self.token_embedding = nn.Module()
         self.token_embedding.weight = nn.Parameter(torch.empty(settings.get("vocab_size", 49408), width))
         self.positional_embedding = nn.Parameter(torch.empty(length, width))
         blocks = (
@@ -109,8 +102,5 @@ def plain_tokenizer(context_length: int) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     made = getattr(module, "_tokenizer", None)  # one is made as the file is read, which takes a third of a second
-    return (
-        made
-        if made and made.context_length == context_length
-        else module.SimpleTokenizer(context_length=context_length)
-    )
+    fits = made is not None and made.context_length == context_length
+    return made if fits else module.SimpleTokenizer(context_length=context_length)
