@@ -8,6 +8,7 @@ import inspect
 import io
 import json
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -479,5 +480,6 @@ def check_parameters(function):
     lines = inspect.getdoc(function).splitlines()
     for parameter in inspect.signature(function).parameters:
         if parameter not in ("self", "changes"):
-            said = [line for line in lines if f" {parameter}" in f" {line}".replace(",", " ").replace(" and ", " ")]
+            word = re.compile(rf"(\w+(,| and) )*{parameter}\b|.*`{parameter}`")
+            said = [line for line in lines if word.match(line)]
             assert said, f"{function.__name__}: {parameter}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from promptctl import checks
 from promptctl.commands.common import OnProgress, chosen_share, load_encoder_for, locate
 from promptctl.commands.places import check_places
 from promptctl.data.remarks import not_photos
-from promptctl.errors import NoImages
+from promptctl.errors import NoImages, WrongOption
 from promptctl.report import Classified, ClassifyReport, Guess, NotAPhoto, SkippedFile
 from promptctl.store.store import Store
 
@@ -26,9 +26,11 @@ _Found = Classified | SkippedFile | NotAPhoto
 
 
 def classify(
-    inputs: Sequence[Path],
-    ref: str,
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    ref: str | os.PathLike[str] | None = None,
     *,
+    words: str | Sequence[str] | None = None,
+    template: str | None = None,
     top: int = 3,
     blend: float | None = 1.0,
     model: str | None = None,
@@ -36,11 +38,69 @@ def classify(
     store: Store | None = None,
     on_progress: OnProgress | None = None,
 ) -> ClassifyReport:
-    """The most probable classes of every image among files and folder trees; `blend` as in `evaluate`.
+    """The most probable classes of every image among files and folder trees, by a context or by words alone.
 
     Images are encoded while the items of the report are taken; whatever can be refused before is refused here.
+
+    inputs        files and folders, searched through
+    ref           NAME, NAME@VERSION or a context file
+    words         instead of a context: class names with commas between them or one by one, told apart zero-shot
+    template      of words: a sentence with {}, or a name that clip.templates knows; None: "a photo of a {}."
+    top           classes per image, from 1
+    blend         of a context: share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by
+                  folds of its shots
+    model         of a context: where to find its own backbone, if not under the name it was learned with; of words:
+                  backbone, None: mini
+    device        auto, cpu, cuda or mps
+    store         where names are looked up; None: the store of PROMPTCTL_HOME
+    on_progress   called with what is being done, how much is done, and of how much
+    returns       a report; `items()` gives every image once, as soon as it is classified
+    raises        BadSetting, WrongOption, NotInStore and BadContextFile and their kinds, DatasetError and its kind,
+                  BackboneError and its kind
     """
-    blend = checks.share(blend)
+    paths, top = checks.paths("inputs", inputs), checks.whole("top", top, 1, checks.MOST, 3)
+    blend, device = checks.share(blend), checks.one_of("device", device, checks.DEVICES)
+    if words is not None:
+        _check_words_alone(ref, blend)
+        asked = _asked_by_words(paths, words, template, model or "mini", device)
+    elif ref is None:
+        raise WrongOption("a context or words are needed to classify with", 'add --prompt NAME, or --words "emu, ibis"')
+    elif template is not None:
+        raise WrongOption("a context has a template of its own, --template has no effect", "leave out --template")
+    else:
+        asked = _asked_by_context(paths, ref, blend, model, device, store, on_progress)
+    top = min(top, len(asked.classifier.classes))
+    return ClassifyReport(
+        context=asked.context,
+        blend=asked.classifier.share,
+        blend_chosen=blend is None,
+        class_names=asked.classifier.names,
+        top=top,
+        files=asked.files.photos,
+        found=_found(paths, asked.files, asked.classifier, asked.encoder, top, on_progress),
+        passed_over=asked.files.beside,
+    )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is classified, and by what."""
+
+    files: _Files
+    context: str | None  # None: words
+    classifier: Classifier
+    encoder: ImageEncoder
+
+
+def _asked_by_context(
+    inputs: Sequence[Path],
+    ref: str | os.PathLike[str],
+    blend: float | None,
+    model: str | None,
+    device: str,
+    store: Store | None,
+    on_progress: OnProgress | None,
+) -> _Asked:
     check_places(ref, inputs, store, "promptctl classify {photos} --prompt {context}")
     source = locate(ref, store)
     from promptctl.classification.classifier import Classifier
@@ -49,18 +109,27 @@ def classify(
     files = gathered(inputs)
     encoder = load_encoder_for(context, source.name, model, device)
     share = chosen_share(blend, context, source.name, model, device, on_progress)
-    classifier = Classifier.of(context, share=share)
-    top = min(top, len(classifier.classes))
-    return ClassifyReport(
-        context=source.name,
-        blend=share,
-        blend_chosen=blend is None,
-        class_names=classifier.names,
-        top=top,
-        files=files.photos,
-        found=_found(inputs, files, classifier, encoder, top, on_progress),
-        passed_over=files.beside,
-    )
+    return _Asked(files, source.name, Classifier.of(context, share=share), encoder)
+
+
+def _check_words_alone(ref: str | os.PathLike[str] | None, blend: float | None) -> None:
+    if ref is not None:
+        raise WrongOption("a context has classes of its own, --words has no effect", "leave out --words or --prompt")
+    if blend != 1:
+        raise WrongOption("nothing is learned from words, --blend has no effect", "leave out --blend")
+
+
+def _asked_by_words(
+    inputs: Sequence[Path], words: str | Sequence[str], template: str | None, model: str, device: str
+) -> _Asked:
+    from promptctl.clip import templates
+    from promptctl.commands.words import class_words, classifier_of
+
+    classes, template = class_words(words), templates.DEFAULT if template is None else template
+    templates.check(template)
+    files = gathered(inputs)
+    classifier, encoder = classifier_of(classes, template, model, device)
+    return _Asked(files, None, classifier, encoder)
 
 
 @dataclass(frozen=True)

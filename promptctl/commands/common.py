@@ -154,7 +154,7 @@ def locate(ref: str | os.PathLike[str], store: Store | None) -> Source:
 
     raises   InvalidName, ContextNotFound, VersionNotFound, NoSuchFile, NotAFile, NotAContext
     """
-    text = ref if isinstance(ref, str) else _as_path(checks.path("context", ref))
+    text = as_text(ref)
     if is_file_reference(text):
         path = Path(os.path.expanduser(text))  # noqa: PTH111  which lets be what it cannot expand
         if path.is_dir():
@@ -171,9 +171,11 @@ def locate(ref: str | os.PathLike[str], store: Store | None) -> Source:
     return Source(str(entry.ref), entry.path)
 
 
-def _as_path(ref: Path) -> str:
-    """Such as `is_file_reference` knows for one."""
-    text = os.fspath(ref)
+def as_text(ref: str | os.PathLike[str]) -> str:
+    """A reference as a person types it: a path is one that `is_file_reference` knows for one."""
+    if isinstance(ref, str):
+        return ref
+    text = str(checks.path("context", ref))
     return text if is_file_reference(text) else os.path.join(os.curdir, text)  # noqa: PTH118  which Path takes away
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from promptctl.commands.common import is_file_reference, locate
+from promptctl.commands.common import as_text, is_file_reference, locate
 from promptctl.errors import InvalidName, NoImages, NotAContext, NotInStore, WrongOption
 from promptctl.store.refs import check_name
 from promptctl.store.store import SUFFIX, Store
@@ -44,7 +44,7 @@ def check_places(context: str | os.PathLike[str], photos: Sequence[Path], store:
     command   with {context} and {photos}, for the hint
     raises    NotAContext, NoImages
     """
-    context = os.fspath(context)
+    context = as_text(context)
     is_wrong = _is_no_context(context, store)
     for path in photos:
         if is_wrong and _is_context(str(path), store):
@@ -72,7 +72,7 @@ def check_export_name(context: str | os.PathLike[str], out: Path, store: Store |
     kind     of EXPORTS
     raises   NotAContext where the two changed places, WrongOption
     """
-    text = os.fspath(context)
+    text = as_text(context)
     if _is_context(str(out), store) and not _is_context(text, store):
         raise NotAContext(text, f"did you mean: promptctl export {out} {shlex.quote(text)}")
     suffix, wanted = out.suffix.lower(), EXPORTS[kind]

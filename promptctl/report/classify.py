@@ -81,7 +81,7 @@ class ClassifyReport(StreamedReport):
     type: ClassVar[str] = "classify"
     array: ClassVar[str] = "images"
 
-    context: str
+    context: str | None  # None: words that were typed
     blend: float
     blend_chosen: bool
     class_names: tuple[str, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,25 +10,51 @@ import typer
 
 from promptctl import commands, render
 from promptctl.cli.completion import known_refs
-from promptctl.cli.options import Blend, Device, Format, Json, OnDevice, Output, OwnModel, parse_share
+from promptctl.cli.options import Blend, Device, Format, Json, OnDevice, Output, parse_share
 from promptctl.cli.output import finish
 
 
 def classify(
     inputs: Annotated[list[Path], typer.Argument(help="Image files, and folders to search for images.")],
     prompt: Annotated[
-        str, typer.Option("--prompt", "-p", help="NAME, NAME@VERSION or a context file.", autocompletion=known_refs)
-    ],
+        str | None,
+        typer.Option("--prompt", "-p", help="NAME, NAME@VERSION or a context file.", autocompletion=known_refs),
+    ] = None,
+    words: Annotated[
+        str | None,
+        typer.Option(help="Instead of --prompt: class names, zero-shot and without learning.", metavar="WORD,WORD,…"),
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(help="For --words: a sentence with {}, or a name as in learn.  [default: a photo of a {}.]"),
+    ] = None,
     top: Annotated[int, typer.Option("--top", "--top-k", min=1, help="Classes to show per image.")] = 3,
     blend: Blend = "1",
-    model: OwnModel = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Where to find the context's backbone, if not under the name it was learned with; for --words: "
+            "backbone.  [default for --words: PROMPTCTL_MODEL, else mini]",
+        ),
+    ] = None,
     device: OnDevice = Device.auto,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
     """Classify photos, or whole folders of them."""
+    if prompt is None and words is None:
+        raise typer.BadParameter("give a context, or class names with --words", param_hint="--prompt")
     with render.progress() as progress:
         report = commands.classify(
-            inputs, prompt, top=top, blend=parse_share(blend), model=model, device=device.value, on_progress=progress
+            inputs,
+            prompt,
+            words=words,
+            template=template,
+            top=top,
+            blend=parse_share(blend),
+            model=model or (os.environ.get("PROMPTCTL_MODEL") if words is not None else None),
+            device=device.value,
+            on_progress=progress,
         )
         finish(report, output, json, progress=progress)  # photos are encoded while their rows are printed
