@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from promptctl.data.images import Skipped
     from promptctl.errors import PromptctlError
     from promptctl.learners.settings import LearnSettings
+    from promptctl.store.refs import Ref
     from promptctl.store.store import Store
 
 _HOMES = {
@@ -38,6 +39,7 @@ _HOMES = {
     "ImageClassifier": "commands.load",
     "LearnSettings": "learners.settings",
     "PromptctlError": "errors",
+    "Ref": "store.refs",
     "Skipped": "data.images",
     "Store": "store.store",
     "classify": "commands.classify",
@@ -58,6 +60,7 @@ __all__ = [
     "ImageClassifier",
     "LearnSettings",
     "PromptctlError",
+    "Ref",
     "Skipped",
     "Store",
     "__version__",

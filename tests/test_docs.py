@@ -15,10 +15,13 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.models import ArgumentInfo, OptionInfo
 
 from promptctl import report
@@ -291,6 +294,46 @@ def test_the_page_of_python_in_format_md_reads_a_context(cli, photos, tiny, tmp_
     (tmp_path / "damaged.safetensors").write_bytes(damaged)
     with pytest.raises(ValueError, match="has been changed or damaged"):
         namespace["read_context"](tmp_path / "damaged.safetensors")
+
+
+# --------------------------------------------------------------------------- docs/python.md
+
+
+def test_the_snippets_of_python_md_run_in_their_order(tmp_path, monkeypatch, capsys):
+    from promptctl.demo import draw_pictures
+
+    draw_pictures(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Image.open("unsorted/1.png").save("photo.jpg", quality=95)
+    Path("unsorted/notes.txt").write_text("a note", "utf-8")
+    page: dict[str, Any] = {}
+    for block in blocks(ROOT / "docs" / "python.md", "python"):
+        if "onnx" not in block or all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")):
+            exec(block, page)
+    said = capsys.readouterr().out
+    answer, birds = page["answer"], page["birds"]
+    assert "unsorted/notes.txt was skipped: " in said and "no context named 'brids' | did you mean 'birds'?" in said
+    assert [item.label for item in page["answers"]] == [answer.label] * 3
+    assert birds.predict(page["features"]).tolist() == page["labels"].tolist()
+    assert birds.evaluate("test").learned.top1 == (page["labels"] == page["truth"]).mean()
+    assert page["probe"].classes_.tolist() == birds.classes_.tolist() == list(birds.classes)
+    own = birds.predict_proba(birds.encode(page["picture"]))
+    np.testing.assert_allclose(page["logits"].softmax(-1).numpy(), own, atol=1e-4)
+    if "onnx_probabilities" in page:
+        np.testing.assert_allclose(page["onnx_probabilities"], own, atol=0.02)
+
+
+def test_python_md_names_everything_public():
+    import promptctl
+
+    text = (ROOT / "docs" / "python.md").read_text("utf-8")
+    table = text[text.index("## All of it") :]
+    for name in promptctl.__all__:
+        if name != "__version__":
+            assert re.search(rf"`{name}[`(]", table), name
+    own = [name for name in vars(promptctl.ImageClassifier) if not name.startswith("_")]
+    for name in own:
+        assert f"`{name}`" in table, name
 
 
 if __name__ == "__main__":
