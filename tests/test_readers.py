@@ -138,7 +138,7 @@ BAD = {
     "cold.csv": ("file,emu,bird\nemu/0.png,0,0\n", "has no label in line 2"),
     "names.csv": ("folder;name\nemu;large bird, flightless\n", "has no path column: its columns are 'folder', 'name'"),
     "notes.csv": ("path,photographer\nemu/0.png,me\n", "has no label column: its columns are 'path', 'photographer'"),
-    "names.json": ('{"emu": "large bird"}', "lists no image: 'emu' is no file beside it"),
+    "names.json": ('{"emu": "large bird"}', "lists no image: 'emu' is not a file beside it"),
     "classes.txt": ("emu\nibis\n", "has one column only, 'emu', path and label were expected"),
     "odd.csv": ("path,label,split\nemu/0.png,emu,spare\n", "has the split 'spare' in line 2"),
     "both.csv": ("path,label\nemu/0.png,emu\nemu/0.png,ibis\n", "calls {folder}/emu/0.png both 'emu' and 'ibis'"),
@@ -171,10 +171,13 @@ BAD = {
     "index.txt": ("1 emu/0.png\n2 emu/1.png\n3 ibis/0.png\n", "has no label beside 'emu/0.png'"),
     "deep.json": (
         '[{"image": {"path": "x"}, "label": "emu"}]',
-        "has a path in line 1 that is no text: {{'path': 'x'}}",
+        "has a path in line 1 that is not text: {{'path': 'x'}}",
     ),
-    "word.json": ('"emu"', 'is JSON, but no list of images: it holds "emu"'),
-    "half.json": ('{"train": [["emu/0.png", "emu"]]}', "is no CoOp split file: its rows are not path, number and name"),
+    "word.json": ('"emu"', 'is JSON, but not a list of images: it holds "emu"'),
+    "half.json": (
+        '{"train": [["emu/0.png", "emu"]]}',
+        "is not a CoOp split file: its rows are not path, number and name",
+    ),
     "line.jsonl": (
         '{"path": "emu/0.png"}\n{"path"\n',
         "is not JSON lines: Expecting ':' delimiter in line 2, column 8",
@@ -183,7 +186,7 @@ BAD = {
     "packed.csv": (b"\x1f\x8b...", "is an archive, and photos are read from folders"),
     "lfs.csv": (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS, not the file"),
     "photo.csv": (b"\xff\xd8\xff\xe0", "is a picture"),
-    "keys.json": ('{"a": [1]}', "is JSON, but no list of images: its keys are 'a'"),
+    "keys.json": ('{"a": [1]}', "is JSON, but not a list of images: its keys are 'a'"),
     "broken.json": ('{"a": ', "is not JSON (Expecting value: line 1 column 7 (char 6))"),
     "table.xlsx": (b"PK\x03\x04....xl/workbook.xml", "is a spreadsheet"),
     "table.csv": (b"PK\x03\x04....xl/workbook.xml", "is a spreadsheet"),
@@ -342,7 +345,7 @@ def test_names_that_are_none_are_refused(tmp_path):
     for name, data, sentence in (
         ("n.csv", "emu\n", "has the line 'emu', folder,name was expected"),
         ("n.csv", "emu,a\nEmu,b\n", "names the folder 'Emu' twice"),
-        ("n.json", "[1]", "is no list of names"),
+        ("n.json", "[1]", "is not a list of names"),
         ("n.xlsx", b"PK\x03\x04xl/", "is a spreadsheet"),
     ):
         path = written(tmp_path, name, data)

@@ -49,7 +49,7 @@ def check_names(entries: Sequence[ClassEntry]) -> None:
                 "rename its folder (convmv -f latin1 -t utf-8 --notest FOLDER)",
             )
         if not entry.name:
-            raise DatasetError(f"the folder '{entry.label}' is no name", "give it one with --classes names.csv")
+            raise DatasetError(f"the folder '{entry.label}' is not a name", "give it one with --classes names.csv")
     _refuse_alike(entries, [spoken(entry.name) for entry in entries])
 
 

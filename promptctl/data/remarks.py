@@ -135,7 +135,7 @@ def numbered(names: Sequence[str]) -> list[str]:
     if len(names) < 2 or len(found) < len(names) or not is_list:  # "5 euro" is a number that counts
         return []
     return [
-        f"every class has a number before its name ({_quoted(names[:2])} …), and the prompt says it: "
+        f"every class has a number before its name ({_quoted(names[:2])} …), and the prompt contains it: "
         "--classes names.csv (folder,name) gives names without it"
     ]
 

@@ -37,5 +37,5 @@ def read_list(path: Path) -> list[Listed]:
             "give a folder of class folders, or a .csv with the columns path,label",
         )
     if not file_bytes(path).strip():
-        raise NoImages(f"{path} is empty", "write one image a line: path,label")
+        raise NoImages(f"{path} is empty", "write one image per line: path,label")
     return read(path)

@@ -54,5 +54,5 @@ def _pairs_of_json(path: Path) -> list[tuple[str, str]]:
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is not JSON ({error})", 'it reads {"folder": "name", …}') from error
     if not isinstance(found, dict) or not all(isinstance(name, str) and name.strip() for name in found.values()):
-        raise DatasetError(f"{path} is no list of names", 'it reads {"folder": "name", …}')
+        raise DatasetError(f"{path} is not a list of names", 'it reads {"folder": "name", …}')
     return [(folder, name.strip()) for folder, name in found.items()]

@@ -18,7 +18,7 @@ def fits(found: Mapping[str, Any]) -> bool:
 
 def read(path: Path, found: Mapping[str, Any]) -> list[Listed]:
     """The images of a COCO file; DatasetError where one shows several things, or nothing."""
-    hint = "promptctl learns what a whole image shows: list one label an image, in a .csv with path,label"
+    hint = "promptctl learns what a whole image shows: list one label per image, in a .csv with path,label"
     try:
         name_of = {category["id"]: str(category["name"]) for category in found.get("categories", [])}
         seen: dict[object, set[str]] = {image["id"]: set() for image in found["images"]}

@@ -27,4 +27,6 @@ def read(path: Path, found: Mapping[str, Any]) -> list[Listed]:
         shelf.settle([(file, str(name)) for _, file, _, name in rows])
         return [Listed(shelf.find(file, str(name)), one_form(str(name)), split) for split, file, _, name in rows]
     except (ValueError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{path} is no CoOp split file: its rows are not path, number and name", _WANTED) from error
+        raise DatasetError(
+            f"{path} is not a CoOp split file: its rows are not path, number and name", _WANTED
+        ) from error

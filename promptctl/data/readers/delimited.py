@@ -30,7 +30,7 @@ def read(path: Path) -> list[Listed]:
     shelf = Shelf(path)
     rows = rows_of(path, shelf.holds)
     if not rows:
-        raise NoImages(f"{path} is empty", "write one image a line: path,label")
+        raise NoImages(f"{path} is empty", "write one image per line: path,label")
     columns, rows = columns_of(rows, shelf.holds)
     if len(columns.names) < 2:
         raise DatasetError(f"{path} has one column only, '{columns.names[0]}', path and label were expected", WANTED)
@@ -61,7 +61,7 @@ def rows_of(path: Path, is_known: Callable[[str], bool]) -> list[tuple[int, list
     try:
         parsed = _parsed(body, delimiter, before)
     except csv.Error as error:
-        raise DatasetError(f"{path} is not a CSV: {error}", "write one image a line: path,label") from error
+        raise DatasetError(f"{path} is not a CSV: {error}", "write one image per line: path,label") from error
     return _without_preface(parsed, is_known)
 
 

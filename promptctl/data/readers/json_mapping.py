@@ -26,7 +26,7 @@ def read(path: Path, label_of: Mapping[str, object]) -> list[Listed]:
     if not any(shelf.find(file, str(label)).is_file() for file, label in list(label_of.items())[:LOOKED_AT]):
         some = next(iter(label_of))
         raise DatasetError(
-            f"{path} lists no image: '{some}' is no file beside it",
+            f"{path} lists no image: '{some}' is not a file beside it",
             f"names for folders go with a folder: promptctl learn FOLDER --classes {path}",
         )
     labels = [one_label(path, i, label) for i, label in enumerate(label_of.values(), 1)]

@@ -38,11 +38,11 @@ def read(path: Path) -> list[Listed]:
     if isinstance(found, list):
         return of_records(path, list(enumerate(found, 1)))
     if not isinstance(found, dict):
-        raise DatasetError(f"{path} is JSON, but no list of images: it holds {json.dumps(found)[:40]}", _WANTED)
+        raise DatasetError(f"{path} is JSON, but not a list of images: it holds {json.dumps(found)[:40]}", _WANTED)
     shape = next((read for fits, read in SHAPES if fits(found)), None)
     if shape is None:
         keys = ", ".join(f"'{key}'" for key in list(found)[:5]) + (", …" if len(found) > 5 else "") or "none"
-        raise DatasetError(f"{path} is JSON, but no list of images: its keys are {keys}", _WANTED)
+        raise DatasetError(f"{path} is JSON, but not a list of images: its keys are {keys}", _WANTED)
     return shape(path, found)
 
 

@@ -33,7 +33,7 @@ def one_label(manifest: Path, line: int, said: object, singles: Collection[str] 
             "a quotation mark is missing, or there is one too many",
         )
     if isinstance(said, dict):
-        raise DatasetError(f"{manifest} has a label in line {line} that is no text: {text[:40]}", WANTED)
+        raise DatasetError(f"{manifest} has a label in line {line} that is not text: {text[:40]}", WANTED)
     return one_form(text)
 
 

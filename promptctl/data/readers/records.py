@@ -60,7 +60,7 @@ def listed(
             raise DatasetError(f"{path} has no path in line {record.line}", WANTED)
         if isinstance(record.cells[file], (dict, list)):
             raise DatasetError(
-                f"{path} has a path in line {record.line} that is no text: {record.text(file)[:40]}", WANTED
+                f"{path} has a path in line {record.line} that is not text: {record.text(file)[:40]}", WANTED
             )
         said = _hot(record, columns, file) if label is None else record.cells.get(label)
         name = one_label(path, record.line, said, singles)
