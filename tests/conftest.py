@@ -69,6 +69,20 @@ def clip(tiny_folder: Path) -> tuple[Any, Any, Any]:
     return model, tokenizer, TextTower(model, tokenizer)
 
 
+@pytest.fixture(scope="session")
+def colours_bytes(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A context of the three colours, learned once for all tests that need any."""
+    import promptctl
+
+    folder = tmp_path_factory.mktemp("colours")
+    store, settings = promptctl.Store(folder / "store"), promptctl.LearnSettings(epochs=30, lr=0.02)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROMPTCTL_HOME", str(folder / "home"))
+        photos, model = paint(folder / "photos", images=6), f"local-dir:{tiny_folder}"
+        promptctl.learn(photos, "colours", shots=3, settings=settings, model=model, store=store)
+    return store["colours"].to_bytes()
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Six noisy pictures of each of three colours, one folder a class."""

@@ -17,14 +17,12 @@ from promptctl.classification.classifier import mixed
 from promptctl.commands.export import export
 from promptctl.context.context import Context
 from promptctl.errors import ExportFailed, WrongOption
-from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
 
 @pytest.fixture
-def learned(cli, photos, tiny):
-    assert cli("learn", photos, "--name", "colours", "--shots", 2, "--epochs", 30, "--model", tiny).code == 0
-    return Store().find(Ref("colours"))
+def learned(colours_bytes):
+    return Store().save("colours", colours_bytes, new=True)
 
 
 def answers(cli, photos, *options):
@@ -134,22 +132,24 @@ def test_what_is_there_is_replaced_only_when_asked(learned, tmp_path, kind, home
 # --------------------------------------------------------------------------- ONNX
 
 
-@pytest.fixture
-def as_onnx(learned, tmp_path):
+@pytest.fixture(scope="session")
+def as_onnx(colours_bytes, tmp_path_factory):
+    """Two ONNX models of one context, since writing one takes seconds."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
+    folder = tmp_path_factory.mktemp("onnx")
+    store = Store(folder / "store")
+    store.save("colours", colours_bytes, new=True)
+    paths = [folder / "one.onnx", folder / "two.onnx"]
+    for path in paths:
+        report = export("colours", path, kind="onnx", blend=0.7, store=store)
+        assert report.n_bytes == path.stat().st_size
+    return paths
 
-    def write(**settings):
-        report = export("colours", tmp_path / "colours.onnx", kind="onnx", force=True, **settings)
-        assert report.n_bytes == report.path.stat().st_size
-        return report.path
 
-    return write
-
-
-def test_an_onnx_model_gives_the_answers_of_classify_for_any_number_of_pictures(cli, photos, as_onnx):
+def test_an_onnx_model_gives_the_answers_of_classify_for_any_number_of_pictures(cli, photos, learned, as_onnx):
     onnxruntime = pytest.importorskip("onnxruntime")
-    session = onnxruntime.InferenceSession(as_onnx(blend=0.7), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(as_onnx[0], providers=["CPUExecutionProvider"])
     (pixels,), (probabilities,) = session.get_inputs(), session.get_outputs()
     assert (pixels.name, pixels.type, pixels.shape) == ("pixels", "tensor(float)", ["N", 3, 32, 32])
     assert (probabilities.name, probabilities.type, probabilities.shape) == ("probabilities", "tensor(float)", ["N", 3])
@@ -163,20 +163,20 @@ def test_an_onnx_model_gives_the_answers_of_classify_for_any_number_of_pictures(
 
 def test_an_onnx_model_says_what_it_is_and_nothing_of_this_machine(cli, as_onnx, learned, tiny):
     onnx = pytest.importorskip("onnx")
-    data = as_onnx().read_bytes()
+    data = as_onnx[0].read_bytes()
     model = onnx.load_from_string(data)
     onnx.checker.check_model(model, full_check=True)
     facts = {item.key: item.value for item in model.metadata_props}
     assert json.loads(facts["labels"]) == json.loads(facts["names"]) == ["blue", "green", "red"]
     assert json.loads(facts["backbone"])["fingerprint"] == learned.card.backbone.fingerprint
     shown = ("context", "size", "interpolation", "resize_mode", "blend")
-    assert [facts[key] for key in shown] == ["colours@1", "32", "bicubic", "shortest", "1.0"]
+    assert [facts[key] for key in shown] == ["colours@1", "32", "bicubic", "shortest", "0.7"]
     model.ClearField("metadata_props")  # the backbone is a folder that the person named
     for tensor in model.graph.initializer:
         tensor.ClearField("raw_data")
     text = model.SerializeToString()
     assert b"site-packages" not in text and b".py" not in text
-    assert as_onnx().read_bytes() == data
+    assert as_onnx[1].read_bytes() == data
 
 
 def test_an_onnx_model_needs_its_library(cli, learned, tmp_path, monkeypatch):
@@ -189,14 +189,16 @@ def test_an_onnx_model_needs_its_library(cli, learned, tmp_path, monkeypatch):
     )
 
 
-def test_a_tower_beyond_what_an_onnx_file_holds_is_refused(cli, as_onnx, learned, tmp_path, monkeypatch, tiny):
+def test_a_tower_beyond_what_an_onnx_file_holds_is_refused(cli, learned, tmp_path, monkeypatch, tiny):
+    pytest.importorskip("onnxscript")
     monkeypatch.setattr("promptctl.classification.onnx.LARGEST", 1000)
     outcome = cli("export", "colours", tmp_path / "x.onnx", "--as", "onnx")
     assert outcome.code == 1
     assert f"the image tower of '{tiny}' is larger than the 2 GB of an ONNX file" in outcome.err
 
 
-def test_an_onnx_model_needs_the_contexts_own_backbone(cli, as_onnx, tmp_path):
+def test_an_onnx_model_needs_the_contexts_own_backbone(cli, learned, tmp_path):
+    pytest.importorskip("onnxscript")
     outcome = cli("export", "colours", tmp_path / "x.onnx", "--as", "onnx", "--model", "mini")
     assert outcome.err.startswith("error: 'colours@1' was learned on other weights or preprocessing (")
     assert not (tmp_path / "x.onnx").exists()

@@ -19,7 +19,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from conftest import copy_into_splits, paint
+from conftest import copy_into_splits
 from PIL import Image
 from test_context import make
 
@@ -34,22 +34,9 @@ def on_tiny(monkeypatch, tiny):
     monkeypatch.setenv("PROMPTCTL_MODEL", tiny)
 
 
-@pytest.fixture(scope="session")
-def learned(tiny_folder, tmp_path_factory):
-    """The bytes of a context, learned once."""
-    folder = tmp_path_factory.mktemp("learned")
-    store = Store(folder / "store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PROMPTCTL_HOME", str(folder / "home"))
-        photos = paint(folder / "photos", images=6)
-        settings = {"shots": 3, "epochs": 30, "lr": 0.02, "model": f"local-dir:{tiny_folder}"}
-        promptctl.learn(photos, "colours", store=store, **settings)
-    return store["colours"].to_bytes()
-
-
 @pytest.fixture
-def colours(learned):
-    Store().save("colours", learned, new=True)
+def colours(colours_bytes):
+    Store().save("colours", colours_bytes, new=True)
     return promptctl.load("colours")
 
 
