@@ -7,8 +7,6 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from promptctl.learners import LEARNERS, written_recipes
-
 if TYPE_CHECKING:
     from promptctl.context.card import BackboneId, Card, ClassEntry, Method, Score, Shots
 
@@ -97,6 +95,9 @@ def _faults_of_backbone(backbone: BackboneId) -> Iterator[str | None]:
 
 
 def _faults_of_method(method: Method) -> Iterator[str | None]:
+    # the one import that climbs: whoever adds a learner adds it to one table, and only here does a card look it up
+    from promptctl.learners import LEARNERS, written_recipes
+
     if method.learner not in LEARNERS:
         yield _none_of("learner", method.learner, tuple(LEARNERS))
         return
