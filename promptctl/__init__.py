@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from promptctl.commands.load import ImageClassifier, load
     from promptctl.context.card import Card
     from promptctl.context.context import Context
-    from promptctl.data.images import Skipped
+    from promptctl.encoding.files import Skipped
     from promptctl.errors import PromptctlError
     from promptctl.learners.settings import LearnSettings
     from promptctl.store.refs import Ref
@@ -40,7 +40,7 @@ _HOMES = {
     "LearnSettings": "learners.settings",
     "PromptctlError": "errors",
     "Ref": "store.refs",
-    "Skipped": "data.images",
+    "Skipped": "encoding.files",
     "Store": "store.store",
     "classify": "commands.classify",
     "compare": "commands.compare",

@@ -18,8 +18,8 @@ from promptctl import commands
 from promptctl.classification.classifier import Answer, Classifier
 from promptctl.clip.backbone import Backbone
 from promptctl.context.context import Context
-from promptctl.data.images import Skipped
 from promptctl.encoding.cache import FeatureCache
+from promptctl.encoding.files import Skipped
 from promptctl.encoding.pipeline import encode
 from promptctl.report import Classified, SkippedFile
 from promptctl.store.refs import Ref

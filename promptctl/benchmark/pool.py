@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from promptctl.benchmark import results
 from promptctl.clip import templates
 from promptctl.data import sampling
-from promptctl.data.images import HashedImage, LabelledImage, Skipped
+from promptctl.data.images import HashedImage, LabelledImage
 from promptctl.encoding.cache import FeatureCache
+from promptctl.encoding.files import Skipped
 from promptctl.encoding.pipeline import Features, encode
 from promptctl.errors import NoImages
 from promptctl.learners.shots import encode_chosen, hash_photos, measurable, say_near_copies, vectors_of

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from promptctl.data.images import Skipped
 from promptctl.encoding import pipeline
+from promptctl.encoding.files import Skipped
 
 if TYPE_CHECKING:
     from promptctl.context.card import ClassEntry

@@ -19,8 +19,8 @@ from promptctl.store.store import Store
 
 if TYPE_CHECKING:
     from promptctl.classification.classifier import Answer, Classifier
-    from promptctl.data.images import Skipped
     from promptctl.encoding.encoder import ImageEncoder
+    from promptctl.encoding.files import Skipped
 
 _Found = Classified | SkippedFile | NotAPhoto
 
@@ -203,8 +203,8 @@ def _found(
 
 
 def _item(image: Answer | Skipped, named: frozenset[str], top: int) -> _Found:
-    from promptctl.data.images import Skipped
     from promptctl.data.walk import suffix_of
+    from promptctl.encoding.files import Skipped
 
     if not isinstance(image, Skipped):
         assert image.path is not None  # it came from one

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
     from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
-    from promptctl.data.images import LabelledImage, Skipped
+    from promptctl.data.images import LabelledImage
     from promptctl.encoding.encoder import ImageEncoder
+    from promptctl.encoding.files import Skipped
     from promptctl.encoding.pipeline import Features
 
 import shlex
@@ -65,8 +66,9 @@ if TYPE_CHECKING:
     from promptctl.clip.vocabulary import Vocabulary
     from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
-    from promptctl.data.images import LabelledImage, Skipped
+    from promptctl.data.images import LabelledImage
     from promptctl.encoding.encoder import ImageEncoder
+    from promptctl.encoding.files import Skipped
 
 OnProgress = Callable[[str, int, int], None]  # stage, done, total
 

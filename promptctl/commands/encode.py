@@ -26,7 +26,8 @@ from promptctl.errors import ExtraMissing, WrongOption
 from promptctl.report import EncodeReport
 
 if TYPE_CHECKING:
-    from promptctl.data.images import LabelledImage, Skipped
+    from promptctl.data.images import LabelledImage
+    from promptctl.encoding.files import Skipped
 
 SUFFIXES = (".npz", ".parquet")
 
@@ -97,7 +98,8 @@ def _check_out(out: Path, force: bool) -> None:
 
 
 def _unlabelled(inputs: Sequence[Path]) -> tuple[list[LabelledImage], list[Skipped], Counter[str]]:
-    from promptctl.data.images import LabelledImage, Skipped
+    from promptctl.data.images import LabelledImage
+    from promptctl.encoding.files import Skipped
 
     files = gathered(inputs)
     closed = [Skipped(folder.path, folder.reason) for folder in files.closed]

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
     from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
-    from promptctl.data.images import LabelledImage, Skipped
+    from promptctl.data.images import LabelledImage
+    from promptctl.encoding.files import Skipped
     from promptctl.encoding.pipeline import Features
 
 SPLITS = ("train", "val", "test", "all")
@@ -75,7 +76,7 @@ def evaluate(
     check_places(ref, [photos], store, "promptctl evaluate {context} {photos}")
     source = locate(ref, store)
     from promptctl.data.folder import ImageFolder
-    from promptctl.data.images import Skipped
+    from promptctl.encoding.files import Skipped
 
     context = source.load()
     folder = ImageFolder.scan(photos)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from promptctl.classification.classifier import Answer, Classifier
     from promptctl.context.context import Context
-    from promptctl.data.images import Skipped
     from promptctl.encoding.encoder import ImageEncoder
+    from promptctl.encoding.files import Skipped
     from promptctl.encoding.images import AnImage, Item, Seen
     from promptctl.report import EvaluateReport
 
@@ -204,7 +204,7 @@ class ImageClassifier:
             yield from encode_images(images, self._encoder, cache, batch=batch)
 
     def _answers(self, images: Iterable[Item], batch: int) -> Iterator[Answer | Skipped]:
-        from promptctl.data.images import Skipped
+        from promptctl.encoding.files import Skipped
 
         for item in self._encoded(images, batch):
             yield item if isinstance(item, Skipped) else self._answer(item)
@@ -233,7 +233,7 @@ class ImageClassifier:
 
 
 def _readable(item: Seen | Skipped) -> Seen:
-    from promptctl.data.images import Skipped
+    from promptctl.encoding.files import Skipped
 
     if isinstance(item, Skipped):
         raise NoImages(f"{item.path} cannot be read as an image: {item.reason}", f"ls -l {shlex.quote(str(item.path))}")

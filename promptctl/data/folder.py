@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from promptctl.data import remarks
-from promptctl.data.images import LabelledImage, Skipped, passed_over, photos_among
+from promptctl.data.images import LabelledImage, passed_over, photos_among
 from promptctl.data.names import one_form
 from promptctl.data.readers import read_list
 from promptctl.data.readers.records import Listed
 from promptctl.data.splits import is_one_of_several, look_of, split_of
 from promptctl.data.walk import is_beside, visible_files, visible_folders, walk
+from promptctl.encoding.files import Skipped
 from promptctl.encoding.formats import is_image_name
 from promptctl.errors import DatasetError, NoImages, NoLabelColumn, OneClass, reason_of
 

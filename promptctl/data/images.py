@@ -9,20 +9,11 @@ from pathlib import Path
 
 from promptctl.data.walk import by_suffix, is_beside
 from promptctl.encoding.decode import hash_image
-from promptctl.encoding.files import NotAnImage, UnreadableImage
+from promptctl.encoding.files import NotAnImage, Skipped, UnreadableImage
 from promptctl.encoding.formats import is_image_name
 
 OnProgress = Callable[[int, int], None]  # done, total
 _AT_ONCE = 512  # files
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A file that was passed over, and why."""
-
-    path: Path
-    reason: str
-    foreign: bool = False  # never an image nor called like one: a sidecar, a video, a note
 
 
 @dataclass(frozen=True)

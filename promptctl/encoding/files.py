@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +21,15 @@ class UnreadableImage(Exception):
 
 class NotAnImage(UnreadableImage):
     """One file that holds something else altogether: a note, a video, a program's own data."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was passed over, and why."""
+
+    path: Path
+    reason: str
+    foreign: bool = False  # never an image nor called like one: a sidecar, a video, a note
 
 
 @contextmanager

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from promptctl.data.images import Skipped
-from promptctl.encoding.files import UnreadableImage
+from promptctl.encoding.files import Skipped, UnreadableImage
 from promptctl.encoding.pipeline import Encoded, stream
 from promptctl.encoding.rgb import to_rgb
 from promptctl.errors import WrongArgument

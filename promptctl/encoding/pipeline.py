@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from promptctl.data.images import OnProgress, Skipped
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.decode import DECODER, decoded
-from promptctl.encoding.files import NotAnImage, UnreadableImage, file_bytes
+from promptctl.encoding.files import NotAnImage, Skipped, UnreadableImage, file_bytes
 from promptctl.encoding.formats import is_image_name
 from promptctl.encoding.views import VIEWS, look_of, view
 from promptctl.errors import NoImages
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from promptctl.encoding.cache import Vector
     from promptctl.encoding.encoder import ImageEncoder
 
+OnProgress = Callable[[int, int], None]  # done, total
 OnDone = Callable[[int], object]  # images so far
 
 _BATCH = 32  # pictures the tower takes at once

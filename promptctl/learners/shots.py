@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from promptctl.context.context import ShotTable
 from promptctl.data import images, near_copies, remarks, sampling
 from promptctl.data.folder import ImageFolder
-from promptctl.data.images import HashedImage, LabelledImage, Skipped
+from promptctl.data.images import HashedImage, LabelledImage
 from promptctl.data.sampling import Sample
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.decode import thumbnail
-from promptctl.encoding.files import UnreadableImage
+from promptctl.encoding.files import Skipped, UnreadableImage
 from promptctl.encoding.pipeline import Features, encode
 from promptctl.errors import TooFewShots
 

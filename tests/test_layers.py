@@ -1,0 +1,58 @@
+"""Packages import downward only: docs/design.md draws the floors, and this reads the imports."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import promptctl
+
+ROOT = Path(promptctl.__file__).parent
+FLOORS = (
+    {"cli"},
+    {"commands", "demo"},
+    {"benchmark", "render"},
+    {"classification", "report"},
+    {"learners"},
+    {"data"},
+    {"clip"},
+    {"encoding", "store"},
+    {"context"},
+    {"cells", "checks", "errors", "lossy_table", "paths", "signals"},
+)
+FLOOR = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}
+# a card is checked against the table of learners, which imports nothing, so that a new learner is one entry
+CLIMBS = {("context/limits.py", "learners")}
+
+
+def packages_imported_by(tree):
+    """Names below `promptctl`, wherever in the file they are imported, except for types alone."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "promptctl":
+            if node.module == "promptctl":
+                yield from (alias.name for alias in node.names)
+            else:
+                yield node.module.split(".")[1]
+        yield from packages_imported_by(node)
+
+
+def test_packages_import_downward_only():
+    climbs = set()
+    for path in sorted(ROOT.rglob("*.py")):
+        name = path.relative_to(ROOT)
+        home = name.parts[0].removesuffix(".py")
+        if home not in FLOOR:  # the package's own face, and the recipe of mini
+            continue
+        for other in packages_imported_by(ast.parse(path.read_text(encoding="utf-8"))):
+            same = other == home or other not in FLOOR  # `from promptctl import __version__`
+            values = FLOOR[home] == FLOOR.get(other) == len(FLOORS) - 1
+            if not same and not values and FLOOR[other] <= FLOOR[home]:
+                climbs.add((name.as_posix(), other))
+    assert climbs == CLIMBS
+
+
+def test_every_module_stands_on_a_floor():
+    found = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert found - {"__init__", "__main__", "mini"} == set(FLOOR)
