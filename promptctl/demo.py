@@ -51,8 +51,8 @@ def run(folder: Path | None, command: Callable[[Sequence[str]], object]) -> None
 def draw_pictures(home: Path) -> None:
     """`photos/ test/ unsorted/`, the same pixels on every machine and every time."""
     for order, (name, pattern) in enumerate(PATTERNS.items()):
-        chance = random.Random(order)  # its own generator a class: a new pattern changes no old picture
-        pictures = [_picture(pattern, chance) for _ in range(2 * SHOTS + TEST + UNSORTED)]
+        rng = random.Random(order)  # a generator per class: a new pattern changes no old picture
+        pictures = [_picture(pattern, rng) for _ in range(2 * SHOTS + TEST + UNSORTED)]
         for i, picture in enumerate(pictures):
             part = "photos" if i < 2 * SHOTS else "test" if i < 2 * SHOTS + TEST else "unsorted"
             path = home / part / (f"{order + 1}.png" if part == "unsorted" else f"{name}/{i}.png")
@@ -72,59 +72,57 @@ def _new_folder(folder: Path | None) -> Path:
     return folder.resolve()
 
 
-def _picture(
-    pattern: Callable[[ImageDraw.ImageDraw, random.Random, Colour], None], chance: random.Random
-) -> Image.Image:
-    light = _colour(chance, 150, 255)
-    dark = _colour(chance, 0, 120)
-    ground, ink = (light, dark) if chance.random() < 0.5 else (dark, light)
+def _picture(pattern: Callable[[ImageDraw.ImageDraw, random.Random, Colour], None], rng: random.Random) -> Image.Image:
+    light = _colour(rng, 150, 255)
+    dark = _colour(rng, 0, 120)
+    ground, ink = (light, dark) if rng.random() < 0.5 else (dark, light)
     image = Image.new("RGB", (2 * SIZE, 2 * SIZE), ground)
-    pattern(ImageDraw.Draw(image), chance, ink)
-    turned = image.rotate(chance.uniform(-20, 20), Image.Resampling.BICUBIC)
+    pattern(ImageDraw.Draw(image), rng, ink)
+    turned = image.rotate(rng.uniform(-20, 20), Image.Resampling.BICUBIC)
     return turned.crop((SIZE // 2, SIZE // 2, SIZE // 2 + SIZE, SIZE // 2 + SIZE))
 
 
-def _colour(chance: random.Random, low: int, high: int) -> Colour:
-    return chance.randint(low, high), chance.randint(low, high), chance.randint(low, high)
+def _colour(rng: random.Random, low: int, high: int) -> Colour:
+    return rng.randint(low, high), rng.randint(low, high), rng.randint(low, high)
 
 
-def _stripes(draw: ImageDraw.ImageDraw, chance: random.Random, ink: Colour) -> None:
-    step = chance.randint(16, 44)
+def _stripes(draw: ImageDraw.ImageDraw, rng: random.Random, ink: Colour) -> None:
+    step = rng.randint(16, 44)
     for x in range(0, 2 * SIZE, step):
         draw.rectangle((x, 0, x + step // 2, 2 * SIZE), fill=ink)
 
 
-def _dots(draw: ImageDraw.ImageDraw, chance: random.Random, ink: Colour) -> None:
-    step = chance.randint(24, 56)
-    radius = step * chance.uniform(0.2, 0.36)
+def _dots(draw: ImageDraw.ImageDraw, rng: random.Random, ink: Colour) -> None:
+    step = rng.randint(24, 56)
+    radius = step * rng.uniform(0.2, 0.36)
     for row, y in enumerate(range(0, 2 * SIZE, step)):
         for x in range(step // 2 * (row % 2), 2 * SIZE, step):
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=ink)
 
 
-def _checks(draw: ImageDraw.ImageDraw, chance: random.Random, ink: Colour) -> None:
-    step = chance.randint(16, 44)
+def _checks(draw: ImageDraw.ImageDraw, rng: random.Random, ink: Colour) -> None:
+    step = rng.randint(16, 44)
     for row, y in enumerate(range(0, 2 * SIZE, step)):
         for x in range(step * (row % 2), 2 * SIZE, 2 * step):
             draw.rectangle((x, y, x + step - 1, y + step - 1), fill=ink)
 
 
-def _rings(draw: ImageDraw.ImageDraw, chance: random.Random, ink: Colour) -> None:
-    step = chance.randint(14, 32)
-    x, y = SIZE + chance.randint(-40, 40), SIZE + chance.randint(-40, 40)
+def _rings(draw: ImageDraw.ImageDraw, rng: random.Random, ink: Colour) -> None:
+    step = rng.randint(14, 32)
+    x, y = SIZE + rng.randint(-40, 40), SIZE + rng.randint(-40, 40)
     for radius in range(step, 2 * SIZE, step):
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=ink, width=step // 3)
 
 
-def _waves(draw: ImageDraw.ImageDraw, chance: random.Random, ink: Colour) -> None:
-    step, height, length = chance.randint(22, 48), chance.uniform(8, 18), chance.uniform(40, 90)
+def _waves(draw: ImageDraw.ImageDraw, rng: random.Random, ink: Colour) -> None:
+    step, height, length = rng.randint(22, 48), rng.uniform(8, 18), rng.uniform(40, 90)
     for y in range(-step, 2 * SIZE + step, step):
         line = [(x, y + height * math.sin(2 * math.pi * x / length)) for x in range(0, 2 * SIZE, 4)]
         draw.line(line, fill=ink, width=step // 4, joint="curve")
 
 
-def _bricks(draw: ImageDraw.ImageDraw, chance: random.Random, ink: Colour) -> None:
-    height = chance.randint(18, 40)
+def _bricks(draw: ImageDraw.ImageDraw, rng: random.Random, ink: Colour) -> None:
+    height = rng.randint(18, 40)
     for row, y in enumerate(range(0, 2 * SIZE, height)):
         for x in range(-height * (row % 2), 2 * SIZE, 2 * height):
             draw.rectangle((x, y, x + 2 * height - 5, y + height - 5), fill=ink)

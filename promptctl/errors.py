@@ -196,9 +196,9 @@ class LibraryMissing(BackboneError):
 
 
 class BackboneMismatch(BackboneError):
-    def __init__(self, context: str, wanted: str, found: str) -> None:
+    def __init__(self, context: str, expected: str, found: str) -> None:
         super().__init__(
-            f"'{context}' was learned on other weights or preprocessing ({wanted}) than this backbone has ({found})",
+            f"'{context}' was learned on other weights or preprocessing ({expected}) than this backbone has ({found})",
             f"promptctl show {context}",
         )
 
@@ -270,9 +270,9 @@ class TooManyClasses(DatasetError):
 
 
 class NameTooLong(DatasetError):
-    def __init__(self, name: str, tokens: int, room: int) -> None:
+    def __init__(self, name: str, tokens: int, available: int) -> None:
         super().__init__(
-            f"the class name '{name}' is {tokens} tokens long, {room} fit beside the context",
+            f"the class name '{name}' is {tokens} tokens long, {available} fit beside the context",
             "give it a shorter name with --classes names.csv, or fewer --context-tokens",
         )
 
@@ -302,9 +302,9 @@ class BadTemplate(DatasetError):
 
 
 class TemplateTooLong(DatasetError):
-    def __init__(self, sentence: str, tokens: int, room: int) -> None:
+    def __init__(self, sentence: str, tokens: int, available: int) -> None:
         super().__init__(
-            f"the template says '{sentence}', which is {tokens} tokens long, and {room} fit",
+            f"the template says '{sentence}', which is {tokens} tokens long, and {available} fit",
             "a shorter --template, or shorter names with --classes names.csv",
         )
 
@@ -381,8 +381,8 @@ class CacheBusy(PromptctlError):
 
 
 class InvalidSetting(PromptctlError):
-    def __init__(self, variable: str, found: str, wanted: str, example: str) -> None:
-        super().__init__(f"{variable} is {found!r}, {wanted} was expected", example)
+    def __init__(self, variable: str, found: str, expected: str, example: str) -> None:
+        super().__init__(f"{variable} is {found!r}, {expected} was expected", example)
 
 
 class HomeUnknown(PromptctlError):
@@ -434,17 +434,17 @@ class BadSetting(PromptctlError, ValueError):
 
     exit_code = 2
 
-    def __init__(self, setting: str, found: object, wanted: str, example: object = None) -> None:
+    def __init__(self, setting: str, found: object, expected: str, example: object = None) -> None:
         self.setting = setting
         value = "" if example is None else f" {shlex.quote(str(example))}"
-        super().__init__(f"{setting} is {found!r:.80}, {wanted} was expected", f"{option_of(setting)}{value}")
+        super().__init__(f"{setting} is {found!r:.80}, {expected} was expected", f"{option_of(setting)}{value}")
 
 
 class WrongArgument(PromptctlError, ValueError):
-    """Something that only a Python program can give, and that is none of what is wanted."""
+    """Something that only a Python program can give, and that is not what is expected."""
 
-    def __init__(self, what: str, found: str, wanted: str) -> None:
-        super().__init__(f"{what} is {found}, {wanted} was expected")
+    def __init__(self, what: str, found: str, expected: str) -> None:
+        super().__init__(f"{what} is {found}, {expected} was expected")
 
 
 def option_of(setting: str) -> str:

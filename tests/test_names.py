@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from promptctl.context.card import ClassEntry
-from promptctl.data.names import check_names, check_tokens, meant_by, readable, spoken, unread
+from promptctl.data.names import check_names, check_tokens, meant_by, prompt_form, readable, unread
 from promptctl.errors import DatasetError
 
 COMPOSED, APART = (unicodedata.normalize(form, "Émeu") for form in ("NFC", "NFD"))
@@ -69,8 +69,8 @@ def test_names_that_look_the_same_are_told_apart_in_the_message():
     assert str(refused.value) == "the prompt would call both '\\u200bemu' and 'emu' 'emu'"
 
 
-def test_what_is_spoken_is_one_form_without_case_and_double_blanks():
-    assert spoken(" " + APART.upper() + "  x ") == spoken(COMPOSED + " x")
+def test_the_form_in_a_prompt_is_one_without_case_and_double_blanks():
+    assert prompt_form(" " + APART.upper() + "  x ") == prompt_form(COMPOSED + " x")
 
 
 @pytest.mark.parametrize("names", [GERMAN, FRENCH, LATIN, ENGLISH])

@@ -348,13 +348,13 @@ def test_every_learner_position_and_recipe_that_is_stored_is_read():
 
 
 def test_no_class_is_learned_that_no_file_can_hold():
-    from promptctl.context.card import ClassEntry, check_room
+    from promptctl.context.card import ClassEntry, check_fits
 
     fine = [ClassEntry(0, "a", "a"), ClassEntry(1, "b", "b")]
-    check_room(fine)
+    check_fits(fine)
     for odd in ([], fine[:1], [fine[0], ClassEntry(1, "b\0", "b")], [fine[0], ClassEntry(1, "b", "\udce9")]):
         with pytest.raises(DatasetError) as refused:
-            check_room(odd)
+            check_fits(odd)
         assert str(refused.value).startswith("these classes cannot be kept: ")
 
 

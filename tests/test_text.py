@@ -83,7 +83,9 @@ def test_names_in_tokens_of_their_own_equal_the_originals_forward(towers, positi
     # "(.." is two tokens and "(..." is one, so the original takes the end-of-text for a part of the name
     names = MERGED + (["kite (.."] if tower._shares else [])
     entries = [ClassEntry(i, name, name, (), tuple(tokenizer.encode(f"{name}."))) for i, name in enumerate(names)]
-    assert any(tower.spoken(entry) != tower.spoken(entry.name) for entry in entries), "the merges this test is about"
+    assert any(tower.name_tokens(entry) != tower.name_tokens(entry.name) for entry in entries), (
+        "the merges this test is about"
+    )
     shape = (len(names), tokens, tower.width) if class_specific else (tokens, tower.width)
     context = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.02
     weights = torch.randn(

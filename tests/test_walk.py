@@ -132,7 +132,7 @@ def test_links_that_lead_in_a_circle_are_followed_once(tmp_path):
 def test_a_link_to_a_folder_that_stands_apart_is_not_followed(tmp_path):
     one, other = touch(tmp_path / "a" / "1.png"), touch(tmp_path / "b" / "1.png")
     (tmp_path / "a" / "link").symlink_to(tmp_path / "b", target_is_directory=True)
-    assert walk([tmp_path / "a"], apart=[tmp_path / "a", tmp_path / "b"]).files == (one,)
+    assert walk([tmp_path / "a"], excluded=[tmp_path / "a", tmp_path / "b"]).files == (one,)
     assert walk([tmp_path / "a"]).files == (one, other.parent.parent / "a" / "link" / "1.png")
 
 

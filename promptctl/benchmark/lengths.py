@@ -41,8 +41,8 @@ def _measured(
     images: Sequence[HashedImage], backbone: Backbone, on_progress: Callable[[int, int], None] | None
 ) -> dict[Path, float]:
     # a cache of its own: the cache of features holds unit rows
-    with tempfile.TemporaryDirectory() as folder, FeatureCache(Path(folder)) as apart:
-        features, _ = encode([image.path for image in images], backbone.encoder.unscaled(), apart, on_progress)
+    with tempfile.TemporaryDirectory() as folder, FeatureCache(Path(folder)) as scratch:
+        features, _ = encode([image.path for image in images], backbone.encoder.unscaled(), scratch, on_progress)
     now = dict(zip(features.paths, features.sha256, strict=True))
     changed = next((image.path for image in images if now.get(image.path) != image.sha256), None)
     if changed is not None:

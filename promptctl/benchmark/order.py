@@ -21,8 +21,8 @@ def mixed(items: Iterable[Item], effort: Callable[[Item], float]) -> list[Item]:
     order: list[Item] = []
     done = 0.0
     while left:
-        wanted = mean * (len(order) + 1) - done
-        next_one = min(bisect_left(efforts, wanted - _ROUNDING * mean), len(left) - 1)
+        due = mean * (len(order) + 1) - done
+        next_one = min(bisect_left(efforts, due - _ROUNDING * mean), len(left) - 1)
         done += efforts.pop(next_one)
         order.append(left.pop(next_one))
     return order

@@ -26,8 +26,8 @@ def curve(rows: Sequence[ComparedRow], title: str, kind: str) -> bytes:
         of_learner = sorted((row for row in rows if row.learner == learner), key=lambda row: row.shots)
         x = [row.shots for row in of_learner]
         mean = [100 * row.mean for row in of_learner]
-        by_hand = learner.startswith(("zero-shot", "ensemble"))
-        (line,) = axes.plot(x, mean, "o--" if by_hand else "o-", label=learner, linewidth=1.6, markersize=4)
+        is_zero_shot = learner.startswith(("zero-shot", "ensemble"))
+        (line,) = axes.plot(x, mean, "o--" if is_zero_shot else "o-", label=learner, linewidth=1.6, markersize=4)
         low = [100 * (row.mean - (row.std or 0)) for row in of_learner]
         high = [100 * (row.mean + (row.std or 0)) for row in of_learner]
         axes.fill_between(x, low, high, color=line.get_color(), alpha=0.12, linewidth=0)

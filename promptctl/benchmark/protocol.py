@@ -83,7 +83,7 @@ def _by_text(text_head: Callable[[Trial], TextHead]) -> Compared:
     return Compared(lambda trial: trial.pool.accuracy(text_head(trial)(trial.pool)), text_head)
 
 
-def _by_hand(sentences: Callable[[str], tuple[str, ...]]) -> Compared:
+def _zero_shot(sentences: Callable[[str], tuple[str, ...]]) -> Compared:
     """Written by hand: what the sentences for a template say."""
     return _by_text(lambda trial: lambda pool: pool.by_sentences(sentences(trial.pool.template)))
 
@@ -137,9 +137,9 @@ def _linear_probe(trial: Trial, *, raw: bool) -> float:
 
 
 _WITHOUT_SETTINGS = {
-    "zero-shot": _by_hand(templates.sentences),
-    "ensemble-7": _by_hand(templates.ensemble_of_7),
-    "ensemble-80": _by_hand(lambda _: templates.sentences("imagenet-80")),
+    "zero-shot": _zero_shot(templates.sentences),
+    "ensemble-7": _zero_shot(templates.ensemble_of_7),
+    "ensemble-80": _zero_shot(lambda _: templates.sentences("imagenet-80")),
     "linear-probe": Compared(partial(_linear_probe, raw=False)),
     "linear-probe-raw": Compared(partial(_linear_probe, raw=True)),
 }

@@ -122,12 +122,12 @@ def _translated(backbone: Backbone) -> Any | None:
 
 def _samples(backbone: Backbone) -> torch.Tensor:
     """(3, 3, S, S) noise as pictures, through both preprocessings; ValueError where they differ."""
-    transform, chance = Preprocess.of(backbone.preprocess_settings), np.random.default_rng(0)
+    transform, rng = Preprocess.of(backbone.preprocess_settings), np.random.default_rng(0)
     if transform is None:
         raise ValueError("its preprocessing is not known")
     rows = []
     for width, height in _SAMPLES:
-        picture = Image.fromarray(chance.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        picture = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
         rows.append(backbone.transform(picture))
         if np.abs(transform(picture) - rows[-1].numpy()).max() > _FARTHEST:
             raise ValueError("its preprocessing differs")
@@ -139,16 +139,16 @@ def _placed(
 ) -> tuple[dict[str, Any], bytes]:
     """Every constant of a tower as it lies in the weights or, where it does not, among the rest."""
     search = _Search(tensors, weights)
-    stored, apart, rest = [], [], bytearray()
+    stored, beside, rest = [], [], bytearray()
     for at, n_bytes, is_float in sorted(_constants(topology)):
         data = constants[at : at + n_bytes]
         found = search.find(data.view("<f4")) if is_float else None
         if found:
             stored.append([at, found.offset, found.dtype, prod(found.shape)])
         else:
-            apart.append([at, len(rest), n_bytes])
+            beside.append([at, len(rest), n_bytes])
             rest += data.tobytes()
-    return {"n_bytes": len(constants), "stored": stored, "kept": apart}, bytes(rest)
+    return {"n_bytes": len(constants), "stored": stored, "kept": beside}, bytes(rest)
 
 
 def _constants(topology: bytes) -> Iterable[tuple[int, int, bool]]:

@@ -230,8 +230,8 @@ def _absolute(name: str) -> Path:
 
 def _unknown(name: str, pretrained: list[tuple[str, str]]) -> UnknownBackbone:
     if os.path.isdir(name):  # noqa: PTH112
-        wanted = f"{_LOCAL}{_absolute(name)}"
-        return UnknownBackbone(name, reason="it is a folder", hint=f"--model {shlex.quote(wanted)}")
+        full_name = f"{_LOCAL}{_absolute(name)}"
+        return UnknownBackbone(name, reason="it is a folder", hint=f"--model {shlex.quote(full_name)}")
     model, _, tag = name.partition("/")
     tags = [t for m, t in pretrained if m == model]
     if tags:

@@ -77,10 +77,10 @@ def _filled(
 ) -> TextModel | None:
     with torch.device("meta"):
         model = TextModel(settings, joint_width)
-    wanted = model.state_dict()
-    if any(name not in stored or stored[name].shape != tuple(tensor.shape) for name, tensor in wanted.items()):
+    state = model.state_dict()
+    if any(name not in stored or stored[name].shape != tuple(tensor.shape) for name, tensor in state.items()):
         return None
-    values = {name: torch.from_numpy(stored[name].read(weights)) for name in wanted}
+    values = {name: torch.from_numpy(stored[name].read(weights)) for name in state}
     model.load_state_dict(values, assign=True)
     # not while it was empty, for PyTorch would import its compiler
     model.attn_mask = torch.full((model.context_length, model.context_length), _CAUSAL).triu(1)

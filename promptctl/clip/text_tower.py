@@ -96,7 +96,7 @@ class TextTower:
         """(…, W) token embeddings in float32, on the CPU."""
         return self._rows(tokens).float().cpu()
 
-    def spoken(self, name: str | ClassEntry) -> tuple[list[int], int]:
+    def name_tokens(self, name: str | ClassEntry) -> tuple[list[int], int]:
         """Tokens of a class name with its full stop, and how many of them stand where the name stands.
 
         A class of a stored context may have tokens of its own; otherwise the name and the full stop are tokenised
@@ -120,17 +120,17 @@ class TextTower:
         raises    NameTooLong, ContextTooLong, CorruptTokens
         """
         in_front = {"end": n_context, "middle": n_context // 2, "front": 0}[position]
-        spoken = [self.spoken(name) for name in names]
+        tokenised = [self.name_tokens(name) for name in names]
         stop = len(self.tokens("."))
-        room = self.length - 2 - n_context - stop
-        if room < 1:
-            raise ContextTooLong(n_context, n_context + room - 1)
-        for name, (tokens, _) in zip(names, spoken, strict=True):
-            if len(tokens) - stop > room:
-                raise NameTooLong(name if isinstance(name, str) else name.name, len(tokens) - stop, room)
+        available = self.length - 2 - n_context - stop
+        if available < 1:
+            raise ContextTooLong(n_context, n_context + available - 1)
+        for name, (tokens, _) in zip(names, tokenised, strict=True):
+            if len(tokens) - stop > available:
+                raise NameTooLong(name if isinstance(name, str) else name.name, len(tokens) - stop, available)
         n_shared = in_front if shared and self._shares else 0
         before, after = range(n_shared, in_front), range(in_front, n_context)
-        rows = [self._suffix(before, tokens, of_name, after) for tokens, of_name in spoken]
+        rows = [self._suffix(before, tokens, of_name, after) for tokens, of_name in tokenised]
         return self._packed(rows, n_context, n_shared)
 
     def operations(self, prompts: Prompts) -> float:
@@ -166,15 +166,15 @@ class TextTower:
         return self._project(x.index_select(0, prompts.order))
 
     def _fitting(self, sentence: str, too_long: type[NameTooLong] | type[TemplateTooLong] = NameTooLong) -> list[int]:
-        tokens, room = self.tokens(sentence), self.length - 2
-        if len(tokens) > room:
-            raise too_long(sentence, len(tokens), room)
+        tokens, available = self.tokens(sentence), self.length - 2
+        if len(tokens) > available:
+            raise too_long(sentence, len(tokens), available)
         return tokens
 
     def _suffix(self, before: range, tokens: list[int], of_name: int, after: range) -> list[tuple[int, int | None]]:
         """(token id, context row) of every suffix position of one class; a context row has id 0.
 
-        Like the original, it divides what is spoken where the name alone would end: a full stop that merged with the
+        Like the original, it divides the tokens where the name alone would end: a full stop that merged with the
         name goes with it, and so does the end-of-text where a merge took one token more.
         """
         ended = [*tokens, self.end_of_text]

@@ -79,22 +79,22 @@ def _checked(name: str, path: Path, fault: str | None) -> Checked:
     return Checked(name, path, context.card.backbone, None, None)
 
 
-def _backbone_state(wanted: BackboneId) -> str:
+def _backbone_state(expected: BackboneId) -> str:
     """Whether a backbone is here, in words that start with "same", "other" or "not here"."""
     from promptctl.clip import kept
 
-    if kept.find(wanted.fingerprint):
+    if kept.find(expected.fingerprint):
         return "same"
     try:
-        with library_needed(wanted.name):
+        with library_needed(expected.name):
             from promptctl.clip.registry import ensure_available
 
-            ensure_available(wanted.name, fetch=False)
+            ensure_available(expected.name, fetch=False)
             from promptctl.clip.backbone import Backbone
 
-        found = Backbone(wanted.name, "cpu", fetch=False).id
+        found = Backbone(expected.name, "cpu", fetch=False).id
     except WeightsUnavailable:
         return "not here"
     except BackboneError as error:
         return f"not here: {error}"
-    return "same" if found.fingerprint == wanted.fingerprint else f"other weights ({found.fingerprint[:12]})"
+    return "same" if found.fingerprint == expected.fingerprint else f"other weights ({found.fingerprint[:12]})"

@@ -47,7 +47,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from promptctl.context.card import ClassEntry, check_room, context_file
+from promptctl.context.card import ClassEntry, check_fits, context_file
 from promptctl.errors import (
     BackboneMismatch,
     ContextNotFound,
@@ -91,11 +91,11 @@ def to_learn_from(folder: ImageFolder) -> tuple[LabelledImage, ...]:
 
 def _listed_twice(images: Sequence[LabelledImage]) -> tuple[str, ...]:
     """Two labels of a list that differ in nothing a prompt says: in a list that is a slip, folders may mean it."""
-    from promptctl.data.names import spoken
+    from promptctl.data.names import prompt_form
 
     first: dict[str, str] = {}
     for label in sorted({image.label for image in images if image.listed}):
-        if (other := first.setdefault(spoken(label), label)) != label:
+        if (other := first.setdefault(prompt_form(label), label)) != label:
             return other, label
     return ()
 
@@ -109,14 +109,14 @@ def class_entries(labels: Sequence[str], names_file: Path | None) -> tuple[Class
     names: Mapping[str, str] = read_names(names_file, labels) if names_file else {}
     entries = tuple(ClassEntry(i, label, names.get(label, readable(label))) for i, label in enumerate(labels))
     check_names(entries)
-    check_room(entries)
+    check_fits(entries)
     remarks.say(remarks.odd_labels([label for label in labels if label not in names]))
     remarks.say(remarks.numbered([entry.name for entry in entries]))
     return entries
 
 
-def check_spoken(entries: Sequence[ClassEntry], tower: TextTower) -> None:
-    """DatasetError for names that are the same to the tower; those that say nothing to it are said aloud."""
+def check_name_tokens(entries: Sequence[ClassEntry], tower: TextTower) -> None:
+    """DatasetError for names that are the same to the tower; those it cannot read are warned of."""
     from promptctl.data import remarks
     from promptctl.data.names import check_tokens, unread
 
@@ -125,15 +125,15 @@ def check_spoken(entries: Sequence[ClassEntry], tower: TextTower) -> None:
     remarks.say(remarks.wordless([name for name in unread(entries, tower) if name not in odd]))
 
 
-def under_taught_names(folder: ImageFolder, entries: Sequence[ClassEntry], tower: TextTower) -> ImageFolder:
+def labelled_as_learned(folder: ImageFolder, entries: Sequence[ClassEntry], tower: TextTower) -> ImageFolder:
     """The folder with the photos to measure on labelled as the class they mean: 'Red kite' in test/ is 'red_kite'."""
     from promptctl.data.names import meant_by
 
-    taught = [entry.label for entry in entries]
-    unknown = sorted(set(folder.labels) - set(taught))
+    labels = [entry.label for entry in entries]
+    unknown = sorted(set(folder.labels) - set(labels))
     meant = meant_by(unknown, entries, tower) if unknown else {}
     images = (
-        replace(image, label=taught[meant[image.label]]) if image.label in meant else image for image in folder.images
+        replace(image, label=labels[meant[image.label]]) if image.label in meant else image for image in folder.images
     )
     return replace(folder, images=tuple(images))
 
@@ -191,8 +191,8 @@ def load_backbone_for(context: Context, name: str, model: str | None, device: st
 
     The name in the context is somebody else's word: only a model that a person typed is fetched.
     """
-    wanted = context.card.backbone
-    named, fetch = model or wanted.name, bool(model)
+    expected = context.card.backbone
+    named, fetch = model or expected.name, bool(model)
     with library_needed(named):
         from promptctl.clip.registry import ensure_available
 
@@ -200,14 +200,14 @@ def load_backbone_for(context: Context, name: str, model: str | None, device: st
         from promptctl.clip.backbone import Backbone
 
     backbone = Backbone(named, device, fetch=fetch)
-    if not _is_same(backbone.id, wanted):
-        raise BackboneMismatch(name, _id_line(wanted), _id_line(backbone.id))
+    if not _is_same(backbone.id, expected):
+        raise BackboneMismatch(name, _id_line(expected), _id_line(backbone.id))
     return backbone
 
 
-def _is_same(found: BackboneId, wanted: BackboneId) -> bool:
+def _is_same(found: BackboneId, expected: BackboneId) -> bool:
     """Whatever they are called."""
-    return replace(found, name=wanted.name) == wanted
+    return replace(found, name=expected.name) == expected
 
 
 @contextmanager

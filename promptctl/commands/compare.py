@@ -16,12 +16,12 @@ from promptctl.clip import templates
 from promptctl.commands.common import (
     OnProgress,
     check_free,
-    check_spoken,
+    check_name_tokens,
     class_entries,
+    labelled_as_learned,
     passed_over,
     skipped_files,
     to_learn_from,
-    under_taught_names,
 )
 from promptctl.errors import (
     BadSetting,
@@ -108,8 +108,8 @@ def compare(
         raise DatasetError(f"--base-to-new halves the classes, and {photos} has {len(labels)}", "four classes or more")
     backbone = Backbone(model, device)
     _check_names([entry.name for entry in entries], learners, settings, template, backbone)
-    check_spoken(entries, backbone.tower)
-    folder = under_taught_names(folder, entries, backbone.tower)
+    check_name_tokens(entries, backbone.tower)
+    folder = labelled_as_learned(folder, entries, backbone.tower)
     divided = divide_photos(folder, to_learn_from(folder), on_progress)
     _check_enough(divided.train, divided.test, labels, shots, photos, base_to_new)
     name_of = {entry.label: entry.name for entry in entries}

@@ -89,7 +89,7 @@ def evaluate(
             index = _class_index(context.card, labels, load_backbone_for(context, source.name, model, device).tower)
     if not index:
         raise UnknownClasses(labels, source.name)
-    strange = [
+    unknown = [
         Skipped(image.path, f"'{image.label}' is not a class of {source.name}")
         for image in images
         if image.label not in index
@@ -107,7 +107,7 @@ def evaluate(
     _say_what_is_odd(features, label_of, targets, context, source.name)
     where = photos if part in (None, "all") else f"{photos} ({part})"
     share = chosen_share(blend, context, source.name, model, device, on_progress)
-    left_out = (*folder.skipped, *strange, *skipped)
+    left_out = (*folder.skipped, *unknown, *skipped)
     return _evaluation(context, source.name, share, blend is None, str(where), features, targets, left_out)
 
 

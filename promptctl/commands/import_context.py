@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from promptctl import __version__, checks
 from promptctl.clip import templates
-from promptctl.context.card import KEY, Card, ClassEntry, Method, Shots, check_room, header_length, read_card
+from promptctl.context.card import KEY, Card, ClassEntry, Method, Shots, check_fits, header_length, read_card
 from promptctl.context.limits import POSITIONS
 from promptctl.errors import (
     CheckpointMismatch,
@@ -168,7 +168,7 @@ def import_checkpoint(
     embedded = _embedded_names(found, checkpoint, backbone)
     labels = _imported_labels(embedded, listed, classes, checkpoint, backbone.tower)
     entries = _class_entries(labels, embedded, backbone.tower)
-    check_room(entries)
+    check_fits(entries)
     context = _imported(found, entries, position, backbone)
     entry = store.save(name, context.to_bytes(), new=True)
     return CheckpointImported(
@@ -231,7 +231,7 @@ def _imported_labels(
     """The class names listed, checked against those embedded in the file, or these."""
     if embedded is None:
         return listed or ()
-    from promptctl.context.coop_checkpoint import apart, joined
+    from promptctl.context.coop_checkpoint import tokenised_apart, tokenised_together
     from promptctl.data.names import readable
 
     read = [tower.read(tokens).removesuffix(".").strip() for tokens in embedded]
@@ -239,7 +239,7 @@ def _imported_labels(
         return _unlike(read, checkpoint)
     for line, (label, tokens) in enumerate(zip(listed, embedded, strict=True), 1):
         # our own exports may have the full stop apart
-        if tokens not in (joined(readable(label), tower), apart(readable(label), tower)):
+        if tokens not in (tokenised_together(readable(label), tower), tokenised_apart(readable(label), tower)):
             raise DatasetError(
                 f"{classes} says '{label}' in line {line}, {checkpoint} has '{read[line - 1]}' there",
                 "the names stand in the order they were learned in; without --classes they are read back",
@@ -290,15 +290,15 @@ def _imported(found: Checkpoint, entries: tuple[ClassEntry, ...], position: str,
         logit_scale=backbone.logit_scale,
         written_by=f"promptctl {__version__}",
     )
-    by_hand = templates.text_features(tower, [entry.name for entry in entries])
-    return Context(card, found.vectors, texts.float().cpu().numpy(), by_hand, no_shots)
+    zero_shot_features = templates.text_features(tower, [entry.name for entry in entries])
+    return Context(card, found.vectors, texts.float().cpu().numpy(), zero_shot_features, no_shots)
 
 
 def _class_entries(
     labels: Sequence[str], embedded: Sequence[Sequence[int]] | None, tower: TextTower
 ) -> tuple[ClassEntry, ...]:
-    """The classes of a checkpoint, spoken in the tokens in the file, or in those the original makes of their names."""
-    from promptctl.context.coop_checkpoint import apart, joined
+    """The classes of a checkpoint, with the tokens in the file, or in those the original makes of their names."""
+    from promptctl.context.coop_checkpoint import tokenised_apart, tokenised_together
     from promptctl.data.names import readable
 
     entries = []
@@ -308,7 +308,7 @@ def _class_entries(
                 f"class {id + 1} is called '{label}', which is not a name", "give it another in --classes"
             )
         name, folder = readable(label), label.replace(" ", "_")  # the images, if any, may lie in such a folder
-        tokens = joined(name, tower) if embedded is None else list(embedded[id])
-        own = () if tokens == apart(name, tower) else tuple(tokens)
+        tokens = tokenised_together(name, tower) if embedded is None else list(embedded[id])
+        own = () if tokens == tokenised_apart(name, tower) else tuple(tokens)
         entries.append(ClassEntry(id, label, name, (folder,) if folder != label else (), own))
     return tuple(entries)

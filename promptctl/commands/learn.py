@@ -16,12 +16,12 @@ from promptctl import __version__, checks
 from promptctl.clip import templates
 from promptctl.commands.common import (
     OnProgress,
-    check_spoken,
+    check_name_tokens,
     class_entries,
+    labelled_as_learned,
     passed_over,
     skipped_files,
     to_learn_from,
-    under_taught_names,
 )
 from promptctl.commands.places import check_learn_places
 from promptctl.context.card import Card, ClassEntry, Score, Shots
@@ -111,8 +111,8 @@ def learn(
     names = tuple(entry.name for entry in entries)
     # NameTooLong and the like before anything dear
     backbone.tower.prompts(names, settings.tokens(backbone.tower), position=settings.position)
-    check_spoken(entries, backbone.tower)
-    folder = under_taught_names(folder, entries, backbone.tower)
+    check_name_tokens(entries, backbone.tower)
+    folder = labelled_as_learned(folder, entries, backbone.tower)
     zero_shot = templates.text_features(backbone.tower, names, template)
     split = sample_shots(
         folder, candidates, shots=shots, seed=settings.seed, encoder=backbone.encoder, on_progress=on_progress

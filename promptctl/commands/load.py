@@ -224,8 +224,8 @@ class ImageClassifier:
             raise WrongArgument("features", f"no array of numbers ({error})", "an array (N, E)") from error
         width = self.text_features.shape[1]
         if rows.ndim != 2 or rows.shape[1] != width:
-            wanted = f"an array (N, {width}) of image features of {self.context.card.backbone.name}"
-            raise WrongArgument("features", f"an array {rows.shape}", wanted)
+            expected = f"an array (N, {width}) of image features of {self.context.card.backbone.name}"
+            raise WrongArgument("features", f"an array {rows.shape}", expected)
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         if len(odd := np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))):
             raise WrongArgument(f"row {odd[0]} of features", "zero or not finite", "a feature")

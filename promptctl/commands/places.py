@@ -75,16 +75,16 @@ def check_export_name(context: str | os.PathLike[str], out: Path, store: Store |
     text = as_text(context)
     if _is_context(str(out), store) and not _is_context(text, store):
         raise NotAContext(text, f"did you mean: promptctl export {out} {shlex.quote(text)}")
-    suffix, wanted = out.suffix.lower(), EXPORTS[kind]
-    if not suffix or wanted.suffix.fullmatch(suffix):
+    suffix, export = out.suffix.lower(), EXPORTS[kind]
+    if not suffix or export.suffix.fullmatch(suffix):
         return
     meant = _kind_of(suffix, kind)
-    file = out if meant != kind else out.with_suffix(wanted.usual)
+    file = out if meant != kind else out.with_suffix(export.usual)
     as_kind = "" if meant == "context" else f" --as {meant}"
     hint = f"promptctl export {shlex.quote(text)} {shlex.quote(str(file))}{as_kind}"
     if kind == "coop" and suffix == SUFFIX:
         raise WrongOption(f"{out} would be taken for a context file", hint)
-    raise WrongOption(f"{wanted.what} ends in {wanted.ends}, {out} does not", hint)
+    raise WrongOption(f"{export.what} ends in {export.ends}, {out} does not", hint)
 
 
 def _kind_of(suffix: str, asked: str) -> str:

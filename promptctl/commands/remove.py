@@ -10,22 +10,20 @@ from promptctl.store.store import Store
 
 def remove(ref: str, *, store: Store | None = None) -> RemoveReport:
     """Move a context with all its versions to the trash, or one version of it."""
-    wanted = Ref.parse(ref)
-    removed = (store or Store()).remove(wanted)
-    what = (
-        f"{removed.name}@{removed.versions[0]} is" if wanted.version else f"'{removed.name}' and all its versions are"
-    )
-    undo = f"promptctl restore {removed.name}{f'@{wanted.version}' if wanted.version else ''}   (to undo)"
+    asked = Ref.parse(ref)
+    removed = (store or Store()).remove(asked)
+    what = f"{removed.name}@{removed.versions[0]} is" if asked.version else f"'{removed.name}' and all its versions are"
+    undo = f"promptctl restore {removed.name}{f'@{asked.version}' if asked.version else ''}   (to undo)"
     return RemoveReport(removed.name, removed.path, f"{what} in the trash: {removed.path}", undo)
 
 
 def to_remove(ref: str, *, store: Store | None = None) -> str:
     """What `remove` would take away, in words to ask with."""
     store = store or Store()
-    wanted = Ref.parse(ref)
-    entry = store.find(wanted)
-    if wanted.version:
+    asked = Ref.parse(ref)
+    entry = store.find(asked)
+    if asked.version:
         return f"{entry.ref} ({size(entry.n_bytes)})"
-    versions = store.versions(wanted.name)
+    versions = store.versions(asked.name)
     count = f"{len(versions)} version{'' if len(versions) == 1 else 's'}"
     return f"'{entry.ref.name}' ({count}, {size(sum(version.n_bytes for version in versions))})"

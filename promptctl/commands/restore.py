@@ -10,8 +10,8 @@ from promptctl.store.store import Store
 def restore(ref: str, *, store: Store | None = None) -> RestoreReport:
     """Make an old version the newest, or bring back what was removed."""
     store = store or Store()
-    wanted = Ref.parse(ref)
-    entry = store.restore(wanted)
-    again = wanted.version and entry.ref.version != wanted.version
-    sentence = f"{entry.ref} is {wanted} again: {entry.path}" if again else f"{entry.ref} is back: {entry.path}"
+    asked = Ref.parse(ref)
+    entry = store.restore(asked)
+    again = asked.version and entry.ref.version != asked.version
+    sentence = f"{entry.ref} is {asked} again: {entry.path}" if again else f"{entry.ref} is back: {entry.path}"
     return RestoreReport(str(entry.ref), entry.path, sentence, f"promptctl show {entry.ref}")

@@ -34,10 +34,10 @@ def class_words(words: str | Sequence[str]) -> tuple[ClassEntry, ...]:
         raise WrongOption(f"word {found.index('') + 1} of {len(found)} in --words is empty", _EXAMPLE)
     first: dict[str, str] = {}
     for word in found:
-        if other := first.get(names.spoken(word)):
+        if other := first.get(names.prompt_form(word)):
             twice = f"'{word}' twice" if other == word else f"'{other}' and '{word}', which are one to a prompt"
             raise WrongOption(f"--words has {twice}", "give every class a word of its own")
-        first[names.spoken(word)] = word
+        first[names.prompt_form(word)] = word
     if len(found) < 2:
         raise WrongOption(f"--words has one class, '{found[0]}', and there is nothing to tell it from", _EXAMPLE)
     return tuple(ClassEntry(i, word, word) for i, word in enumerate(found))

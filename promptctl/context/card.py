@@ -29,7 +29,7 @@ FORMAT = 1
 KEY = "promptctl"
 LONGEST_HEADER = 1 << 20  # bytes; ten thousand classes fit
 _NO_FORMAT = 1_000_000
-_ROOM_FOR_THE_REST = 16 << 10  # of a header, beside the classes
+_RESERVED_FOR_THE_REST = 16 << 10  # of a header, beside the classes
 UNSEALED = "0" * 64
 
 
@@ -104,7 +104,7 @@ class Card:
     logit_scale: float
     written_by: str
     score: Score | None = None
-    parent: str | None = None  # sha256 of the version this one was taught from
+    parent: str | None = None  # sha256 of the version this one was learned from
     sha256: str = ""  # of the whole file, with this value written as 64 zeros
     format: int = FORMAT
 
@@ -154,14 +154,14 @@ def _plain(classes: Sequence[ClassEntry]) -> list[dict[str, Any]]:
     return [{key: value for key, value in entry.items() if key != "tokens" or value} for entry in kept]
 
 
-def check_room(classes: Sequence[ClassEntry]) -> None:
+def check_fits(classes: Sequence[ClassEntry]) -> None:
     """DatasetError for classes that no file can hold, TooManyClasses where not all fit, before anything is learned."""
     if fault := limits.fault_of_classes(classes):
         raise DatasetError(f"these classes cannot be kept: {fault}", "rename the folder, or call it something else")
     text = json.dumps(_plain(classes), separators=(",", ":"))
     n_bytes = len(json.dumps(text))  # as JSON inside JSON
-    if n_bytes > LONGEST_HEADER - _ROOM_FOR_THE_REST:
-        raise TooManyClasses(len(classes), len(classes) * (LONGEST_HEADER - _ROOM_FOR_THE_REST) // n_bytes)
+    if n_bytes > LONGEST_HEADER - _RESERVED_FOR_THE_REST:
+        raise TooManyClasses(len(classes), len(classes) * (LONGEST_HEADER - _RESERVED_FOR_THE_REST) // n_bytes)
 
 
 def _tensor_bytes(header: bytes) -> int:

@@ -56,7 +56,7 @@ class ShotTable:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Context:
-    """A learned context with everything needed to use it, inspect it and teach it more.
+    """A learned context with everything needed to use it, inspect it and learn on from it.
 
     Two are equal when their files would be the same to the last bit.
     """

@@ -146,19 +146,21 @@ def _text(path: Path) -> str:
     return data.decode("utf-8-sig")
 
 
-def joined(name: str, tower: TextTower) -> list[int]:
+def tokenised_together(name: str, tower: TextTower) -> list[int]:
     """Tokens of a name and its full stop as the original reads them: together, so byte pairs may merge across."""
     return tower.tokens(f"{name}.")
 
 
-def apart(name: str, tower: TextTower) -> list[int]:
+def tokenised_apart(name: str, tower: TextTower) -> list[int]:
     """The same as promptctl reads what it learns itself."""
     return tower.tokens(name) + tower.tokens(".")
 
 
 def retokenised_names(classes: Sequence[ClassEntry], tower: TextTower) -> tuple[str, ...]:
     """The names the original reads with other tokens than the context was learned with."""
-    return tuple(entry.name for entry in classes if tower.spoken(entry)[0] != joined(entry.name, tower))
+    return tuple(
+        entry.name for entry in classes if tower.name_tokens(entry)[0] != tokenised_together(entry.name, tower)
+    )
 
 
 def to_bytes(vectors: NDArray[np.float32], classes: Sequence[ClassEntry], tower: TextTower, *, epochs: int) -> bytes:
@@ -172,8 +174,8 @@ def to_bytes(vectors: NDArray[np.float32], classes: Sequence[ClassEntry], tower:
     tokens = vectors.shape[-2]
     suffixes = torch.zeros(len(classes), PROMPT - 1 - tokens, dtype=torch.long)  # padded with token 0
     for suffix, entry in zip(suffixes, classes, strict=True):
-        spoken = torch.tensor([*tower.spoken(entry)[0], tower.end_of_text])
-        suffix[: len(spoken)] = spoken
+        own = torch.tensor([*tower.name_tokens(entry)[0], tower.end_of_text])
+        suffix[: len(own)] = own
     state = OrderedDict(
         ctx=torch.from_numpy(vectors.copy()),
         token_prefix=tower.embedded([tower.start_of_text]).expand(len(classes), 1, -1).clone(),
@@ -277,8 +279,8 @@ def _tensor(state: Mapping[str, Any], name: str, path: Path) -> Tensor:
 
 def _check_ctx(shape: tuple[int, ...], path: Path) -> None:
     if len(shape) not in (2, 3) or not all(shape) or shape[-2] > LONGEST:
-        wanted = f"(M, W) or (classes, M, W), M up to {LONGEST}"
-        raise BadCheckpoint(path, f"its ctx has the shape {shape}, {wanted}, was expected")
+        expected = f"(M, W) or (classes, M, W), M up to {LONGEST}"
+        raise BadCheckpoint(path, f"its ctx has the shape {shape}, {expected}, was expected")
     if len(shape) == 3 and shape[0] > _MOST_CLASSES:
         raise BadCheckpoint(path, f"its ctx is of {shape[0]} classes, and a context has at most {_MOST_CLASSES}")
     if math.prod(shape) > _MOST_VALUES:

@@ -129,13 +129,13 @@ class Tensor:
     @property
     def is_row_by_row(self) -> bool:
         """Laid out as torch lays out a tensor or a slice of one, so that no value is in two places of it."""
-        room = 1
+        extent = 1
         for length, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
             if length == 1:
                 continue
-            if stride < room:
+            if stride < extent:
                 return False
-            room = length * stride
+            extent = length * stride
         return self.strides[-1:] == (1,) or self.shape[-1:] == (1,)
 
 

@@ -141,10 +141,10 @@ def _from_class_folders(root: Path, folders: Sequence[tuple[Path, str | None, Pa
     skipped: list[Skipped] = []
     first: dict[tuple[Path, str], Path] = {}
     twins = []
-    apart = (root, *(folder for folder, _, _ in folders))  # a link into another class makes no photo one of this
+    excluded = (root, *(folder for folder, _, _ in folders))  # a link into another class makes no photo one of this
     for folder, split, named in folders:
         label = one_form(named.name)
-        tree = walk([folder], apart=apart)
+        tree = walk([folder], excluded=excluded)
         photos, passed = photos_among(tree.files)
         images += [LabelledImage(path, label, split) for path in photos]
         skipped += [*(Skipped(path, reason) for path, reason in tree.closed), *passed]

@@ -30,7 +30,7 @@ def readable(label: str) -> str:
     return label.replace("_", " ").strip()
 
 
-def spoken(name: str) -> str:
+def prompt_form(name: str) -> str:
     """What two names that a prompt says alike have in common, as far as it can be told without a text tower."""
     return " ".join(one_form(one_form(name).casefold()).translate(_UNSEEN).split())
 
@@ -50,7 +50,7 @@ def check_names(entries: Sequence[ClassEntry]) -> None:
             )
         if not entry.name:
             raise DatasetError(f"the folder '{entry.label}' is not a name", "give it one with --classes names.csv")
-    _refuse_alike(entries, [spoken(entry.name) for entry in entries])
+    _refuse_alike(entries, [prompt_form(entry.name) for entry in entries])
 
 
 def check_tokens(entries: Sequence[ClassEntry], tower: TextTower) -> None:
@@ -88,11 +88,11 @@ def meant_by(labels: Sequence[str], classes: Sequence[ClassEntry], tower: TextTo
     by_label = _meanings((i, entry.label) for i, entry in enumerate(classes))
     by_name = _meanings((i, word) for i, entry in enumerate(classes) for word in (entry.name, *entry.aliases))
     words = [(i, word) for some in (by_label, by_name) for word, found in some.items() for i in found]
-    as_said = _meanings((i, spoken(word)) for i, word in words)
+    as_said = _meanings((i, prompt_form(word)) for i, word in words)
     by_tokens = _meanings((i, _token_key(word, tower)) for i, word in words) if tower else {}
     index = {}
     for label in labels:
-        meant = by_label.get(label) or by_name.get(label) or as_said.get(spoken(label))
+        meant = by_label.get(label) or by_name.get(label) or as_said.get(prompt_form(label))
         if not meant and tower:
             meant = by_tokens.get(_token_key(label, tower))
         if meant and len(meant) == 1:

@@ -14,7 +14,7 @@ from promptctl.errors import TooFewShots
 
 @dataclass(frozen=True)
 class Sample:
-    """Images divided into those to learn from and those held back."""
+    """Images divided into those to learn from and those held out."""
 
     train: tuple[HashedImage, ...]
     held_out: tuple[HashedImage, ...]
@@ -46,10 +46,10 @@ def hold_out_fifth(images: Sequence[HashedImage]) -> Sample:
     held_out: list[HashedImage] = []
     for of_class in by_class(images).values():
         ordered = sorted(of_class, key=lambda image: image.sha256)
-        apart = [_in_held_out_fifth(image.sha256) for image in ordered]
-        apart[0] = apart[0] and not all(apart)
-        train += [image for image, is_apart in zip(ordered, apart, strict=True) if not is_apart]
-        held_out += [image for image, is_apart in zip(ordered, apart, strict=True) if is_apart]
+        in_fifth = [_in_held_out_fifth(image.sha256) for image in ordered]
+        in_fifth[0] = in_fifth[0] and not all(in_fifth)
+        train += [image for image, is_held_out in zip(ordered, in_fifth, strict=True) if not is_held_out]
+        held_out += [image for image, is_held_out in zip(ordered, in_fifth, strict=True) if is_held_out]
     return Sample(tuple(train), tuple(held_out))
 
 
@@ -62,9 +62,9 @@ def fifth_of_each(images: Sequence[HashedImage]) -> Sample:
     held_out: list[HashedImage] = []
     for of_class in by_class(images).values():
         ordered = sorted(of_class, key=lambda image: image.sha256)
-        apart = max(round(len(ordered) / 5), min(1, len(ordered) - 1))
-        train += ordered[apart:]
-        held_out += ordered[:apart]
+        n_held_out = max(round(len(ordered) / 5), min(1, len(ordered) - 1))
+        train += ordered[n_held_out:]
+        held_out += ordered[:n_held_out]
     return Sample(tuple(train), tuple(held_out))
 
 

@@ -31,7 +31,7 @@ class Shelf:
         self._is_flat = True
         self._listings: dict[Path, tuple[dict[str, list[str]], dict[str, list[str]]]] = {}
 
-    def settle(self, lines: Sequence[tuple[str, str]]) -> None:
+    def choose_folder(self, lines: Sequence[tuple[str, str]]) -> None:
         """Take the paths from the folder that has most of them: the list's own, one below, or else one beside.
 
         CoOp's files name images relative to a folder that differs by data set (images/, jpg/, 2750/ …).

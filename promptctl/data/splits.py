@@ -26,11 +26,11 @@ def split_of(name: str) -> str | None:
 def look_of(name: str) -> tuple[str, str] | None:
     """The split a name speaks of and what else it says: "birds_train" is ("train", "birds"); None without a split."""
     words = re.findall(r"[^\W\d_]+|\d+", re.sub(r"h[eo]ld[\W_]*out", "holdout", _parted(name).casefold()))
-    spoken = [match[1] if (match := _SPLIT.fullmatch(word)) else None for word in words]
-    found = [word for word in spoken if word]
+    named = [match[1] if (match := _SPLIT.fullmatch(word)) else None for word in words]
+    found = [word for word in named if word]
     if len(found) != 1:
         return None
-    rest = [word for word, split in zip(words, spoken, strict=True) if not split and not _SAYS_NOTHING.fullmatch(word)]
+    rest = [word for word, split in zip(words, named, strict=True) if not split and not _SAYS_NOTHING.fullmatch(word)]
     return _WORDS[found[0]], " ".join(rest)
 
 

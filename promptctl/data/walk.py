@@ -56,16 +56,16 @@ class Closed:
     reason: str
 
 
-def every_file(roots: Sequence[Path], *, apart: Iterable[Path] = ()) -> Iterator[str | Closed]:
+def every_file(roots: Sequence[Path], *, excluded: Iterable[Path] = ()) -> Iterator[str | Closed]:
     """Every visible file under the roots, once, as it is found; a root that is a file is taken as it is.
 
     Real folders are told by device and inode, so links that lead back are followed once.
 
-    apart   folders that are not entered from here, wherever a link leads, unless they are roots
+    excluded   folders that are not entered from here, wherever a link leads, unless they are roots
     returns paths as text, because a hundred thousand of them are many, and the folders that stayed closed
     """
     seen: set[str] = set()
-    entered = {identity for folder in apart if (identity := _identity(folder))}
+    entered = {identity for folder in excluded if (identity := _identity(folder))}
     entered -= {identity for root in roots if (identity := _identity(root))}
     waiting = [(os.fspath(root), _is_folder(root)) for root in roots][::-1]
     while waiting:  # no recursion: a tree may be deeper than Python's stack
@@ -84,9 +84,9 @@ def every_file(roots: Sequence[Path], *, apart: Iterable[Path] = ()) -> Iterator
             yield Closed(Path(path), reason_of(error))
 
 
-def walk(roots: Sequence[Path], *, apart: Iterable[Path] = ()) -> Tree:
+def walk(roots: Sequence[Path], *, excluded: Iterable[Path] = ()) -> Tree:
     """What `every_file` finds, all of it."""
-    found = list(every_file(roots, apart=apart))
+    found = list(every_file(roots, excluded=excluded))
     closed = tuple((one.path, one.reason) for one in found if isinstance(one, Closed))
     return Tree(tuple(Path(one) for one in found if not isinstance(one, Closed)), closed)
 

@@ -139,10 +139,10 @@ def _jpeg(data: bytes) -> Pixels:
     segments = list(bounded(_segments(data), _MOST_PIECES))
     kept = [(segment.start, segment.stop) for segment in segments if not segment.is_metadata]
     exif, xmp = (_bodies(data, segments, start) for start in (b"Exif\0", _XMP_JPEG))
-    held = _coefficient_bytes(segments)
-    if held and _has_many_scans(data, segments[-1].start):
+    coefficients = _coefficient_bytes(segments)
+    if coefficients and _has_many_scans(data, segments[-1].start):
         raise ValueError("more scans than any picture has")
-    return Pixels(_spans(data, [(0, 2), *kept]), _orientation(exif, xmp), held)
+    return Pixels(_spans(data, [(0, 2), *kept]), _orientation(exif, xmp), coefficients)
 
 
 def _bodies(data: bytes, segments: Iterable[_Segment], start: bytes) -> Iterator[bytes]:

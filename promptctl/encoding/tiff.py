@@ -121,11 +121,11 @@ class Tiff:
         letter = _TYPES.get(kind)
         if letter is None or not 0 < count <= _MOST_VALUES:
             return ()
-        room = struct.calcsize(f"={self._offset}")
+        inline = struct.calcsize(f"={self._offset}")
         code = f"{self.order}{count}{letter}"
-        if struct.calcsize(code) <= room:
-            return struct.unpack_from(code, entry, len(entry) - room)
-        (at,) = struct.unpack_from(f"{self.order}{self._offset}", entry, len(entry) - room)
+        if struct.calcsize(code) <= inline:
+            return struct.unpack_from(code, entry, len(entry) - inline)
+        (at,) = struct.unpack_from(f"{self.order}{self._offset}", entry, len(entry) - inline)
         return struct.unpack_from(code, self.data, at) if at + struct.calcsize(code) <= len(self.data) else ()
 
     def is_raw(self) -> bool:

@@ -48,10 +48,10 @@ def is_same(program: Program, visual: torch.nn.Module, pictures: torch.Tensor) -
     """Whether a program gives the tower's features of some pictures, to rounding."""
     found = torch.from_numpy(program(pictures.numpy()))
     with torch.inference_mode():
-        apart = 1 - F.cosine_similarity(found, visual(pictures).float(), dim=-1).min().item()
-    if not apart <= _FARTHEST:
-        _LOG.info("no engine: its features differ by %g", apart)
-    return apart <= _FARTHEST
+        distance = 1 - F.cosine_similarity(found, visual(pictures).float(), dim=-1).min().item()
+    if not distance <= _FARTHEST:
+        _LOG.info("no engine: its features differ by %g", distance)
+    return distance <= _FARTHEST
 
 
 def translated(visual: torch.nn.Module, pictures: torch.Tensor) -> Any:

@@ -45,7 +45,7 @@ class LearnerFile(Protocol):
 
         features              (N, E) unit rows, of the centres of photos
         targets               (N,) index into classes
-        classes               C, as they are spoken
+        classes               C, names or the entries of a card
         zero_shot_features    (C, E) unit rows
         returns               (C, E) unit rows
         """

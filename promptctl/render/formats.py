@@ -19,9 +19,9 @@ from promptctl.report import Report, Row
 def as_table(report: Report) -> str:
     if not sys.stdout.isatty():
         return as_tsv(report)
-    room = columns_of(sys.stdout)
-    tables = [table_lines(rows, room, spare=report.spare()) for rows in report.tables() if rows]
-    parts = [prose(report.summary(), room), *tables, prose(report.closing(), room)]
+    available = columns_of(sys.stdout)
+    tables = [table_lines(rows, available, spare=report.spare()) for rows in report.tables() if rows]
+    parts = [prose(report.summary(), available), *tables, prose(report.closing(), available)]
     return "\n".join(joined(part) for part in parts if part)
 
 
@@ -83,8 +83,8 @@ def joined(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def prose(lines: Sequence[str], room: int) -> list[str]:
-    return [part for line in lines for part in wrapped(printable(line), room)]
+def prose(lines: Sequence[str], available: int) -> list[str]:
+    return [part for line in lines for part in wrapped(printable(line), available)]
 
 
 class _Lines(list[str]):

@@ -81,11 +81,11 @@ class Work:
             self._stages[stage] = Pace(done, total, self._clock())
         self._stage = stage
 
-    def lines(self, room: int) -> list[str]:
+    def lines(self, available: int) -> list[str]:
         """For a terminal: a bar for every stage so far."""
         now = self._clock()
         return [
-            _bar_line(stage, pace, pace.left(now) if stage == self._stage else None, room)
+            _bar_line(stage, pace, pace.left(now) if stage == self._stage else None, available)
             for stage, pace in list(self._stages.items())
         ]
 
@@ -147,13 +147,13 @@ def _on_terminal(work: Work, beginning: str) -> Iterator[None]:
     from rich.text import Text
 
     spinner = Spinner("dots", beginning)
-    room = columns_of(sys.stderr)
+    available = columns_of(sys.stderr)
 
     def shown() -> RenderableType:
-        lines = work.lines(room - 1)
+        lines = work.lines(available - 1)
         return Group(*(Text(line, no_wrap=True, overflow="crop") for line in lines)) if lines else spinner
 
-    console = Console(stderr=True, width=room)
+    console = Console(stderr=True, width=available)
     with Live(console=console, transient=True, refresh_per_second=8, get_renderable=shown, redirect_stdout=False):
         yield
 
@@ -205,12 +205,12 @@ def _clock_face(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
-def _bar_line(stage: str, pace: Pace, left: float | None, room: int) -> str:
+def _bar_line(stage: str, pace: Pace, left: float | None, available: int) -> str:
     counted = f"{pace.done:,}/{pace.total:,}"
     rate = rate_words(pace.rate) if pace.rate else ""
     remaining = f"{_clock_face(left)} left" if left else ""
     full = round(_BAR * pace.done / pace.total) if pace.total else _BAR
-    bar = "━" * full + " " * (_BAR - full) if room >= _NARROW else ""
+    bar = "━" * full + " " * (_BAR - full) if available >= _NARROW else ""
     parts = [f"{stage:<14}", bar, f"{counted:>13}", f"{rate:>8}", f"{remaining:>14}"]
     line = " ".join(part for part in parts if part)
-    return line.rstrip() if width(line) <= room else " ".join(line.split())
+    return line.rstrip() if width(line) <= available else " ".join(line.split())

@@ -19,14 +19,14 @@ def table_stream(report: StreamedReport) -> Iterator[str]:
     if not sys.stdout.isatty():
         yield from _tsv_stream(report)
         return
-    room = columns_of(sys.stdout)
+    available = columns_of(sys.stdout)
     table = None
     for row in _rows(report, lambda item: item.cell_row()):
         if table is None:
-            table = StandingTable(report.samples(), room, spare=report.spare())
-            yield joined([*_paragraph(prose(report.summary(), room)), *table.head])
+            table = StandingTable(report.samples(), available, spare=report.spare())
+            yield joined([*_paragraph(prose(report.summary(), available)), *table.head])
         yield joined(table.lines(row))
-    if closing := prose(report.closing(), room):
+    if closing := prose(report.closing(), available):
         yield joined(["", *closing] if table else closing)
 
 

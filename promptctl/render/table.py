@@ -37,10 +37,10 @@ class _Column:
         if self.is_numeric:
             return self.natural
         if self.is_cut:
-            wanted = line // 3 if self.is_path else min(_LEAST_CUT, longest_word)
+            desired = line // 3 if self.is_path else min(_LEAST_CUT, longest_word)
         else:
-            wanted = self.longest_word(longest_word)
-        return min(self.natural, max(wanted, width(self.heading)))
+            desired = self.longest_word(longest_word)
+        return min(self.natural, max(desired, width(self.heading)))
 
     def longest_word(self, cut_to: int | None = None) -> int:
         """Cells of the longest word; dates, numbers with a unit and the like count in full, others as they are cut."""
@@ -58,13 +58,13 @@ class _Column:
     def _longest(self) -> int:
         return max(map(width, self._words), default=0)
 
-    def lines(self, cell: str, room: int) -> list[str]:
+    def lines(self, cell: str, available: int) -> list[str]:
         """A cell in lines that fit."""
-        if width(cell) <= room:
+        if width(cell) <= available:
             return [cell]
         if self.is_cut:
-            return [cut_middle(cell, room) if self.is_path else cut(cell, room)]
-        return filled([cut_middle(part, room) for part in _parts(cell)], room, _gap(cell))
+            return [cut_middle(cell, available) if self.is_path else cut(cell, available)]
+        return filled([cut_middle(part, available) for part in _parts(cell)], available, _gap(cell))
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,16 @@ class _Layout:
 
     def lines(self, cells: Sequence[str]) -> list[str]:
         """One row, in as many lines as its longest cell takes."""
-        parts = [column.lines(cell, room) for column, cell, room in zip(self.columns, cells, self.widths, strict=True)]
+        parts = [
+            column.lines(cell, available)
+            for column, cell, available in zip(self.columns, cells, self.widths, strict=True)
+        ]
         return [self._line(line) for line in zip_longest(*parts, fillvalue="")]
 
     def _line(self, cells: Sequence[str]) -> str:
         padded = []
-        for cell, column, room in zip(cells, self.columns, self.widths, strict=True):
-            space = " " * (room - width(cell))
+        for cell, column, available in zip(cells, self.columns, self.widths, strict=True):
+            space = " " * (available - width(cell))
             padded.append(space + cell if column.is_numeric else cell + space)
         return (" " * self.gap).join(padded).rstrip(" ")
 
@@ -100,9 +103,9 @@ class StandingTable:
     spare     columns to go without rather than that, the first of them first
     """
 
-    def __init__(self, samples: Sequence[Row], room: int, *, spare: Sequence[str] = ()) -> None:
-        self._layout = _layout(samples, room, spare, is_cut=True)
-        self._room = room
+    def __init__(self, samples: Sequence[Row], available: int, *, spare: Sequence[str] = ()) -> None:
+        self._layout = _layout(samples, available, spare, is_cut=True)
+        self._available = available
         self._begun = False
 
     @property
@@ -115,25 +118,25 @@ class StandingTable:
             return self._layout.lines([_cell(column.key, row) for column in self._layout.columns])
         parting = [""] if self._begun else []
         self._begun = True
-        return [*parting, *_blocks([row], self._room)]
+        return [*parting, *_blocks([row], self._available)]
 
 
-def table_lines(rows: Sequence[Row], room: int, *, spare: Sequence[str] = ()) -> list[str]:
+def table_lines(rows: Sequence[Row], available: int, *, spare: Sequence[str] = ()) -> list[str]:
     """The rows below each other, or where there is no room for that as lines of `heading: value`.
 
     spare   columns to go without rather than that, the first of them first
     """
-    layout = _layout(rows, room, spare, is_cut=False)
+    layout = _layout(rows, available, spare, is_cut=False)
     if layout is None:
-        return _blocks(rows, room)
+        return _blocks(rows, available)
     rows_of_cells = zip(*(column.cells for column in layout.columns), strict=True)
     return [*layout.head, *(line for cells in rows_of_cells for line in layout.lines(cells))]
 
 
-def _layout(rows: Sequence[Row], room: int, spare: Sequence[str], *, is_cut: bool) -> _Layout | None:
+def _layout(rows: Sequence[Row], available: int, spare: Sequence[str], *, is_cut: bool) -> _Layout | None:
     choices = _choices(rows, spare, is_cut)
     for word, columns, gap in product(_LONGEST_WORDS, choices, _GAPS):
-        widths = _widths(columns, room - gap * (len(columns) - 1), room, word)
+        widths = _widths(columns, available - gap * (len(columns) - 1), available, word)
         if widths and (gap == _GAPS[-1] or widths == [column.natural for column in columns]):
             return _Layout(columns, widths, gap)
     return None
@@ -161,16 +164,16 @@ def _column(rows: Sequence[Row], key: str, is_cut: bool) -> _Column:
     )
 
 
-def _widths(columns: Sequence[_Column], room: int, line: int, longest_word: int) -> list[int] | None:
+def _widths(columns: Sequence[_Column], available: int, line: int, longest_word: int) -> list[int] | None:
     """Cells for every column: the least, then what whole words want, then all of them their share; None: no room."""
     widths = [column.least(line, longest_word) for column in columns]
-    if sum(widths) > room:
+    if sum(widths) > available:
         return None
     wholes = [max(least, min(c.natural, c.longest_word())) for c, least in zip(columns, widths, strict=True)]
-    for wanted in (wholes, [column.natural for column in columns]):
-        left = room - sum(widths)
-        wants = [want - have for want, have in zip(wanted, widths, strict=True)]
-        if wanted is not wholes and not any(column.is_cut for column in columns):
+    for desired in (wholes, [column.natural for column in columns]):
+        left = available - sum(widths)
+        wants = [want - have for want, have in zip(desired, widths, strict=True)]
+        if desired is not wholes and not any(column.is_cut for column in columns):
             wants = _shares(wants, left)
         for i, want in enumerate(wants):
             given = min(want, left)
@@ -197,21 +200,21 @@ def _gap(cell: str) -> str:
     return "  " if "  " in cell else " "
 
 
-def _blocks(rows: Sequence[Row], room: int) -> list[str]:
+def _blocks(rows: Sequence[Row], available: int) -> list[str]:
     """For a terminal too narrow for the table: every row as lines of `heading: value`."""
     blocks = [
-        [line for key in columns_in(rows) for line in _fact(heading(key), as_cell(key, row.get(key)), room)]
+        [line for key in columns_in(rows) for line in _fact(heading(key), as_cell(key, row.get(key)), available)]
         for row in rows
     ]
     return [line for block in blocks for line in (*block, "")][:-1]
 
 
-def _fact(title: str, cell: str, room: int) -> list[str]:
+def _fact(title: str, cell: str, available: int) -> list[str]:
     """A cell after its heading; nothing where there is nothing to say."""
     if cell in ("", "–"):
         return []
     fact = f"{title}: {printable(cell)}"
-    if width(fact) <= room:
+    if width(fact) <= available:
         return [fact]
-    first, *others = filled(_parts(fact), room - 2, _gap(fact))
+    first, *others = filled(_parts(fact), available - 2, _gap(fact))
     return [first, *(f"  {line}" for line in others)]

@@ -57,36 +57,36 @@ def width(text: str) -> int:
     return sum(_cells(c, next(narrow_before)) for c in text)
 
 
-def cut(text: str, room: int) -> str:
+def cut(text: str, available: int) -> str:
     """The beginning, as far as there is room; a share at the end (`emu 12.5 %`) stays."""
-    if width(text) <= room:
+    if width(text) <= available:
         return text
     share = _SHARE.search(text)
-    tail = share[0] if share and width(share[0]) < room - 2 else ""
-    return _head(text, room - 1 - width(tail)) + _MORE + tail
+    tail = share[0] if share and width(share[0]) < available - 2 else ""
+    return _head(text, available - 1 - width(tail)) + _MORE + tail
 
 
-def cut_middle(text: str, room: int) -> str:
+def cut_middle(text: str, available: int) -> str:
     """Both ends, most of it the last: what a file is called tells more than where it lies."""
-    if width(text) <= room:
+    if width(text) <= available:
         return text
-    tail = _tail(text, (2 * room - 1) // 3)
-    return _head(text, room - 1 - width(tail)) + _MORE + tail
+    tail = _tail(text, (2 * available - 1) // 3)
+    return _head(text, available - 1 - width(tail)) + _MORE + tail
 
 
-def wrapped(line: str, room: int) -> list[str]:
+def wrapped(line: str, available: int) -> list[str]:
     """The line in parts of at most so many cells, broken at spaces only, none of them inside a number with its unit.
 
     A longer word stays whole, and so does a line that is a path. What follows a label (`backbone:  mini`) stands below
     it; a command goes on after a backslash, so that it can still be copied.
     """
-    if width(line) <= room or Path(line).is_absolute():
+    if width(line) <= available or Path(line).is_absolute():
         return [line]
     is_command = bool(_COMMAND.match(line))
     prefix = _PREFIX.match(line)
-    indent = prefix[0] if prefix and width(prefix[0]) <= room // 2 else ""
+    indent = prefix[0] if prefix and width(prefix[0]) <= available // 2 else ""
     parts = _ARGUMENT.findall(line[len(indent) :]) if is_command else words(line[len(indent) :])
-    first, *others = filled(parts, room - len(indent) - 4 * is_command)
+    first, *others = filled(parts, available - len(indent) - 4 * is_command)
     margin = " " * (len(indent) + 2 * is_command)
     return (" \\\n" if is_command else "\n").join([indent + first, *(margin + part for part in others)]).split("\n")
 
@@ -102,11 +102,11 @@ def is_whole(word: str) -> bool:
     return bool(_WHOLE.fullmatch(word))
 
 
-def filled(parts: Sequence[str], room: int, gap: str = " ") -> list[str]:
+def filled(parts: Sequence[str], available: int, gap: str = " ") -> list[str]:
     """Lines as full as they may be."""
     lines: list[str] = []
     for part in parts:
-        if lines and width(lines[-1]) + len(gap) + width(part) <= room:
+        if lines and width(lines[-1]) + len(gap) + width(part) <= available:
             lines[-1] += gap + part
         else:
             lines.append(part)
@@ -129,16 +129,16 @@ def _cells(character: str, before: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def _head(text: str, room: int) -> str:
+def _head(text: str, available: int) -> str:
     end = 0
-    while end < len(text) and width(text[: end + 1]) <= room:
+    while end < len(text) and width(text[: end + 1]) <= available:
         end += 1
     return text[:end]
 
 
-def _tail(text: str, room: int) -> str:
+def _tail(text: str, available: int) -> str:
     start = len(text)
-    while start and width(text[start - 1 :]) <= room:
+    while start and width(text[start - 1 :]) <= available:
         start -= 1
     while start < len(text) and _cells(text[start], " ") == 0:  # a mark without its letter
         start += 1

@@ -106,10 +106,10 @@ def listed(names: Sequence[str], shown: int = 12) -> str:
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
-def counted(counts: Sequence[tuple[str, int]], room: int = 100) -> str:
+def counted(counts: Sequence[tuple[str, int]], available: int = 100) -> str:
     """`120 emu, 90 ibis`, as many as two lines hold, and how many more there are."""
     said = [f"{count:,} {name}" for name, count in counts]
-    shown = max(1, sum(total <= room for total in accumulate(len(part) + 2 for part in said)))
+    shown = max(1, sum(total <= available for total in accumulate(len(part) + 2 for part in said)))
     more = len(said) - shown
     return ", ".join(said[:shown]) + (f" and {more} more class{'' if more == 1 else 'es'}" if more else "")
 

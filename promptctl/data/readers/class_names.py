@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from promptctl.data.names import one_form, spoken
+from promptctl.data.names import one_form, prompt_form
 from promptctl.data.readers import READERS
 from promptctl.data.readers.containers import refuse_containers
 from promptctl.data.readers.delimited import rows_of
@@ -18,9 +18,9 @@ from promptctl.errors import DatasetError
 def read_names(path: Path, labels: Sequence[str]) -> dict[str, str]:
     """Readable class names from a CSV of `folder,name`, with or without that header line, or a JSON object."""
     names: dict[str, str] = {}
-    label_of = {spoken(label): label for label in labels} | {one_form(label): label for label in labels}
-    for folder, name in _pairs(path, lambda cell: cell in label_of or spoken(cell) in label_of):
-        label = label_of.get(one_form(folder)) or label_of.get(spoken(folder))
+    label_of = {prompt_form(label): label for label in labels} | {one_form(label): label for label in labels}
+    for folder, name in _pairs(path, lambda cell: cell in label_of or prompt_form(cell) in label_of):
+        label = label_of.get(one_form(folder)) or label_of.get(prompt_form(folder))
         if label is None:
             raise DatasetError(
                 f"{path} names a folder that is not there: '{folder}'", f"the folders are {', '.join(labels)}"

@@ -34,5 +34,5 @@ def read(path: Path, found: Mapping[str, Any]) -> list[Listed]:
         said = f"several categories: {', '.join(sorted(odd[1]))}" if odd[1] else "no category"
         raise DatasetError(f"{path} is a COCO file that gives {odd[0]} {said}", hint)
     shelf = Shelf(path)
-    shelf.settle([(file_of[image], name) for image, (name,) in seen.items()])
+    shelf.choose_folder([(file_of[image], name) for image, (name,) in seen.items()])
     return [Listed(shelf.find(file_of[image], name), one_form(name)) for image, (name,) in seen.items()]

@@ -24,7 +24,7 @@ def read(path: Path, found: Mapping[str, Any]) -> list[Listed]:
     try:
         rows = [(split_of(part) or part, *row) for part, some in found.items() if split_of(part) for row in some]
         shelf = Shelf(path)
-        shelf.settle([(file, str(name)) for _, file, _, name in rows])
+        shelf.choose_folder([(file, str(name)) for _, file, _, name in rows])
         return [Listed(shelf.find(file, str(name)), one_form(str(name)), split) for split, file, _, name in rows]
     except (ValueError, TypeError, AttributeError) as error:
         raise DatasetError(

@@ -22,7 +22,7 @@ def fits(found: Mapping[str, object]) -> bool:
 def read(path: Path, label_of: Mapping[str, object]) -> list[Listed]:
     """The images of an object whose keys are paths; DatasetError where they are something else, such as folders."""
     shelf = Shelf(path)
-    shelf.settle([(file, str(label)) for file, label in label_of.items()])
+    shelf.choose_folder([(file, str(label)) for file, label in label_of.items()])
     if not any(shelf.find(file, str(label)).is_file() for file, label in list(label_of.items())[:LOOKED_AT]):
         some = next(iter(label_of))
         raise DatasetError(

@@ -53,7 +53,7 @@ def listed(
         raise _missing_column(path, columns, "label")
     split = _split_column(by_name, records)
     _refuse_addresses(path, records[0].text(file))
-    shelf.settle([(record.text(file), record.text(label)) for record in records])
+    shelf.choose_folder([(record.text(file), record.text(label)) for record in records])
     found, singles = [], {record.text(label) for record in records}
     for record in records:
         if not record.text(file):
