@@ -83,6 +83,26 @@ def colours_bytes(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     return store["colours"].to_bytes()
 
 
+@pytest.fixture(scope="session")
+def kept_tiny(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the tiny CLIP leaves behind where it was used, so that a program answers by it without PyTorch."""
+    from promptctl.clip import keeping
+    from promptctl.clip.backbone import Backbone
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROMPTCTL_HOME", str(tmp_path_factory.mktemp("kept")))
+        kept = keeping.keep(Backbone(f"local-dir:{tiny_folder}", "cpu"))
+    assert kept is not None
+    return kept.path
+
+
+@pytest.fixture
+def answering(kept_tiny: Path, home: Path) -> None:
+    """A home in which the tiny CLIP was used before."""
+    (home / "cache" / "backbones").mkdir(parents=True, exist_ok=True)
+    shutil.copy(kept_tiny, home / "cache" / "backbones")
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Six noisy pictures of each of three colours, one folder a class."""

@@ -92,7 +92,7 @@ def stands_still(home: Path) -> bool:
     return n_cached(home) == count
 
 
-def test_a_reader_that_leaves_ends_the_work_without_a_word(learned, many, home):
+def test_a_reader_that_leaves_ends_the_work_without_a_word(learned, answering, many, home):
     before = n_cached(home)
     with started(many) as process:
         process.stdout.close()
@@ -101,7 +101,7 @@ def test_a_reader_that_leaves_ends_the_work_without_a_word(learned, many, home):
     assert 0 < n_cached(home) - before < 400
 
 
-def test_an_interruption_ends_the_work_at_once_and_says_what_is_kept(learned, many, home):
+def test_an_interruption_ends_the_work_at_once_and_says_what_is_kept(learned, answering, many, home):
     before = n_cached(home)
     with started(many) as process:
         wait_for(lambda: n_cached(home) > before + 100 and stands_still(home))  # it writes into a full pipe

@@ -8,7 +8,7 @@ import pytest
 from test_context import make
 
 from promptctl.context.context import Context
-from promptctl.errors import ContextExists, ContextNotFound, StorageFailed, VersionNotFound
+from promptctl.errors import ContextExists, ContextNotFound, InvalidName, StorageFailed, VersionNotFound
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
@@ -47,6 +47,20 @@ def test_what_is_missing_is_named_with_a_near_miss(store):
         store.find(Ref("pets", 7))
     assert str(refused.value) == "'pets' has no version 7, the newest is 1"
     assert refused.value.hint == "promptctl log pets"
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a@2", ".hidden", "nul", "x" * 65])
+@pytest.mark.parametrize("verb", ["save", "copy", "rename"])
+def test_nothing_is_called_what_is_no_name(store, verb, name):
+    store.save("birds", DATA, new=True)
+    before = sorted(store.home.rglob("*"))
+    with pytest.raises(InvalidName):
+        {
+            "save": lambda: store.save(name, DATA, new=True),
+            "copy": lambda: store.copy(Ref("birds"), name),
+            "rename": lambda: store.rename("birds", name),
+        }[verb]()
+    assert sorted(store.home.rglob("*")) == before
 
 
 def test_an_empty_store_lists_nothing(store):

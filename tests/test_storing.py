@@ -6,15 +6,18 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
+from conftest import paint
 from test_cli import refused
 from test_context import make
 
+import promptctl
 from promptctl.context.context import Context
 from promptctl.errors import StorageFailed
 from promptctl.store.refs import Ref
@@ -26,15 +29,26 @@ def on_tiny(monkeypatch, tiny):
     monkeypatch.setenv("PROMPTCTL_MODEL", tiny)
 
 
+@pytest.fixture(scope="module")
+def versions(tiny_folder, tmp_path_factory) -> tuple[bytes, bytes]:
+    """A context of three shots of three classes, and one of two shots of two, one of them called otherwise."""
+    folder = tmp_path_factory.mktemp("versions")
+    store, settings = promptctl.Store(folder / "store"), promptctl.LearnSettings(epochs=20, lr=0.02)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROMPTCTL_HOME", str(folder / "home"))
+        photos, by = paint(folder / "photos", images=6), {"store": store, "model": f"local-dir:{tiny_folder}"}
+        promptctl.learn(photos, "colours", shots=3, settings=settings, **by)
+        shutil.rmtree(photos / "green")
+        (folder / "names.csv").write_text("red,crimson\n")
+        promptctl.learn(photos, "colours", shots=2, settings=settings, classes=folder / "names.csv", fresh=True, **by)
+    return store["colours@1"].to_bytes(), store["colours@2"].to_bytes()
+
+
 @pytest.fixture
-def learned(cli, photos):
-    """colours@1 of three shots of three classes, colours@2 of two shots of two, one of them called otherwise."""
-    assert cli("learn", photos, "--name", "colours", "--shots", 3, "--epochs", 20, "--lr", 0.02).code == 0
-    (photos / "green").rename(photos.parent / "green")
-    (photos.parent / "names.csv").write_text("red,crimson\n")
-    options = ("--shots", 2, "--epochs", 20, "--lr", 0.02, "--classes", photos.parent / "names.csv", "--fresh")
-    assert cli("learn", photos, "--name", "colours", *options).code == 0
-    (photos.parent / "green").rename(photos / "green")
+def learned(versions):
+    """They are colours@1 and colours@2."""
+    for data in versions:
+        Store().save("colours", data, new=False)
 
 
 def stored(ref: str) -> Context:

@@ -30,7 +30,7 @@ from promptctl.store.store import Store
 
 
 def kill(folder: Path, times: int) -> str:
-    done = kill_at_random(folder / "home", folder / "journal", times)
+    _, done = kill_at_random(folder / "home", folder / "journal", times)
     return f"{times} kills, {done} operations acknowledged, none lost, none half done"
 
 
