@@ -343,7 +343,7 @@ def test_clearing_the_cache_forgets_results_too(cli, four, tiny):
     ask(cli, four, tiny, learners="coop")
     info = cli("cache", "info")
     needed = 8 + len(sampled(four, seeds=(1, 2)))
-    assert f"{needed} image features and 2 results of compare and --blend auto in " in info.out
+    assert f"{needed} image features and 2 results of compare and --blend auto take " in info.out
     report = json.loads(cli("cache", "info", "--json").out)
     assert report["results"] == 2
     cleared = json.loads(cli("cache", "clear", "--json").out)

@@ -35,7 +35,17 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 NOT_OURS = {"--install-completion", "--show-completion", "--version", "--help"}  # typer's
-OF_THE_BENCHMARKS = {"--megapixels", "--mosaic", "--part", "--out", "--names", "--threads", "--methods", "--seeds"}
+OF_THE_BENCHMARKS = {
+    "--megapixels",
+    "--mosaic",
+    "--memory",
+    "--part",
+    "--out",
+    "--names",
+    "--threads",
+    "--methods",
+    "--seeds",
+}
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -93,7 +93,7 @@ def test_a_new_learner_is_compared(toy, cli, photos, tiny):
     refused = cli(*asked, "toy", "--epochs", 3)
     assert (
         refused.err
-        == "error: --epochs says nothing to toy\nhint:  leave out --epochs, or add clap or coop to --learners\n"
+        == "error: --epochs has no effect on toy\nhint:  leave out --epochs, or add clap or coop to --learners\n"
     )
 
 
@@ -109,7 +109,7 @@ def test_help_and_the_page_of_commands_name_a_new_learner(toy, cli):
 def test_a_new_learner_refuses_the_settings_it_does_not_heed(toy, cli, photos, tiny):
     done = cli("learn", photos, "--name", "c", "--model", tiny, "--learner", "toy", "--epochs", 3)
     assert done.err.splitlines() == [
-        "error: toy averages the shots of a class, --epochs has no effect",
+        "error: toy averages the shots of a class, so --epochs has no effect",
         "hint:  leave out --epochs or --learner",
     ]
 

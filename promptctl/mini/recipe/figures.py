@@ -25,7 +25,7 @@ from PIL import Image
 
 from looks import COLOURS, hued, look
 from patterns import PATTERNS, picture
-from promptctl.classification.classifier import Predictions, calibration_error, predict
+from promptctl.classification.classifier import Classifier, Predictions, calibration_error
 from promptctl.classification.metrics import scores
 from promptctl.clip import templates
 from promptctl.clip.backbone import Backbone
@@ -70,7 +70,7 @@ def photos(folder: Path, part: str, names: Path | None, backbone: Backbone) -> P
 
 def said_of(some: Photos, backbone: Backbone, template: str) -> Predictions:
     texts = templates.text_features(backbone.tower, some.names, template)
-    return predict(some.rows, texts, logit_scale=backbone.logit_scale)
+    return Classifier(texts, backbone.logit_scale).predict(some.rows)
 
 
 def zero_shot_line(some: Photos, said: Predictions, ensemble: Predictions) -> str:
