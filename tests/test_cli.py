@@ -884,6 +884,14 @@ def test_an_output_that_takes_nothing_is_no_traceback(learned, target):
     assert (done.returncode, done.stderr) == ((1, said) if target == "/dev/full" else (0, ""))
 
 
+@pytest.mark.parametrize("streams", ["2>/dev/full", "2>&-", "<&- 2>&-"])
+def test_a_command_whose_warnings_nobody_can_read_ends_as_any_other(streams, home):
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    command = f"{sys.executable} -m promptctl show nothing {streams}"
+    assert subprocess.run(command, shell=True, timeout=60, check=False, stdout=subprocess.DEVNULL).returncode == 10
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_a_code_page_that_lacks_a_character_is_no_traceback(photos, learned, answering, encoding, monkeypatch):
     monkeypatch.setenv("PYTHONIOENCODING", encoding)

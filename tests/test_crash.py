@@ -352,3 +352,16 @@ def test_a_signal_while_the_interpreter_ends_changes_nothing(tmp_path):
         assert [process.stdout.readline() for _ in range(2)][1] == "ending\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
+
+
+def test_a_signal_while_the_commands_are_imported_is_one_sentence(tmp_path):
+    code = (
+        "import os, signal, sys\nsys.argv = ['promptctl', 'list']\n"
+        "class Press:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'promptctl.store.store':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Press())\nfrom promptctl.cli.main import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted, nothing half-done was kept\n")

@@ -6,40 +6,51 @@ import sys
 from typing import NoReturn
 
 from promptctl import signals
-from promptctl.cli.app import app
-from promptctl.cli.output import say
-from promptctl.cli.process import give_up_stdout, prepare_process
 from promptctl.errors import Interrupted, OutputFailed, PromptctlError, ReaderLeft, reason_of
 
 
 def main() -> NoReturn:
     """Run the command line; every error of the tree becomes one sentence, one hint and an exit code."""
-    prepare_process()
+    signals.listen()  # before everything else is imported, which takes long enough to press Ctrl-C
     try:
         code = _run()
         signals.finish()
     except Interrupted as stop:
-        code = say(_interrupted(), None, stop.exit_code)
+        code = _say(_interrupted(), None, stop.exit_code)
     sys.exit(code)
 
 
 def _run() -> int | str | None:
+    from promptctl import render
+    from promptctl.cli.app import app
+    from promptctl.cli.process import prepare_process
+
+    prepare_process()
     try:
         app()
     except SystemExit as end:
         return end.code
     except PromptctlError as error:
         if isinstance(error, OutputFailed):
-            give_up_stdout()
-        return say(str(error), error.hint, error.exit_code)
+            render.give_up(sys.stdout)
+        return _say(str(error), error.hint, error.exit_code)
     except ReaderLeft:
-        give_up_stdout()
+        render.give_up(sys.stdout)
         return 141
     except OSError as error:
         if error.filename is None:
             raise
-        return say(f"{error.filename}: {reason_of(error)}", None, 1)
+        return _say(f"{error.filename}: {reason_of(error)}", None, 1)
     return 0
+
+
+def _say(sentence: str, hint: str | None, exit_code: int) -> int:
+    from promptctl.render import talk
+
+    talk(f"error: {sentence}")
+    if hint:
+        talk(f"hint:  {hint}")
+    return exit_code
 
 
 def _interrupted() -> str:

@@ -34,10 +34,3 @@ def ask(question: str, doing: str, command: str) -> None:
     if not sys.stdin.isatty():
         raise NeedsAnswer(doing, command)
     typer.confirm(question, abort=True, err=True)
-
-
-def say(sentence: str, hint: str | None, exit_code: int) -> int:
-    render.talk(f"error: {sentence}")
-    if hint:
-        render.talk(f"hint:  {hint}")
-    return exit_code

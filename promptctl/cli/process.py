@@ -9,7 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from promptctl import render, signals
+from promptctl import render
 from promptctl.paths import give_libraries_a_home
 
 
@@ -22,12 +22,12 @@ def prepare_process() -> None:
         logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
     _prepare_streams()
     _show_logs()
-    signals.listen()
 
 
 def _prepare_streams() -> None:
-    if sys.stdout is None:  # closed by the parent process
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  for as long as the process lives
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the parent process
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  for as long as the process lives
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # a pipe or a file gets UTF-8 on every system, with line ends as they are, unless another encoding is set
@@ -39,11 +39,6 @@ def _prepare_streams() -> None:
 
 def _is_utf8(encoding: str) -> bool:
     return codecs.lookup(encoding).name == "utf-8"
-
-
-def give_up_stdout() -> None:
-    """Keep Python from complaining at exit about what it could not write."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Talk(logging.Handler):

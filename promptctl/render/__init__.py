@@ -6,16 +6,16 @@ import os
 import stat
 import sys
 from collections.abc import Generator
-from contextlib import closing, suppress
+from contextlib import closing
 
 from promptctl.errors import OutputFailed, ReaderLeft
 from promptctl.render.formats import FORMATS
 from promptctl.render.progress import Progress, progress
+from promptctl.render.stderr import give_up, talk
 from promptctl.render.streams import STREAMS
-from promptctl.render.text import columns_of, for_stream, wrapped
 from promptctl.report import Report, StreamedReport
 
-__all__ = ["FORMATS", "STREAMS", "Progress", "progress", "render", "talk"]
+__all__ = ["FORMATS", "STREAMS", "Progress", "give_up", "progress", "render", "talk"]
 
 
 def render(report: Report, output: str = "table", progress: Progress | None = None) -> None:
@@ -62,12 +62,3 @@ def _write(text: str) -> None:
         raise ReaderLeft from None
     except OSError as error:
         raise OutputFailed(error) from error
-
-
-def talk(line: str) -> None:
-    """One line to the person, on stderr; on a terminal several where it is too narrow."""
-    text = for_stream(line, sys.stderr)
-    parts = wrapped(text, columns_of(sys.stderr)) if sys.stderr.isatty() else [text]
-    with suppress(BrokenPipeError):  # nobody listens
-        sys.stderr.write("".join(f"{part}\n" for part in parts))
-        sys.stderr.flush()

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from promptctl.render.stderr import talk
 from promptctl.render.text import columns_of, width
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _on_terminal(work: Work, beginning: str) -> Iterator[None]:
 def _in_log(work: Work) -> Iterator[None]:
     """Says something from a thread of its own, because a stage may be long in coming."""
     over = threading.Event()
-    reports = Reports(work, _say)
+    reports = Reports(work, talk)
 
     def watch() -> None:
         while not over.wait(1.0):
@@ -175,14 +176,6 @@ def _in_log(work: Work) -> Iterator[None]:
     finally:
         over.set()
         watcher.join()
-
-
-def _say(sentence: str) -> None:
-    try:
-        sys.stderr.write(f"{sentence}\n")
-        sys.stderr.flush()
-    except (OSError, ValueError):  # nobody listens
-        return
 
 
 def rate_words(rate: float) -> str:
