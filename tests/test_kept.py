@@ -21,6 +21,7 @@ from conftest import TINY, build_clip, full_disk, paint
 from PIL import Image
 from test_context import make, unit
 
+import promptctl
 from promptctl.clip import keeping, kept
 from promptctl.clip.backbone import Backbone
 from promptctl.clip.registry import MINI_FOLDER
@@ -28,6 +29,7 @@ from promptctl.clip.stored import StoredTensor, stored_tensors
 from promptctl.context.card import ClassEntry
 from promptctl.encoding import preprocess
 from promptctl.encoding.openvino import OpenVinoEncoder
+from promptctl.errors import BackboneError
 from promptctl.store.store import Store
 
 pytest.importorskip("openvino")
@@ -177,7 +179,10 @@ def test_a_backbone_that_was_used_answers_where_pytorch_is_not_installed(tiny_ba
 def test_where_pytorch_is_installed_it_is_not_imported_to_answer(mini, here):
     learned("colours", mini)
     learned("again", mini)
-    for done in run(*ANSWERS, installed=True):
+    Store().save("before", (Path(__file__).parent / "golden" / "mini-before.safetensors").read_bytes(), new=True)
+    before, *answers = run(("check", "before"), ("remove", "before", "--yes"), *ANSWERS, installed=True)
+    assert (before.code, before.imported) == (12, [])
+    for done in answers:
         assert done.code == 0 and done.imported == [], done
 
 
@@ -472,14 +477,26 @@ def test_a_fingerprint_that_is_a_path_is_no_fingerprint(tmp_path):
 # --------------------------------------------------------------------------- where it is computed
 
 
-def test_a_device_that_is_not_there_is_refused(mini, here, cli):
-    if torch.cuda.is_available():
-        pytest.skip("it is there")
+def test_no_command_takes_another_device_than_was_asked(mini, here, cli):
+    missing = "mps" if torch.cuda.is_available() else "cuda"
+    sentence = f"this machine or this torch has no '{missing}'"
     learned("colours", mini)
-    for command in (CLASSIFY, ("evaluate", "colours", "photos")):
-        refused = cli(*command, "--device", "cuda")
-        assert refused.code == 1
-        assert "error: this machine or this torch has no 'cuda'" in refused.err
+    for command in (
+        CLASSIFY,
+        ("classify", "photos", "--words", "red, green"),
+        ("evaluate", "colours", "photos"),
+        ("encode", "photos", "features.npz"),
+        ("learn", "photos", "--name", "fresh"),
+        ("compare", "photos"),
+    ):
+        refused = cli(*command, "--device", missing)
+        assert (refused.code, refused.err.splitlines()[0]) == (1, f"error: {sentence}"), command
+    for ask in (
+        lambda: promptctl.load("colours", device=missing).classify("photos/red/0.png"),
+        lambda: promptctl.inspect("colours", device=missing),
+    ):
+        with pytest.raises(BackboneError, match=sentence):
+            ask()
 
 
 def test_where_a_gpu_seems_to_be_pytorch_is_asked(mini, here, monkeypatch):

@@ -361,16 +361,16 @@ def test_none_of_it_loads_torch(learned, tmp_path):
         ["export", "colours", str(tmp_path / "c.safetensors")],
         ["import", str(tmp_path / "c.safetensors")],
     ]
-    for command in commands:
-        script = (
-            f"import sys; sys.argv = ['promptctl', *{command!r}]\n"
-            "from promptctl.cli.main import main\n"
-            "try: main()\n"
-            "except SystemExit as stop: assert not stop.code, stop.code\n"
-            "assert 'torch' not in sys.modules and 'open_clip' not in sys.modules"
-        )
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-        assert done.returncode == 0, (command, done.stderr)
+    script = (
+        "import json, sys\nfrom promptctl.cli.main import main\n"
+        "for command in json.loads(sys.argv[1]):\n"
+        "    sys.argv = ['promptctl', *command]\n"
+        "    try: main()\n"
+        "    except SystemExit as stop: assert not stop.code, command\n"
+        "    assert 'torch' not in sys.modules and 'open_clip' not in sys.modules, command"
+    )
+    done = subprocess.run([sys.executable, "-c", script, json.dumps(commands)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 # --------------------------------------------------------------------------- what is not ours, and what is broken

@@ -87,14 +87,22 @@ def _backbone_state(expected: BackboneId) -> str:
         return "same"
     try:
         with library_needed(expected.name):
-            from promptctl.clip.registry import ensure_available
-
-            ensure_available(expected.name, fetch=False)
-            from promptctl.clip.backbone import Backbone
-
-        found = Backbone(expected.name, "cpu", fetch=False).id
+            found = _fingerprint_of(expected.name)
     except WeightsUnavailable:
         return "not here"
     except BackboneError as error:
         return f"not here: {error}"
-    return "same" if found.fingerprint == expected.fingerprint else f"other weights ({found.fingerprint[:12]})"
+    return "same" if found == expected.fingerprint else f"other weights ({found[:12]})"
+
+
+def _fingerprint_of(name: str) -> str:
+    """Of the backbone that is called so on this machine; what is kept of it says so without PyTorch."""
+    from promptctl.clip import kept, registry
+
+    here = registry.locate(name, fetch=False)
+    known = kept.at(here.place)
+    if known and known.id.name == here.name:
+        return known.id.fingerprint
+    from promptctl.clip.backbone import Backbone
+
+    return Backbone(name, "cpu", fetch=False).id.fingerprint
