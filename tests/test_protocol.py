@@ -314,7 +314,8 @@ def test_the_command_prints_a_table_and_draws_the_figure(cli, tmp_path, tiny):
 
 def test_json_holds_every_run(cli, photos, tiny, tmp_path):
     split = copy_into_splits(photos, tmp_path / "split")
-    asked = ("compare", split, "--model", tiny, "--shots", "1,2", "--seeds", "1,2,3", "--learners", "coop,linear-probe")
+    asked = ("compare", split, "--model", tiny, "--shots", "1,2", "--seeds", "1,2,3", "--epochs", 10)
+    asked = (*asked, "--learners", "coop,linear-probe")
     report = json.loads(cli(*asked, "--json").out)
     assert report["measured_on"] == "images of test/"
     assert (report["train_images"], report["test_images"]) == (12, 6)

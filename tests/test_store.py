@@ -3,14 +3,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import stat
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from test_context import make
 
 from promptctl.context.context import Context
 from promptctl.errors import ContextExists, ContextNotFound, InvalidName, StorageFailed, VersionNotFound
+from promptctl.store import files
 from promptctl.store.refs import Ref
-from promptctl.store.store import Store
+from promptctl.store.store import Removed, Store
 
 
 @pytest.fixture
@@ -77,6 +82,14 @@ def test_removed_contexts_come_back(store):
     assert store.find(Ref("birds", 1)).path.read_bytes() == DATA
 
 
+def test_no_number_is_used_twice_however_many_versions_are_gone(store):
+    for number in range(1, 5):
+        store.save("birds", DATA, new=number == 1)
+    for number in range(1, 4):
+        store.remove(Ref("birds", number))
+    assert store.save("birds", DATA, new=False).ref == Ref("birds", 5)
+
+
 def test_restore_overwrites_nothing(store):
     store.save("birds", DATA, new=True)
     store.remove(Ref("birds"))
@@ -93,6 +106,90 @@ def test_the_file_is_durable_before_it_has_its_name_and_the_folder_after(store, 
         monkeypatch.setattr(os, name, lambda *a, _o=original, _n=name: (calls.append(_n), _o(*a))[1])
     store.save("birds", DATA, new=False)
     assert calls == ["fsync", "link", "fsync", "fsync"]
+
+
+def fsynced(monkeypatch) -> list[Path]:
+    """The folders that are made durable from here on, in order."""
+    seen: list[Path] = []
+    original = files.fsync_folder
+    monkeypatch.setattr(files, "fsync_folder", lambda folder: (seen.append(folder), original(folder))[1])
+    return seen
+
+
+def test_every_folder_that_changes_is_made_durable(store, monkeypatch):
+    seen, contexts, trash = fsynced(monkeypatch), store.home / "contexts", store.home / "trash"
+
+    def synced(change: Callable[[], object]) -> list[Path]:
+        seen.clear()
+        change()
+        return list(seen)
+
+    assert synced(lambda: store.save("birds", DATA, new=True)) == [
+        *(store.home.parent, store.home, contexts),  # each holds a new folder
+        *(contexts / "birds", contexts),
+    ]
+    store.save("birds", DATA, new=False)
+    part, *after = synced(lambda: store.copy(Ref("birds"), "finches"))[1:]
+    assert (part.parent, after) == (contexts, [contexts]), "its files have names before it has one"
+    assert synced(lambda: store.rename("finches", "emus")) == [contexts]
+    assert synced(lambda: store.remove(Ref("emus"))) == [store.home, trash, contexts]
+    assert synced(lambda: store.restore(Ref("emus"))) == [contexts, trash]
+    removed: list[Removed] = []
+    assert synced(lambda: removed.append(store.remove(Ref("birds", 1)))) == [trash, removed[0].path, contexts / "birds"]
+
+
+def test_a_disk_that_takes_a_few_bytes_at_a_time_takes_them_all(store, monkeypatch):
+    original = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: original(descriptor, data[:1000]))
+    assert store.save("birds", DATA, new=True).path.read_bytes() == DATA
+
+
+def test_where_links_are_missing_nothing_is_replaced(store, tmp_path, monkeypatch):
+    def no_links(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    finished, target = tmp_path / "finished", tmp_path / "target"
+    finished.write_text("new")
+    target.write_text("old")
+    with pytest.raises(FileExistsError):
+        files.link_exclusive(finished, target)
+    assert target.read_text() == "old"
+
+
+def aged(removed: Removed, days: float) -> Removed:
+    """As if it had been removed so many days ago."""
+    when = datetime.now(timezone.utc) - timedelta(days=days)
+    return replace(removed, path=removed.path.rename(removed.path.with_name(f"{removed.name}@{when:%Y%m%dT%H%M%S.%f}")))
+
+
+def test_what_lies_in_the_trash_for_thirty_days_goes(store):
+    for name, days in (("emus", 29.9), ("ibises", 30.1)):
+        store.save(name, DATA, new=True)
+        aged(store.remove(Ref(name)), days)
+    assert [leftover.path.name.partition("@")[0] for leftover in store.gc()] == ["ibises"]
+    assert [removed.name for removed in store.trash()] == ["emus"]
+
+
+def test_what_was_removed_last_comes_back_first_even_if_the_clock_has_gone_back(store):
+    store.save("birds", DATA, new=True)
+    aged(store.remove(Ref("birds")), -1000)
+    last = make(4).to_bytes()
+    store.save("birds", last, new=True)
+    store.remove(Ref("birds"))
+    assert store.restore(Ref("birds")).path.read_bytes() == last
+
+
+def test_a_link_in_the_store_is_somebodys_own_and_what_it_leads_to_stays(store, tmp_path):
+    store.save("birds", DATA, new=True)
+    (tmp_path / "mine").mkdir()
+    (store.home / "contexts" / "ibises").symlink_to(tmp_path / "mine")
+    removed = aged(store.remove(Ref("birds")), 40)
+    (tmp_path / "photo.jpg").write_text("precious")
+    (removed.path / "also").symlink_to(tmp_path)
+    assert [leftover.path for leftover in store.gc()] == [removed.path]
+    assert (store.home / "contexts" / "ibises").is_symlink()
+    assert (tmp_path / "photo.jpg").read_text() == "precious"
 
 
 def test_where_links_are_missing_a_version_is_still_claimed_once(store, monkeypatch):
