@@ -37,8 +37,8 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 NOT_OURS = {"--install-completion", "--show-completion", "--version", "--help"}  # typer's
 OF_THE_BENCHMARKS = {
     "--megapixels",
-    "--mosaic",
     "--memory",
+    "--mosaic",
     "--part",
     "--out",
     "--names",
