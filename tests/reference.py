@@ -1,4 +1,4 @@
-"""CoOp's text side as the paper lays it out: 77 tokens a class, one concatenation, the model's own transformer.
+"""CoOp's text side as the paper lays it out: 77 tokens per class, one concatenation, the model's own transformer.
 
 Slow and obviously right; `promptctl.clip.text_tower` is compared with it, value and gradient.
 """

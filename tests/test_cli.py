@@ -977,7 +977,7 @@ def test_clap_is_stored_and_used_like_a_context(cli, photos, tiny):
     assert cli("classify", photos, "--prompt", "weights").code == 0
     refused = cli("export", "weights", "out.pth.tar", "--as", "coop")
     assert refused.err.splitlines() == [
-        "error: out.pth.tar cannot be written: weights@1 is clap and has no context",
+        "error: out.pth.tar cannot be written: weights@1 was learned with clap and has no context",
         "hint:  leave out --as coop",
     ]
 

@@ -18,9 +18,10 @@ from promptctl.learners.settings import LearnSettings
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
+KNOWN = ", ".join(LEARNERS)
 WRONG = [
-    ("learner", "clip", "one of coop, clap", "coop"),
-    ("learner", None, "one of coop, clap", "coop"),
+    ("learner", "clip", f"one of {KNOWN}", "coop"),
+    ("learner", None, f"one of {KNOWN}", "coop"),
     ("context_tokens", 0, "a whole number from 1 to 1000000000", 16),
     ("context_tokens", "16", "a whole number from 1 to 1000000000", 16),
     ("init", 7, "text", "'a photo of a'"),
@@ -86,7 +87,7 @@ def test_numbers_of_numpy_are_numbers():
     [
         ({"shots": 0}, "shots is 0, a whole number from 1 to 1000000000 was expected"),
         ({"shots": "4"}, "shots is '4', a whole number from 1 to 1000000000 was expected"),
-        ({"learner": "clip"}, "learner is 'clip', one of coop, clap was expected"),
+        ({"learner": "clip"}, f"learner is 'clip', one of {KNOWN} was expected"),
         ({"template": 5}, "template is 5, text was expected"),
         ({"device": "gpu"}, "device is 'gpu', one of auto, cpu, cuda, mps was expected"),
         ({"model": None}, "model is None, text was expected"),
@@ -160,7 +161,7 @@ def test_the_command_line_says_the_same_and_ends_as_for_any_wrong_option(cli, ph
     done = cli("learn", photos, "--name", "c", *wrong)
     assert done.code == 2
     option, value = wrong
-    known = "coop, clap" if option == "--learner" else "fast, paper"
+    known = KNOWN if option == "--learner" else "fast, paper"
     assert done.err.startswith(f"error: {option[2:]} is '{value}', one of {known} was expected\nhint:  {option} ")
 
 

@@ -12,7 +12,7 @@ KINDS = (".png", ".svg", ".pdf")
 
 
 def curve(rows: Sequence[ComparedRow], title: str, kind: str) -> bytes:
-    """Accuracy over shots, a line a learner with its spread over seeds; `kind` of KINDS."""
+    """Accuracy over shots, one line per learner with its spread over seeds; `kind` of KINDS."""
     import matplotlib
 
     matplotlib.use("Agg")

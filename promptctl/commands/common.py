@@ -101,7 +101,7 @@ def _listed_twice(images: Sequence[LabelledImage]) -> tuple[str, ...]:
 
 
 def class_entries(labels: Sequence[str], names_file: Path | None) -> tuple[ClassEntry, ...]:
-    """The classes in the order of their labels, named by a file or after their folders; odd ones are said aloud."""
+    """The classes in the order of their labels, named by a file or after their folders; odd ones are warned of."""
     from promptctl.data import remarks
     from promptctl.data.names import check_names, readable
     from promptctl.data.readers.class_names import read_names
@@ -331,7 +331,7 @@ def chosen_share(
     device: str,
     on_progress: OnProgress | None,
 ) -> float:
-    """The share that was asked for, or the one folds choose: once a version, which never changes."""
+    """The share that was asked for, or the one folds choose: once per version, which never changes."""
     if asked is not None:
         return asked
     from promptctl.benchmark.results import Results

@@ -64,7 +64,7 @@ def _class_diffs(before: Context, after: Context) -> tuple[ClassDiff, ...]:
 
 
 def _all_shots(before: Context, after: Context) -> tuple[NDArray[np.float32], list[str]]:
-    """(N, E) unit rows and labels of the images either carries, each once a class."""
+    """(N, E) unit rows and labels of the images either carries, each once per class."""
     import numpy as np
 
     seen: dict[tuple[str, bytes], NDArray[np.float32]] = {}

@@ -100,7 +100,9 @@ def _export_checkpoint(source: Source, out: Path, model: str | None, force: bool
     context = source.load()
     card, method = context.card, context.card.method
     if not context.vectors.size:
-        raise ExportFailed(out, f"{source.name} is {method.learner} and has no context", "leave out --as coop")
+        raise ExportFailed(
+            out, f"{source.name} was learned with {method.learner} and has no context", "leave out --as coop"
+        )
     tower = load_backbone_for(context, source.name, model, "cpu").tower
     data = coop_checkpoint.to_bytes(context.vectors, card.classes, tower, epochs=method.epochs)
     place_file(out, data, force)

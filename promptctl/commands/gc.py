@@ -7,7 +7,7 @@ from promptctl.store.store import TRASH_DAYS, Leftover, Store
 
 
 def gc(*, days: float = TRASH_DAYS, dry_run: bool = False, store: Store | None = None) -> GcReport:
-    """Take away for good what an interrupted program left behind, and what lay in the trash for some days."""
+    """Delete what an interrupted program left behind, and items that have been in the trash for some days."""
     store = store or Store()
     gone = store.leftovers(days) if dry_run else store.gc(days)
     return GcReport(tuple((item.path, item.what, item.n_bytes) for item in gone), dry_run, store.home)

@@ -51,7 +51,7 @@ def import_context(
     file          a context file, or a checkpoint of the original, such as model.pth.tar-50
     name          what to call the context; None: what the file is called, a checkpoint of the original needs one
     position      of a checkpoint: where the class name stood, end, middle or front; None: end
-    classes       of a checkpoint: a file of class names, one a line, in the order they were learned in; None: read
+    classes       of a checkpoint: a file of class names, one per line, in the order they were learned in; None: read
                   back from the checkpoint
     model         of a checkpoint: the backbone it was learned on
     usual_model   of a checkpoint: the backbone where model is None

@@ -65,7 +65,7 @@ def classifier_of(
 
 
 def _check_tokens(classes: Sequence[ClassEntry], tower: TextTower) -> None:
-    """DatasetError for words that are the same to the tower; those that say little to it are said aloud."""
+    """DatasetError for words that are the same to the tower; those it can hardly read are warned of."""
     try:
         names.check_tokens(classes, tower)
     except DatasetError as error:

@@ -77,7 +77,7 @@ class Method:
 class Shots:
     """How many images were asked for and used."""
 
-    asked: int | None  # a class; None: all
+    asked: int | None  # per class; None: all
     train: int
     held_out: int
 

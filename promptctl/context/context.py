@@ -177,7 +177,7 @@ def _check_values(context: Context) -> None:
 
 
 def _check_shots(shots: ShotTable, card: Card) -> None:
-    """ValueError where the images are not those the card speaks of; it may come without any."""
+    """ValueError where the images are not those the card counts; it may come without any."""
     if not np.isin(shots.class_ids, [entry.id for entry in card.classes]).all():
         raise ValueError("a shot has a class that does not exist")
     if (shots.held_out > 1).any():

@@ -35,7 +35,7 @@ class ImageFolder:
 
     @staticmethod
     def scan(root: Path) -> ImageFolder:
-        """What is labelled under a folder or in a list; what is odd about it is said aloud.
+        """What is labelled under a folder or in a list; what is odd about it is warned of.
 
         raises   NoImages, DatasetError
         """

@@ -115,7 +115,7 @@ def _token_key(word: str, tower: TextTower) -> str:
 
 
 def unread(entries: Sequence[ClassEntry], tower: TextTower) -> list[str]:
-    """Names that say nothing to the tower: numbers, WordNet's ids, and what its tokens break into letters or bytes."""
+    """Names that mean nothing to the tower: numbers, WordNet's ids, and what its tokens break into letters or bytes."""
     names = [entry.name for entry in entries]
     return [name for name in names if _NUMBER.fullmatch(name) or _WORDNET.fullmatch(name) or _in_bytes(name, tower)]
 

@@ -1,4 +1,4 @@
-"""Remarks: what is odd about labelled photos, said aloud before anything is learned from them."""
+"""Remarks: what is odd about labelled photos, warned of before anything is learned from them."""
 
 from __future__ import annotations
 

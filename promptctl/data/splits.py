@@ -24,7 +24,7 @@ def split_of(name: str) -> str | None:
 
 
 def look_of(name: str) -> tuple[str, str] | None:
-    """The split a name speaks of and what else it says: "birds_train" is ("train", "birds"); None without a split."""
+    """The split in a name, and the rest of it: "birds_train" is ("train", "birds"); None without a split."""
     words = re.findall(r"[^\W\d_]+|\d+", re.sub(r"h[eo]ld[\W_]*out", "holdout", _parted(name).casefold()))
     named = [match[1] if (match := _SPLIT.fullmatch(word)) else None for word in words]
     found = [word for word in named if word]

@@ -77,7 +77,7 @@ def bytes_for_decoding() -> int:
 
 
 def return_free_memory() -> None:
-    """Give what was freed back to the system, where the C library keeps it for itself (glibc, a heap a thread)."""
+    """Give what was freed back to the system, where the C library keeps it for itself (glibc, a heap per thread)."""
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 

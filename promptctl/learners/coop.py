@@ -79,7 +79,7 @@ class Solution:
 class Recipe:
     """How the objective is minimised."""
 
-    batch: int | None  # images a step; None: all
+    batch: int | None  # images per step; None: all
     optimiser: Callable[[torch.Tensor], Optimiser]
     rate: Callable[[int, int, float], float]  # epoch from 0, epochs, lr
     epochs: Callable[[float], int]  # by shots per class

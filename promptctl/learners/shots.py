@@ -72,7 +72,7 @@ class HashedPhotos:
 def hash_photos(
     folder: ImageFolder, candidates: Sequence[LabelledImage], on_progress: OnProgress | None = None
 ) -> HashedPhotos:
-    """The photos to learn from and to measure on; one that stands in several classes is said aloud."""
+    """The photos to learn from and to measure on; one in several classes is warned of."""
     reading = partial(on_progress, "reading") if on_progress else None
     part = folder.measured_part
     usable, unreadable = images.hash_images(candidates, reading)

@@ -26,7 +26,7 @@ def as_table(report: Report) -> str:
 
 
 def as_tsv(report: Report) -> str:
-    """The same tables for a pipe: one line a row, tabs between cells, nothing cut or folded."""
+    """The same tables for a pipe: one line per row, tabs between cells, nothing cut or folded."""
     lines = [piped(line) for line in report.summary()]
     for rows in report.tables():
         if rows:
@@ -52,7 +52,7 @@ def as_jsonl(report: Report) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """One row a line, whatever is in a cell; what a spreadsheet would compute is marked, see `promptctl.cells`."""
+    """One row per line, whatever is in a cell; what a spreadsheet would compute is marked, see `promptctl.cells`."""
     columns = report.columns()
     return csv_lines([columns, *([row.get(key) for key in columns] for row in report.rows())])
 

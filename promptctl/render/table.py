@@ -26,7 +26,7 @@ class _Column:
     cells: tuple[str, ...]
     is_numeric: bool
     is_path: bool
-    is_cut: bool  # a line a row: text is cut where it would be wrapped otherwise
+    is_cut: bool  # one line per row: text is cut where it would be wrapped otherwise
 
     @cached_property
     def natural(self) -> int:

@@ -86,7 +86,7 @@ class CompareReport(Report):
         return 1 if self.plot_error else 0
 
     def rows(self) -> list[Row]:
-        """A row a learner, number of shots and seed."""
+        """A row for each learner, number of shots and seed."""
         halves = {(row.learner, row.shots): row for row in self.base_to_new}
         return [
             {**_of_seed(row, i, seed), **(_halves_of_seed(halves.get((row.learner, row.shots)), i) if halves else {})}

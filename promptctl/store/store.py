@@ -172,7 +172,7 @@ class Store:
         return tuple(sorted(found, key=lambda removed: (removed.when, removed.path.name), reverse=True))
 
     def leftovers(self, older_than_days: float = TRASH_DAYS) -> tuple[Leftover, ...]:
-        """What `gc` would take away: unfinished writing, empty folders, and what lay in the trash long enough."""
+        """What `gc` would delete: unfinished writing, empty folders, and items long enough in the trash."""
         found = []
         for parent in (self._contexts, self._trash):
             for folder in self._folders(parent):
@@ -272,7 +272,7 @@ class Store:
             return self._bring_back(removed, ref.version)
 
     def gc(self, older_than_days: float = TRASH_DAYS) -> tuple[Leftover, ...]:
-        """Take leftovers away for good; what lay in the trash first loses its name there, so it goes as a whole."""
+        """Take leftovers away for good; an item of the trash first loses its name there, so it goes as a whole."""
         with self._changing("clean up"):
             gone = self.leftovers(older_than_days)
             for leftover in gone:

@@ -7,10 +7,10 @@
     python tests/benchmarks/speed.py memory [--model mini|ViT-B-32] [--class-specific]
 
 text     one step of a shared context (forward and gradient), ViT-B/32's text tower with random weights, against 77
-         tokens a class. 1000 classes of 77 tokens do not fit in 24 GB, so the baseline runs them 100 at a time.
-encode   the image tower in pictures a second, against PyTorch as it is.
+         tokens per class. 1000 classes of 77 tokens do not fit in 24 GB, so the baseline runs them 100 at a time.
+encode   the image tower in pictures per second, against PyTorch as it is.
 learn    16 shots of 100 classes on ViT-B/32's shape, encoding included, against a loop that does what the original does
-         in every step (read 32 images, encode them, 77 tokens a class): some steps timed, and multiplied.
+         in every step (read 32 images, encode them, 77 tokens per class): some steps timed, and multiplied.
 again    `promptctl learn` at the shell, first and with everything cached.
 memory   peak of learning the 1000 ImageNet names, M = 16, 16 shots, some steps of it.
 """

@@ -1,4 +1,4 @@
-"""The stream of `classify`: images a second against what two cores allow, memory, the first row, a second run.
+"""The stream of `classify`: images per second against what two cores allow, memory, the first row, a second run.
 
     python tests/benchmarks/stream.py [--large 200] [--small 2000] [--photos FOLDER] [--loop 60]
     python tests/benchmarks/stream.py --memory 100000
@@ -7,9 +7,9 @@ It makes folders of JPEGs of 12 and of 0.3 megapixels, no two files the same, an
 
 decode   CPU-seconds of reading, hashing, decoding and preprocessing them one after another
 encode   CPU-seconds of the tower on batches of 32 of them
-allowed  images a second that these two leave to the cores there are
+allowed  images per second that these two leave to the cores there are
 loop     a plain open_clip loop: Image.open, preprocess, encode_image of 32 at a time; its own start is left out
-first    `promptctl classify` of all of them in a new process with an empty cache: rows a second once its batches are
+first    `promptctl classify` of all of them in a new process with an empty cache: rows per second once its batches are
          full, seconds from its start to the first row and to the end, CPU-seconds in all
 again    the same command from the cache, beside reading and hashing the files alone
 
@@ -72,7 +72,7 @@ def cpu_seconds(call: Callable[[], object]) -> float:
 
 
 def alone(paths: list[Path]) -> tuple[float, float]:
-    """CPU-seconds an image of decoding, and of the tower."""
+    """CPU-seconds per image of decoding, and of the tower."""
     from promptctl.clip.backbone import Backbone
     from promptctl.encoding.decode import decoded, file_bytes
 

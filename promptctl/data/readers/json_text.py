@@ -49,7 +49,7 @@ def read(path: Path) -> list[Listed]:
 def read_lines(path: Path) -> list[Listed]:
     """The images of a file with one record in each line."""
     text = text_of(path)
-    if re.match(r"\s*\[", text) and not re.match(r"\s*\[.*\]\s*[\r\n]+\s*\[", text):  # an array, and not one a line
+    if re.match(r"\s*\[", text) and not re.match(r"\s*\[.*\]\s*[\r\n]+\s*\[", text):  # an array, and not one per line
         return read(path)
     try:
         # not splitlines: JSON may hold U+2028 and its like as they are
