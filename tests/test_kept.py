@@ -501,7 +501,7 @@ def test_no_command_takes_another_device_than_was_asked(mini, here, cli):
 
 def test_where_a_gpu_seems_to_be_pytorch_is_asked(mini, here, monkeypatch):
     from promptctl.clip import device
-    from promptctl.commands.common import load_encoder_for
+    from promptctl.commands.backbones import load_encoder_for
     from promptctl.context.context import Context
     from promptctl.encoding.torch import TorchEncoder
 

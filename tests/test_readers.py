@@ -371,4 +371,4 @@ def test_data_knows_nothing_of_what_uses_it():
     program = f"import sys; [__import__(name) for name in {modules}]; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     known = {name.split(".")[1] for name in done.stdout.split() if name.startswith("promptctl.")}
-    assert known <= {"data", "encoding", "context", "errors", "cells", "paths"}
+    assert known <= {"data", "encoding", "context", "errors", "cells", "paths", "progress"}

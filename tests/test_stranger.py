@@ -131,7 +131,7 @@ def test_a_header_has_a_limit_and_learning_keeps_to_it(tmp_path):
     assert LONGEST_HEADER == 1 << 20
     with pytest.raises(BadContextFile):
         header_length(struct.pack("<Q", LONGEST_HEADER + 1), 1 << 30, "x")
-    from promptctl.commands.common import class_entries
+    from promptctl.commands.photos import class_entries
 
     labels = [f"class number {i:06d}" for i in range(20000)]
     with pytest.raises(TooManyClasses) as refused:

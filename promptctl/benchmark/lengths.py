@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.decode import DECODER
 from promptctl.encoding.pipeline import encode
 from promptctl.errors import NoImages
+from promptctl.progress import OnStep
 
 if TYPE_CHECKING:
     from promptctl.benchmark.results import Facts, Results
@@ -24,7 +25,7 @@ def lengths(
     images: Sequence[HashedImage],
     backbone: Backbone,
     known: Results,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnStep | None = None,
 ) -> dict[Path, float]:
     """The length of every image's feature, from what is known or from encoding it once more.
 
@@ -37,9 +38,7 @@ def lengths(
     return {**{path: numbers[0] for path, numbers in found.items() if numbers}, **measured}
 
 
-def _measured(
-    images: Sequence[HashedImage], backbone: Backbone, on_progress: Callable[[int, int], None] | None
-) -> dict[Path, float]:
+def _measured(images: Sequence[HashedImage], backbone: Backbone, on_progress: OnStep | None) -> dict[Path, float]:
     # a cache of its own: the cache of features holds unit rows
     with tempfile.TemporaryDirectory() as folder, FeatureCache(Path(folder)) as scratch:
         features, _ = encode([image.path for image in images], backbone.encoder.unscaled(), scratch, on_progress)

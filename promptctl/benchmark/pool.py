@@ -21,11 +21,11 @@ from promptctl.encoding.files import Skipped
 from promptctl.encoding.pipeline import Features, encode
 from promptctl.errors import NoImages
 from promptctl.learners.shots import encode_chosen, hash_photos, measurable, say_near_copies, vectors_of
+from promptctl.progress import OnProgress
 
 if TYPE_CHECKING:
     from promptctl.clip.backbone import Backbone
     from promptctl.data.folder import ImageFolder
-    from promptctl.learners.fitting import OnProgress
 
 Vectors = NDArray[np.float32]
 

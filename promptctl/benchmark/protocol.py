@@ -25,8 +25,9 @@ from promptctl.data import sampling
 from promptctl.encoding.decode import DECODER
 from promptctl.encoding.views import VIEWS
 from promptctl.learners import LEARNERS, linear_probe
-from promptctl.learners.fitting import Learned, OnProgress, TrainingSet, fit
+from promptctl.learners.fitting import Learned, TrainingSet, fit
 from promptctl.learners.settings import PLAIN, LearnSettings
+from promptctl.progress import OnProgress
 
 if TYPE_CHECKING:
     from promptctl.benchmark.results import Facts, Results

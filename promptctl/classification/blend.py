@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from promptctl.classification.classifier import Classifier, mixed
 from promptctl.errors import DatasetError
 from promptctl.learners import LEARNERS
+from promptctl.progress import OnStep
 
 if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
@@ -19,13 +20,12 @@ if TYPE_CHECKING:
 
 Vectors = NDArray[np.float32]
 Refit = Callable[[Vectors, NDArray[np.int64]], Vectors]  # (N, E) unit rows and (N,) targets → (C, E) unit rows
-OnFold = Callable[[int, int], None]  # done, total
 SHARES = tuple(i / 10 for i in range(11))
 FOLDS = 5
 CHOOSER = "folds-1"  # part of what a chosen share is kept under: change it when another share may come out
 
 
-def share_by_folds(context: Context, name: str, tower: TextTower, on_fold: OnFold | None = None) -> float:
+def share_by_folds(context: Context, name: str, tower: TextTower, on_fold: OnStep | None = None) -> float:
     """The best share for a context, learned again on folds of the shots it carries, which are centre crops.
 
     raises   DatasetError when a class has fewer than two of them
@@ -54,7 +54,7 @@ def best_share(
     refit: Refit,
     zero_shot: Vectors,
     seed: int,
-    on_fold: OnFold | None = None,
+    on_fold: OnStep | None = None,
 ) -> float:
     """The share that is right most often on shots it was not learned from; of equals the largest.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from promptctl.commands.common import is_file_reference, library_needed, locate
+from promptctl.commands.backbones import library_needed
+from promptctl.commands.sources import is_file_reference, locate
 from promptctl.context.card import BackboneId
 from promptctl.errors import (
     BackboneError,

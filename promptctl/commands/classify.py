@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import checks
-from promptctl.commands.common import OnProgress, chosen_share, load_encoder_for, locate
+from promptctl.commands.backbones import chosen_share, load_encoder_for
 from promptctl.commands.places import check_places
+from promptctl.commands.sources import locate
 from promptctl.data.remarks import not_photos
 from promptctl.errors import NoImages, WrongOption
+from promptctl.progress import OnProgress
 from promptctl.report import Classified, ClassifyReport, Guess, NotAPhoto, SkippedFile
 from promptctl.store.store import Store
 

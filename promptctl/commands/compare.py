@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 from promptctl import checks
 from promptctl.benchmark import variants
 from promptctl.clip import templates
-from promptctl.commands.common import (
-    OnProgress,
-    check_free,
+from promptctl.commands.photos import (
     check_name_tokens,
     class_entries,
     labelled_as_learned,
@@ -23,6 +21,7 @@ from promptctl.commands.common import (
     skipped_files,
     to_learn_from,
 )
+from promptctl.commands.writing import check_free
 from promptctl.errors import (
     BadSetting,
     DatasetError,
@@ -34,6 +33,7 @@ from promptctl.errors import (
     reason_of,
 )
 from promptctl.learners.settings import PLAIN, LearnSettings, settings_of
+from promptctl.progress import OnProgress
 from promptctl.report import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.store import files
 

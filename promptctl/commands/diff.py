@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from promptctl.commands.common import locate
+from promptctl.commands.sources import locate
 from promptctl.context import diff as differences
 from promptctl.report import (
     ClassDiff,

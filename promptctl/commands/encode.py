@@ -11,18 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import checks
+from promptctl.commands.backbones import library_needed
 from promptctl.commands.classify import gathered, most_first
-from promptctl.commands.common import (
-    OnProgress,
-    check_free,
-    encode_photos,
-    library_needed,
-    passed_over,
-    place_file,
-    skipped_files,
-    without_named,
-)
+from promptctl.commands.photos import encode_photos, passed_over, skipped_files, without_named
+from promptctl.commands.writing import check_free, place_file
 from promptctl.errors import ExtraMissing, WrongOption
+from promptctl.progress import OnProgress
 from promptctl.report import EncodeReport
 
 if TYPE_CHECKING:

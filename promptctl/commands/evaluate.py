@@ -9,20 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import checks
-from promptctl.commands.common import (
-    OnProgress,
-    chosen_share,
-    encode_photos,
-    load_backbone_for,
-    load_encoder_for,
-    locate,
-    passed_over,
-    skipped_files,
-    without_named,
-)
+from promptctl.commands.backbones import chosen_share, load_backbone_for, load_encoder_for
+from promptctl.commands.photos import encode_photos, passed_over, skipped_files, without_named
 from promptctl.commands.places import check_places
+from promptctl.commands.sources import locate
 from promptctl.context.card import Card
 from promptctl.errors import LibraryMissing, NoImages, UnknownClasses
+from promptctl.progress import OnProgress
 from promptctl.report import (
     ClassScore,
     EvaluateReport,

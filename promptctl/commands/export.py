@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import checks
-from promptctl.commands.common import Source, check_free, chosen_share, load_backbone_for, locate, place_file
+from promptctl.commands.backbones import chosen_share, load_backbone_for
 from promptctl.commands.places import EXPORTS, check_export_name
+from promptctl.commands.sources import Source, locate
+from promptctl.commands.writing import check_free, place_file
 from promptctl.context.card import read_card
 from promptctl.errors import ExportFailed, ExtraMissing, WrongOption
 from promptctl.report import CheckpointExported, ContextExported, HeadExported, OnnxExported

@@ -7,7 +7,8 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from promptctl import checks
-from promptctl.commands.common import load_vocabulary_for, locate
+from promptctl.commands.backbones import load_vocabulary_for
+from promptctl.commands.sources import locate
 from promptctl.report import (
     InspectReport,
     NearWordRow,

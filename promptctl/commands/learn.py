@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 from promptctl import __version__, checks
 from promptctl.clip import templates
-from promptctl.commands.common import (
-    OnProgress,
+from promptctl.commands.photos import (
     check_name_tokens,
     class_entries,
     labelled_as_learned,
@@ -27,6 +26,7 @@ from promptctl.commands.places import check_learn_places
 from promptctl.context.card import Card, ClassEntry, Score, Shots
 from promptctl.errors import ContextExists, LearnedButNotStored, NotDurable, StorageFailed, StoreLocked
 from promptctl.learners.settings import PLAIN, LearnSettings, settings_of
+from promptctl.progress import OnProgress
 from promptctl.report import ClassPhotos, LearnReport
 from promptctl.store import files
 from promptctl.store.refs import Ref, check_name

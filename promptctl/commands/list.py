@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from promptctl.commands.common import stored_context
+from promptctl.commands.stored import stored_context
 from promptctl.errors import UnknownSort
 from promptctl.report import (
     ListReport,

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 from promptctl import checks
-from promptctl.commands.common import Source, chosen_share, load_encoder_for, locate
+from promptctl.commands.backbones import chosen_share, load_encoder_for
+from promptctl.commands.sources import Source, locate
 from promptctl.errors import NoImages, WrongArgument
 from promptctl.store.store import Store
 

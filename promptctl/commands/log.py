@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from promptctl.commands.common import changed_at, stored_facts, whole_name
+from promptctl.commands.sources import whole_name
+from promptctl.commands.stored import changed_at, stored_facts
 from promptctl.context import diff as differences
 from promptctl.context.card import Card
 from promptctl.report import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from promptctl.commands.common import locate
+from promptctl.commands.sources import locate
 from promptctl.report import PathReport
 from promptctl.store.store import Store
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from promptctl.commands.common import as_text, is_file_reference, locate
+from promptctl.commands.sources import as_text, is_file_reference, locate
 from promptctl.errors import InvalidName, NoImages, NotAContext, NotInStore, WrongOption
 from promptctl.store.refs import check_name
 from promptctl.store.store import SUFFIX, Store

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from promptctl.commands.common import whole_name
+from promptctl.commands.sources import whole_name
 from promptctl.report import RenameReport
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from promptctl.commands.common import is_file_reference, locate
+from promptctl.commands.sources import is_file_reference, locate
 from promptctl.report import ShowReport
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store

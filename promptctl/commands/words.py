@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from promptctl import checks
 from promptctl.clip import templates
-from promptctl.commands.common import library_needed
+from promptctl.commands.backbones import library_needed
 from promptctl.context.card import ClassEntry
 from promptctl.data import names, remarks
 from promptctl.errors import BadSetting, DatasetError, WrongOption

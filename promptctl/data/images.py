@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,8 @@ from promptctl.data.walk import by_suffix, is_beside
 from promptctl.encoding.decode import hash_image
 from promptctl.encoding.files import NotAnImage, Skipped, UnreadableImage
 from promptctl.encoding.formats import is_image_name
+from promptctl.progress import OnStep
 
-OnProgress = Callable[[int, int], None]  # done, total
 _AT_ONCE = 512  # files
 
 
@@ -58,7 +58,7 @@ def passed_over(skipped: Iterable[Skipped]) -> dict[str, int]:
 
 
 def hash_images(
-    images: Sequence[LabelledImage], on_progress: OnProgress | None = None
+    images: Sequence[LabelledImage], on_progress: OnStep | None = None
 ) -> tuple[tuple[HashedImage, ...], tuple[Skipped, ...]]:
     """The images whose files can be read and look like images, each content once per class, and the others."""
     hashed: list[HashedImage] = []

@@ -21,12 +21,12 @@ from promptctl.encoding.files import NotAnImage, Skipped, UnreadableImage, file_
 from promptctl.encoding.formats import is_image_name
 from promptctl.encoding.views import VIEWS, look_of, view
 from promptctl.errors import NoImages
+from promptctl.progress import OnStep
 
 if TYPE_CHECKING:
     from promptctl.encoding.cache import Vector
     from promptctl.encoding.encoder import ImageEncoder
 
-OnProgress = Callable[[int, int], None]  # done, total
 OnDone = Callable[[int], object]  # images so far
 
 _BATCH = 32  # pictures the tower takes at once
@@ -69,7 +69,7 @@ def stream(
 
 
 def encode(
-    paths: Sequence[Path], encoder: ImageEncoder, cache: FeatureCache, on_progress: OnProgress | None = None
+    paths: Sequence[Path], encoder: ImageEncoder, cache: FeatureCache, on_progress: OnStep | None = None
 ) -> tuple[Features, tuple[Skipped, ...]]:
     """Features of every readable image, in order, and the files that were passed over."""
     on_done = (lambda done: on_progress(done, len(paths))) if on_progress else None
@@ -79,7 +79,7 @@ def encode(
 
 
 def encode_views(
-    features: Features, views: int, encoder: ImageEncoder, cache: FeatureCache, on_progress: OnProgress | None = None
+    features: Features, views: int, encoder: ImageEncoder, cache: FeatureCache, on_progress: OnStep | None = None
 ) -> NDArray[np.float32]:
     """Features of random crops of images that were read before: `views.view` 0 to views - 1.
 

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
     from promptctl.context.card import ClassEntry, Method
-    from promptctl.learners.fitting import Learned, OnProgress, Targets, TrainingSet, Vectors
+    from promptctl.learners.fitting import Learned, Targets, TrainingSet, Vectors
     from promptctl.learners.settings import LearnSettings
+    from promptctl.progress import OnProgress
 
 
 class LearnerFile(Protocol):

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from promptctl.context.card import ClassEntry, Method
 from promptctl.errors import LearningFailed
-from promptctl.learners.fitting import Learned, OnProgress, Targets, TrainingSet, Vectors, without_context
-from promptctl.learners.training import Batches, OnStep, Sgd, Views, warm_cosine_rate
+from promptctl.learners.fitting import Learned, Targets, TrainingSet, Vectors, without_context
+from promptctl.learners.training import Batches, Sgd, Views, warm_cosine_rate
+from promptctl.progress import OnProgress, OnStep
 
 if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower

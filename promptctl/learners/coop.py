@@ -24,18 +24,9 @@ from numpy.typing import NDArray
 from promptctl.clip.text_tower import TextTower
 from promptctl.context.card import ClassEntry, Method
 from promptctl.errors import LearningFailed
-from promptctl.learners.fitting import Learned, OnProgress, Targets, TrainingSet, Vectors
-from promptctl.learners.training import (
-    Adam,
-    Batches,
-    OnStep,
-    Optimiser,
-    Sgd,
-    Views,
-    cosine_rate,
-    threads_for,
-    warm_cosine_rate,
-)
+from promptctl.learners.fitting import Learned, Targets, TrainingSet, Vectors
+from promptctl.learners.training import Adam, Batches, Optimiser, Sgd, Views, cosine_rate, threads_for, warm_cosine_rate
+from promptctl.progress import OnProgress, OnStep
 
 if TYPE_CHECKING:
     from promptctl.learners.settings import LearnSettings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,13 +13,13 @@ from promptctl.context.card import Method
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.pipeline import Features, encode_views
 from promptctl.learners import LEARNERS
+from promptctl.progress import OnProgress
 
 if TYPE_CHECKING:
     from promptctl.clip.backbone import Backbone
     from promptctl.clip.quick import QuickBackbone
     from promptctl.learners.settings import LearnSettings
 
-OnProgress = Callable[[str, int, int], None]  # stage, done, total
 Vectors = NDArray[np.float32]
 Targets = NDArray[np.int64]
 

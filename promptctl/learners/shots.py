@@ -22,12 +22,12 @@ from promptctl.encoding.decode import thumbnail
 from promptctl.encoding.files import Skipped, UnreadableImage
 from promptctl.encoding.pipeline import Features, encode
 from promptctl.errors import TooFewShots
+from promptctl.progress import OnProgress, OnStep
 
 if TYPE_CHECKING:
     from promptctl.encoding.cache import Vector
     from promptctl.encoding.encoder import ImageEncoder
 
-OnProgress = Callable[[str, int, int], None]  # stage, done, total
 MOST_MEASURED = 1000  # learn measures itself on no more images than this; evaluate on any number
 
 
@@ -86,7 +86,7 @@ def encode_chosen(
     choose: Callable[[Sequence[HashedImage], Sequence[Skipped]], Sequence[HashedImage]],
     encoder: ImageEncoder,
     cache: FeatureCache,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnStep | None = None,
 ) -> tuple[tuple[HashedImage, ...], Features, tuple[Skipped, ...]]:
     """What is chosen of the usable images, encoded; nothing but that is decoded.
 

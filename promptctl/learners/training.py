@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-OnStep = Callable[[int, int], None]  # done, total
 
 WARM_UP_LR = 1e-5
 _WORTH_SHARING = 2e9  # floating-point operations of a step

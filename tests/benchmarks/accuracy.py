@@ -26,8 +26,8 @@ from promptctl.benchmark.pool import Pool, Reach, divide_photos, encode_pool
 from promptctl.benchmark.results import Results
 from promptctl.clip import templates
 from promptctl.clip.backbone import Backbone
-from promptctl.commands.common import class_entries, to_learn_from
 from promptctl.commands.compare import _with_lengths
+from promptctl.commands.photos import class_entries, to_learn_from
 from promptctl.data.folder import ImageFolder
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.pipeline import Features, encode_views

@@ -29,7 +29,7 @@ from promptctl.classification.classifier import Classifier, Predictions, calibra
 from promptctl.classification.metrics import scores
 from promptctl.clip import templates
 from promptctl.clip.backbone import Backbone
-from promptctl.commands.common import class_entries
+from promptctl.commands.photos import class_entries
 from promptctl.data.folder import ImageFolder
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.decode import decode

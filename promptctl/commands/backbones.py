@@ -1,0 +1,134 @@
+"""Backbones of contexts: found by fingerprint, without PyTorch where that can be."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from promptctl import __version__
+from promptctl.context.card import BackboneId
+from promptctl.errors import (
+    BackboneMismatch,
+    LibraryMissing,
+)
+from promptctl.progress import OnProgress
+
+if TYPE_CHECKING:
+    from promptctl.clip.backbone import Backbone
+    from promptctl.clip.kept import KeptBackbone
+    from promptctl.clip.vocabulary import Vocabulary
+    from promptctl.context.context import Context
+    from promptctl.encoding.encoder import ImageEncoder
+
+
+def load_backbone_for(context: Context, name: str, model: str | None, device: str) -> Backbone:
+    """The backbone a context was learned on, told by fingerprint; `model` may say where else to find it.
+
+    The name in the context is somebody else's word: only a model that a person typed is fetched.
+    """
+    expected = context.card.backbone
+    named, fetch = model or expected.name, bool(model)
+    with library_needed(named):
+        from promptctl.clip.registry import ensure_available
+
+        ensure_available(named, fetch=fetch)
+        from promptctl.clip.backbone import Backbone
+
+    backbone = Backbone(named, device, fetch=fetch)
+    if not _is_same(backbone.id, expected):
+        raise BackboneMismatch(name, _id_line(expected), _id_line(backbone.id))
+    return backbone
+
+
+def load_encoder_for(context: Context, name: str, model: str | None, device: str) -> ImageEncoder:
+    """The image side of the backbone a context was learned on, without PyTorch where that can be.
+
+    raises   as `load_backbone_for`
+    """
+    from promptctl.clip import device as devices
+
+    def otherwise() -> ImageEncoder:
+        return _load_and_keep(context, name, model, device).encoder
+
+    kept = _kept_for(context, model) if devices.is_cpu(device) else None
+    return (kept and kept.encoder(otherwise)) or otherwise()
+
+
+def load_vocabulary_for(context: Context, name: str, model: str | None, device: str) -> Vocabulary:
+    """The vocabulary of the backbone a context was learned on, as in `load_encoder_for`."""
+    kept = _kept_for(context, model) if device in ("auto", "cpu") else None
+    return kept.vocabulary() if kept else _load_and_keep(context, name, model, device).vocabulary
+
+
+@contextmanager
+def library_needed(model: str) -> Iterator[None]:
+    """BackboneError for a backbone that cannot be loaded because PyTorch or open_clip is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise LibraryMissing(model, (error.name or "torch").partition(".")[0]) from error
+
+
+def chosen_share(
+    asked: float | None,
+    context: Context,
+    name: str,
+    model: str | None,
+    device: str,
+    on_progress: OnProgress | None,
+) -> float:
+    """The share that was asked for, or the one folds choose: once per version, which never changes."""
+    if asked is not None:
+        return asked
+    from promptctl.benchmark.results import Results
+    from promptctl.classification.blend import CHOOSER, SHARES, share_by_folds
+
+    facts = {"context": context.card.sha256, "chooser": CHOOSER, "by": __version__}
+    with Results() as results:
+        known = results.get("share", facts)
+        if known is not None and known[0] in SHARES:
+            return known[0]
+        on_fold = partial(on_progress, "blending") if on_progress else None
+        tower = load_backbone_for(context, name, model, device).tower
+        share = share_by_folds(context, name, tower, on_fold)
+        results.put("share", facts, (share,))
+    return share
+
+
+def _kept_for(context: Context, model: str | None) -> KeptBackbone | None:
+    """What is kept of the backbone of a context, if a model that a person typed is that one."""
+    from promptctl.clip import kept, registry
+
+    found = kept.find(context.card.backbone.fingerprint)
+    if found is None or not _is_same(found.id, context.card.backbone):
+        return None
+    if model and registry.parse(model) != found.id.name:
+        with library_needed(model):
+            registry.ensure_available(model)
+            here = registry.locate(model, fetch=False)
+        return found if here.place == found.place else None
+    return found
+
+
+def _load_and_keep(context: Context, name: str, model: str | None, device: str) -> Backbone:
+    """The backbone, and where this command had to wait for PyTorch, what spares the next one that."""
+    has_waited = "torch" not in sys.modules
+    backbone = load_backbone_for(context, name, model, device)
+    if has_waited:
+        from promptctl.clip.keeping import keep
+
+        keep(backbone)
+    return backbone
+
+
+def _is_same(found: BackboneId, expected: BackboneId) -> bool:
+    """Whatever they are called."""
+    return replace(found, name=expected.name) == expected
+
+
+def _id_line(backbone: BackboneId) -> str:
+    return f"{backbone.name} {backbone.fingerprint[:12]}"

@@ -1,0 +1,118 @@
+"""Photos that commands learn from, measure on or encode: labels, names, features, and what was passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptctl.context.card import ClassEntry, check_fits
+from promptctl.errors import (
+    DatasetError,
+    NoImages,
+)
+from promptctl.progress import OnProgress
+from promptctl.report import SkippedFile
+
+if TYPE_CHECKING:
+    from promptctl.clip.text_tower import TextTower
+    from promptctl.data.folder import ImageFolder
+    from promptctl.data.images import LabelledImage
+    from promptctl.encoding.encoder import ImageEncoder
+    from promptctl.encoding.files import Skipped
+    from promptctl.encoding.pipeline import Features
+
+
+def to_learn_from(folder: ImageFolder) -> tuple[LabelledImage, ...]:
+    images = folder.only("train", None) if folder.splits else folder.images
+    if not images:
+        raise NoImages(
+            f"{folder.root} has no images to learn from, only {' and '.join(sorted(folder.splits))}",
+            f"class folders to learn from go inside {folder.root / 'train'}, or give another folder",
+        )
+    if folder.twins:
+        one, other = (str(path) for path in folder.twins[0])
+        raise DatasetError(f"{one!a} and {other!a} are the same name to a reader", "put them in one folder")
+    if len(written := _listed_twice(images)) > 1:
+        one, other = written
+        raise DatasetError(f"{folder.root} writes one class in two ways, '{one}' and '{other}'", "write it in one way")
+    return images
+
+
+def _listed_twice(images: Sequence[LabelledImage]) -> tuple[str, ...]:
+    """Two labels of a list that differ in nothing a prompt says: in a list that is a slip, folders may mean it."""
+    from promptctl.data.names import prompt_form
+
+    first: dict[str, str] = {}
+    for label in sorted({image.label for image in images if image.listed}):
+        if (other := first.setdefault(prompt_form(label), label)) != label:
+            return other, label
+    return ()
+
+
+def class_entries(labels: Sequence[str], names_file: Path | None) -> tuple[ClassEntry, ...]:
+    """The classes in the order of their labels, named by a file or after their folders; odd ones are warned of."""
+    from promptctl.data import remarks
+    from promptctl.data.names import check_names, readable
+    from promptctl.data.readers.class_names import read_names
+
+    names: Mapping[str, str] = read_names(names_file, labels) if names_file else {}
+    entries = tuple(ClassEntry(i, label, names.get(label, readable(label))) for i, label in enumerate(labels))
+    check_names(entries)
+    check_fits(entries)
+    remarks.say(remarks.odd_labels([label for label in labels if label not in names]))
+    remarks.say(remarks.numbered([entry.name for entry in entries]))
+    return entries
+
+
+def check_name_tokens(entries: Sequence[ClassEntry], tower: TextTower) -> None:
+    """DatasetError for names that are the same to the tower; those it cannot read are warned of."""
+    from promptctl.data import remarks
+    from promptctl.data.names import check_tokens, unread
+
+    check_tokens(entries, tower)
+    odd = remarks.odd_among([entry.name for entry in entries])
+    remarks.say(remarks.wordless([name for name in unread(entries, tower) if name not in odd]))
+
+
+def labelled_as_learned(folder: ImageFolder, entries: Sequence[ClassEntry], tower: TextTower) -> ImageFolder:
+    """The folder with the photos to measure on labelled as the class they mean: 'Red kite' in test/ is 'red_kite'."""
+    from promptctl.data.names import meant_by
+
+    labels = [entry.label for entry in entries]
+    unknown = sorted(set(folder.labels) - set(labels))
+    meant = meant_by(unknown, entries, tower) if unknown else {}
+    images = (
+        replace(image, label=labels[meant[image.label]]) if image.label in meant else image for image in folder.images
+    )
+    return replace(folder, images=tuple(images))
+
+
+def encode_photos(
+    paths: Sequence[Path], encoder: ImageEncoder, on_progress: OnProgress | None
+) -> tuple[Features, tuple[Skipped, ...]]:
+    from promptctl.encoding.cache import FeatureCache
+    from promptctl.encoding.pipeline import encode
+
+    with FeatureCache() as cache:
+        return encode(paths, encoder, cache, partial(on_progress, "encoding") if on_progress else None)
+
+
+def skipped_files(skipped: Sequence[Skipped]) -> tuple[SkippedFile, ...]:
+    """What could not be used, without what was no photo at all."""
+    return tuple(SkippedFile(item.path, item.reason) for item in skipped if not item.foreign)
+
+
+def passed_over(skipped: Sequence[Skipped]) -> dict[str, int]:
+    """How many files were no photos at all, by the end of their names."""
+    from promptctl.data import images
+
+    return images.passed_over(skipped)
+
+
+def without_named(skipped: Iterable[Skipped], named: Iterable[Path]) -> tuple[Skipped, ...]:
+    """What was passed over, and as a failure what a person, or a list, names to be a photo."""
+    meant = set(named)
+    return tuple(replace(item, foreign=False) if item.path in meant else item for item in skipped)

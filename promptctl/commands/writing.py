@@ -1,0 +1,43 @@
+"""Writing a file that a person names: refused early, then written whole or not at all."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptctl import signals
+from promptctl.errors import (
+    ExportFailed,
+    reason_of,
+)
+from promptctl.store import files
+
+if TYPE_CHECKING:
+    pass
+
+
+def check_free(out: Path, force: bool) -> None:
+    """ExportFailed now, rather than when there is something to write; a link stands for what it leads to."""
+    if out.is_dir():
+        raise ExportFailed(out, "it is a folder", "name a file in it")
+    if out.exists() and not out.is_file():  # a device, a pipe
+        raise ExportFailed(out, "it exists and is not a file", "name another")
+    if not out.parent.is_dir():
+        raise ExportFailed(out, f"there is no folder {out.parent}", f"mkdir -p {shlex.quote(str(out.parent))}")
+    if not force and (out.exists() or out.is_symlink()):
+        raise ExportFailed(out, "it already exists", "--force replaces it")
+    try:
+        with files.finished_file(out.parent, b""):
+            pass
+    except OSError as error:
+        raise ExportFailed(out, reason_of(error), "name another folder") from error
+
+
+def place_file(out: Path, data: bytes, force: bool) -> None:
+    """Write a file whole or not at all, where `check_free` let it be."""
+    try:
+        with signals.step():
+            files.write_atomic(out, data, replace=force)
+    except OSError as error:
+        raise ExportFailed(out, reason_of(error)) from error
