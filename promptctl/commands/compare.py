@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -38,11 +38,15 @@ from promptctl.report import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.store import files
 
 if TYPE_CHECKING:
-    from promptctl.benchmark.pool import Pool
+    from promptctl.benchmark.pool import DividedPhotos, Pool
     from promptctl.benchmark.protocol import BaseToNew, Run, Task
     from promptctl.benchmark.results import Results
     from promptctl.clip.backbone import Backbone
+    from promptctl.context.card import ClassEntry
+    from promptctl.data.folder import ImageFolder
     from promptctl.data.images import HashedImage
+
+    _Measured = tuple[Sequence[Run], Sequence[BaseToNew], int]  # and how many were known from before
 
 
 def compare(
@@ -84,67 +88,111 @@ def compare(
     raises        BadSetting, UnknownLearner, SettingUnheeded, DatasetError and its kind, BackboneError and its kind,
                   ExportFailed, LearningFailed
     """
-    photos, settings = checks.path("photos", photos), settings_of(settings, changes)
-    learners = _known_learners(learners)
-    shots, seeds = _numbers("shots", shots, 1, checks.MOST), _numbers("seeds", seeds, 0, checks.HIGHEST_SEED)
+    asked = _Asked(
+        photos=checks.path("photos", photos),
+        learners=_known_learners(learners),
+        shots=_numbers("shots", shots, 1, checks.MOST),
+        seeds=_numbers("seeds", seeds, 0, checks.HIGHEST_SEED),
+        settings=settings_of(settings, changes),
+        template=template,
+        base_to_new=base_to_new,
+    )
     model = checks.text("model", model, "mini")
     device = checks.one_of("device", device, checks.DEVICES)
     templates.check(template)
-    variants.check_heeded(settings, learners)
+    variants.check_heeded(asked.settings, asked.learners)
     plot = _checked_plot(plot, force)
+    folder, entries = _labelled(asked, checks.path("classes", classes) if classes is not None else None)
     from promptctl.clip.registry import ensure_available
-    from promptctl.data.folder import ImageFolder, check_classes
 
-    folder = ImageFolder.scan(photos)
-    labels = tuple(sorted({image.label for image in to_learn_from(folder)}))
-    check_classes(labels, folder)
-    entries = class_entries(labels, checks.path("classes", classes) if classes is not None else None)
     ensure_available(model)
-    from promptctl.benchmark.pool import Reach, divide_photos, encode_pool
-    from promptctl.benchmark.results import Results
     from promptctl.clip.backbone import Backbone
 
-    if base_to_new and len(labels) < 4:
-        raise DatasetError(f"--base-to-new halves the classes, and {photos} has {len(labels)}", "four classes or more")
-    backbone = Backbone(model, device)
-    _check_names([entry.name for entry in entries], learners, settings, template, backbone)
+    report = _compared(asked, folder, entries, Backbone(model, device), on_progress)
+    return _with_figure(report, plot, force) if plot else report
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What to compare, each value checked by itself."""
+
+    photos: Path
+    learners: tuple[str, ...]
+    shots: tuple[int, ...]  # per class
+    seeds: tuple[int, ...]
+    settings: LearnSettings
+    template: str
+    base_to_new: bool
+
+
+def _labelled(asked: _Asked, names_file: Path | None) -> tuple[ImageFolder, tuple[ClassEntry, ...]]:
+    """The photos and their classes, before there is a backbone."""
+    from promptctl.data.folder import ImageFolder, check_classes
+
+    folder = ImageFolder.scan(asked.photos)
+    labels = tuple(sorted({image.label for image in to_learn_from(folder)}))
+    check_classes(labels, folder)
+    entries = class_entries(labels, names_file)
+    if asked.base_to_new and len(labels) < 4:
+        found = f"--base-to-new halves the classes, and {asked.photos} has {len(labels)}"
+        raise DatasetError(found, "four classes or more")
+    return folder, entries
+
+
+def _compared(
+    asked: _Asked,
+    folder: ImageFolder,
+    entries: Sequence[ClassEntry],
+    backbone: Backbone,
+    on_progress: OnProgress | None,
+) -> CompareReport:
+    """Everything measured; no figure yet."""
+    from promptctl.benchmark.pool import Reach, divide_photos, encode_pool
+    from promptctl.benchmark.results import Results
+
+    _check_names([entry.name for entry in entries], asked.learners, asked.settings, asked.template, backbone)
     check_name_tokens(entries, backbone.tower)
     folder = labelled_as_learned(folder, entries, backbone.tower)
     divided = divide_photos(folder, to_learn_from(folder), on_progress)
-    _check_enough(divided.train, divided.test, labels, shots, photos, base_to_new)
     name_of = {entry.label: entry.name for entry in entries}
-    reach = Reach(seeds, max(shots) + _validation_shots(learners))
-    pool, damaged = encode_pool(divided, folder, name_of, reach, backbone, template, on_progress)
-    feasible, left_out = _check_enough(pool.train, pool.test, labels, shots, photos, base_to_new)
-    tasks = _tasks(learners, feasible, seeds, settings, base_to_new)
+    _check_enough(asked, divided.train, divided.test, tuple(name_of))
+    reach = Reach(asked.seeds, max(asked.shots) + _validation_shots(asked.learners))
+    pool, damaged = encode_pool(divided, folder, name_of, reach, backbone, asked.template, on_progress)
+    feasible, left_out = _check_enough(asked, pool.train, pool.test, pool.labels)
+    tasks = _tasks(asked.learners, feasible, asked.seeds, asked.settings, asked.base_to_new)
     with Results() as results:
-        runs, halves, known = _measured(tasks, pool, settings, results, on_progress)
-    zero_shot_base, zero_shot_new = _zero_shot_halves(pool) if base_to_new else (None, None)
-    skipped = (*divided.skipped, *damaged)
-    report = CompareReport(
-        photos=photos,
+        measured = _measured(tasks, pool, asked.settings, results, on_progress)
+    return _report(asked, replace(divided, skipped=(*divided.skipped, *damaged)), pool, left_out, measured)
+
+
+def _report(
+    asked: _Asked, divided: DividedPhotos, pool: Pool, left_out: str | None, measured: _Measured
+) -> CompareReport:
+    runs, halves, known = measured
+    zero_shot_base, zero_shot_new = _zero_shot_halves(pool) if asked.base_to_new else (None, None)
+    return CompareReport(
+        photos=asked.photos,
         backbone=pool.backbone.name,
-        template=template,
-        classes=len(labels),
+        template=asked.template,
+        classes=len(pool.labels),
         train_images=len(pool.train),
         test_images=len(pool.test),
         measured_on=divided.measured_on,
-        seeds=seeds,
+        seeds=asked.seeds,
         left_out=left_out,
         learners=_compared_rows(runs),
         base_to_new=_halved_rows(halves),
-        without_new_classes=_without_new_classes(learners, settings) if base_to_new else (),
+        without_new_classes=_without_new_classes(asked.learners, asked.settings) if asked.base_to_new else (),
         plot=None,
         plot_error=None,
-        skipped=skipped_files(skipped),
-        passed_over=passed_over(skipped),
-        zero_shot_accuracy=pool.accuracy(pool.zero_shot_features(template)),
+        skipped=skipped_files(divided.skipped),
+        passed_over=passed_over(divided.skipped),
+        zero_shot_accuracy=pool.accuracy(pool.zero_shot_features(asked.template)),
         zero_shot_base=zero_shot_base,
         zero_shot_new=zero_shot_new,
-        ensemble_has_own=templates.is_own(template),
+        ensemble_has_own=templates.is_own(asked.template),
         known=known,
     )
-    return _with_figure(report, plot, force) if plot else report
 
 
 def _check_names(
@@ -191,7 +239,7 @@ def _without_new_classes(learners: Sequence[str], settings: LearnSettings) -> tu
 
 def _measured(
     tasks: Sequence[Task], pool: Pool, settings: LearnSettings, results: Results, on_progress: OnProgress | None
-) -> tuple[list[Run], list[BaseToNew], int]:
+) -> _Measured:
     """Everything measured, each result kept as soon as there is one; and how many were known from before.
 
     Quick learners and slow ones take turns, so that the time left is true from the beginning.
@@ -294,20 +342,15 @@ def _several(setting: str, asked: object) -> tuple[object, ...]:
 
 
 def _check_enough(
-    train: Sequence[HashedImage],
-    test: Sequence[HashedImage],
-    labels: Sequence[str],
-    shots: Sequence[int],
-    photos: Path,
-    base_to_new: bool,
+    asked: _Asked, train: Sequence[HashedImage], test: Sequence[HashedImage], labels: Sequence[str]
 ) -> tuple[tuple[int, ...], str | None]:
     """The shots that there are images for, and a word on the others: before anything is decoded, and after it.
 
     raises   TooFewShots, NoImages
     """
-    if base_to_new:
-        _check_halves(test, labels, photos)
-    return _feasible(shots, train, labels)
+    if asked.base_to_new:
+        _check_halves(test, labels, asked.photos)
+    return _feasible(asked.shots, train, labels)
 
 
 def _check_halves(test: Sequence[HashedImage], labels: Sequence[str], photos: Path) -> None:
