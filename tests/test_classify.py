@@ -20,7 +20,7 @@ from promptctl.clip.backbone import Backbone
 from promptctl.context.context import Context
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.files import Skipped
-from promptctl.encoding.pipeline import encode
+from promptctl.encoding.pipeline import encode_files
 from promptctl.report import Classified, SkippedFile
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
@@ -64,7 +64,7 @@ def test_a_classifier_answers_as_its_probabilities_say(learned, tiny):
     answers = list(classifier.classify(paths, encoder, FeatureCache()))
     assert [answer.path for answer in answers] == paths
     assert isinstance(answers.pop(4), Skipped)
-    features, _ = encode(paths, encoder, FeatureCache())
+    features, _ = encode_files(paths, encoder, FeatureCache())
     predictions = classifier.predict(features.vectors)
     assert classifier.labels == ("blue", "green", "red")
     for row, answer in enumerate(answers):

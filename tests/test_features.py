@@ -13,7 +13,7 @@ from PIL import Image
 from promptctl.clip.backbone import Backbone
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.decode import decode
-from promptctl.encoding.pipeline import encode, encode_views, stream
+from promptctl.encoding.pipeline import encode_files, encode_views, stream
 from promptctl.encoding.torch import TorchEncoder
 from promptctl.encoding.views import view
 from promptctl.errors import NoImages
@@ -34,7 +34,7 @@ def count_encoded(backbone, monkeypatch) -> list[int]:
 
 def test_features_are_the_models_own(backbone, photos):
     paths = sorted(photos.rglob("*.png"))
-    features, skipped = encode(paths, backbone.encoder, FeatureCache())
+    features, skipped = encode_files(paths, backbone.encoder, FeatureCache())
     pictures = torch.stack([backbone.transform(Image.open(path).convert("RGB")) for path in paths])
     with torch.no_grad():
         wanted = backbone.model.encode_image(pictures, normalize=True)
@@ -46,11 +46,11 @@ def test_features_are_the_models_own(backbone, photos):
 
 def test_what_was_encoded_once_is_not_encoded_again(backbone, photos, monkeypatch):
     paths = sorted(photos.rglob("*.png"))
-    first, _ = encode(paths, backbone.encoder, FeatureCache())
+    first, _ = encode_files(paths, backbone.encoder, FeatureCache())
     counts = count_encoded(backbone, monkeypatch)
     (photos / "renamed").mkdir()
     moved = [path.rename(photos / "renamed" / f"{i}.png") for i, path in enumerate(paths)]
-    second, _ = encode(moved, backbone.encoder, FeatureCache())
+    second, _ = encode_files(moved, backbone.encoder, FeatureCache())
     assert counts == []
     np.testing.assert_array_equal(first.vectors, second.vectors)
 
@@ -59,28 +59,28 @@ def test_other_weights_do_not_share_features(backbone, photos, monkeypatch, tmp_
     from conftest import TINY, build_clip
 
     paths = sorted(photos.rglob("*.png"))
-    encode(paths, backbone.encoder, FeatureCache())
+    encode_files(paths, backbone.encoder, FeatureCache())
     other = Backbone(f"local-dir:{build_clip(tmp_path, TINY, seed=9)}")
     counts = count_encoded(other, monkeypatch)
-    encode(paths, other.encoder, FeatureCache())
+    encode_files(paths, other.encoder, FeatureCache())
     assert sum(counts) == len(paths)
 
 
 def test_an_unreadable_cache_is_an_empty_cache(backbone, photos):
     paths = sorted(photos.rglob("*.png"))
-    first, _ = encode(paths, backbone.encoder, FeatureCache())
+    first, _ = encode_files(paths, backbone.encoder, FeatureCache())
     for damage in (b"not a database at all" * 100, b""):
         FeatureCache().path.write_bytes(damage)
-        again, _ = encode(paths, backbone.encoder, FeatureCache())
+        again, _ = encode_files(paths, backbone.encoder, FeatureCache())
         np.testing.assert_allclose(first.vectors, again.vectors, atol=1e-6)
 
 
 def test_a_vector_of_the_wrong_length_is_not_believed(backbone, photos):
     paths = sorted(photos.rglob("*.png"))[:2]
-    first, _ = encode(paths, backbone.encoder, FeatureCache())
+    first, _ = encode_files(paths, backbone.encoder, FeatureCache())
     with sqlite3.connect(FeatureCache().path) as db:
         db.execute("UPDATE features SET vector = x'0000'")
-    again, _ = encode(paths, backbone.encoder, FeatureCache())
+    again, _ = encode_files(paths, backbone.encoder, FeatureCache())
     np.testing.assert_allclose(first.vectors, again.vectors, atol=1e-6)
 
 
@@ -93,13 +93,13 @@ def test_damaged_files_are_named_and_the_rest_keeps_its_order(backbone, photos):
     paths = sorted(photos.rglob("*.png"))
     paths[3].write_bytes(b"<html>")
     paths[9].write_bytes(b"")
-    features, skipped = encode(paths, backbone.encoder, FeatureCache())
+    features, skipped = encode_files(paths, backbone.encoder, FeatureCache())
     assert [(item.path, item.reason) for item in skipped] == [(paths[3], "not an image"), (paths[9], "empty file")]
     assert features.paths == tuple(path for i, path in enumerate(paths) if i not in (3, 9))
 
 
 def test_no_images_give_no_features(backbone):
-    features, skipped = encode([], backbone.encoder, FeatureCache())
+    features, skipped = encode_files([], backbone.encoder, FeatureCache())
     assert features.vectors.shape == (0, 32)
     assert skipped == ()
 
@@ -107,7 +107,7 @@ def test_no_images_give_no_features(backbone):
 def test_progress_reaches_the_total(backbone, photos):
     seen = []
     paths = sorted(photos.rglob("*.png"))
-    encode(paths, backbone.encoder, FeatureCache(), lambda done, total: seen.append((done, total)))
+    encode_files(paths, backbone.encoder, FeatureCache(), lambda done, total: seen.append((done, total)))
     assert seen == [(1, 18), (3, 18), (7, 18), (15, 18), (18, 18)]
 
 
@@ -169,7 +169,7 @@ def test_the_first_answers_wait_for_no_full_batch(tmp_path):
 
 def test_what_is_known_waits_for_nothing_behind_it(tmp_path):
     paths = many(tmp_path / "many", 60)
-    encode(paths[:30], MeanColour(), FeatureCache())
+    encode_files(paths[:30], MeanColour(), FeatureCache())
     encoder = MeanColour()
     features = stream(paths, encoder, FeatureCache())
     assert [next(features).path for _ in range(30)] == paths[:30]
@@ -178,7 +178,7 @@ def test_what_is_known_waits_for_nothing_behind_it(tmp_path):
 
 def test_a_new_picture_is_not_held_up_by_all_the_known_ones_after_it(tmp_path):
     paths = many(tmp_path / "many", 260)
-    encode(paths[2:], MeanColour(), FeatureCache())
+    encode_files(paths[2:], MeanColour(), FeatureCache())
     taken = []
     features = stream((taken.append(path) or path for path in paths), MeanColour(), FeatureCache())
     assert [next(features).path for _ in range(2)] == paths[:2]
@@ -192,7 +192,7 @@ def test_a_copy_is_encoded_once_wherever_it_lies(tmp_path):
     paths += sorted((tmp_path / "many").glob("*-copy.png"))
     for order in (sorted(paths), paths, paths[::-1]):
         encoder = MeanColour()
-        found, _ = encode(order, encoder, FeatureCache(tmp_path / "cache"))
+        found, _ = encode_files(order, encoder, FeatureCache(tmp_path / "cache"))
         assert len(found) == 200
         assert sum(encoder.batches) == (100 if order == sorted(paths) else 0)
 
@@ -213,7 +213,7 @@ def test_whoever_stops_listening_stops_the_work(tmp_path):
 def test_views_are_encoded_once_and_kept(photos, backbone, monkeypatch):
     cache = FeatureCache()
     paths = sorted(photos.glob("*/*.png"))[:3]
-    plain, _ = encode(paths, backbone.encoder, cache)
+    plain, _ = encode_files(paths, backbone.encoder, cache)
     counted: list[tuple[int, int]] = []
     views = encode_views(plain, 11, backbone.encoder, cache, lambda *counts: counted.append(counts))
     assert views.shape == (3, 11, 32)
@@ -234,14 +234,14 @@ def test_views_are_encoded_once_and_kept(photos, backbone, monkeypatch):
 def test_an_image_that_goes_away_between_looks_is_named(photos, backbone):
     cache = FeatureCache()
     paths = sorted(photos.glob("*/*.png"))[:3]
-    plain, _ = encode(paths, backbone.encoder, cache)
+    plain, _ = encode_files(paths, backbone.encoder, cache)
     paths[2].unlink()
     with pytest.raises(NoImages, match=r"2.png was there a moment ago and is no more: no such file or directory"):
         encode_views(plain, 2, backbone.encoder, cache)
 
 
 def test_only_the_views_that_are_not_known_are_encoded(backbone, photos, monkeypatch):
-    features, _ = encode(sorted(photos.rglob("*.png"))[:2], backbone.encoder, FeatureCache())
+    features, _ = encode_files(sorted(photos.rglob("*.png"))[:2], backbone.encoder, FeatureCache())
     few = encode_views(features, 4, backbone.encoder, FeatureCache())
     counts = count_encoded(backbone, monkeypatch)
     more = encode_views(features, 5, backbone.encoder, FeatureCache())
@@ -251,7 +251,7 @@ def test_only_the_views_that_are_not_known_are_encoded(backbone, photos, monkeyp
 
 def test_a_photo_that_changed_between_is_not_taken_for_the_same(backbone, photos):
     paths = sorted(photos.rglob("*.png"))
-    features, _ = encode(paths[:1], backbone.encoder, FeatureCache())
+    features, _ = encode_files(paths[:1], backbone.encoder, FeatureCache())
     paths[-1].replace(paths[0])
     with pytest.raises(NoImages) as refused:
         encode_views(features, 2, backbone.encoder, FeatureCache())
@@ -281,5 +281,5 @@ def test_threads_load_a_backbone_once(tiny_folder, photos, monkeypatch):
         monkeypatch.setattr(Backbone, name, unlocked)
     loads, original = [], open_clip.create_model
     monkeypatch.setattr(open_clip, "create_model", lambda *a, **k: (loads.append(a), original(*a, **k))[1])
-    encode(sorted(photos.rglob("*.png")), Backbone(f"local-dir:{tiny_folder}").encoder, FeatureCache())
+    encode_files(sorted(photos.rglob("*.png")), Backbone(f"local-dir:{tiny_folder}").encoder, FeatureCache())
     assert len(loads) == 1

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
+
+import pytest
 
 import promptctl
 
@@ -51,6 +54,22 @@ def test_packages_import_downward_only():
             if not same and not values and FLOOR[other] <= FLOOR[home]:
                 climbs.add((name.as_posix(), other))
     assert climbs == CLIMBS
+
+
+def test_the_tree_of_the_docs_names_every_module():
+    if not (page := ROOT.parent / "docs" / "design.md").exists():
+        pytest.skip("installed without its docs")
+    tree = page.read_text("utf-8").partition("## The tree")[2].partition("\n## ")[0]
+    one_per_command = {"cli/commands", "commands", "report"}
+    verbs = {path.stem for path in (ROOT / "cli" / "commands").iterdir()}
+    paths = [path.relative_to(ROOT) for path in ROOT.rglob("*.py") if "recipe" not in path.parts]
+    unnamed = [
+        path.as_posix()
+        for path in paths
+        if not re.search(rf"\b{path.name}\b", tree)
+        and not (path.parent.as_posix() in one_per_command and path.stem in verbs)
+    ]
+    assert unnamed == []
 
 
 def test_every_module_stands_on_a_floor():

@@ -24,7 +24,7 @@ from promptctl.data import images, sampling
 from promptctl.data.folder import ImageFolder
 from promptctl.data.images import HashedImage
 from promptctl.encoding.cache import FeatureCache
-from promptctl.encoding.pipeline import encode
+from promptctl.encoding.pipeline import encode_files
 from promptctl.errors import NoImages
 from promptctl.learners import clap, coop
 from promptctl.learners.settings import LearnSettings
@@ -37,7 +37,7 @@ def pool(tmp_path, tiny):
     folder = ImageFolder.scan(paint(tmp_path / "four", images=8, colours=FOUR))
     hashed, _ = images.hash_images(folder.images)
     backbone = Backbone(tiny)
-    features, _ = encode([image.path for image in hashed], backbone.encoder, FeatureCache())
+    features, _ = encode_files([image.path for image in hashed], backbone.encoder, FeatureCache())
     divided = sampling.fifth_of_each(hashed)
     vector_of = dict(zip(features.paths, features.vectors, strict=True))
     names = {label: f"{label} thing" for label in folder.labels}

@@ -17,7 +17,7 @@ from promptctl.encoding.budget import Budget
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.decode import decode, decoded, identify, thumbnail
 from promptctl.encoding.files import UnreadableImage
-from promptctl.encoding.pipeline import encode, encode_views
+from promptctl.encoding.pipeline import encode_files, encode_views
 from promptctl.encoding.shrink import Look
 from promptctl.encoding.views import look_of, view, view_box
 
@@ -145,7 +145,7 @@ def large(tmp_path) -> Path:
 
 
 def test_a_backbone_sees_the_shrunk_photo_as_the_whole_one(backbone, large):
-    features, _ = encode([large], backbone.encoder, FeatureCache())
+    features, _ = encode_files([large], backbone.encoder, FeatureCache())
     whole = decode(large.read_bytes())
     assert features.vectors[0] @ as_seen(whole, backbone) > 0.999
     with decoded(large.read_bytes(), look_of(32, views=False)) as small:
@@ -154,7 +154,7 @@ def test_a_backbone_sees_the_shrunk_photo_as_the_whole_one(backbone, large):
 
 
 def test_views_are_crops_of_what_the_smallest_of_them_needs(backbone, large):
-    features, _ = encode([large], backbone.encoder, FeatureCache())
+    features, _ = encode_files([large], backbone.encoder, FeatureCache())
     views = encode_views(features, 6, backbone.encoder, FeatureCache())[0]
     with decoded(large.read_bytes(), look_of(32, views=True)) as small:
         assert small.size == (320, 240)
@@ -170,8 +170,8 @@ def test_a_photo_has_one_feature_whatever_is_read_beside_it(backbone, large):
     for number in range(5):
         others.append(large.with_name(f"{number}.jpg"))
         others[-1].write_bytes(jpeg(painted(300 * (number + 1), 400, seed=number)))
-    alone, _ = encode([large], backbone.encoder, FeatureCache())
-    beside, _ = encode([*others, large], backbone.encoder, FeatureCache(large.parent / "another"))
+    alone, _ = encode_files([large], backbone.encoder, FeatureCache())
+    beside, _ = encode_files([*others, large], backbone.encoder, FeatureCache(large.parent / "another"))
     np.testing.assert_allclose(beside.vectors[-1], alone.vectors[0], atol=1e-6)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from promptctl.data.images import HashedImage
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.decode import DECODER
-from promptctl.encoding.pipeline import encode
+from promptctl.encoding.pipeline import encode_files
 from promptctl.errors import NoImages
 from promptctl.progress import OnStep
 
@@ -41,7 +41,7 @@ def lengths(
 def _measured(images: Sequence[HashedImage], backbone: Backbone, on_progress: OnStep | None) -> dict[Path, float]:
     # a cache of its own: the cache of features holds unit rows
     with tempfile.TemporaryDirectory() as folder, FeatureCache(Path(folder)) as scratch:
-        features, _ = encode([image.path for image in images], backbone.encoder.unscaled(), scratch, on_progress)
+        features, _ = encode_files([image.path for image in images], backbone.encoder.unscaled(), scratch, on_progress)
     now = dict(zip(features.paths, features.sha256, strict=True))
     changed = next((image.path for image in images if now.get(image.path) != image.sha256), None)
     if changed is not None:

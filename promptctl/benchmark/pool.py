@@ -18,7 +18,7 @@ from promptctl.data import sampling
 from promptctl.data.images import HashedImage, LabelledImage
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.files import Skipped
-from promptctl.encoding.pipeline import Features, encode
+from promptctl.encoding.pipeline import Features, encode_files
 from promptctl.errors import NoImages
 from promptctl.learners.shots import encode_chosen, hash_photos, measurable, say_near_copies, vectors_of
 from promptctl.progress import OnProgress
@@ -186,7 +186,7 @@ def encode_pool(
         train, sampled, damaged = encode_chosen(
             photos.train, lambda usable, _: reach.of(usable), backbone.encoder, cache, encoding
         )
-        measured, lost = encode([image.path for image in photos.test], backbone.encoder, cache, encoding)
+        measured, lost = encode_files([image.path for image in photos.test], backbone.encoder, cache, encoding)
     vector_of = vectors_of(sampled, measured)
     test = tuple(image for image in photos.test if image.path in vector_of)
     if not test:

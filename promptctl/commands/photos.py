@@ -94,10 +94,10 @@ def encode_photos(
     paths: Sequence[Path], encoder: ImageEncoder, on_progress: OnProgress | None
 ) -> tuple[Features, tuple[Skipped, ...]]:
     from promptctl.encoding.cache import FeatureCache
-    from promptctl.encoding.pipeline import encode
+    from promptctl.encoding.pipeline import encode_files
 
     with FeatureCache() as cache:
-        return encode(paths, encoder, cache, partial(on_progress, "encoding") if on_progress else None)
+        return encode_files(paths, encoder, cache, partial(on_progress, "encoding") if on_progress else None)
 
 
 def skipped_files(skipped: Sequence[Skipped]) -> tuple[SkippedFile, ...]:

@@ -68,7 +68,7 @@ def stream(
     return _stream(((path, (None,)) for path in paths), encoder, cache, on_done)
 
 
-def encode(
+def encode_files(
     paths: Sequence[Path], encoder: ImageEncoder, cache: FeatureCache, on_progress: OnStep | None = None
 ) -> tuple[Features, tuple[Skipped, ...]]:
     """Features of every readable image, in order, and the files that were passed over."""

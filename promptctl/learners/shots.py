@@ -20,7 +20,7 @@ from promptctl.data.sampling import Sample
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.decode import thumbnail
 from promptctl.encoding.files import Skipped, UnreadableImage
-from promptctl.encoding.pipeline import Features, encode
+from promptctl.encoding.pipeline import Features, encode_files
 from promptctl.errors import TooFewShots
 from promptctl.progress import OnProgress, OnStep
 
@@ -97,7 +97,7 @@ def encode_chosen(
     """
     damaged: list[Skipped] = []
     while True:
-        features, lost = encode([image.path for image in choose(usable, damaged)], encoder, cache, on_progress)
+        features, lost = encode_files([image.path for image in choose(usable, damaged)], encoder, cache, on_progress)
         if not lost:
             return tuple(usable), features, tuple(damaged)
         damaged += lost
@@ -134,7 +134,7 @@ def sample_shots(
         unseen, leaked = measurable(sample.held_out, {image.label for image in candidates}, sample.train)
         remembers = shots is None and photos.part is None
         some = unseen if remembers else sampling.at_most(unseen, MOST_MEASURED)
-        held_out, damaged = encode([image.path for image in some], encoder, cache, encoding)
+        held_out, damaged = encode_files([image.path for image in some], encoder, cache, encoding)
     say_near_copies(some, sample.train, vectors_of(train, held_out))
     skipped += (*leaked, *damaged)
     index = {label: i for i, label in enumerate(sorted({image.label for image in candidates}))}

@@ -39,7 +39,7 @@ import reference
 from promptctl.clip.backbone import Backbone
 from promptctl.clip.text_tower import TextTower
 from promptctl.encoding.cache import FeatureCache
-from promptctl.encoding.pipeline import encode
+from promptctl.encoding.pipeline import encode_files
 from promptctl.learners import coop
 
 SHAPE = "ViT-B-32"
@@ -159,7 +159,7 @@ def learn(options: argparse.Namespace) -> None:
         backbone.id  # loaded and fingerprinted  # noqa: B018
         names, targets = some_names(classes), np.arange(classes * shots) % classes
         started = time.perf_counter()
-        features, _ = encode(paths, backbone, FeatureCache())
+        features, _ = encode_files(paths, backbone, FeatureCache())
         encoded = time.perf_counter() - started
         settings = coop.Settings(epochs=coop.fast_epochs(shots))
         started = time.perf_counter()

@@ -34,7 +34,7 @@ from promptctl.data.folder import ImageFolder
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.decode import decode
 from promptctl.encoding.files import read_file
-from promptctl.encoding.pipeline import encode
+from promptctl.encoding.pipeline import encode_files
 
 LOOKS = {
     "black and white": ("a black and white photo.", "a color photo."),
@@ -61,7 +61,7 @@ def photos(folder: Path, part: str, names: Path | None, backbone: Backbone) -> P
     entries = class_entries(found.labels, names if set(named) & set(found.labels) else None)
     number = {entry.label: k for k, entry in enumerate(entries)}
     label = {image.path: image.label for image in found.only(part)}
-    known, skipped = encode(list(label), backbone, FeatureCache())
+    known, skipped = encode_files(list(label), backbone, FeatureCache())
     for file in skipped:
         print(f"skipped {file.path}: {file.reason}", flush=True)
     targets = np.array([number[label[path]] for path in known.paths])
