@@ -34,46 +34,42 @@ LENGTHS = {
 FIXED = {"uint1": 1, "uint2": 2, "int4": 4, "uint4": 4, "uint8": 8, "float8": 8}
 
 
-def opcode(chance: random.Random) -> bytes:
+def opcode(rng: random.Random) -> bytes:
     """Any opcode there is, with an argument that may be absurd."""
-    op = chance.choice(pickletools.opcodes)
+    op = rng.choice(pickletools.opcodes)
     code = op.code.encode("latin-1")
     if op.arg is None:
         return code
     if op.arg.name in FIXED:
         length = FIXED[op.arg.name]
-        return code + chance.choice(
-            [bytes(length), b"\xff" * length, b"\1" + bytes(length - 1), chance.randbytes(length)]
-        )
+        return code + rng.choice([bytes(length), b"\xff" * length, b"\1" + bytes(length - 1), rng.randbytes(length)])
     if op.arg.n in LENGTHS:
         form = LENGTHS[op.arg.n]
         most = 1 << 8 * struct.calcsize(form) - 1
-        data = b"ctx" * chance.choice([0, 1, 1, 50, 20_000])
-        says = chance.choice([len(data) % most, len(data) % most, most - 1, 200, min(1 << 29, most - 1)])
+        data = b"ctx" * rng.choice([0, 1, 1, 50, 20_000])
+        says = rng.choice([len(data) % most, len(data) % most, most - 1, 200, min(1 << 29, most - 1)])
         return code + struct.pack(form, says) + data
-    line = chance.choice([b"1", b"-1", b"0x" + b"f" * 50_000, b"9" * 5000, b"1e999", b"'x'", *NAMES])
-    return code + line + b"\n" * (1 if b"\n" in line or chance.random() < 0.9 else 2)
+    line = rng.choice([b"1", b"-1", b"0x" + b"f" * 50_000, b"9" * 5000, b"1e999", b"'x'", *NAMES])
+    return code + line + b"\n" * (1 if b"\n" in line or rng.random() < 0.9 else 2)
 
 
-def soup(chance: random.Random) -> bytes:
+def soup(rng: random.Random) -> bytes:
     """Opcodes in a row, some of them over and over, so that what each does to a stack and a memo adds up."""
-    parts = [b"\x80" + bytes([chance.choice([2, 2, 3, 4, 5, 6, 255])])]
+    parts = [b"\x80" + bytes([rng.choice([2, 2, 3, 4, 5, 6, 255])])]
     parts += [b"c" + name + b"\nq" + bytes([i]) for i, name in enumerate(NAMES)]
-    for _ in range(chance.randrange(1, 30)):
-        piece = b"".join(
-            sensible(chance) if chance.random() < 0.7 else opcode(chance) for _ in range(chance.randrange(1, 5))
-        )
-        parts.append(piece * chance.choice([1, 1, 1, 2, 60, 1000, 50_000]) if len(piece) < 40 else piece)
-        if chance.random() < 0.05:
+    for _ in range(rng.randrange(1, 30)):
+        piece = b"".join(sensible(rng) if rng.random() < 0.7 else opcode(rng) for _ in range(rng.randrange(1, 5)))
+        parts.append(piece * rng.choice([1, 1, 1, 2, 60, 1000, 50_000]) if len(piece) < 40 else piece)
+        if rng.random() < 0.05:
             break
-    return b"".join(parts)[: chance.choice([1000, (1 << 18) - 100, 1 << 18, 1 << 23])] + chance.choice(
+    return b"".join(parts)[: rng.choice([1000, (1 << 18) - 100, 1 << 18, 1 << 23])] + rng.choice(
         [b".", b"", b"e.", b"u."]
     )
 
 
-def sensible(chance: random.Random) -> bytes:
+def sensible(rng: random.Random) -> bytes:
     """An opcode that a checkpoint may well have, and that does not fail on what lies below."""
-    return chance.choice(
+    return rng.choice(
         [
             *(
                 b"N",
@@ -123,8 +119,8 @@ def sensible(chance: random.Random) -> bytes:
             ),
             *(b"X\3\0\0\0ctx", b"\x8c\1a", b"\x8a\xff" + b"\xff" * 255, b"\x8a\x08" + b"\xff" * 7 + b"\x1f"),
             *(b"X\3\0\0\0ctxh\4s", b"K\1K\1s", b"(h\4h\4t", b"(h\4h\4e", b"h\4h\4\x86q\4", b"h\3h\4R0"),
-            b"\x96" + struct.pack("<Q", chance.choice([1 << 20, 1 << 32, 1 << 62])),
-            b"\x95" + struct.pack("<Q", chance.choice([1, 1 << 20, 1 << 62])),
+            b"\x96" + struct.pack("<Q", rng.choice([1 << 20, 1 << 32, 1 << 62])),
+            b"\x95" + struct.pack("<Q", rng.choice([1, 1 << 20, 1 << 62])),
         ]
     )
 
@@ -142,9 +138,9 @@ def as_legacy(pickled: bytes, storage: bytes = b"") -> bytes:
     return head + pickled + pickle.dumps(["0"], 2) + struct.pack("<q", len(storage) // 4) + storage
 
 
-def tensor(chance: random.Random) -> bytes:
+def tensor(rng: random.Random) -> bytes:
     """Opcodes of a tensor in a state_dict, and of nothing else wrong with the file."""
-    number: Callable[[], bytes] = lambda: chance.choice(  # noqa: E731
+    number: Callable[[], bytes] = lambda: rng.choice(  # noqa: E731
         [
             b"K\0",
             b"K\1",
@@ -156,50 +152,46 @@ def tensor(chance: random.Random) -> bytes:
             b"N",
         ]
     )
-    shape = b"".join(number() for _ in range(chance.choice([1, 2, 2, 2, 3, 3, 9])))
-    if chance.random() < 0.1:
+    shape = b"".join(number() for _ in range(rng.choice([1, 2, 2, 2, 3, 3, 9])))
+    if rng.random() < 0.1:
         shape = b"K\xff" * 50_000
-    numel = chance.choice([b"K\x80", number()])
+    numel = rng.choice([b"K\x80", number()])
     place = b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpu" + numel + b"tQ"
-    view = (
-        b"(" + place + number() + b"(" + shape + b"t(" + (shape if chance.random() < 0.5 else b"K\1K\1") + b"t\x89)tR"
-    )
-    suffix = b"X\x0c\0\0\0token_suffix" + view + b"s" if chance.random() < 0.3 else b""
+    view = b"(" + place + number() + b"(" + shape + b"t(" + (shape if rng.random() < 0.5 else b"K\1K\1") + b"t\x89)tR"
+    suffix = b"X\x0c\0\0\0token_suffix" + view + b"s" if rng.random() < 0.3 else b""
     return CONTENT + b"}X\3\0\0\0ctxctorch._utils\n_rebuild_tensor_v2\n" + view + b"s" + suffix + b"s."
 
 
-def mutated(data: bytes, chance: random.Random) -> bytes:
+def mutated(data: bytes, rng: random.Random) -> bytes:
     """A real file with bytes changed, taken out, doubled or cut off; half the time in its first few thousand."""
     damaged = bytearray(data)
-    for _ in range(chance.choice([1, 1, 2, 5, 20])):
-        end = min(len(damaged), chance.choice([len(damaged), 4000])) or 1
-        if chance.random() < 0.3:
+    for _ in range(rng.choice([1, 1, 2, 5, 20])):
+        end = min(len(damaged), rng.choice([len(damaged), 4000])) or 1
+        if rng.random() < 0.3:
             damaged = damaged[::-1]  # where the list of a zip file is
-        place = chance.randrange(end)
-        kind = chance.randrange(5)
+        place = rng.randrange(end)
+        kind = rng.randrange(5)
         if kind == 0:
-            damaged[place : place + 1] = chance.randbytes(1)
+            damaged[place : place + 1] = rng.randbytes(1)
         elif kind == 1:
-            damaged[place : place + 8] = chance.choice(
-                [b"\xff" * 8, bytes(8), struct.pack("<Q", 1 << chance.randrange(64))]
-            )
+            damaged[place : place + 8] = rng.choice([b"\xff" * 8, bytes(8), struct.pack("<Q", 1 << rng.randrange(64))])
         elif kind == 2:
-            del damaged[place : place + chance.choice([1, 4, 100])]
+            del damaged[place : place + rng.choice([1, 4, 100])]
         elif kind == 3:
-            damaged[place:place] = damaged[place : place + chance.choice([1, 20, 500])] * chance.choice([1, 3, 1000])
+            damaged[place:place] = damaged[place : place + rng.choice([1, 20, 500])] * rng.choice([1, 3, 1000])
         else:
-            damaged[place:place] = opcode(chance)
+            damaged[place:place] = opcode(rng)
         if len(damaged) > 1 << 22:
             del damaged[1 << 22 :]
     return bytes(damaged)
 
 
-def case(chance: random.Random, real: list[bytes]) -> bytes:
-    kind = chance.randrange(3)
+def case(rng: random.Random, real: list[bytes]) -> bytes:
+    kind = rng.randrange(3)
     if kind == 0 and real:
-        return mutated(chance.choice(real), chance)
-    storage = bytes(chance.choice([0, 512, 1 << 20]))
-    return chance.choice([as_zip, as_legacy])(tensor(chance) if kind == 1 else soup(chance), storage)
+        return mutated(rng.choice(real), rng)
+    storage = bytes(rng.choice([0, 512, 1 << 20]))
+    return rng.choice([as_zip, as_legacy])(tensor(rng) if kind == 1 else soup(rng), storage)
 
 
 def limit_memory() -> None:

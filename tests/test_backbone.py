@@ -411,8 +411,8 @@ def test_the_pictures_layout_does_not_change_the_features(tiny_folder):
     plain = open_clip.create_model(f"local-dir:{tiny_folder}").eval()
     pictures = torch.rand(4, 3, 32, 32)
     with torch.no_grad():
-        wanted = plain.encode_image(pictures, normalize=True).numpy()
-    assert abs(backbone.encoder.encode(pictures.numpy()) - wanted).max() < 1e-6
+        expected = plain.encode_image(pictures, normalize=True).numpy()
+    assert abs(backbone.encoder.encode(pictures.numpy()) - expected).max() < 1e-6
 
 
 def test_a_device_that_is_not_here_is_refused():

@@ -26,11 +26,11 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def test_a_mixture_is_its_equation():
-    chance = np.random.default_rng(0)
-    t, z = unit(chance.normal(size=(5, 8))), unit(chance.normal(size=(5, 8)))
+    rng = np.random.default_rng(0)
+    t, z = unit(rng.normal(size=(5, 8))), unit(rng.normal(size=(5, 8)))
     for share in (0.0, 0.3, 1.0):
-        wanted = [(1 - share) * zc + share * tc for tc, zc in zip(t, z, strict=True)]
-        np.testing.assert_allclose(mixed(t, z, share), unit(np.array(wanted)), atol=1e-6)
+        expected = [(1 - share) * zc + share * tc for tc, zc in zip(t, z, strict=True)]
+        np.testing.assert_allclose(mixed(t, z, share), unit(np.array(expected)), atol=1e-6)
     np.testing.assert_allclose(mixed(t, z, 1.0), t, atol=1e-6)
 
 
@@ -73,8 +73,8 @@ def test_folds_speak_the_classes_in_their_own_tokens(learned, tiny):
     again = blend.refit_by(method, context.card.classes, zero_shot, tower, card.logit_scale)(x, y)
     names = ["another name", *(entry.name for entry in others)]
     settings = coop.Settings(epochs=0, lr=0.01, seed=1)
-    wanted = coop.learn(x, y, names, tower, logit_scale=card.logit_scale, settings=settings).text_features
-    np.testing.assert_allclose(again, wanted, atol=1e-6)
+    expected = coop.learn(x, y, names, tower, logit_scale=card.logit_scale, settings=settings).text_features
+    np.testing.assert_allclose(again, expected, atol=1e-6)
 
 
 def test_nobody_lays_out_a_stored_context_by_its_names_alone():

@@ -163,10 +163,10 @@ def test_a_page_damaged_in_the_middle_gives_no_traceback_and_no_wrong_answer(tmp
     cache.put(vectors(0, 300))
     cache.close()
     whole = cache.path.read_bytes()
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for page in range(1, len(whole) // 4096, 9):
         damaged = bytearray(whole)
-        damaged[4096 * page : 4096 * page + 4096] = chance.bytes(4096)
+        damaged[4096 * page : 4096 * page + 4096] = rng.bytes(4096)
         cache.path.write_bytes(damaged)
         again = FeatureCache(tmp_path)
         for i in range(0, 300, 7):

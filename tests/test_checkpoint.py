@@ -176,17 +176,17 @@ def test_names_of_ones_own_are_checked_against_those_in_the_file(cli, clip, tmp_
 
     hint = "the names stand in the order they were learned in; without --classes they are read back"
     names.write_text("abyssinian\nsea lamp\nbmw\n")
-    wanted = f"{names} says 'sea lamp' in line 2, {path} has 'sea lion' there"
-    refused(cli("import", path, "--name", "c", "--classes", names), 1, wanted, hint)
+    expected = f"{names} says 'sea lamp' in line 2, {path} has 'sea lion' there"
+    refused(cli("import", path, "--name", "c", "--classes", names), 1, expected, hint)
     names.write_text("abyssinian\nsea lion\n")
-    wanted, hint = f"{names} names 2 classes, {path} holds 3", "one name per line, in the order they were learned in"
-    refused(cli("import", path, "--name", "c", "--classes", names), 1, wanted, hint)
+    expected, hint = f"{names} names 2 classes, {path} holds 3", "one name per line, in the order they were learned in"
+    refused(cli("import", path, "--name", "c", "--classes", names), 1, expected, hint)
     names.write_text("a\nb\na\n")
-    wanted, hint = f"{names} names 'a' twice", "give each class a name of its own"
-    refused(cli("import", path, "--name", "c", "--classes", names), 1, wanted, hint)
+    expected, hint = f"{names} names 'a' twice", "give each class a name of its own"
+    refused(cli("import", path, "--name", "c", "--classes", names), 1, expected, hint)
     names.write_text("a\n\nb\n")
-    wanted, hint = f"{names} has no class name in line 2", "write one class name per line"
-    refused(cli("import", path, "--name", "c", "--classes", names), 1, wanted, hint)
+    expected, hint = f"{names} has no class name in line 2", "write one class name per line"
+    refused(cli("import", path, "--name", "c", "--classes", names), 1, expected, hint)
     names.write_bytes(b"caf\xe9\n")
     refused(cli("import", path, "--name", "c", "--classes", names), 1, f"{names} is not a text file in UTF-8", hint)
     refused(cli("import", path, "--name", "c", "--classes", "gone.txt"), 1, "gone.txt: no such file or directory")
@@ -196,9 +196,9 @@ def test_names_of_ones_own_are_checked_against_those_in_the_file(cli, clip, tmp_
 def test_a_checkpoint_without_names_needs_them_and_warns(cli, clip, tmp_path, tiny):
     learner = PromptLearner(*clip, NAMES)
     path = save(tmp_path / "m", {"state_dict": {"ctx": learner.ctx.data}})
-    wanted = f"{path} does not say what its classes are called"
+    expected = f"{path} does not say what its classes are called"
     hint = "--classes names.txt, one name per line, in the order they were learned in"
-    refused(cli("import", path, "--name", "c"), 1, wanted, hint)
+    refused(cli("import", path, "--name", "c"), 1, expected, hint)
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
     outcome = cli("import", path, "--name", "c", "--classes", tmp_path / "names.txt")
     assert (outcome.code, outcome.err.splitlines()[0]) == (
@@ -446,8 +446,8 @@ def test_bfloat16_is_read_bit_by_bit(cli, clip, tmp_path, zipped):
 def test_rounding_to_bfloat16_is_torchs():
     bits = np.random.default_rng(0).integers(0, 1 << 32, 100_000, dtype=np.uint32)
     values = bits.view(np.float32)[np.isfinite(bits.view(np.float32))]
-    wanted = torch.from_numpy(values).to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
-    np.testing.assert_array_equal(_bfloat16(values), wanted)
+    expected = torch.from_numpy(values).to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
+    np.testing.assert_array_equal(_bfloat16(values), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -467,11 +467,11 @@ def test_a_state_dict_in_safetensors_is_imported(cli, clip, tmp_path, dtype):
 def test_safetensors_that_hold_something_else_or_are_damaged(cli, clip, tmp_path):
     path = tmp_path / "m.safetensors"
     save_file({"weight": torch.zeros(2)}, path)
-    wanted = f"{path} is not an intact context: it holds no promptctl metadata"
-    refused(cli("import", path, "--name", "c"), 12, wanted, "restore the file from a copy, or learn again")
+    expected = f"{path} is not an intact context: it holds no promptctl metadata"
+    refused(cli("import", path, "--name", "c"), 12, expected, "restore the file from a copy, or learn again")
     save_file({"ctx": torch.zeros(4, 32, dtype=torch.int64)}, path)
-    wanted = "its ctx is not a tensor of float16, bfloat16, float32 or float64"
-    not_one(cli("import", path, "--name", "c"), path, wanted)
+    expected = "its ctx is not a tensor of float16, bfloat16, float32 or float64"
+    not_one(cli("import", path, "--name", "c"), path, expected)
     save_file({"ctx": torch.zeros(4, 32)}, path)
     data = path.read_bytes()
     damage = [data[:-1], data.replace(b"[4,32]", b"[4,99]"), data.replace(b"[0,512]", b"[-9,99]")]
@@ -541,9 +541,9 @@ def test_an_empty_file_a_folder_and_garbage(cli, clip, tmp_path):
     (tmp_path / "prompt_learner").mkdir()
     inside = original(tmp_path / "prompt_learner" / "model.pth.tar-50", PromptLearner(*clip, NAMES))
     not_one(cli("import", tmp_path, "--name", "c"), tmp_path, "it is a folder", f"did you mean {inside}?")
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for length in range(1, 200):
-        path.write_bytes(chance.bytes(length))
+        path.write_bytes(rng.bytes(length))
         not_one(cli("import", path, "--name", "c"), path, UNREADABLE)
 
 
@@ -560,13 +560,13 @@ def test_every_truncation_is_refused(clip, tmp_path, zipped):
 @FORMS
 def test_damaged_bytes_are_refused_or_read_and_never_anything_else(clip, tmp_path, zipped):
     data = original(tmp_path / "whole", PromptLearner(*clip, NAMES[:2]), zipped=zipped).read_bytes()
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for _ in range(300):
         damaged = bytearray(data)
         # half of them where the pickle is
-        end = len(data) if chance.integers(2) else 6000
-        for place in chance.integers(0, end, 8):
-            damaged[place] = chance.integers(256)
+        end = len(data) if rng.integers(2) else 6000
+        for place in rng.integers(0, end, 8):
+            damaged[place] = rng.integers(256)
         (tmp_path / "m").write_bytes(damaged)
         with contextlib.suppress(BadCheckpoint):
             Checkpoint.read(tmp_path / "m")
@@ -831,8 +831,8 @@ def test_any_malformed_file_is_answered_within_a_gigabyte_and_five_seconds(clip,
 def test_pipes_and_devices_are_no_files(cli, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
-        wanted = f"{path} is a pipe or a device, and a file was expected"
-        refused(cli("import", path, "--name", "c"), 10, wanted, "save it as a file first")
+        expected = f"{path} is a pipe or a device, and a file was expected"
+        refused(cli("import", path, "--name", "c"), 10, expected, "save it as a file first")
     (tmp_path / "m.safetensors").mkdir()
     not_one(cli("import", tmp_path / "m.safetensors", "--name", "c"), tmp_path / "m.safetensors", "it is a folder")
 
@@ -840,8 +840,8 @@ def test_pipes_and_devices_are_no_files(cli, tmp_path):
 @pytest.mark.timeout(20)
 def test_a_list_of_names_that_never_ends_is_refused(cli, clip, tmp_path):
     path = original(tmp_path / "m", PromptLearner(*clip, NAMES))
-    wanted = "/dev/zero is too long for a list of class names"
-    refused(cli("import", path, "--name", "c", "--classes", "/dev/zero"), 1, wanted, "write one class name per line")
+    expected = "/dev/zero is too long for a list of class names"
+    refused(cli("import", path, "--name", "c", "--classes", "/dev/zero"), 1, expected, "write one class name per line")
 
 
 def test_a_shape_of_sequences_is_refused(tmp_path):
@@ -957,8 +957,8 @@ def test_export_replaces_nothing_unasked(cli, learned, tmp_path):
     learned()
     path = tmp_path / "m"
     path.write_text("precious")
-    wanted = f"{path} cannot be written: it already exists"
-    refused(cli("export", "colours", path, "--as", "coop"), 1, wanted, "--force replaces it")
+    expected = f"{path} cannot be written: it already exists"
+    refused(cli("export", "colours", path, "--as", "coop"), 1, expected, "--force replaces it")
     assert path.read_text() == "precious"
     assert cli("export", "colours", path, "--as", "coop", "--force").code == 0
     assert Checkpoint.read(path).epochs == 3
@@ -968,19 +968,19 @@ def test_export_replaces_nothing_unasked(cli, learned, tmp_path):
 def test_places_where_no_file_can_be(cli, learned, tmp_path):
     learned()
     hint = "name a file in it"
-    wanted = f"{tmp_path} cannot be written: it is a folder"
-    refused(cli("export", "colours", tmp_path, "--as", "coop", "--force"), 1, wanted, hint)
+    expected = f"{tmp_path} cannot be written: it is a folder"
+    refused(cli("export", "colours", tmp_path, "--as", "coop", "--force"), 1, expected, hint)
     path = tmp_path / "no" / "m"
-    wanted = f"{path} cannot be written: there is no folder {path.parent}"
-    refused(cli("export", "colours", path, "--as", "coop"), 1, wanted, f"mkdir -p {path.parent}")
+    expected = f"{path} cannot be written: there is no folder {path.parent}"
+    refused(cli("export", "colours", path, "--as", "coop"), 1, expected, f"mkdir -p {path.parent}")
     refused(cli("export", "nothing", path, "--as", "coop"), 10, "no context named 'nothing'", "promptctl list")
 
 
 def test_export_puts_nothing_in_the_place_of_a_device_or_a_link(cli, learned, tmp_path):
     learned()
     os.mkfifo(tmp_path / "pipe")
-    wanted = f"{tmp_path / 'pipe'} cannot be written: it exists and is not a file"
-    refused(cli("export", "colours", tmp_path / "pipe", "--as", "coop", "--force"), 1, wanted, "name another")
+    expected = f"{tmp_path / 'pipe'} cannot be written: it exists and is not a file"
+    refused(cli("export", "colours", tmp_path / "pipe", "--as", "coop", "--force"), 1, expected, "name another")
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "file")
     assert cli("export", "colours", tmp_path / "link", "--as", "coop", "--force").code == 0

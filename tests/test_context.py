@@ -13,7 +13,7 @@ from promptctl.errors import BadContextFile, CorruptContext, NewerFormat
 
 
 def make(classes: int = 3, *, tokens: int = 2, width: int = 4, joint: int = 5, shots: int = 6, **changes) -> Context:
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     card = Card(
         backbone=BackboneId("mini", "f" * 64, width, joint),
         classes=tuple(ClassEntry(i, f"class_{i}", f"class {i}") for i in range(classes)),
@@ -26,12 +26,12 @@ def make(classes: int = 3, *, tokens: int = 2, width: int = 4, joint: int = 5, s
     )
     shape = (classes, tokens, width) if card.method.class_specific else (tokens, width)
     table = ShotTable(
-        features=unit(chance.normal(size=(shots, joint))).astype(np.float16),
+        features=unit(rng.normal(size=(shots, joint))).astype(np.float16),
         class_ids=(np.arange(shots) % classes).astype(np.int32),
-        sha256=chance.integers(0, 256, (shots, 32)).astype(np.uint8),
+        sha256=rng.integers(0, 256, (shots, 32)).astype(np.uint8),
         held_out=np.zeros(shots, np.uint8),
     )
-    vectors, *features = (chance.normal(size=s).astype(np.float32) for s in (shape, (classes, joint), (classes, joint)))
+    vectors, *features = (rng.normal(size=s).astype(np.float32) for s in (shape, (classes, joint), (classes, joint)))
     return dataclasses.replace(Context(card, vectors, *map(unit, features), table), **changes)
 
 

@@ -19,8 +19,8 @@ NAMES = ["red", "green", "blue"]
 def unit_features(n: int, width: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     centres = np.random.default_rng(0).normal(size=(3, width))
     targets = np.arange(n) % 3
-    chance = np.random.default_rng(seed + 1)
-    x = centres[targets] + 0.3 * chance.normal(size=(n, width))
+    rng = np.random.default_rng(seed + 1)
+    x = centres[targets] + 0.3 * rng.normal(size=(n, width))
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), targets
 
 
@@ -82,12 +82,12 @@ def test_the_paper_recipe_equals_a_plain_loop_over_77_tokens(clip, position, cla
     shape = (3, 4, 32) if class_specific else (4, 32)
     context = torch.randn(shape, generator=torch.Generator().manual_seed(5)) * 0.02
     state: dict[str, torch.Tensor] = {}
-    chance = torch.Generator().manual_seed(5)
-    turns = torch.rand(70, views, generator=chance).argsort(1)
+    rng = torch.Generator().manual_seed(5)
+    turns = torch.rand(70, views, generator=rng).argsort(1)
     for epoch in range(6):
         lr = 1e-5 if epoch == 0 else 0.01 * (1 + math.cos(math.pi * (epoch - 1) / 6))
         seen = torch.stack([torch.from_numpy(x[i, turns[i, epoch % views]]) for i in range(70)])
-        drawn = torch.randperm(70, generator=chance)
+        drawn = torch.randperm(70, generator=rng)
         for start in (0, 32):  # the last six images of an epoch are dropped
             batch = drawn[start : start + 32]
             context.requires_grad_()
@@ -130,9 +130,9 @@ def test_the_fast_recipe_equals_its_equations(clip, class_specific, anchor, aver
         weight = math.exp(-((epoch + 1 - 18) ** 2) / (2 * 2**2))
         total, weights = total + weight * context, weights + weight
 
-    wanted = total / weights if average else context
+    expected = total / weights if average else context
     assert ours.steps == 20
-    np.testing.assert_allclose(ours.vectors, wanted.numpy(), atol=1e-4)
+    np.testing.assert_allclose(ours.vectors, expected.numpy(), atol=1e-4)
     moved = np.abs(ours.vectors - coop.initial_context(text, 3, settings).numpy()).max()
     assert moved > 1e-2
     if anchor:

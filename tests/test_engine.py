@@ -66,9 +66,9 @@ def test_without_openvino_there_is_no_engine_and_pytorch_goes_on(tiny, monkeypat
     monkeypatch.setitem(sys.modules, "openvino", None)
     backbone = Backbone(tiny)
     with torch.inference_mode():
-        wanted = backbone.model.encode_image(pictures(8), normalize=True)
+        expected = backbone.model.encode_image(pictures(8), normalize=True)
     torch.testing.assert_close(
-        torch.from_numpy(backbone.encoder.encode(pictures(8).numpy())), wanted, atol=1e-6, rtol=0
+        torch.from_numpy(backbone.encoder.encode(pictures(8).numpy())), expected, atol=1e-6, rtol=0
     )
     assert backbone.encoder._engine == backbone.encoder._eagerly
 

@@ -19,17 +19,17 @@ from promptctl.classification.metrics import class_scores, confusion, scores
 
 @pytest.fixture
 def made():
-    chance = np.random.default_rng(0)
-    features, texts = chance.normal(size=(200, 16)), chance.normal(size=(7, 16))
+    rng = np.random.default_rng(0)
+    features, texts = rng.normal(size=(200, 16)), rng.normal(size=(7, 16))
     unit = [(x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32) for x in (features, texts)]
-    return *unit, chance.integers(0, 7, 200)
+    return *unit, rng.integers(0, 7, 200)
 
 
 def test_probabilities_are_clips_softmax(made):
     features, texts, _ = made
     found = Classifier(texts, 28.5).predict(features).probabilities
-    wanted = (28.5 * torch.from_numpy(features).double() @ torch.from_numpy(texts).double().T).softmax(1)
-    np.testing.assert_allclose(found, wanted, atol=1e-12)
+    expected = (28.5 * torch.from_numpy(features).double() @ torch.from_numpy(texts).double().T).softmax(1)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_no_images_give_no_predictions(made):
@@ -41,10 +41,10 @@ def test_no_images_give_no_predictions(made):
 def test_right_is_the_nearest_class_some_rows_at_a_time(made, monkeypatch, rows):
     features, texts, targets = made
     monkeypatch.setattr(classifier, "_ROWS", rows)
-    wanted = (features @ texts.T).argmax(1) == targets
-    assert 0 < wanted.sum() < len(wanted)
-    np.testing.assert_array_equal(Classifier(texts).right(features, targets), wanted)
-    assert Classifier(texts).accuracy(features, targets) == wanted.mean()
+    expected = (features @ texts.T).argmax(1) == targets
+    assert 0 < expected.sum() < len(expected)
+    np.testing.assert_array_equal(Classifier(texts).right(features, targets), expected)
+    assert Classifier(texts).accuracy(features, targets) == expected.mean()
 
 
 def test_scores_agree_with_scikit_learn(made):
@@ -60,17 +60,17 @@ def test_scores_agree_with_scikit_learn(made):
 
 @pytest.mark.parametrize("seed", range(60))
 def test_metrics_are_scikit_learns_whatever_classes_are_missing(seed):
-    chance = np.random.default_rng(seed)
-    classes, images = int(chance.integers(2, 12)), int(chance.integers(1, 60))
+    rng = np.random.default_rng(seed)
+    classes, images = int(rng.integers(2, 12)), int(rng.integers(1, 60))
     # few classes are in the images, and others among the answers
-    targets = chance.choice(chance.choice(classes, int(chance.integers(1, classes + 1))), images)
-    p = Predictions(chance.dirichlet(np.full(classes, 0.3), images))
+    targets = rng.choice(rng.choice(classes, int(rng.integers(1, classes + 1))), images)
+    p = Predictions(rng.dirichlet(np.full(classes, 0.3), images))
     best, every = p.best, np.arange(classes)
     np.testing.assert_array_equal(confusion(p, targets), confusion_matrix(targets, best, labels=every))
     found, present = scores(p, targets), np.unique(targets)
     assert found["top1"] == pytest.approx(accuracy_score(targets, best), abs=1e-15)
-    wanted = f1_score(targets, best, labels=present, average="macro", zero_division=0)
-    assert found["macro_f1"] == pytest.approx(wanted, abs=1e-15)
+    expected = f1_score(targets, best, labels=present, average="macro", zero_division=0)
+    assert found["macro_f1"] == pytest.approx(expected, abs=1e-15)
     f1 = f1_score(targets, best, labels=every, average=None, zero_division=0)
     recall = recall_score(targets, best, labels=every, average=None, zero_division=0)
     per_class = class_scores(p, targets)

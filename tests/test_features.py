@@ -37,10 +37,10 @@ def test_features_are_the_models_own(backbone, photos):
     features, skipped = encode_files(paths, backbone.encoder, FeatureCache())
     pictures = torch.stack([backbone.transform(Image.open(path).convert("RGB")) for path in paths])
     with torch.no_grad():
-        wanted = backbone.model.encode_image(pictures, normalize=True)
+        expected = backbone.model.encode_image(pictures, normalize=True)
     assert features.paths == tuple(paths)
     assert skipped == ()
-    np.testing.assert_allclose(features.vectors, wanted.numpy(), atol=1e-6)
+    np.testing.assert_allclose(features.vectors, expected.numpy(), atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(features.vectors, axis=1), 1, atol=1e-6)
 
 
@@ -153,7 +153,7 @@ def test_no_more_than_some_pictures_are_decoded_ahead(tmp_path):
     encoder = MeanColour(0.05)
     handed_out = (taken.append(path) or path for path in paths)
     for done, _ in enumerate(stream(handed_out, encoder, FeatureCache()), 1):
-        assert len(taken) - done < 130, "files are not taken long before they are wanted"
+        assert len(taken) - done < 130, "files are not taken long before they are expected"
     assert (done, sum(encoder.batches)) == (400, 400)
     assert 32 < encoder.most_waiting < 130
 

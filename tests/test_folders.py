@@ -27,9 +27,9 @@ def beside(folder):
 
 def paint_apart(photos):
     """Pictures that do not look alike even in one class, as photos do not."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for path in sorted(photos.glob("*/*.png")):
-        patches = chance.integers(0, 226, 3) + chance.integers(0, 30, (5, 6, 3))
+        patches = rng.integers(0, 226, 3) + rng.integers(0, 30, (5, 6, 3))
         Image.fromarray(patches.astype(np.uint8)).resize((48, 40), Image.Resampling.BICUBIC).save(path)
 
 

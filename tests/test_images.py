@@ -81,9 +81,9 @@ def test_coop_split_files_find_their_images(photos, tmp_path, images_in):
     shutil.copytree(photos, base, dirs_exist_ok=True)
     split = {"train": [["red/0.png", 0, "red kite"]], "val": [], "test": [["blue/3.png", 1, "blue tit"]]}
     (tmp_path / "pets" / "split_zhou_Pets.json").write_text(json.dumps(split))
-    wanted = {("0.png", "red kite", "train"), ("3.png", "blue tit", "test")}
-    assert found(ImageFolder.scan(tmp_path / "pets")) == wanted
-    assert found(ImageFolder.scan(tmp_path / "pets" / "split_zhou_Pets.json")) == wanted
+    expected = {("0.png", "red kite", "train"), ("3.png", "blue tit", "test")}
+    assert found(ImageFolder.scan(tmp_path / "pets")) == expected
+    assert found(ImageFolder.scan(tmp_path / "pets" / "split_zhou_Pets.json")) == expected
 
 
 def test_listed_images_that_are_missing_are_counted(photos):
@@ -272,8 +272,8 @@ def test_a_picture_of_two_classes_is_refused(photos):
 def test_splits_have_their_names_and_no_others(photos):
     rows = ["red/0.png,red,training", "red/1.png,red,Testing", "red/2.png,red,dev", "red/3.png,red,"]
     (photos / "list.csv").write_text("\n".join(["path,label,split", *rows]))
-    wanted = ["train", "test", "val", None]
-    assert [image.split for image in ImageFolder.scan(photos / "list.csv").images] == wanted
+    expected = ["train", "test", "val", None]
+    assert [image.split for image in ImageFolder.scan(photos / "list.csv").images] == expected
     (photos / "list.csv").write_text("\n".join(["path,label,split", *rows, "red/4.png,red,spare"]))
     with pytest.raises(DatasetError) as refused:
         ImageFolder.scan(photos / "list.csv")

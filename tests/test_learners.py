@@ -140,8 +140,8 @@ def test_clap_is_refitted_with_its_own_epochs_rate_and_seed():
     facts = {"classes": ["a", "b", "c"], "zero_shot_features": z, "tower": None, "logit_scale": 10.0}
 
     def learned(**settings):
-        wanted = clap.Settings(**{"epochs": 4, "lr": 0.02, "seed": 5, **settings})
-        return clap.learn(x, y, z, logit_scale=10.0, settings=wanted).text_features
+        expected = clap.Settings(**{"epochs": 4, "lr": 0.02, "seed": 5, **settings})
+        return clap.learn(x, y, z, logit_scale=10.0, settings=expected).text_features
 
     found = LEARNERS["clap"].code.refit(method_of("clap", recipe="clap"), x, y, **facts)
     np.testing.assert_array_equal(found, learned())
@@ -169,8 +169,8 @@ def test_coop_is_refitted_with_everything_its_card_says(clip, facts):
 
     def learned(**settings):
         plain = {"context_tokens": 4, "epochs": 4, "lr": 0.02, "seed": 5}
-        wanted = coop.Settings(**{**plain, **settings})
-        return coop.learn(x, y, names, tower, logit_scale=20.0, settings=wanted, anchors=z).text_features
+        expected = coop.Settings(**{**plain, **settings})
+        return coop.learn(x, y, names, tower, logit_scale=20.0, settings=expected, anchors=z).text_features
 
     np.testing.assert_array_equal(found, learned(**facts))
     for fact, value in facts.items():

@@ -294,17 +294,17 @@ def test_exif_as_imagemagick_writes_it_into_a_png_counts(compressed):
 
 @pytest.mark.filterwarnings("ignore")  # the command line shows none
 def test_no_bytes_make_anything_but_a_picture_or_a_reason():
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     kinds = [("JPEG", {}), ("PNG", {}), ("WEBP", {}), ("TIFF", {"compression": "tiff_lzw"}), ("GIF", {}), ("BMP", {})]
     for kind, options in kinds:
         data = encoded(UPRIGHT, kind, **options)
         for _ in range(60):
             broken = bytearray(data)
-            for place in chance.integers(len(data), size=3):
-                broken[place] = chance.integers(256)
+            for place in rng.integers(len(data), size=3):
+                broken[place] = rng.integers(256)
             for look in (identify, decode):
                 try:
-                    look(bytes(broken[: chance.integers(1, len(data))]))
+                    look(bytes(broken[: rng.integers(1, len(data))]))
                 except UnreadableImage as reason:
                     assert str(reason)
 

@@ -352,8 +352,8 @@ def test_no_raw_warning_reaches_a_person(tmp_path):
     done = subprocess.run([sys.executable, "-c", LOOK, *paths], capture_output=True, text=True, check=True)
     assert done.stdout == "['damaged (Invalid value for samples per pixel)', (2500, 2375), (2500, 2375)]\n"
     assert done.stderr == ""
-    wanted = subprocess.run([sys.executable, "-Wdefault", "-c", LOOK, *paths], capture_output=True, text=True)
-    assert "DecompressionBombWarning" in wanted.stderr
+    expected = subprocess.run([sys.executable, "-Wdefault", "-c", LOOK, *paths], capture_output=True, text=True)
+    assert "DecompressionBombWarning" in expected.stderr
 
 
 # --------------------------------------------------------------------------- memory
@@ -414,15 +414,15 @@ def test_a_large_picture_is_the_same_picture_smaller(kind):
         part = image.crop((0, 0, 3000, 300))
         small = part.convert("RGBA") if kind in ("rgba", "palette") else part
     if kind == "grey16":
-        wanted = np.asarray(small, float)[..., None].repeat(3, -1) / 257
+        expected = np.asarray(small, float)[..., None].repeat(3, -1) / 257
     else:
         pixels = np.asarray(small.convert("RGBA"), float)
         share = pixels[..., 3:] / 255
-        wanted = pixels[..., :3] * share + 255 * (1 - share)
+        expected = pixels[..., :3] * share + 255 * (1 - share)
     found = np.asarray(decode(data), float)
     assert found.shape == (2000, 2000, 3)
-    wanted = wanted.reshape(100, 3, 1000, 3, 3).mean((1, 3))
-    np.testing.assert_allclose(found[:100, :1000], wanted, atol=1.5)
+    expected = expected.reshape(100, 3, 1000, 3, 3).mean((1, 3))
+    np.testing.assert_allclose(found[:100, :1000], expected, atol=1.5)
 
 
 def test_a_large_jpeg_is_decoded_shrunk_and_upright():
@@ -434,8 +434,8 @@ def test_a_large_jpeg_is_decoded_shrunk_and_upright():
     assert decoding._Source.of(data).n_bytes < 100_000_000, "32 megapixels take 128 MB"
     picture = decode(data)
     assert picture.size == (2000, 4000)
-    wanted = base.resize((4000, 2000), Image.Resampling.BILINEAR).transpose(Image.Transpose.ROTATE_270)
-    assert np.abs(np.asarray(picture, int) - np.asarray(wanted, int)).mean() < 3
+    expected = base.resize((4000, 2000), Image.Resampling.BILINEAR).transpose(Image.Transpose.ROTATE_270)
+    assert np.abs(np.asarray(picture, int) - np.asarray(expected, int)).mean() < 3
 
 
 def test_an_ordinary_picture_is_not_shrunk():
@@ -497,12 +497,12 @@ def test_a_view_is_the_crop_torchvision_would_make_of_its_box():
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 90, 3)).astype(np.uint8))
     mirrored = 0
     for number in range(20):
-        chance = np.random.default_rng([number, *bytes.fromhex(SHA)])
-        left, upper, right, lower = view_box(90, 60, chance)
-        wanted = resized_crop(picture, upper, left, lower - upper, right - left, [32, 32], Image.Resampling.BICUBIC)
+        rng = np.random.default_rng([number, *bytes.fromhex(SHA)])
+        left, upper, right, lower = view_box(90, 60, rng)
+        expected = resized_crop(picture, upper, left, lower - upper, right - left, [32, 32], Image.Resampling.BICUBIC)
         found = np.asarray(view(picture, SHA, number, 32))
-        flipped = (found != np.asarray(wanted)).any()
-        np.testing.assert_array_equal(found[:, ::-1] if flipped else found, np.asarray(wanted))
+        flipped = (found != np.asarray(expected)).any()
+        np.testing.assert_array_equal(found[:, ::-1] if flipped else found, np.asarray(expected))
         mirrored += flipped
     assert 4 <= mirrored <= 16
 
@@ -510,8 +510,8 @@ def test_a_view_is_the_crop_torchvision_would_make_of_its_box():
 @pytest.mark.parametrize("size", [(100, 100), (640, 480), (300, 1000), (2000, 20), (1, 1)])
 def test_boxes_are_distributed_as_random_resized_crop_has_them(size):
     width, height = size
-    chance = np.random.default_rng(0)
-    ours = np.array([view_box(width, height, chance) for _ in range(4000)], float)
+    rng = np.random.default_rng(0)
+    ours = np.array([view_box(width, height, rng) for _ in range(4000)], float)
     torch.manual_seed(0)
     picture = torch.empty(1, height, width)
     drawn = [RandomResizedCrop.get_params(picture, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)]

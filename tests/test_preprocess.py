@@ -43,12 +43,12 @@ def test_pixels_are_those_of_open_clip(resize_mode, interpolation):
     for size, fill, shape in itertools.product(SIZES, (0, 90), SHAPES):
         theirs, ours = both(size=size, resize_mode=resize_mode, interpolation=interpolation, fill_color=fill)
         try:
-            wanted = theirs(noise(*shape)).numpy()
+            expected = theirs(noise(*shape)).numpy()
         except ValueError:  # nothing is left of a strip
             continue
         found = ours(noise(*shape))
         assert found.dtype == np.float32 and found.flags.c_contiguous
-        np.testing.assert_allclose(found, wanted, atol=1e-6, rtol=0, err_msg=f"{size} {fill} {shape}")
+        np.testing.assert_allclose(found, expected, atol=1e-6, rtol=0, err_msg=f"{size} {fill} {shape}")
         compared += 1
     assert compared > 80
 

@@ -285,8 +285,8 @@ def test_json_lines_may_hold_any_separator_but_a_line_end(birds):
 
 def test_names_in_a_text_file_have_blanks(tmp_path):
     path = written(tmp_path, "synsets.txt", "n01440764 tench, Tinca tinca\nn01491361 tiger shark\n")
-    wanted = {"n01440764": "tench, Tinca tinca", "n01491361": "tiger shark"}
-    assert read_names(path, list(wanted)) == wanted
+    expected = {"n01440764": "tench, Tinca tinca", "n01491361": "tiger shark"}
+    assert read_names(path, list(expected)) == expected
 
 
 def test_a_path_in_the_other_unicode_form_is_found(birds):

@@ -105,9 +105,9 @@ def unit(rows):
 
 
 def test_near_copies_are_found_and_distinct_pictures_are_not():
-    chance = np.random.default_rng(0)
-    learned = unit(chance.normal(size=(2000, 32)))
-    measured = unit(np.concatenate([chance.normal(size=(1500, 32)), learned[[7, 1999]] + 0.02]))
+    rng = np.random.default_rng(0)
+    learned = unit(rng.normal(size=(2000, 32)))
+    measured = unit(np.concatenate([rng.normal(size=(1500, 32)), learned[[7, 1999]] + 0.02]))
     classes = np.arange(2000) % 3
     assert sorted((row, nearest) for row, nearest, _ in alike(measured, learned, 0.95)) == [(1500, 7), (1501, 1999)]
     assert by_features_alone(measured, np.arange(1502) % 3, learned, classes) == [1500, 1501]
@@ -115,8 +115,8 @@ def test_near_copies_are_found_and_distinct_pictures_are_not():
 
 
 def test_likeness_says_nothing_where_all_of_a_class_are_alike():
-    chance = np.random.default_rng(0)
-    rows = unit(np.ones(32) + 0.05 * chance.normal(size=(12, 32)))
+    rng = np.random.default_rng(0)
+    rows = unit(np.ones(32) + 0.05 * rng.normal(size=(12, 32)))
     classes = np.zeros(6, np.int64)
     assert by_features_alone(rows[:6], classes, rows[6:], classes) == []
     assert by_features_alone(rows[:1], classes[:1], rows[1:2], classes[:1]) == [0], "two pictures tell nothing else"

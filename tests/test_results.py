@@ -148,11 +148,11 @@ def test_bytes_changed_anywhere_give_no_wrong_number():
     with Results() as kept:
         kept.put_all("run", [({**FACTS, "seed": seed}, (0.5, 1.0)) for seed in range(60)])
         path = kept.path
-    whole, chance = path.read_bytes(), random.Random(1)
+    whole, rng = path.read_bytes(), random.Random(1)
     for _ in range(40):
         damaged = bytearray(whole)
         for _ in range(30):
-            damaged[chance.randrange(100, len(damaged))] ^= 1 << chance.randrange(8)
+            damaged[rng.randrange(100, len(damaged))] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
         with Results() as kept:
             assert {kept.get("run", {**FACTS, "seed": seed}) for seed in range(60)} <= {None, (0.5, 1.0)}

@@ -52,11 +52,11 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("setting", "value", "wanted", "example"), WRONG)
-def test_a_setting_that_means_nothing_is_refused_where_it_is_made(setting, value, wanted, example):
+@pytest.mark.parametrize(("setting", "value", "expected", "example"), WRONG)
+def test_a_setting_that_means_nothing_is_refused_where_it_is_made(setting, value, expected, example):
     with pytest.raises(BadSetting) as refused:
         LearnSettings(**{setting: value})
-    assert str(refused.value) == f"{setting} is {value!r:.80}, {wanted} was expected"
+    assert str(refused.value) == f"{setting} is {value!r:.80}, {expected} was expected"
     option = "--" + setting.replace("_", "-")
     assert refused.value.hint == (option if example is None else f"{option} {example}")
     with pytest.raises(BadSetting):

@@ -30,68 +30,68 @@ def taken_apart(data: bytes) -> tuple[dict, bytes]:
     return json.loads(data[8 : 8 + length]), data[8 + length :]
 
 
-def strange_value(chance: random.Random) -> object:
-    return chance.choice(
+def strange_value(rng: random.Random) -> object:
+    return rng.choice(
         [None, True, -1, 0, 2**31, 2**63, 2**200, 1e308, -0.5, "", "x" * 70000, "\x1b[2J", [], {}, [[]], {"a": {}}, [1]]
     )
 
 
-def twisted(value: object, chance: random.Random) -> object:
+def twisted(value: object, rng: random.Random) -> object:
     """The value with one thing in it, at any depth, made something else."""
-    if isinstance(value, dict) and value and chance.random() < 0.8:
-        key = chance.choice(sorted(value))
-        if chance.random() < 0.2:
+    if isinstance(value, dict) and value and rng.random() < 0.8:
+        key = rng.choice(sorted(value))
+        if rng.random() < 0.2:
             return {k: v for k, v in value.items() if k != key}
-        return {**value, key: twisted(value[key], chance)}
-    if isinstance(value, list) and value and chance.random() < 0.8:
-        place = chance.randrange(len(value))
-        return [*value[:place], twisted(value[place], chance), *value[place + 1 :]]
-    return strange_value(chance)
+        return {**value, key: twisted(value[key], rng)}
+    if isinstance(value, list) and value and rng.random() < 0.8:
+        place = rng.randrange(len(value))
+        return [*value[:place], twisted(value[place], rng), *value[place + 1 :]]
+    return strange_value(rng)
 
 
-def mutated(data: bytes, chance: random.Random) -> bytes:
+def mutated(data: bytes, rng: random.Random) -> bytes:
     """A file that was a context: bytes flipped, cut, added; lengths, header, card, shapes and values made up."""
-    kind = chance.randrange(9)
+    kind = rng.randrange(9)
     header, rest = taken_apart(data)
     if kind == 0:
         damaged = bytearray(data)
-        for _ in range(chance.randint(1, 8)):
-            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        for _ in range(rng.randint(1, 8)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         return bytes(damaged)
     if kind == 1:
-        return data[: chance.randrange(len(data))]
+        return data[: rng.randrange(len(data))]
     if kind == 2:
-        return data + chance.randbytes(chance.randint(1, 100))
+        return data + rng.randbytes(rng.randint(1, 100))
     if kind == 3:
-        length = chance.choice([0, 1, 2**20, 2**20 + 1, 2**31, 2**40, 2**63, 2**64 - 1, chance.randrange(len(data))])
+        length = rng.choice([0, 1, 2**20, 2**20 + 1, 2**31, 2**40, 2**63, 2**64 - 1, rng.randrange(len(data))])
         return struct.pack("<Q", length) + data[8:]
     if kind == 4:
-        return headed(twisted(header, chance), rest)
+        return headed(twisted(header, rng), rest)
     if kind == 5:  # a whole seal over a card that is twisted
-        card = twisted(json.loads(header["__metadata__"][KEY]), chance)
+        card = twisted(json.loads(header["__metadata__"][KEY]), rng)
         return headed({**header, "__metadata__": {KEY: json.dumps(card, sort_keys=True, separators=(",", ":"))}}, rest)
     if kind == 6:
-        depth = chance.choice([100, 2000, 100_000])
+        depth = rng.choice([100, 2000, 100_000])
         return headed(
-            chance.choice([b"[" * depth, b'{"a":' * depth, b'{"__metadata__":{"promptctl":"' + b"[" * depth]), rest
+            rng.choice([b"[" * depth, b'{"a":' * depth, b'{"__metadata__":{"promptctl":"' + b"[" * depth]), rest
         )
     if kind == 7:
-        return sealed_again(header, bytes(chance.choice([np.nan, np.inf, 1e38]) for _ in ()) or rest, chance)
-    return chance.randbytes(chance.randint(0, 300))
+        return sealed_again(header, bytes(rng.choice([np.nan, np.inf, 1e38]) for _ in ()) or rest, rng)
+    return rng.randbytes(rng.randint(0, 300))
 
 
-def sealed_again(header: dict, rest: bytes, chance: random.Random) -> bytes:
+def sealed_again(header: dict, rest: bytes, rng: random.Random) -> bytes:
     """A file with a right checksum whose tensors are of wrong shapes or hold no numbers."""
-    name = chance.choice([key for key in header if key != "__metadata__"])
+    name = rng.choice([key for key in header if key != "__metadata__"])
     entry = dict(header[name])
-    if chance.random() < 0.5:
-        entry["shape"] = twisted(entry["shape"], chance)
+    if rng.random() < 0.5:
+        entry["shape"] = twisted(entry["shape"], rng)
     else:
-        entry["dtype"] = chance.choice(["F64", "F32", "F16", "I64", "U8", "BOOL", "X9"])
+        entry["dtype"] = rng.choice(["F64", "F32", "F16", "I64", "U8", "BOOL", "X9"])
     values = bytearray(rest)
-    for _ in range(chance.randrange(3)):
-        place = 4 * chance.randrange(len(values) // 4)
-        values[place : place + 4] = struct.pack("<f", chance.choice([np.nan, np.inf, -np.inf]))
+    for _ in range(rng.randrange(3)):
+        place = 4 * rng.randrange(len(values) // 4)
+        values[place : place + 4] = struct.pack("<f", rng.choice([np.nan, np.inf, -np.inf]))
     card = json.loads(header["__metadata__"][KEY]) | {"sha256": "0" * 64}
     text = json.dumps(card, sort_keys=True, separators=(",", ":"))
     try:
@@ -116,9 +116,9 @@ def read_every_way(data: bytes, path: Path) -> None:
 def mutate_many(folder: Path, count: int) -> None:
     whole = [make(2, tokens=1, width=2, joint=2, shots=2).to_bytes(), make(3, class_specific=True).to_bytes()]
     for seed in range(count):
-        chance = random.Random(seed)
+        rng = random.Random(seed)
         try:
-            read_every_way(mutated(chance.choice(whole), chance), folder / "x.safetensors")
+            read_every_way(mutated(rng.choice(whole), rng), folder / "x.safetensors")
         except Exception as error:
             raise AssertionError(f"mutation {seed}") from error
 
@@ -189,10 +189,10 @@ def test_a_damaged_file_is_told_by_12_and_one_line(cli, tmp_path):
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("format*.safetensors")), ids=lambda path: path.stem)
 def test_files_of_every_format_are_read_as_they_were_written(path, cli):
-    wanted = json.loads(path.with_suffix(".json").read_text())
+    expected = json.loads(path.with_suffix(".json").read_text())
     context = Context.load(path)
-    assert json.loads(context.card.to_json()).items() >= wanted["card"].items()
-    for name, (dtype, shape, digest) in wanted["tensors"].items():
+    assert json.loads(context.card.to_json()).items() >= expected["card"].items()
+    for name, (dtype, shape, digest) in expected["tensors"].items():
         import hashlib
 
         tensor = load(path.read_bytes())[name]
@@ -536,42 +536,42 @@ NUMBERS = [0, -1, 1, 2, 3, 77, 2**31, 10**18, -(10**18), 0.0, -0.5, 1e-300, 1e15
 WORDS = ["", "a\0b", "\n", "\x1b[2J", "hf-hub:a/b", "hf-hub:", "local-dir:", "x" * 3000, "Émeu", "a {} b {}", "clap"]
 
 
-def of_its_type(value: object, chance: random.Random) -> object:
+def of_its_type(value: object, rng: random.Random) -> object:
     """Another value of the type a card has there, so that types alone refuse nothing."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, (int, float)):
-        return type(value)(chance.choice(NUMBERS)) if chance.random() < 0.9 else chance.choice(NUMBERS)
+        return type(value)(rng.choice(NUMBERS)) if rng.random() < 0.9 else rng.choice(NUMBERS)
     if isinstance(value, str) or value is None:
-        return chance.choice(WORDS)
+        return rng.choice(WORDS)
     if isinstance(value, list) and value:
-        return chance.choice([[], value[:1], value[::-1], value * 2, [*value, value[0]]])
+        return rng.choice([[], value[:1], value[::-1], value * 2, [*value, value[0]]])
     return None
 
 
-def one_thing_else(card: object, chance: random.Random) -> object:
+def one_thing_else(card: object, rng: random.Random) -> object:
     if isinstance(card, dict) and card:
-        key = chance.choice(sorted(card))
-        return {**card, key: one_thing_else(card[key], chance)}
-    if isinstance(card, list) and card and chance.random() < 0.7:
-        place = chance.randrange(len(card))
-        return [*card[:place], one_thing_else(card[place], chance), *card[place + 1 :]]
-    return of_its_type(card, chance)
+        key = rng.choice(sorted(card))
+        return {**card, key: one_thing_else(card[key], rng)}
+    if isinstance(card, list) and card and rng.random() < 0.7:
+        place = rng.randrange(len(card))
+        return [*card[:place], one_thing_else(card[place], rng), *card[place + 1 :]]
+    return of_its_type(card, rng)
 
 
-def resealed(data: bytes, chance: random.Random) -> bytes:
+def resealed(data: bytes, rng: random.Random) -> bytes:
     """One or two things of a card, or numbers of a tensor, made others of their type, under a right seal."""
     header, rest = taken_apart(data)
     card = json.loads(header["__metadata__"][KEY])
-    if chance.random() < 0.2:
+    if rng.random() < 0.2:
         values = bytearray(rest)
-        for _ in range(chance.randint(1, 3)):
-            place = 4 * chance.randrange(len(values) // 4)
-            values[place : place + 4] = struct.pack("<f", chance.choice([0.0, 1e9, 1e14, 1e38, -3e38, 1e-40]))
+        for _ in range(rng.randint(1, 3)):
+            place = 4 * rng.randrange(len(values) // 4)
+            values[place : place + 4] = struct.pack("<f", rng.choice([0.0, 1e9, 1e14, 1e38, -3e38, 1e-40]))
         rest = bytes(values)
     else:
-        for _ in range(chance.randint(1, 2)):
-            card = one_thing_else(card, chance)
+        for _ in range(rng.randint(1, 2)):
+            card = one_thing_else(card, rng)
     card = {**card, "sha256": "0" * 64, "format": 1}
     return seal(
         headed({**header, "__metadata__": {KEY: json.dumps(card, sort_keys=True, separators=(",", ":"))}}, rest)
@@ -614,10 +614,10 @@ def reseal_many(cli, photos: Path, tiny: str, folder: Path, count: int) -> int:
         assert cli("export", name, folder / name).code == 0
     taken = 0
     for seed in range(count):
-        chance = random.Random(seed)
-        sound = folder / chance.choice(["coop", "csc", "clap"])
+        rng = random.Random(seed)
+        sound = folder / rng.choice(["coop", "csc", "clap"])
         try:
-            taken += use_every_way(cli, resealed(sound.read_bytes(), chance), folder / "coop", photos, folder)
+            taken += use_every_way(cli, resealed(sound.read_bytes(), rng), folder / "coop", photos, folder)
         except BaseException as error:
             raise AssertionError(f"seed {seed}") from error
     return taken

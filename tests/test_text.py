@@ -63,11 +63,11 @@ def test_features_and_gradients_equal_the_77_token_forward(towers, position, cla
     ours, theirs = context.clone().requires_grad_(), context.clone().requires_grad_()
 
     found = tower.encode(ours, tower.prompts(NAMES, tokens, position=position, shared=not class_specific))
-    wanted = reference.encode(model, tokenizer, theirs, NAMES, position)
+    expected = reference.encode(model, tokenizer, theirs, NAMES, position)
     (found * weights).sum().backward()
-    (wanted * weights).sum().backward()
+    (expected * weights).sum().backward()
 
-    assert_close(found, wanted, atol=1e-10, rtol=0)
+    assert_close(found, expected, atol=1e-10, rtol=0)
     assert_close(ours.grad, theirs.grad, atol=1e-10, rtol=0)
 
 
@@ -94,11 +94,11 @@ def test_names_in_tokens_of_their_own_equal_the_originals_forward(towers, positi
     ours, theirs = context.clone().requires_grad_(), context.clone().requires_grad_()
 
     found = tower.encode(ours, tower.prompts(entries, tokens, position=position, shared=not class_specific))
-    wanted = reference.encode_in_one_piece(model, tokenizer, theirs, names, position)
+    expected = reference.encode_in_one_piece(model, tokenizer, theirs, names, position)
     (found * weights).sum().backward()
-    (wanted * weights).sum().backward()
+    (expected * weights).sum().backward()
 
-    assert_close(found, wanted, atol=1e-10, rtol=0)
+    assert_close(found, expected, atol=1e-10, rtol=0)
     assert_close(ours.grad, theirs.grad, atol=1e-10, rtol=0)
 
 
@@ -118,8 +118,8 @@ def test_words_as_context_equal_encode_text(towers):
     names = ["dog", "polar bear", "t-shirt"]
     words = tower.embed("a photo of a")
     found = tower.encode(words, tower.prompts(names, len(words)))
-    wanted = model.encode_text(tokenizer([f"a photo of a {name}." for name in names]))
-    assert_close(found, wanted, atol=1e-10, rtol=0)
+    expected = model.encode_text(tokenizer([f"a photo of a {name}." for name in names]))
+    assert_close(found, expected, atol=1e-10, rtol=0)
 
 
 def test_no_merge_joins_the_name_and_the_full_stop(towers):

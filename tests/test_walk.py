@@ -55,8 +55,8 @@ def deep(root: Path, folders: int, name: str = "d") -> Iterator[Path]:
 
 
 def test_files_come_sorted_depth_first(tmp_path):
-    wanted = [touch(tmp_path / name) for name in ("a.png", "b/1.png", "b/c/0.png", "b/z.png", "ba.png")]
-    assert walk([tmp_path]) == Tree(tuple(wanted))
+    expected = [touch(tmp_path / name) for name in ("a.png", "b/1.png", "b/c/0.png", "b/z.png", "ba.png")]
+    assert walk([tmp_path]) == Tree(tuple(expected))
 
 
 @pytest.mark.parametrize("clutter", CLUTTER)

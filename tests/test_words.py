@@ -48,8 +48,8 @@ def test_neighbours_are_those_of_the_plain_definitions(tower, vocabulary):
     distance[:, -2:], cosine[:, -2:] = np.inf, -np.inf  # start- and end-of-text
     for metric, order in (("euclidean", distance), ("cosine", -cosine)):
         found = nearest(vectors, vocabulary, k=4)[metric]
-        wanted = [[tower.word(int(t)) for t in np.argsort(row)[:4]] for row in order]
-        assert [[w.word for w in row] for row in found] == wanted
+        expected = [[tower.word(int(t)) for t in np.argsort(row)[:4]] for row in order]
+        assert [[w.word for w in row] for row in found] == expected
 
 
 def test_many_vectors_are_taken_in_turns(vocabulary, monkeypatch):

@@ -15,8 +15,8 @@ NAMES = ["dog", "kite (bird of prey)", "polar bear"]
 @pytest.mark.parametrize("template", ["a photo of a {}.", "{} texture.", "a photo of {}, a type of food."])
 def test_one_template_is_encode_text_of_the_whole_sentence(clip, template):
     model, tokenizer, tower = clip
-    wanted = F.normalize(model.encode_text(tokenizer([template.format(name) for name in NAMES])), dim=-1)
-    np.testing.assert_allclose(templates.text_features(tower, NAMES, template), wanted.numpy(), atol=1e-6)
+    expected = F.normalize(model.encode_text(tokenizer([template.format(name) for name in NAMES])), dim=-1)
+    np.testing.assert_allclose(templates.text_features(tower, NAMES, template), expected.numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize(("template", "count"), [("imagenet-7", 7), ("imagenet-80", 80)])

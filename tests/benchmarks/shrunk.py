@@ -79,9 +79,9 @@ def pictures(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, b
     """(class, JPEG) of every photo."""
     paths = sorted(folder.glob(f"{options.part}/*/*"))[:: options.step]
     if options.mosaic:
-        chance = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         for _ in range(len(paths) // 20):
-            chosen = [paths[i] for i in chance.integers(0, len(paths), ACROSS * (ACROSS - 3))]
+            chosen = [paths[i] for i in rng.integers(0, len(paths), ACROSS * (ACROSS - 3))]
             yield "", as_jpeg(mosaic(chosen), 90, 2)
         return
     for i, path in enumerate(paths):

@@ -69,19 +69,19 @@ def text(options: argparse.Namespace) -> None:
     for classes in map(int, options.classes.split(",")):
         names = some_names(classes)
         prompts = tower.prompts(names, 16)
-        wanted = torch.randn(classes, tower.joint_width)
+        expected = torch.randn(classes, tower.joint_width)
 
-        def ours(prompts=prompts, wanted=wanted) -> torch.Tensor:
+        def ours(prompts=prompts, expected=expected) -> torch.Tensor:
             context.grad = None
-            (tower.encode(context, prompts) * wanted).sum().backward()
+            (tower.encode(context, prompts) * expected).sum().backward()
             return context.grad.clone()
 
-        def theirs(names=names, wanted=wanted) -> torch.Tensor:
+        def theirs(names=names, expected=expected) -> torch.Tensor:
             context.grad = None
             for first in range(0, len(names), 100):
                 some = slice(first, first + 100)
                 found = reference.encode(model, tokenizer, context, names[some], "end")
-                (found * wanted[some]).sum().backward()
+                (found * expected[some]).sum().backward()
             return context.grad.clone()
 
         fast, slow = best(ours, 3), best(theirs, 2 if classes < 1000 else 1)
@@ -149,10 +149,10 @@ def learn(options: argparse.Namespace) -> None:
     classes, shots = 100, 16
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PROMPTCTL_HOME"] = f"{folder}/home"
-        chance = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         paths = [Path(folder) / f"{i}.jpg" for i in range(classes * shots)]
         for path in paths:
-            small = Image.fromarray(chance.integers(0, 255, (24, 32, 3)).astype(np.uint8))
+            small = Image.fromarray(rng.integers(0, 255, (24, 32, 3)).astype(np.uint8))
             small.resize((640, 480)).save(path)
         (Path(folder) / "clip").mkdir()
         backbone = image_backbone(SHAPE, Path(folder) / "clip")

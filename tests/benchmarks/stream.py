@@ -53,9 +53,9 @@ def picture(size: tuple[int, int], source: Path | None, seed: int) -> Image.Imag
     """A photo blown up, or something of as much detail."""
     if source:
         return Image.open(source).convert("RGB").resize(size, Image.Resampling.BICUBIC)
-    chance = np.random.default_rng(seed)
-    coarse = Image.fromarray(chance.integers(0, 255, (60, 80, 3)).astype(np.uint8)).resize(size)
-    grain = chance.normal(0, 6, (size[1], size[0], 3))
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 255, (60, 80, 3)).astype(np.uint8)).resize(size)
+    grain = rng.normal(0, 6, (size[1], size[0], 3))
     return Image.fromarray(np.clip(np.asarray(coarse) + grain, 0, 255).astype(np.uint8))
 
 
