@@ -36,7 +36,7 @@ def scores(predictions: Predictions, targets: NDArray[np.int64]) -> dict[str, fl
 
 
 def class_scores(predictions: Predictions, targets: NDArray[np.int64]) -> list[ClassResult]:
-    """Every class present, in the context's order."""
+    """Every class present, in the context's order; targets (N,) are indices into it."""
     matrix = confusion(predictions, targets)
     f1 = _f1(matrix)
     return [

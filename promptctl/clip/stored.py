@@ -25,17 +25,17 @@ class StoredTensor:
     shape: tuple[int, ...]
 
     def part(self, start: int, count: int) -> StoredTensor:
-        """So many of its numbers in a row."""
+        """(count,) of its numbers in a row."""
         return StoredTensor(self.offset + start * ITEM_BYTES[self.dtype], self.dtype, (count,))
 
     def rows(self, start: int, stop: int) -> StoredTensor:
-        """Some of the rows of a table."""
+        """(stop - start, …) the rows of a table from start to stop."""
         width = prod(self.shape[1:])
         first = self.part(start * width, (stop - start) * width)
         return StoredTensor(first.offset, self.dtype, (stop - start, *self.shape[1:]))
 
     def read(self, path: Path) -> NDArray[np.float32]:
-        """Its numbers; ValueError where the file ends before them."""
+        """Its numbers in its own shape; ValueError where the file ends before them."""
         n_bytes = prod(self.shape) * ITEM_BYTES[self.dtype]
         raw = np.fromfile(path, np.uint8, n_bytes, offset=self.offset)
         if len(raw) < n_bytes:

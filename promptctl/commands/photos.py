@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 
 def to_learn_from(folder: ImageFolder) -> tuple[LabelledImage, ...]:
+    """The images of train/, or all where there are no splits.
+
+    raises   NoImages where a folder has only parts to measure on; DatasetError for one class in two spellings
+    """
     images = folder.only("train", None) if folder.splits else folder.images
     if not images:
         raise NoImages(
@@ -93,6 +97,7 @@ def labelled_as_learned(folder: ImageFolder, entries: Sequence[ClassEntry], towe
 def encode_photos(
     paths: Sequence[Path], encoder: ImageEncoder, on_progress: OnProgress | None
 ) -> tuple[Features, tuple[Skipped, ...]]:
+    """Features of the files that can be read, those in the cache from there, and the other files."""
     from promptctl.encoding.cache import FeatureCache
     from promptctl.encoding.pipeline import encode_files
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from promptctl.report import StoredContext
 from promptctl.store.store import Entry
 
-if TYPE_CHECKING:
-    pass
-
 
 def stored_context(entry: Entry) -> StoredContext:
+    """A line of `list`."""
     return StoredContext(
         name=entry.ref.name,
         backbone=entry.card.backbone.name if entry.card else None,
@@ -37,4 +35,5 @@ def stored_facts(entry: Entry) -> dict[str, Any]:
 
 
 def changed_at(entry: Entry) -> str:
+    """When the file was written: ISO 8601 in UTC, to the second."""
     return datetime.fromtimestamp(entry.mtime_ns / 1e9, timezone.utc).isoformat(timespec="seconds")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from promptctl import signals
 from promptctl.errors import (
@@ -12,9 +11,6 @@ from promptctl.errors import (
     reason_of,
 )
 from promptctl.store import files
-
-if TYPE_CHECKING:
-    pass
 
 
 def check_free(out: Path, force: bool) -> None:

@@ -251,11 +251,13 @@ class _Average:
         self._weight = 0.0
 
     def add(self, epoch: int, context: torch.Tensor) -> None:
+        """The context (M, W) or (C, M, W) as it is after an epoch, from 0."""
         weight = bell(epoch + 1, self._epochs)
         self._sum = weight * context if self._sum is None else self._sum + weight * context
         self._weight += weight
 
     def mean(self) -> torch.Tensor:
+        """The weighted mean, of the shape of what was added."""
         assert self._sum is not None
         return self._sum / self._weight
 

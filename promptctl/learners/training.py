@@ -36,13 +36,15 @@ def warm_cosine_rate(epoch: int, epochs: int, lr: float) -> float:
 
 
 def cosine_rate(epoch: int, epochs: int, lr: float) -> float:
+    """From lr at epoch 0 along half a cosine to 0 at the last."""
     return lr / 2 * (1 + math.cos(math.pi * epoch / epochs))
 
 
 class Optimiser(Protocol):
     """What moves a parameter against the gradient of a loss."""
 
-    def step(self, rate: float, loss: torch.Tensor) -> None: ...
+    def step(self, rate: float, loss: torch.Tensor) -> None:
+        """Move it once; loss is a scalar."""
 
 
 class Sgd:
@@ -127,8 +129,9 @@ class Batches:
         return self.n_images // self.size
 
     def epoch(self) -> list[torch.Tensor] | list[slice]:
+        """Indices of images, (size,) for every batch, or one slice of all."""
         if self.size == self.n_images:
             return [slice(None)]
-        # one copy an epoch, or a GPU would wait in every step
+        # one copy per epoch, or a GPU would wait in every step
         order = torch.randperm(self.n_images, generator=self.rng).to(self.device)
         return [*order[: len(self) * self.size].split(self.size)]
