@@ -36,7 +36,7 @@ def warm_cosine_rate(epoch: int, epochs: int, lr: float) -> float:
 
 
 def cosine_rate(epoch: int, epochs: int, lr: float) -> float:
-    """From lr at epoch 0 along half a cosine to 0 at the last."""
+    """From lr at epoch 0 down half a cosine, which would reach 0 at `epochs`."""
     return lr / 2 * (1 + math.cos(math.pi * epoch / epochs))
 
 
