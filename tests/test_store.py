@@ -12,7 +12,7 @@ import pytest
 from test_context import make
 
 from promptctl.context.context import Context
-from promptctl.errors import ContextExists, ContextNotFound, InvalidName, StorageFailed, VersionNotFound
+from promptctl.errors import ContextExists, ContextNotFound, CorruptContext, InvalidName, StorageFailed, VersionNotFound
 from promptctl.store import files
 from promptctl.store.refs import Ref
 from promptctl.store.store import Removed, Store
@@ -155,6 +155,53 @@ def test_where_links_are_missing_nothing_is_replaced(store, tmp_path, monkeypatc
     with pytest.raises(FileExistsError):
         files.link_exclusive(finished, target)
     assert target.read_text() == "old"
+
+
+def test_a_file_that_replaces_another_has_its_mode_and_stands_where_a_link_leads(tmp_path):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "real").chmod(0o640)
+    (tmp_path / "link").symlink_to("real")
+    files.write_atomic(tmp_path / "link", b"new", replace=True)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+    assert stat.S_IMODE((tmp_path / "real").stat().st_mode) == 0o640
+
+
+def test_a_damaged_version_is_not_made_the_newest(store):
+    old = store.save("birds", DATA, new=True).path
+    store.save("birds", DATA, new=False)
+    old.write_bytes(DATA[:-1] + bytes([DATA[-1] ^ 1]))
+    with pytest.raises(CorruptContext):
+        store.restore(Ref("birds", 1))
+    assert store.numbers("birds") == (1, 2)
+
+
+def test_a_version_of_another_life_of_a_name_does_not_join_this_one(store):
+    for _ in range(3):
+        store.save("birds", DATA, new=False)
+    store.remove(Ref("birds"))
+    store.save("birds", DATA, new=True)
+    for ref in (Ref("birds", 3), Ref("birds")):
+        with pytest.raises(ContextExists):
+            store.restore(ref)
+    assert store.numbers("birds") == (1,)
+
+
+def test_a_copy_keeps_the_time_of_each_version(store):
+    for _ in range(2):
+        store.save("birds", DATA, new=False)
+    os.utime(store.find(Ref("birds", 1)).path, ns=(10**18, 10**18))
+    store.copy(Ref("birds"), "finches")
+    assert [e.mtime_ns for e in store.versions("finches")] == [e.mtime_ns for e in store.versions("birds")]
+
+
+def test_of_folders_alike_but_for_case_the_one_with_versions_is_meant(store):
+    store.save("birds", DATA, new=True)
+    try:
+        (store.home / "contexts" / "Birds").mkdir()
+    except FileExistsError:
+        pytest.skip("one folder here, whatever its case")
+    assert store.find(Ref("Birds")).ref == Ref("birds", 1)
 
 
 def aged(removed: Removed, days: float) -> Removed:
