@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -85,6 +88,50 @@ def test_calibration_error_of_hand_made_bins():
     assert calibration_error(p, np.array([0, 1, 0, 0])) == pytest.approx(0.4)
     sure = Predictions(np.array([[1.0, 0.0], [0.0, 1.0]]))
     assert calibration_error(sure, np.array([0, 1])) == 0
+
+
+def test_calibration_error_has_the_papers_fifteen_bins(made):
+    features, texts, targets = made
+    p = Classifier(texts, 5.0).predict(features)
+    right, edges = p.best == targets, np.arange(16) / 15
+    inside = [(low < p.confidence) & (p.confidence <= high) for low, high in pairwise(edges)]
+    gaps = [abs(right[i].mean() - p.confidence[i].mean()) * i.mean() for i in inside if i.any()]
+    assert len(gaps) > 6
+    assert scores(p, targets)["ece"] == pytest.approx(sum(gaps))
+
+
+# --------------------------------------------------------------------------- choosing a share
+
+
+def test_of_shares_that_are_right_equally_often_the_largest_is_taken(made):
+    features, texts, targets = made
+    assert blend.best_share(features, targets, lambda x, y: texts, texts, seed=1) == 1.0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 2**32 + 3])
+def test_folds_are_scikit_learns_of_the_contexts_seed(made, seed):
+    features, texts, targets = made
+    shown = []
+    blend.best_share(features, targets, lambda x, y: (shown.append((x, y)), texts)[1], texts, seed=seed)
+    folds = StratifiedKFold(5, shuffle=True, random_state=seed % 2**32).split(features, targets)
+    for (x, y), (train, _) in zip(shown, folds, strict=True):
+        np.testing.assert_array_equal(x, features[train])
+        np.testing.assert_array_equal(y, targets[train])
+
+
+def test_what_a_context_keeps_of_its_shots_is_rounded_and_of_length_one(made):
+    features, _, _ = made
+    found = blend.as_kept(features)
+    np.testing.assert_allclose(np.linalg.norm(found.astype(np.float64), axis=1), 1, atol=1e-6)
+    wanted = features.astype(np.float16).astype(np.float64)
+    np.testing.assert_allclose(found, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), atol=1e-7)
+
+
+def test_images_that_were_held_out_choose_no_share():
+    context = make(shots=6)  # two of each of three classes, of which one was only measured on
+    shots = replace(context.shots, held_out=np.array([0, 0, 0, 1, 1, 1], np.uint8))
+    with pytest.raises(DatasetError, match="has a class with one shot"):
+        blend.share_by_folds(replace(context, shots=shots), "birds", None)
 
 
 def test_absent_classes_do_not_count_and_errors_have_a_name():

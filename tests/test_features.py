@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from promptctl.clip.backbone import Backbone
+from promptctl.encoding import pipeline
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.decode import decode
 from promptctl.encoding.pipeline import encode_files, encode_views, stream
@@ -229,6 +230,24 @@ def test_views_are_encoded_once_and_kept(photos, backbone, monkeypatch):
     np.testing.assert_array_equal(encode_views(plain, 11, backbone.encoder, cache), views)
     np.testing.assert_array_equal(encode_views(plain, 4, backbone.encoder, cache), views[:, :4])
     assert counts == [], "neither these nor fewer are encoded again"
+
+
+def test_what_is_decoded_or_cropped_otherwise_is_encoded_anew(photos, monkeypatch):
+    paths = sorted(photos.rglob("*.png"))[:3]
+    known, _ = encode(paths, MeanColour(), FeatureCache())
+    encode_views(known, 2, MeanColour(), FeatureCache())
+
+    def encoded() -> tuple[int, int]:
+        plain, views = MeanColour(), MeanColour()
+        encode(paths, plain, FeatureCache())
+        encode_views(known, 2, views, FeatureCache())
+        return sum(plain.batches), sum(views.batches)
+
+    assert encoded() == (0, 0)
+    monkeypatch.setattr(pipeline, "VIEWS", "other crops")
+    assert encoded() == (0, 6)
+    monkeypatch.setattr(pipeline, "DECODER", "another decoder")
+    assert encoded() == (3, 6)
 
 
 def test_an_image_that_goes_away_between_looks_is_named(photos, backbone):

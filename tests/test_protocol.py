@@ -4,10 +4,12 @@ import csv
 import io
 import json
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import COLOURS, copy_into_splits, paint
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
@@ -188,7 +190,6 @@ def test_a_probe_without_validation_images_is_scikit_learns_default(pool):
 
 def test_the_raw_probe_sees_features_as_they_leave_the_tower(pool, clip):
     """The original's probe written out: raw features, seven strengths, eight comparisons of two ends."""
-    import torch
     from PIL import Image
 
     model, _, _ = clip
@@ -240,6 +241,30 @@ def test_lengths_are_kept_and_a_changed_photo_is_told(pool):
         lengths([other], pool.backbone, Results())
 
 
+def test_a_length_of_another_decoder_is_not_believed(pool, monkeypatch):
+    shown = pool.train[:1]
+    lengths(shown, pool.backbone, Results())
+    monkeypatch.setattr(import_module("promptctl.benchmark.lengths"), "DECODER", "another decoder")
+    shown[0].path.unlink()
+    with pytest.raises(NoImages):
+        lengths(shown, pool.backbone, Results())
+
+
+def test_a_result_of_other_code_or_of_another_device_is_not_believed(crowd, monkeypatch):
+    task, found, known = protocol.Task("run", "coop", 1, 1), protocol.Run("coop", 1, 1, 0.5, 2.0), Results()
+    task.keep(found, crowd, LearnSettings(), known)
+    assert task.recall(crowd, LearnSettings(), known) == found
+    for module, constant in (
+        *((protocol, name) for name in ("VERSION", "__version__", "DECODER", "VIEWS")),
+        (protocol.blend, "CHOOSER"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, constant, "another")
+            assert task.recall(crowd, LearnSettings(), known) is None, constant
+    monkeypatch.setattr(crowd.backbone, "device", torch.device("meta"))
+    assert task.recall(crowd, LearnSettings(), known) is None
+
+
 @pytest.mark.parametrize(("labels", "base"), [("dcba", "ab"), ("edcba", "abc"), ("ab", "a")])
 def test_base_classes_are_the_first_and_larger_half(labels, base):
     assert halves(labels) == (tuple(base), tuple(sorted(set(labels) - set(base))))
@@ -252,7 +277,6 @@ def test_base_to_new_asks_the_context_about_classes_it_never_saw(pool):
     learned = protocol.Trial(base, 2, 1).fit()
     tower = pool.backbone.tower
     prompts = tower.prompts(["red thing", "yellow thing"], 16)
-    import torch
 
     texts = tower.encode(torch.from_numpy(learned.vectors), prompts).numpy()
     x, y = new.arrays(new.test)
@@ -265,7 +289,6 @@ def test_base_to_new_asks_the_context_about_classes_it_never_saw(pool):
 
 @pytest.mark.parametrize("position", ["front", "middle"])
 def test_new_names_stand_where_the_learned_ones_did(crowd, position):
-    import torch
 
     found = protocol.base_to_new(crowd, "coop", 2, 1, LearnSettings(position=position, context_tokens=4))
     base, new = (crowd.only(half) for half in halves(crowd.labels))
