@@ -93,6 +93,7 @@ def test_calibration_error_of_hand_made_bins():
 def test_calibration_error_has_the_papers_fifteen_bins(made):
     features, texts, targets = made
     p = Classifier(texts, 5.0).predict(features)
+    targets = np.where(np.arange(len(targets)) % 2, p.best, targets)  # right about half of the time: gaps of both signs
     right, edges = p.best == targets, np.arange(16) / 15
     inside = [(low < p.confidence) & (p.confidence <= high) for low, high in pairwise(edges)]
     gaps = [abs(right[i].mean() - p.confidence[i].mean()) * i.mean() for i in inside if i.any()]
