@@ -30,6 +30,7 @@ def test_what_is_put_comes_back_and_nothing_else():
     np.testing.assert_array_equal(FeatureCache().get("fingerprint:upright:7", 256), vector(7))
     assert cache.get("fingerprint:upright:100", 256) is None
     assert cache.get("fingerprint:upright:7", 512) is None
+    assert cache.get("fingerprint:upright:7", 128) is None
     assert cache.contents().features == {"fingerprint": 100}
 
 

@@ -24,6 +24,7 @@ SHAPES = (
     (150, 47),
     (47, 150),
     (3, 99),
+    (100, 168),  # its long side comes to 53.76 of 32, and is rounded down
 )
 
 
