@@ -14,10 +14,13 @@ from sklearn.metrics import (
     recall_score,
     top_k_accuracy_score,
 )
+from sklearn.model_selection import StratifiedKFold
+from test_context import make
 
-from promptctl.classification import classifier
+from promptctl.classification import blend, classifier
 from promptctl.classification.classifier import Classifier, Predictions, calibration_error
 from promptctl.classification.metrics import class_scores, confusion, scores
+from promptctl.errors import DatasetError
 
 
 @pytest.fixture

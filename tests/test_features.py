@@ -234,12 +234,12 @@ def test_views_are_encoded_once_and_kept(photos, backbone, monkeypatch):
 
 def test_what_is_decoded_or_cropped_otherwise_is_encoded_anew(photos, monkeypatch):
     paths = sorted(photos.rglob("*.png"))[:3]
-    known, _ = encode(paths, MeanColour(), FeatureCache())
+    known, _ = encode_files(paths, MeanColour(), FeatureCache())
     encode_views(known, 2, MeanColour(), FeatureCache())
 
     def encoded() -> tuple[int, int]:
         plain, views = MeanColour(), MeanColour()
-        encode(paths, plain, FeatureCache())
+        encode_files(paths, plain, FeatureCache())
         encode_views(known, 2, views, FeatureCache())
         return sum(plain.batches), sum(views.batches)
 

@@ -6,10 +6,12 @@ import dataclasses
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -110,6 +112,7 @@ def farthest(a: np.ndarray, b: np.ndarray) -> float:
     return float(1 - (unit(a.astype(np.float64)) * unit(b.astype(np.float64))).sum(1).min())
 
 
+INSPECT = ("inspect", "colours", "--json")
 CLASSIFY = ("classify", "photos", "--prompt", "colours", "--json")
 ANSWERS = (
     CLASSIFY,
@@ -358,12 +361,12 @@ def test_a_damaged_file_is_not_believed_and_made_again(tiny_backbone):
     assert kept.find(tiny_backbone.id.fingerprint) is not None
 
 
-def _with_facts(data: bytes, **changes: object) -> bytes:
+def _with_facts(data: bytes, others: Mapping[str, bytes] | None = None, **changes: object) -> bytes:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
+        parts = {**{name: archive.read(name) for name in archive.namelist()}, **(others or {})}
     parts["facts.json"] = json.dumps({**json.loads(parts["facts.json"]), **changes}).encode()
     written = io.BytesIO()
-    with zipfile.ZipFile(written, "w") as archive:
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, part in parts.items():
             archive.writestr(name, part)
     return written.getvalue()
@@ -381,6 +384,50 @@ def test_a_tower_that_does_not_run_gives_way_to_pytorch_and_is_forgotten(change,
         json.loads(first.out)["images"][0]["top"][0]
     )
     assert not path.exists()
+
+
+_NO_INPUT = b"<?xml version='1.0'?><net name='x' version='11'><layers/><edges/></net>"
+
+
+@pytest.mark.parametrize(
+    ("line", "facts", "parts"),
+    [
+        (CLASSIFY, {"place": 7}, {}),
+        (CLASSIFY, {"preprocess": {"size": 224}}, {}),
+        (CLASSIFY, {}, {"tower.xml": _NO_INPUT}),
+        (INSPECT, {"tokens": [1 << 60, "F32", [1, 1]]}, {}),
+        (INSPECT, {"special": [1 << 40]}, {}),
+        (INSPECT, {}, {"words.json": b'["a", 7]'}),
+    ],
+    ids=["no place", "no preprocessing", "no input", "no vectors", "no token", "no words"],
+)
+def test_whatever_a_kept_file_says_there_is_an_answer(line, facts, parts, tiny_backbone, here, cli):
+    learned("colours", tiny_backbone)
+    path = keeping.keep(tiny_backbone).path
+    before = cli(*line)
+    shutil.rmtree(here / "home" / "cache", ignore_errors=True)
+    path = keeping.keep(tiny_backbone).path
+    path.write_bytes(_with_facts(path.read_bytes(), parts, **facts))
+    found = cli(*line)
+    assert (found.code, _rounded(found.out)) == (0, _rounded(before.out))
+
+
+def test_what_is_kept_of_weights_elsewhere_is_not_believed(tiny_backbone):
+    path = keeping.keep(tiny_backbone).path
+    path.write_bytes(_with_facts(path.read_bytes(), weights="/dev/zero"))  # which has no end
+    assert kept.find(tiny_backbone.id.fingerprint) is None
+
+
+def _rounded(text: str) -> str:
+    return re.sub(r"(\d\.\d{4})\d+", r"\1", text)
+
+
+def test_no_part_of_a_kept_file_is_unpacked_beyond_its_bounds(tiny_backbone, monkeypatch):
+    path = keeping.keep(tiny_backbone).path
+    path.write_bytes(_with_facts(path.read_bytes(), {"words.json": b" " * 1000}))
+    assert kept.find(tiny_backbone.id.fingerprint) is not None
+    monkeypatch.setattr(kept, "_LARGEST", 999)
+    assert kept.find(tiny_backbone.id.fingerprint) is None
 
 
 def test_a_tower_that_cannot_be_translated_is_left_to_pytorch_and_its_words_are_kept(tiny_backbone, here, monkeypatch):

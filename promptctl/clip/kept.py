@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptctl.clip.registry import MINI_FOLDER, deciding_files
 from promptctl.context.card import BackboneId
+from promptctl.context.limits import fault_of_backbone
 from promptctl.paths import cache_home
 from promptctl.store import files
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from promptctl.clip.vocabulary import Vocabulary
     from promptctl.encoding.encoder import ImageEncoder
     from promptctl.encoding.openvino import OpenVinoEncoder, Program
+    from promptctl.encoding.preprocess import Preprocess
 
 LAYOUT = 1  # change it when what is kept means something else
 SHIPPED = MINI_FOLDER / "answers.zip"
@@ -41,6 +43,8 @@ FACTS, TOPOLOGY, WORDS, TOWER_REST, TOKENS_REST = "facts.json", "tower.xml", "wo
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 # whatever a damaged file makes zipfile and json raise
 _UNREADABLE = (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_LARGEST = 1 << 24  # bytes of what is read as text; the largest there are, words in many languages, take a third
+_LARGEST_SIDE = 4096  # pixels; the largest a tower takes are a thousand
 _LOG = logging.getLogger(__name__)
 
 Facts = Mapping[str, Any]
@@ -70,9 +74,8 @@ class KeptBackbone:
         if not self.facts["tower"] or find_spec("openvino") is None:
             return None
         from promptctl.encoding.openvino import OpenVinoEncoder
-        from promptctl.encoding.preprocess import Preprocess
 
-        transform = Preprocess.of(self.facts["preprocess"])
+        transform = self.preprocess()
         if transform is None:
             return None
         side = min(transform.height, transform.width)
@@ -80,11 +83,31 @@ class KeptBackbone:
             self.id.fingerprint, self.id.joint_width, side, transform, self._program, partial(self._instead, otherwise)
         )
 
-    def vocabulary(self) -> Vocabulary:
+    def preprocess(self) -> Preprocess | None:
+        """How its pictures are made; None for what is not known to be the same here."""
+        from promptctl.encoding.preprocess import Preprocess
+
+        try:
+            found = Preprocess.of(self.facts["preprocess"])
+        except _UNREADABLE:
+            return None
+        return found if found and max(found.height, found.width) <= _LARGEST_SIDE else None
+
+    def vocabulary(self) -> Vocabulary | None:
+        """Its words and their vectors; None, and all is forgotten, where they turn out to be damaged."""
         from promptctl.clip.vocabulary import Vocabulary
 
-        words = json.loads(self._member(WORDS))
-        return Vocabulary(words, tuple(self.facts["special"]), self._token_rows())
+        try:
+            words, special, rows = json.loads(self._member(WORDS)), tuple(self.facts["special"]), self._token_rows()
+            if {*map(type, words)} != {str} or not {*special} <= {*range(len(words))}:
+                raise ValueError("its words are none")
+            if rows(len(words) - 1, len(words)).shape != (1, self.id.text_width):
+                raise ValueError("its words have no vectors")
+            return Vocabulary(words, special, rows)
+        except _UNREADABLE as error:
+            _LOG.info("%s cannot be used: %s", self.path, error)
+            forget(self.id.fingerprint)
+            return None
 
     def _program(self) -> Program:
         from promptctl.encoding.openvino import program_of, without_converter
@@ -127,7 +150,7 @@ class KeptBackbone:
 
     def _member(self, name: str) -> bytes:
         with zipfile.ZipFile(self.path) as archive:
-            return archive.read(name)
+            return _member(archive, name)
 
 
 def find(fingerprint: str) -> KeptBackbone | None:
@@ -231,18 +254,38 @@ def _read(path: Path) -> KeptBackbone | None:
     """What is kept in a file, if all but the large parts of it is readable."""
     try:
         with zipfile.ZipFile(path) as archive:
-            small = {item.filename: archive.read(item) for item in archive.infolist() if item.filename[-4:] != ".bin"}
-        facts = json.loads(small[FACTS])
-        return KeptBackbone(path, facts) if facts["layout"] == LAYOUT and small.keys() >= {WORDS} else None
+            facts = json.loads(_member(archive, FACTS))
+            whole = facts["layout"] == LAYOUT and _fault_of(facts) is None
+            for name in (WORDS, TOPOLOGY) if facts["tower"] else (WORDS,):
+                _member(archive, name)  # which is compared with its checksum
+        return KeptBackbone(path, facts) if whole else None
     except _UNREADABLE as error:
         _LOG.info("%s cannot be used: %s", path, error)
         return None
 
 
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A part of what is kept; ValueError where it would be larger than any is, or than the disk holds."""
+    item = archive.getinfo(name)
+    if item.file_size > (item.compress_size if item.compress_type == zipfile.ZIP_STORED else _LARGEST):
+        raise ValueError(f"{name} is too large")
+    with archive.open(item) as part:
+        return part.read(item.file_size)  # or the whole of it is unpacked, however long, and cut to its size
+
+
+def _fault_of(facts: Facts) -> str | None:
+    """What is wrong with facts that others read without asking; who uses the rest expects anything."""
+    if not isinstance(facts["place"], str) or not isinstance(facts["weights"], str | None):
+        return "its places are none"
+    return fault_of_backbone(BackboneId(**facts["backbone"]))
+
+
 def _is_current(kept: KeptBackbone) -> bool:
     try:
+        if (weights := kept.facts["weights"]) and Path(weights) not in deciding_files(kept.place):
+            return False
         return bool(file_facts(kept.place) == kept.facts["files"])
-    except (OSError, KeyError):
+    except (OSError, ValueError, KeyError):
         return False
 
 
@@ -257,7 +300,7 @@ def _shipped(fingerprint: str) -> KeptBackbone | None:
     weights = str(MINI_FOLDER / kept.facts["weights"])
     facts = {**kept.facts, "place": str(MINI_FOLDER), "weights": weights, "files": file_facts(MINI_FOLDER)}
     with zipfile.ZipFile(SHIPPED) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist() if name != FACTS}
+        parts = {name: _member(archive, name) for name in archive.namelist() if name != FACTS}
     return write(facts, parts) or KeptBackbone(SHIPPED, facts)
 
 

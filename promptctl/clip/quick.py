@@ -13,7 +13,6 @@ from promptctl.clip import device as devices
 from promptctl.clip import kept, registry
 from promptctl.clip.text_model import TextModel, plain_tokenizer, read_text_model
 from promptctl.clip.text_tower import TextTower
-from promptctl.encoding.preprocess import Preprocess
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +85,7 @@ def backbone_of(name: str, device: str) -> Backbone | QuickBackbone:
 def _quick(name: str) -> QuickBackbone | None:
     here = registry.locate(name)
     found = kept.at(here.place)
-    transform = Preprocess.of(found.facts["preprocess"]) if found else None
+    transform = found.preprocess() if found else None
     if found is None or found.id.name != here.name or transform is None or not here.place.is_dir() or here.quick_gelu:
         return None
     model = read_text_model(here.place)

@@ -61,7 +61,7 @@ def load_encoder_for(context: Context, name: str, model: str | None, device: str
 def load_vocabulary_for(context: Context, name: str, model: str | None, device: str) -> Vocabulary:
     """The vocabulary of the backbone a context was learned on, as in `load_encoder_for`."""
     kept = _kept_for(context, model) if device in ("auto", "cpu") else None
-    return kept.vocabulary() if kept else _load_and_keep(context, name, model, device).vocabulary
+    return (kept and kept.vocabulary()) or _load_and_keep(context, name, model, device).vocabulary
 
 
 @contextmanager

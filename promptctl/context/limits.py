@@ -29,7 +29,7 @@ def fault_of(card: Card) -> str | None:
         (
             fault
             for fault in (
-                *_faults_of_backbone(card.backbone),
+                fault_of_backbone(card.backbone),
                 fault_of_classes(card.classes),
                 *_faults_of_method(card.method),
                 *_faults_of_shots(card.shots),
@@ -82,6 +82,11 @@ def fault_of_text(text: str) -> str | None:
 def is_model_name(name: str) -> bool:
     """Whether a backbone may be called so, or lie in such a folder."""
     return len(name) <= _LONGEST_MODEL and not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
+
+
+def fault_of_backbone(backbone: BackboneId) -> str | None:
+    """What is wrong with what is said of a backbone, in words, or None."""
+    return next(filter(None, _faults_of_backbone(backbone)), None)
 
 
 def _faults_of_backbone(backbone: BackboneId) -> Iterator[str | None]:

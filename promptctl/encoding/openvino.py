@@ -53,18 +53,23 @@ class OpenVinoEncoder:
         returns   (N, E) unit rows
         """
         with self._lock:
-            if self._program is None:
-                self._program = self._built()
-            vectors = self._program(pixels)
+            vectors = self._program(pixels) if self._program else self._first(pixels)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.maximum(lengths, _SHORTEST), dtype=np.float32)
 
-    def _built(self) -> Program:
+    def _first(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, E) of the first pictures, by which it is known whether the tower runs at all."""
         try:
-            return self.build()
+            program = self.build()
+            vectors = program(pixels)
+            if vectors.shape != (len(pixels), self.width):
+                raise ValueError(f"features of shape {vectors.shape}")
         except Exception as error:  # whatever another OpenVINO, or another CPU, makes of it
             _LOG.info("PyTorch instead of OpenVINO: %s", error)
-            return self.otherwise().encode
+            program = self.otherwise().encode
+            vectors = program(pixels)
+        self._program = program
+        return vectors
 
 
 def without_converter() -> ModuleType:
