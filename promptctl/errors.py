@@ -269,10 +269,15 @@ class TooManyClasses(DatasetError):
         )
 
 
+def _shortened(text: str) -> str:
+    """In quotes, and no more of it than a person reads."""
+    return f"'{text}'" if len(text) <= _LONGEST_REASON else f"'{text[:_LONGEST_REASON]} …'"
+
+
 class NameTooLong(DatasetError):
     def __init__(self, name: str, tokens: int, available: int) -> None:
         super().__init__(
-            f"the class name '{name}' is {tokens} tokens long, {available} fit beside the context",
+            f"the class name {_shortened(name)} is {tokens} tokens long, {available} fit beside the context",
             "give it a shorter name with --classes names.csv, or fewer --context-tokens",
         )
 
@@ -304,7 +309,7 @@ class BadTemplate(DatasetError):
 class TemplateTooLong(DatasetError):
     def __init__(self, sentence: str, tokens: int, available: int) -> None:
         super().__init__(
-            f"the template says '{sentence}', which is {tokens} tokens long, and {available} fit",
+            f"the template says {_shortened(sentence)}, which is {tokens} tokens long, and {available} fit",
             "a shorter --template, or shorter names with --classes names.csv",
         )
 

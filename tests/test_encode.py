@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -132,3 +133,17 @@ def test_a_full_disk_leaves_no_half_a_file(photos, tiny, tmp_path):
         encode(photos, tmp_path / "f.npz", model=tiny, force=True)
     assert (tmp_path / "f.npz").read_bytes() == before
     assert [path for path in tmp_path.iterdir() if path.name.endswith(".part")] == []
+
+
+def test_no_features_are_written_into_the_store(cli, photos, home):
+    (home / "contexts" / "birds").mkdir(parents=True)
+    for out in (home / "contexts" / "birds" / "9.npz", home / "trash" / ".." / "contexts" / "f.npz"):
+        (home / "trash").mkdir(exist_ok=True)
+        sentence = f"{out} cannot be written: it is inside the store"
+        refused(cli("encode", photos, out, "--force"), 1, sentence, "name a file elsewhere")
+
+
+def test_one_class_is_one_class(cli, photos, tmp_path):
+    for name in ("blue", "green"):
+        shutil.rmtree(photos / name)
+    assert " of 6 images of 1 class are in " in cli("encode", photos, tmp_path / "f.npz", "--labels").out

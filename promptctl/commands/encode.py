@@ -14,10 +14,11 @@ from promptctl import checks
 from promptctl.commands.backbones import library_needed
 from promptctl.commands.classify import gathered, most_first
 from promptctl.commands.photos import encode_photos, passed_over, skipped_files, without_named
-from promptctl.commands.writing import check_free, place_file
+from promptctl.commands.writing import check_free, place_file, refuse_inside_store
 from promptctl.errors import ExtraMissing, WrongOption
 from promptctl.progress import OnProgress
 from promptctl.report import EncodeReport
+from promptctl.store.store import Store
 
 if TYPE_CHECKING:
     from promptctl.data.images import LabelledImage
@@ -89,6 +90,7 @@ def _check_out(out: Path, force: bool) -> None:
     if out.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
         raise ExtraMissing("a .parquet file", "pyarrow", "parquet")
     check_free(out, force)
+    refuse_inside_store(out, Store())
 
 
 def _unlabelled(inputs: Sequence[Path]) -> tuple[list[LabelledImage], list[Skipped], Counter[str]]:

@@ -11,7 +11,7 @@ from promptctl import checks
 from promptctl.commands.backbones import chosen_share, load_backbone_for
 from promptctl.commands.places import EXPORTS, check_export_name
 from promptctl.commands.sources import Source, locate
-from promptctl.commands.writing import check_free, place_file
+from promptctl.commands.writing import check_free, place_file, refuse_inside_store
 from promptctl.context.card import read_card
 from promptctl.errors import ExportFailed, ExtraMissing, WrongOption
 from promptctl.report import CheckpointExported, ContextExported, HeadExported, OnnxExported
@@ -56,7 +56,7 @@ def export(
     check_export_name(ref, out, store, kind)
     source = locate(ref, store)
     check_free(out, force)
-    _refuse_inside_store(out, store or Store())
+    refuse_inside_store(out, store or Store(), "name a file elsewhere, or promptctl copy")
     if kind == "onnx":
         _require_onnx()
     read_card(source.path)
@@ -149,10 +149,3 @@ def _require_onnx() -> None:
     for library in ("onnx", "onnxscript"):
         if find_spec(library) is None:
             raise ExtraMissing("an ONNX model", library, "onnx")
-
-
-def _refuse_inside_store(out: Path, store: Store) -> None:
-    """Versions are written once; no export replaces or invents one."""
-    inside = store.home.resolve()
-    if any((inside / part) in out.resolve().parents for part in ("contexts", "trash")):
-        raise ExportFailed(out, "it is inside the store", "name a file elsewhere, or promptctl copy")

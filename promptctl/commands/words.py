@@ -10,9 +10,12 @@ from promptctl.clip import templates
 from promptctl.commands.backbones import library_needed
 from promptctl.context.card import ClassEntry
 from promptctl.data import names, remarks
-from promptctl.errors import BadSetting, DatasetError, WrongOption
+from promptctl.errors import BadSetting, DatasetError, TemplateTooLong, WrongOption
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from promptctl.classification.classifier import Classifier
     from promptctl.clip.text_tower import TextTower
     from promptctl.encoding.encoder import ImageEncoder
@@ -60,8 +63,17 @@ def classifier_of(
 
     backbone = Backbone(model, device)
     _check_tokens(classes, backbone.tower)
-    texts = templates.text_features(backbone.tower, [entry.name for entry in classes], template)
+    texts = _text_features([entry.name for entry in classes], template, backbone.tower)
     return Classifier(texts, backbone.logit_scale, classes, share=0.0), backbone.encoder
+
+
+def _text_features(words: Sequence[str], template: str, tower: TextTower) -> NDArray[np.float32]:
+    """(C, E) unit rows; TemplateTooLong for a word that does not fit."""
+    try:
+        return templates.text_features(tower, words, template)
+    except TemplateTooLong as error:
+        error.hint = "shorter --words, or a shorter --template"
+        raise
 
 
 def _check_tokens(classes: Sequence[ClassEntry], tower: TextTower) -> None:

@@ -11,6 +11,7 @@ from promptctl.errors import (
     reason_of,
 )
 from promptctl.store import files
+from promptctl.store.store import Store
 
 
 def check_free(out: Path, force: bool) -> None:
@@ -28,6 +29,13 @@ def check_free(out: Path, force: bool) -> None:
             pass
     except OSError as error:
         raise ExportFailed(out, reason_of(error), "name another folder") from error
+
+
+def refuse_inside_store(out: Path, store: Store, hint: str = "name a file elsewhere") -> None:
+    """Versions are written once; no command replaces or invents one, or puts something else beside them."""
+    inside = store.home.resolve()
+    if any((inside / part) in out.resolve().parents for part in ("contexts", "trash")):
+        raise ExportFailed(out, "it is inside the store", hint)
 
 
 def place_file(out: Path, data: bytes, force: bool) -> None:

@@ -44,7 +44,7 @@ class EncodeReport(Report):
         if not self.path:
             return []
         images = f"{self.images:,} image{'' if self.images == 1 else 's'}"
-        labelled = f" of {self.classes:,} classes" if self.classes is not None else ""
+        labelled = f" of {self.classes:,} class{'' if self.classes == 1 else 'es'}" if self.classes is not None else ""
         where = f"{self.path} ({size(self.n_bytes)})"
         return [f"the features of {images}{labelled} are in {where}: {self.width} numbers each, from {self.backbone}"]
 
