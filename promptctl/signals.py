@@ -11,6 +11,7 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -95,16 +96,18 @@ def _deliver_again(lost: sys.UnraisableHookArgs) -> None:
     if not issubclass(lost.exc_type, Interrupted) or _command.pending is None:
         sys.__unraisablehook__(lost)
         return
-    number = _command.pending
+    number, listening = _command.pending, threading.Event()
+    # on a busy machine its start alone may take longer than the moment, and what is raised in here is lost for good
+    threading.Thread(target=_send, args=(number, listening), daemon=True).start()
     for either in _NUMBERS:
         signal.signal(either, _heard)
-    again = threading.Timer(_AGAIN_SECONDS, _send, (number,))
-    again.daemon = True
-    again.start()
+    listening.set()
 
 
-def _send(number: int) -> None:
+def _send(number: int, listening: threading.Event) -> None:
     """To the main thread, so that it stops waiting for whatever it waits for."""
+    listening.wait()
+    time.sleep(_AGAIN_SECONDS)
     main = threading.main_thread().ident
     if main is not None and hasattr(signal, "pthread_kill"):
         signal.pthread_kill(main, number)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import paint
 
+import promptctl
 from promptctl.benchmark import results
 from promptctl.benchmark.results import Results
 from promptctl.classification import blend
@@ -34,11 +36,21 @@ def test_a_mixture_is_its_equation():
     np.testing.assert_allclose(mixed(t, z, 1.0), t, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def colours(tiny_folder, tmp_path_factory) -> bytes:
+    """A context of four shots, learned once for all tests of this file."""
+    folder = tmp_path_factory.mktemp("blend")
+    store, settings = promptctl.Store(folder / "store"), promptctl.LearnSettings(epochs=20, lr=0.01)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROMPTCTL_HOME", str(folder / "home"))
+        photos, model = paint(folder / "photos", images=6), f"local-dir:{tiny_folder}"
+        promptctl.learn(photos, "colours", shots=4, settings=settings, model=model, store=store)
+    return store["colours"].to_bytes()
+
+
 @pytest.fixture
-def learned(cli, photos, tiny) -> Context:
-    done = cli("learn", photos, "--name", "colours", "--shots", 4, "--model", tiny, "--epochs", 20, "--lr", 0.01)
-    assert done.code == 0, done.err
-    return Context.load(Store().find(Ref("colours")).path)
+def learned(colours) -> Context:
+    return Context.load(Store().save("colours", colours, new=True).path)
 
 
 def test_folds_choose_the_share_a_plain_loop_chooses(learned, tiny):

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -327,6 +328,14 @@ def test_an_interruption_inside_a_finalizer_is_not_lost(heard, capsys):
         work()
     assert time.monotonic() - started < 25, "it slept to its end"
     assert capsys.readouterr().err == ""
+
+
+def test_an_interruption_inside_a_finalizer_is_not_lost_where_a_thread_is_slow_to_start(heard, monkeypatch):
+    original = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: (original(thread), time.sleep(0.1))[0])
+    with pytest.raises(Interrupted):
+        Dying()
+        time.sleep(20)
 
 
 @pytest.fixture

@@ -38,6 +38,23 @@ def test_probabilities_are_clips_softmax(made):
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+def test_of_equally_probable_classes_the_earlier_comes_first():
+    p = Predictions(np.array([[0.2, 0.3, 0.3, 0.2], [0.25, 0.25, 0.25, 0.25]]))
+    np.testing.assert_array_equal(p.top(3), [[1, 2, 0], [0, 1, 2]])
+    np.testing.assert_array_equal(p.best, [1, 0])
+
+
+def test_a_context_answers_with_its_share_its_scale_and_its_classes():
+    context = make()
+    for share in (0.0, 0.25, 1.0):
+        found = Classifier.of(context, share=share)
+        rows = share * context.text_features + (1 - share) * context.zero_shot_features
+        wanted = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        np.testing.assert_allclose(found.text_features, wanted, atol=1e-6)
+        assert (found.logit_scale, found.classes, found.share) == (28.5, context.card.classes, share)
+    np.testing.assert_array_equal(Classifier.zero_shot(context).text_features, context.zero_shot_features)
+
+
 def test_no_images_give_no_predictions(made):
     _, texts, _ = made
     assert Classifier(texts, 1.0).predict(np.empty((0, 16), np.float32)).probabilities.shape == (0, 7)

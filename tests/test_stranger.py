@@ -623,5 +623,5 @@ def reseal_many(cli, photos: Path, tiny: str, folder: Path, count: int) -> int:
     return taken
 
 
-def test_no_sealed_value_brings_a_command_down(cli, photos, tiny, tmp_path):
+def test_no_sealed_value_brings_a_command_down(cli, photos, tiny, answering, tmp_path):
     assert 0 < reseal_many(cli, photos, tiny, tmp_path, 12) < 12
