@@ -461,6 +461,12 @@ def test_weights_of_another_format_are_kept_whole(tiny_backbone):
     np.testing.assert_array_equal(found.vocabulary().rows(5, 9), again.vocabulary.rows(5, 9))
 
 
+def test_weights_that_are_touched_while_they_are_loaded_are_not_kept(tiny_backbone):
+    assert tiny_backbone.id
+    os.utime(tiny_backbone.where.place / "open_clip_model.safetensors")
+    assert keeping.keep(tiny_backbone) is None
+
+
 def test_the_weights_are_not_kept_twice(tiny_backbone):
     facts = keeping.keep(tiny_backbone).facts
     assert sum(n_bytes for *_, n_bytes in facts["tower"]["kept"]) < 20_000
