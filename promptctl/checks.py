@@ -87,6 +87,11 @@ def share(found: object) -> float | None:
     return None if found is None else number("blend", found, 0, 1, 0.5)
 
 
+def model(found: object) -> str | None:
+    """The name of a backbone; None: that of the context."""
+    return None if found is None else text("model", found, "mini")
+
+
 def _as_float(value: Real) -> float:
     try:
         return float(value)

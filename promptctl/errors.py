@@ -47,6 +47,14 @@ class PromptctlError(Exception):
         super().__init__(sentence)
         self.hint = hint
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """To another process as it is; a class below takes something else than the sentence."""
+        return _error_again, (type(self), self.args), self.__dict__
+
+
+def _error_again(kind: type[PromptctlError], args: tuple[object, ...]) -> PromptctlError:
+    return kind.__new__(kind, *args)
+
 
 class Interrupted(BaseException):
     """Ctrl-C was pressed, or the system asked the program to end."""

@@ -385,6 +385,20 @@ def test_a_loaded_context_goes_to_other_processes_even_when_it_was_used(colours,
 # --------------------------------------------------------------------------- Context and Store
 
 
+def test_errors_come_out_of_other_processes_as_they_are():
+    for asked in ("nope", "colours@x", 7):
+        with pytest.raises(promptctl.PromptctlError) as refusal:
+            promptctl.load(asked)
+        found = pickle.loads(pickle.dumps(refusal.value))
+        assert (type(found), str(found), found.hint) == (refusal.type, str(refusal.value), refusal.value.hint)
+
+
+@pytest.mark.parametrize("settings", [{"model": 7}, {"model": "a\0"}, {"store": 7}, {"store": "home"}])
+def test_a_model_and_a_store_that_are_none_are_refused_at_once(colours, settings):
+    with pytest.raises(promptctl.PromptctlError, match=f"^{next(iter(settings))} is "):
+        promptctl.load("colours", **settings)
+
+
 def test_contexts_are_equal_when_their_files_would_be():
     one, two = make(), make()
     assert one == one and one == two and hash(one) == hash(two) and len({one, two}) == 1

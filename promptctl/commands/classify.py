@@ -61,7 +61,7 @@ def classify(
                   BackboneError and its kind
     """
     paths, top = checks.paths("inputs", inputs), checks.whole("top", top, 1, checks.MOST, 3)
-    blend, device = checks.share(blend), checks.one_of("device", device, checks.DEVICES)
+    blend, model, device = checks.share(blend), checks.model(model), checks.one_of("device", device, checks.DEVICES)
     if words is not None:
         _check_words_alone(ref, blend)
         asked = _asked_by_words(paths, words, template, model or "mini", device)

@@ -64,7 +64,7 @@ def evaluate(
                   and its kind
     """
     split = None if split is None else checks.one_of("split", split, SPLITS)
-    device = checks.one_of("device", device, checks.DEVICES)
+    model, device = checks.model(model), checks.one_of("device", device, checks.DEVICES)
     photos, blend = checks.path("photos", photos), checks.share(blend)
     check_places(ref, [photos], store, "promptctl evaluate {context} {photos}")
     source = locate(ref, store)

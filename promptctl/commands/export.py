@@ -51,7 +51,7 @@ def export(
     raises   BadSetting, WrongOption, NotInStore and its kind, BadContextFile, BackboneError and its kind, ExportFailed,
              ExtraMissing where onnx is not installed
     """
-    out, blend = checks.path("out", out), checks.share(blend)
+    out, blend, model = checks.path("out", out), checks.share(blend), checks.model(model)
     _check_settings(kind, blend, model)
     check_export_name(ref, out, store, kind)
     source = locate(ref, store)

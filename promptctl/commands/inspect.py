@@ -38,7 +38,7 @@ def inspect(
     raises   BadSetting, NotInStore and BadContextFile and their kinds, BackboneError and its kind
     """
     top = checks.whole("top", top, 1, checks.MOST, 5)
-    device = checks.one_of("device", device, checks.DEVICES)
+    model, device = checks.model(model), checks.one_of("device", device, checks.DEVICES)
     source = locate(ref, store)
     from promptctl.clip import vocabulary
 

@@ -44,11 +44,11 @@ def load(
     model    where to find the context's own backbone, if not under the name it was learned with
     device   auto, cpu, cuda or mps: where images are encoded
     store    where names are looked up; None: the store of PROMPTCTL_HOME
-    raises   InvalidName, NotInStore and its kind, BadContextFile and its kind, BadSetting; with blend None also
-             BackboneError and its kind
+    raises   InvalidName, NotInStore and its kind, BadContextFile and its kind, BadSetting, WrongArgument; with blend
+             None also BackboneError and its kind
     """
     share = checks.share(blend)
-    device = checks.one_of("device", device, checks.DEVICES)
+    model, device = checks.model(model), checks.one_of("device", device, checks.DEVICES)
     source = locate(context, store)
     loaded = source.load()
     chosen = chosen_share(share, loaded, source.name, model, device, None)

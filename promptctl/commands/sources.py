@@ -14,6 +14,7 @@ from promptctl.errors import (
     ContextNotFound,
     InvalidName,
     NotAContext,
+    WrongArgument,
 )
 from promptctl.store.refs import Ref
 from promptctl.store.store import SUFFIX, Store
@@ -38,8 +39,11 @@ class Source:
 def locate(ref: str | os.PathLike[str], store: Store | None) -> Source:
     """What NAME, NAME@VERSION or the path of a context file means; a PathLike is always a path.
 
-    raises   InvalidName, ContextNotFound, VersionNotFound, NoSuchFile, NotAFile, NotAContext
+    raises   InvalidName, ContextNotFound, VersionNotFound, NoSuchFile, NotAFile, NotAContext,
+             WrongArgument
     """
+    if not isinstance(store, Store | None):
+        raise WrongArgument("store", f"{store!r:.60}", "a Store or None")
     text = as_text(ref)
     if is_file_reference(text):
         path = Path(os.path.expanduser(text))  # noqa: PTH111  which lets be what it cannot expand
