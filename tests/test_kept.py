@@ -161,6 +161,19 @@ def test_without_pytorch_other_classes_are_left_out_and_a_blend_is_not_chosen(mi
     assert chosen.err.startswith("error: 'mini' cannot be loaded: ")
 
 
+def test_what_needs_pytorch_says_so_where_it_is_not_installed(mini, here, cli):
+    learned("colours", mini)
+    assert cli("export", "colours", "model.pth", "--as", "coop").code == 0
+    model = ("--model", "mini")
+    lines = (("learn", "photos", "--name", "x"), ("compare", "photos", "--shots", "1"), ("encode", "photos", "x.npz"))
+    from_pth = ("import", "model.pth", "--name", "x")
+    for done in run(*((*line, *model) for line in (*lines, from_pth))):
+        sentence, hint = done.err.splitlines()
+        assert (done.code, done.out) == (1, "")
+        assert re.fullmatch(r"error: 'mini' cannot be loaded: (torch|open_clip) is not installed", sentence)
+        assert hint == "hint:  pip install torch torchvision open_clip_torch"
+
+
 def test_a_backbone_that_was_used_answers_where_pytorch_is_not_installed(tiny_backbone, here):
     learned("colours", tiny_backbone)
     learned("again", tiny_backbone)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from promptctl import checks
 from promptctl.benchmark import variants
 from promptctl.clip import templates
+from promptctl.commands.backbones import library_needed
 from promptctl.commands.photos import (
     check_name_tokens,
     class_entries,
@@ -105,8 +106,9 @@ def compare(
     folder, entries = _labelled(asked, checks.path("classes", classes) if classes is not None else None)
     from promptctl.clip.registry import ensure_available
 
-    ensure_available(model)
-    from promptctl.clip.backbone import Backbone
+    with library_needed(model):
+        ensure_available(model)
+        from promptctl.clip.backbone import Backbone
 
     report = _compared(asked, folder, entries, Backbone(model, device), on_progress)
     return _with_figure(report, plot, force) if plot else report

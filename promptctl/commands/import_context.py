@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from promptctl import __version__, checks
 from promptctl.clip import templates
+from promptctl.commands.backbones import library_needed
 from promptctl.context.card import KEY, Card, ClassEntry, Method, Shots, check_fits, header_length, read_card
 from promptctl.context.limits import POSITIONS
 from promptctl.errors import (
@@ -161,8 +162,9 @@ def import_checkpoint(
     listed = read_class_list(classes) if classes else None
     _check_listed(listed, classes, found, checkpoint)
     store.check_writable()
-    ensure_available(model)
-    from promptctl.clip.backbone import Backbone
+    with library_needed(model):
+        ensure_available(model)
+        from promptctl.clip.backbone import Backbone
 
     backbone = Backbone(model, device)
     embedded = _embedded_names(found, checkpoint, backbone)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from promptctl import __version__, checks
 from promptctl.clip import templates
+from promptctl.commands.backbones import library_needed
 from promptctl.commands.photos import (
     check_name_tokens,
     class_entries,
@@ -101,13 +102,13 @@ def learn(
     check_classes(labels, folder)
     entries = class_entries(labels, checks.path("classes", classes) if classes is not None else None)
     store.check_writable()
-    ensure_available(model)
+    with library_needed(model):
+        ensure_available(model)
+        from promptctl.clip.quick import backbone_of
+        from promptctl.learners.fitting import TrainingSet, fit
+        from promptctl.learners.shots import sample_shots
 
-    from promptctl.clip.quick import backbone_of
-    from promptctl.learners.fitting import TrainingSet, fit
-    from promptctl.learners.shots import sample_shots
-
-    backbone = backbone_of(model, device)
+        backbone = backbone_of(model, device)
     names = tuple(entry.name for entry in entries)
     # NameTooLong and the like before anything dear
     backbone.tower.prompts(names, settings.tokens(backbone.tower), position=settings.position)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from promptctl.commands.backbones import library_needed
 from promptctl.report import (
     ModelRow,
     ModelsReport,
@@ -25,6 +26,7 @@ def pull_model(name: str) -> PulledReport:
     """Download a backbone's weights, unless they are here."""
     from promptctl.clip.registry import ensure_available, locate
 
-    ensure_available(name)
-    found = locate(name)
+    with library_needed(name):
+        ensure_available(name)
+        found = locate(name)
     return PulledReport(found.name, found.place)
