@@ -18,6 +18,7 @@ from test_cli import refused
 
 from promptctl.clip.backbone import Backbone
 from promptctl.commands.encode import encode
+from promptctl.errors import ExportFailed
 
 
 @pytest.fixture(autouse=True)
@@ -147,3 +148,18 @@ def test_one_class_is_one_class(cli, photos, tmp_path):
     for name in ("blue", "green"):
         shutil.rmtree(photos / name)
     assert " of 6 images of 1 class are in " in cli("encode", photos, tmp_path / "f.npz", "--labels").out
+
+
+def test_a_file_that_came_meanwhile_is_not_replaced(photos, tiny, tmp_path):
+    out = tmp_path / "features.npz"
+    with pytest.raises(ExportFailed):
+        encode(photos, out, model=tiny, on_progress=lambda *_: out.write_text("mine"))
+    assert out.read_text() == "mine"
+
+
+def test_what_a_list_names_is_meant_to_be_a_photo(photos, tiny, tmp_path):
+    (photos / "README").write_text("no picture at all")
+    rows = [f"{path.relative_to(photos)},{path.parent.name}" for path in sorted(photos.glob("*/0.png"))]
+    (photos / "list.csv").write_text("\n".join(["path,label", *rows, "README,red"]))
+    report = encode(photos / "list.csv", tmp_path / "x.npz", labels=True, model=tiny)
+    assert (report.images, [item.path.name for item in report.skipped], report.passed_over) == (3, ["README"], {})

@@ -375,6 +375,12 @@ def test_evaluate_is_the_commands(cli, photos, tmp_path, colours):
     assert (blended.blend, blended.learned) == (0.0, blended.zero_shot)
 
 
+def test_a_context_of_another_store_is_evaluated_from_there(colours_bytes, photos, tmp_path):
+    elsewhere = Store(tmp_path / "elsewhere")
+    elsewhere.save("theirs", colours_bytes, new=True)
+    assert promptctl.load("theirs", store=elsewhere).evaluate(photos).images == 18
+
+
 def test_a_loaded_context_goes_to_other_processes_even_when_it_was_used(colours, files_of):
     before = colours.classify(files_of[0])
     for other in (pickle.loads(pickle.dumps(colours)), copy.deepcopy(colours)):

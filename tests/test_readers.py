@@ -372,3 +372,10 @@ def test_data_knows_nothing_of_what_uses_it():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     known = {name.split(".")[1] for name in done.stdout.split() if name.startswith("promptctl.")}
     assert known <= {"data", "encoding", "context", "errors", "cells", "paths", "progress"}
+
+
+def test_lines_are_counted_with_excels_own_first_one(tmp_path):
+    (tmp_path / "a.png").touch()
+    (tmp_path / "list.csv").write_text("sep=;\npath;label;split\na.png;red;nowhere\n")
+    with pytest.raises(DatasetError, match="has the split 'nowhere' in line 3"):
+        ImageFolder.scan(tmp_path / "list.csv")
