@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import pytest
 
+from promptctl.classification.head import Head
 from promptctl.context.card import KEY, BackboneId, Card, ClassEntry, Method, Score, Shots, read_card
 from promptctl.context.context import Context, ShotTable
 from promptctl.errors import BadContextFile, CorruptContext, NewerFormat
@@ -129,3 +130,16 @@ def test_values_that_are_not_numbers_and_wrong_shapes_are_refused():
     wide = make(vectors=np.zeros((2, 5), np.float32)).to_bytes()
     with pytest.raises(CorruptContext, match=r"vectors is float32 \(2, 5\), float32 \(2, 4\) was expected"):
         Context.from_bytes(wide, "x")
+
+
+@pytest.mark.parametrize("change", [lambda data: data + b"x", lambda data: data[:-1]])
+def test_the_header_alone_tells_a_file_that_is_longer_or_shorter(tmp_path, change):
+    path = tmp_path / "1.safetensors"
+    path.write_bytes(change(make().to_bytes()))
+    with pytest.raises(CorruptContext, match="it is cut off, or something was added to it"):
+        read_card(path)
+
+
+def test_a_head_has_labels_and_names_and_does_not_mix_them_up():
+    head = Head.of(make(), "birds@1", share=1.0)
+    assert (head.labels, head.names) == (("class_0", "class_1", "class_2"), ("class 0", "class 1", "class 2"))
