@@ -35,6 +35,7 @@ def reason_of(error: OSError) -> str:
 
 
 _LONGEST_REASON = 200  # characters
+_LONGEST_NAME = 400  # characters
 _OF_THE_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.ENOTDIR)
 
 
@@ -279,7 +280,7 @@ class TooManyClasses(DatasetError):
 
 def _shortened(text: str) -> str:
     """In quotes, and no more of it than a person reads."""
-    return f"'{text}'" if len(text) <= _LONGEST_REASON else f"'{text[:_LONGEST_REASON]} …'"
+    return f"'{text}'" if len(text) <= _LONGEST_NAME else f"'{text[:_LONGEST_NAME]} …'"
 
 
 class NameTooLong(DatasetError):

@@ -36,6 +36,7 @@ from promptctl.store.store import Store
 
 pytest.importorskip("openvino")
 
+RECIPE = Path(__file__).parents[1] / "promptctl" / "mini" / "recipe"  # of the repository; it is not installed
 LIBRARIES = ("torch", "open_clip", "torchvision", "timm", "sklearn")
 # as if they were not installed: neither found nor imported
 WITHOUT = f"""
@@ -263,7 +264,7 @@ def test_stored_tensors_are_read_as_pytorch_reads_them(dtype, stored, tmp_path):
 
 
 def test_what_mini_brings_along_is_what_is_translated_now(mini):
-    sys.path.insert(0, str(MINI_FOLDER / "recipe"))
+    sys.path.insert(0, str(RECIPE))
     try:
         from answers import shipped  # type: ignore[import-not-found]
     finally:
