@@ -47,8 +47,7 @@ class Least:
             for path in features.parent.glob(f"{features.name}*"):
                 path.unlink()
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        command = [word.replace("RUN", str(len(self.cpu))) for word in self.command]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
             assert process.stdout is not None
             process.stdout.read(1)
             self.first.append(time.perf_counter() - start)
@@ -57,7 +56,7 @@ class Least:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         self.cpu.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         if process.returncode:
-            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+            raise SystemExit(f"{' '.join(self.command)} ended with {process.returncode}")
 
     def line(self, baseline: float) -> str:
         cpu, wall, first = min(self.cpu), min(self.wall), min(self.first)
@@ -87,7 +86,6 @@ def main() -> None:
         os.environ["PROMPTCTL_HOME"] = str(Path(temporary, "home"))
         few, photos = prepared(Path(temporary), options.photos, options.model)
         features = Path(temporary, "home", "cache", "features.sqlite")
-        learn = [*PROMPTCTL, "learn", str(photos), "--shots", "4", "--model", options.model, "--name"]
         runs = [
             Least("import numpy, PIL.Image, openvino", BASELINE),
             Least("promptctl --version", [*PROMPTCTL, "--version"]),
@@ -96,7 +94,6 @@ def main() -> None:
             Least("inspect", [*PROMPTCTL, "inspect", "it"]),
             Least("evaluate, photos new", [*PROMPTCTL, "evaluate", "it", str(photos)], forgets=True),
             Least("evaluate, photos cached", [*PROMPTCTL, "evaluate", "it", str(photos)]),
-            Least("learn --shots 4, photos cached", [*learn, "other-RUN"]),
         ]
         for _ in range(options.times):
             for some in runs:

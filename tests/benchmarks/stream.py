@@ -74,7 +74,9 @@ def cpu_seconds(call: Callable[[], object]) -> float:
 def alone(paths: list[Path]) -> tuple[float, float]:
     """CPU-seconds per image of decoding, and of the tower."""
     from promptctl.clip.backbone import Backbone
-    from promptctl.encoding.decode import decoded, file_bytes
+    from promptctl.encoding.decode import decoded
+    from promptctl.encoding.files import file_bytes
+    from promptctl.encoding.views import look_of
 
     encoder = Backbone("mini").encoder
     some = paths[: min(len(paths), 128)]
@@ -84,7 +86,7 @@ def alone(paths: list[Path]) -> tuple[float, float]:
         for path in some:
             with file_bytes(path) as data:
                 hashlib.sha256(data).hexdigest()
-                with decoded(data) as picture:
+                with decoded(data, look_of(encoder.size, views=False)) as picture:
                     pixels.append(encoder.preprocess(picture))
 
     decoding = min(cpu_seconds(decode) for _ in range(2)) / len(some)
