@@ -36,6 +36,8 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 NOT_OURS = {"--install-completion", "--show-completion", "--version", "--help"}  # typer's
 OF_THE_BENCHMARKS = {
+    "--large",
+    "--loop",
     "--megapixels",
     "--memory",
     "--mosaic",
@@ -45,6 +47,7 @@ OF_THE_BENCHMARKS = {
     "--threads",
     "--methods",
     "--seeds",
+    "--small",
 }
 
 
