@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from promptctl.context.context import Context
     from promptctl.encoding.cache import FeatureCache
     from promptctl.encoding.encoder import ImageEncoder
+    from promptctl.encoding.images import Seen
+    from promptctl.encoding.pipeline import Encoded
 
 Vectors = NDArray[np.float32]
 _ROWS = 4096  # images at a time, where only the best class is wanted
@@ -123,11 +125,12 @@ class Classifier:
         encoder   of the backbone that the text features are of
         """
         for image in pipeline.stream(paths, encoder, cache, on_done):
-            if isinstance(image, Skipped):
-                yield image
-            else:
-                found = self.predict(image.vector[None]).probabilities[0]
-                yield Answer(image.path, image.sha256, self.classes, found)
+            yield image if isinstance(image, Skipped) else self.answer(image)
+
+    def answer(self, image: Encoded | Seen) -> Answer:
+        """What one image shows whose feature is known."""
+        probabilities = self.predict(image.vector[None]).probabilities[0]
+        return Answer(image.path, image.sha256, self.classes, probabilities)
 
     def predict(self, features: Vectors) -> Predictions:
         """Softmax over scaled cosine similarities, as CLIP does.

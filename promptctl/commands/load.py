@@ -141,7 +141,7 @@ class ImageClassifier:
         from promptctl.encoding.images import BATCH, as_item, as_items, is_one, is_sequence
 
         if is_one(images):
-            return self._answer(_readable(next(self._encoded([as_item(images)]))))
+            return self._classifier.answer(_readable(next(self._encoded([as_item(images)]))))
         if is_sequence(images):  # what is no image is refused before any is encoded
             return list(self._answers(list(as_items(images)), BATCH))
         return self._answers(as_items(images), 1)
@@ -208,13 +208,7 @@ class ImageClassifier:
         from promptctl.encoding.files import Skipped
 
         for item in self._encoded(images, batch):
-            yield item if isinstance(item, Skipped) else self._answer(item)
-
-    def _answer(self, seen: Seen) -> Answer:
-        from promptctl.classification.classifier import Answer
-
-        probabilities = self._classifier.predict(seen.vector[None]).probabilities[0]
-        return Answer(seen.path, seen.sha256, self.context.card.classes, probabilities)
+            yield item if isinstance(item, Skipped) else self._classifier.answer(item)
 
     def _unit_rows(self, features: ArrayLike) -> NDArray[np.float32]:
         import numpy as np
