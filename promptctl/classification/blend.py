@@ -30,7 +30,8 @@ def share_by_folds(context: Context, name: str, tower: TextTower, on_fold: OnSte
 
     raises   DatasetError when a class has fewer than two of them
     """
-    x, y = _shots(context)
+    rows, y = context.learned_from()
+    x = as_kept(rows)
     if _fewest(y, len(context.card.classes)) < 2:
         has = "a class with one shot" if len(y) else "no shots"
         raise DatasetError(
@@ -79,14 +80,6 @@ def best_share(
 def _fewest(y: NDArray[np.int64], classes: int) -> int:
     """Shots of the class that has fewest."""
     return int(np.bincount(y, minlength=classes).min())
-
-
-def _shots(context: Context) -> tuple[Vectors, NDArray[np.int64]]:
-    """(N, E) unit rows and (N,) class indices of what the context was learned from."""
-    own = context.shots.held_out == 0
-    index = {entry.id: i for i, entry in enumerate(context.card.classes)}
-    targets = np.array([index[int(id)] for id in context.shots.class_ids[own]], dtype=np.int64)
-    return as_kept(context.shots.features[own].astype(np.float32)), targets
 
 
 def refit_by(

@@ -126,17 +126,12 @@ def _say_what_is_odd(
     features: Features, label_of: Mapping[Path, str], targets: NDArray[np.int64], context: Context, name: str
 ) -> None:
     """Pictures in two classes, and pictures that look nearly the same as those the context learned from."""
-    import numpy as np
-
     from promptctl.data import remarks
     from promptctl.data.near_copies import by_features_alone
 
     named = [(path, label_of[path], sha256) for path, sha256 in zip(features.paths, features.sha256, strict=True)]
     remarks.say(remarks.one_picture_of_two_classes(named))
-    place = {entry.id: i for i, entry in enumerate(context.card.classes)}
-    own = context.shots.held_out == 0
-    rows = context.shots.features[own].astype(np.float32)
-    of_rows = np.array([place[int(id)] for id in context.shots.class_ids[own]], dtype=np.int64)
+    rows, of_rows = context.learned_from()
     known = _own_images(context)
     alike = by_features_alone(features.vectors, targets, rows, of_rows)
     near = [i for i in alike if features.sha256[i] not in known]

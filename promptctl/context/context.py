@@ -81,6 +81,13 @@ class Context:
         classes = f"{len(card.classes)} class{'' if len(card.classes) == 1 else 'es'}"
         return f"<Context of {classes} on {card.backbone.name}, {card.method.learner}, sha256 {digest[:12]}>"
 
+    def learned_from(self) -> tuple[Floats, NDArray[np.int64]]:
+        """(N, E) features and (N,) class indices of the shots it was learned from, without those held out."""
+        own = self.shots.held_out == 0
+        index = {entry.id: i for i, entry in enumerate(self.card.classes)}
+        targets = np.array([index[int(id)] for id in self.shots.class_ids[own]], dtype=np.int64)
+        return self.shots.features[own].astype(np.float32), targets
+
     def to_bytes(self) -> bytes:
         """The safetensors file, sealed; the same context gives the same bytes."""
         return seal(self._unsealed())
