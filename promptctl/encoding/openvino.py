@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -85,9 +86,7 @@ def without_converter() -> ModuleType:
 
 def program_of(topology: bytes, constants: NDArray[np.uint8]) -> Program:
     """A tower from what OpenVINO writes of it: its .xml, and the bytes of its .bin."""
-    openvino = without_converter()
-    core = openvino.Core()
-    return compiled(core.read_model(topology, openvino.Tensor(constants)))
+    return compiled(_core().read_model(topology, without_converter().Tensor(constants)))
 
 
 def compiled(model: Any) -> Program:
@@ -97,8 +96,13 @@ def compiled(model: Any) -> Program:
         "INFERENCE_PRECISION_HINT": "f32",  # or it takes bfloat16 where the CPU has it
         **_threads(),
     }
-    program = without_converter().Core().compile_model(model, "CPU", settings)
+    program = _core().compile_model(model, "CPU", settings)
     return lambda pixels: program(np.ascontiguousarray(pixels))[0].copy()
+
+
+@cache
+def _core() -> Any:
+    return without_converter().Core()
 
 
 def _threads() -> dict[str, int]:
