@@ -85,11 +85,22 @@ class ContextExported(Report):
         )
 
 
-@dataclass(frozen=True)
-class HeadExported(Report):
-    """A context's answer written as a plain zero-shot head."""
+class _AnswerExported(Report):
+    """What both ways to take a context's answer elsewhere have in common."""
 
     type: ClassVar[str] = "export"
+
+    def rows(self) -> list[Row]:
+        record = dataclasses.asdict(self)
+        return [{**record, "classes": len(record["classes"])}]
+
+    def tables(self) -> list[list[Row]]:
+        return []
+
+
+@dataclass(frozen=True)
+class HeadExported(_AnswerExported):
+    """A context's answer written as a plain zero-shot head."""
 
     context: str
     path: Path
@@ -98,12 +109,6 @@ class HeadExported(Report):
     blend: float
     backbone: str
     n_bytes: int
-
-    def rows(self) -> list[Row]:
-        return [{**dataclasses.asdict(self), "classes": len(self.classes)}]
-
-    def tables(self) -> list[list[Row]]:
-        return []
 
     def summary(self) -> list[str]:
         shape = f"{len(self.classes)} classes by {self.width}"
@@ -114,10 +119,8 @@ class HeadExported(Report):
 
 
 @dataclass(frozen=True)
-class OnnxExported(Report):
+class OnnxExported(_AnswerExported):
     """A context and its image tower written as an ONNX model."""
-
-    type: ClassVar[str] = "export"
 
     context: str
     path: Path
@@ -126,12 +129,6 @@ class OnnxExported(Report):
     blend: float
     backbone: str
     n_bytes: int
-
-    def rows(self) -> list[Row]:
-        return [{**dataclasses.asdict(self), "classes": len(self.classes)}]
-
-    def tables(self) -> list[list[Row]]:
-        return []
 
     def summary(self) -> list[str]:
         named = f"{self.context}{_of_blend(self.blend)}"
