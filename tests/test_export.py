@@ -75,6 +75,12 @@ def test_a_head_says_what_it_is_and_is_the_same_every_time(cli, learned, tiny, t
     }
 
 
+def test_csv_counts_the_classes_of_a_head(cli, learned, tmp_path):
+    outcome = cli("export", "colours", tmp_path / "head.safetensors", "--as", "head", "--format", "csv")
+    names, cells = (line.split(",") for line in outcome.out.splitlines())
+    assert dict(zip(names, cells, strict=True))["classes"] == "3"
+
+
 def test_the_share_of_a_head_may_be_chosen_by_folds(cli, learned, tmp_path):
     report = export("colours", tmp_path / "head", kind="head", blend=None)
     assert 0 <= report.blend <= 1
