@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import NoReturn
 
 from promptctl import signals
 from promptctl.errors import Interrupted, OutputFailed, PromptctlError, ReaderLeft, reason_of
 
+# an import makes many objects and no garbage: by default Python would look for cycles every 700 of them
+_OBJECTS_BETWEEN_COLLECTIONS = 50_000
+
 
 def main() -> NoReturn:
     """Run the command line; every error of the tree becomes one sentence, one hint and an exit code."""
     signals.listen()  # before everything else is imported, which takes long enough to press Ctrl-C
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     try:
         code = _run()
         signals.finish()
     except Interrupted as stop:
         code = _say(_interrupted(), None, stop.exit_code)
+    gc.freeze()  # the process gives its memory back whole; Python would first look through every object of PyTorch
     sys.exit(code)
 
 
