@@ -105,9 +105,9 @@ def test_the_paper_recipe_equals_a_plain_loop_over_77_tokens(clip, position, cla
 @pytest.mark.parametrize("class_specific", [False, True])
 @pytest.mark.parametrize(("anchor", "average"), [(0.0, False), (8.0, False), (0.0, True)])
 def test_the_fast_recipe_equals_its_equations(clip, class_specific, anchor, average):
-    """All images at once, Adam, a cosine; KgCoOp's loss CE + lambda (1 - mean cos(t, z)); PromptSRC's average."""
+    """All images at once, classes alike, Adam, a cosine; KgCoOp's CE + lambda (1 - mean cos); PromptSRC's average."""
     model, tokenizer, text = clip
-    x, y = unit_features(70)
+    x, y = (array[[*range(70), *range(0, 70, 3)]] for array in unit_features(70))  # twice as many of the first class
     z = templates.text_features(text, NAMES)
     settings = coop.Settings(
         context_tokens=4, class_specific=class_specific, epochs=20, lr=0.01, seed=5, anchor=anchor, average=average
@@ -122,9 +122,9 @@ def test_the_fast_recipe_equals_its_equations(clip, class_specific, anchor, aver
         context.requires_grad_()
         texts = F.normalize(reference.encode(model, tokenizer, context, NAMES, "end"), dim=-1)
         cosines = torch.stack([t @ torch.from_numpy(zc) for t, zc in zip(texts, z, strict=True)])
-        loss = F.cross_entropy(20.0 * torch.from_numpy(x) @ texts.T, torch.from_numpy(y)) + anchor * (
-            1 - cosines.mean()
-        )
+        losses = F.cross_entropy(20.0 * torch.from_numpy(x) @ texts.T, torch.from_numpy(y), reduction="none")
+        of_classes = [losses[torch.from_numpy(y == c)].mean() for c in range(3)]
+        loss = torch.stack(of_classes).mean() + anchor * (1 - cosines.mean())
         (gradient,) = torch.autograd.grad(loss, context)
         context = plain_adam(context.detach(), gradient, state, 0.005 * (1 + math.cos(math.pi * epoch / 20)))
         weight = math.exp(-((epoch + 1 - 18) ** 2) / (2 * 2**2))
@@ -138,6 +138,74 @@ def test_the_fast_recipe_equals_its_equations(clip, class_specific, anchor, aver
     if anchor:
         free = coop.learn(x, y, NAMES, text, logit_scale=20.0, settings=replace(settings, anchor=0.0))
         assert (ours.text_features * z).sum(1).mean() > (free.text_features * z).sum(1).mean() + 1e-3
+
+
+def test_classes_of_as_many_images_need_no_balance(clip):
+    assert coop.balance(torch.arange(70) % 7, 7) is None
+    assert coop.balance(torch.arange(70) % 7, 9) is None, "classes without images count for nothing"
+    weights = coop.balance(torch.tensor([0, 0, 0, 2]), 3)
+    assert weights is not None
+    np.testing.assert_allclose(weights[[0, 2]], [4 / 2 / 3, 4 / 2])
+
+
+def test_the_paper_counts_every_image_alike(clip):
+    _, _, text = clip
+    x, y = unit_features(60)
+    many = np.concatenate([np.arange(60), np.repeat(np.flatnonzero(y == 0), 3)])
+    settings = coop.Settings(context_tokens=4, recipe="paper", epochs=2, lr=0.01)
+    plain = coop.learn(x[many], y[many], NAMES, text, logit_scale=20.0, settings=settings)
+    recipe = replace(coop.RECIPES["paper"], balanced=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(coop.RECIPES, "paper", recipe)
+        balanced = coop.learn(x[many], y[many], NAMES, text, logit_scale=20.0, settings=settings)
+    assert np.abs(plain.vectors - balanced.vectors).max() > 1e-4
+
+
+@pytest.mark.parametrize("class_specific", [False, True])
+def test_a_run_goes_on_from_given_vectors(clip, class_specific):
+    _, _, text = clip
+    x, y = unit_features(30)
+    settings = coop.Settings(context_tokens=4, class_specific=class_specific, epochs=5, lr=0.01)
+    first = coop.learn(x, y, NAMES, text, logit_scale=20.0, settings=settings)
+    start = coop.Start(first.vectors)
+    kept = coop.learn(x, y, NAMES, text, logit_scale=20.0, settings=replace(settings, epochs=0), start=start)
+    np.testing.assert_array_equal(kept.vectors, first.vectors)
+    np.testing.assert_array_equal(kept.text_features, first.text_features)
+    before = first.vectors.copy()
+    on = coop.learn(x, y, NAMES, text, logit_scale=20.0, settings=settings, start=start)
+    assert np.abs(on.vectors - first.vectors).max() > 1e-3
+    np.testing.assert_array_equal(first.vectors, before)  # what was given is not written to
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_frozen_classes_stay_while_others_learn_against_them(clip, told):
+    model, tokenizer, text = clip
+    x, y = unit_features(30)
+    settings = coop.Settings(context_tokens=4, class_specific=True, epochs=3, lr=0.01)
+    first = coop.learn(x, y, NAMES, text, logit_scale=20.0, settings=settings)
+    frozen = np.array([True, False, True])
+    start = coop.Start(first.vectors, frozen, first.text_features if told else None)
+    on = coop.learn(x, y, NAMES, text, logit_scale=20.0, settings=settings, start=start)
+    np.testing.assert_array_equal(on.vectors[frozen], first.vectors[frozen])
+    np.testing.assert_allclose(on.text_features[frozen], first.text_features[frozen], atol=1e-6)
+    if told:
+        np.testing.assert_array_equal(on.text_features[frozen], first.text_features[frozen])
+
+    context, state = torch.from_numpy(first.vectors[1:2].copy()), {}
+    for epoch in range(3):
+        context.requires_grad_()
+        own = F.normalize(reference.encode(model, tokenizer, context, NAMES[1:2], "end"), dim=-1)
+        others = torch.from_numpy(first.text_features)
+        texts = torch.cat([others[:1], own, others[2:]])
+        loss = F.cross_entropy(20.0 * torch.from_numpy(x) @ texts.T, torch.from_numpy(y))
+        (gradient,) = torch.autograd.grad(loss, context)
+        context = plain_adam(context.detach(), gradient, state, 0.005 * (1 + math.cos(math.pi * epoch / 3)))
+    np.testing.assert_allclose(on.vectors[1:2], context.numpy(), atol=1e-4)
+    np.testing.assert_allclose(
+        on.text_features[1:2],
+        F.normalize(reference.encode(model, tokenizer, context, NAMES[1:2], "end"), dim=-1).detach().numpy(),
+        atol=1e-4,
+    )
 
 
 def test_zero_epochs_keep_the_words(clip):

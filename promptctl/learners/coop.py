@@ -4,7 +4,8 @@ The objective is the paper's: plain cross-entropy over cosine similarities times
 Two recipes reach its minimum. `paper` is the original's to the last default: SGD, momentum 0.9, weight decay 5e-4,
 batches of 32 with the last partial one dropped, one epoch at 1e-5 and then a cosine over the epochs that never
 quite reaches zero, random crops, the last step kept. `fast` takes the gradient of all images at once and steps by
-Adam along a cosine, so that a few hundred steps do. Unlike the reference code the context is float32 throughout.
+Adam along a cosine, so that a few hundred steps do, and every class counts alike in it however many photos it has.
+Unlike the reference code the context is float32 throughout.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from promptctl.clip.packing import Prompts
 from promptctl.clip.text_tower import TextTower
 from promptctl.context.card import ClassEntry, Method
 from promptctl.errors import LearningFailed
@@ -57,6 +59,15 @@ class Settings:
     seed: int = 1
 
 
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where a run begins that goes on from another: what continual learning calls a warm start."""
+
+    vectors: Vectors  # (M, W), or (C, M, W) class-specific
+    frozen: NDArray[np.bool_] | None = None  # (C,) classes whose vectors stay as they are; None: all are learned
+    text_features: Vectors | None = None  # (C, E) unit rows, of which those of the frozen classes are used
+
+
 @dataclass(frozen=True)
 class Solution:
     """Where a run ended."""
@@ -75,6 +86,7 @@ class Recipe:
     rate: Callable[[int, int, float], float]  # epoch from 0, epochs, lr
     epochs: Callable[[float], int]  # by shots per class
     crops: bool  # learns from random crops, one view an epoch
+    balanced: bool  # every class counts alike, or every image
 
 
 def paper_epochs(shots: float) -> int:
@@ -94,13 +106,14 @@ def fast_epochs(shots: float) -> int:
 
 
 RECIPES = {
-    "fast": Recipe(None, lambda context: Adam(context, betas=(0.9, 0.99)), cosine_rate, fast_epochs, False),
+    "fast": Recipe(None, lambda context: Adam(context, betas=(0.9, 0.99)), cosine_rate, fast_epochs, False, True),
     "paper": Recipe(
         PAPER_BATCH,
         lambda context: Sgd(context, momentum=PAPER_MOMENTUM, weight_decay=PAPER_WEIGHT_DECAY),
         warm_cosine_rate,
         paper_epochs,
         True,
+        False,
     ),
 }
 
@@ -179,6 +192,7 @@ def learn(
     logit_scale: float,
     settings: Settings,
     anchors: NDArray[np.float32] | None = None,
+    start: Start | None = None,
     on_step: OnStep | None = None,
 ) -> Solution:
     """Learn a context from arrays.
@@ -188,31 +202,32 @@ def learn(
     names         C readable class names, or the classes of a stored context
     logit_scale   the backbone's own, already exponentiated
     anchors       (C, E) unit rows, what settings.anchor holds the text features to
+    start         vectors to go on from; None: those that the settings say
     raises        NameTooLong, LearningFailed
     """
     recipe = RECIPES[settings.recipe]
-    prompts = tower.prompts(
-        names, settings.context_tokens, position=settings.position, shared=not settings.class_specific
-    )
     device = tower.token_table.device
     rng = torch.Generator().manual_seed(settings.seed)
     images = Views(features, device, rng)
     true = torch.from_numpy(targets).to(device)  # (N,)
     kept_near = None if anchors is None else torch.from_numpy(anchors).to(device)
-    context = initial_context(tower, len(names), settings).requires_grad_()
+    begin = torch.from_numpy(start.vectors).to(device) if start else initial_context(tower, len(names), settings)
+    part = _Part.of(begin, names, tower, settings, start)
+    context = part.context
     optimiser = recipe.optimiser(context)
+    weights = balance(true, len(names)) if recipe.balanced else None
     batches = Batches(len(images), recipe.batch, device, rng)
     late = _Average(settings.epochs) if settings.average else None
     step = 0
 
     def loss_of(seen: torch.Tensor, of_batch: torch.Tensor) -> torch.Tensor:
-        texts = F.normalize(tower.encode(context, prompts), dim=-1)  # (C, E)
-        loss = F.cross_entropy(logit_scale * seen @ texts.T, of_batch)
+        texts = part.texts(context)  # (C, E)
+        loss = F.cross_entropy(logit_scale * seen @ texts.T, of_batch, weight=weights)
         if kept_near is not None and settings.anchor:
             loss = loss + settings.anchor * kgcoop_loss(texts, kept_near)
         return loss
 
-    with threads_for(tower.operations(prompts)):
+    with threads_for(tower.operations(part.prompts)):
         for epoch in range(settings.epochs):
             rate = recipe.rate(epoch, settings.epochs, settings.lr)
             seen = images.of_epoch(epoch)
@@ -228,10 +243,72 @@ def learn(
                 late.add(epoch, context.detach())
     found = late.mean() if late and step else context.detach()
     with torch.no_grad():
-        texts = F.normalize(tower.encode(found, prompts), dim=-1)
+        texts = part.texts(found)
     if not torch.isfinite(texts).all():
         raise LearningFailed(step, settings.lr)
-    return Solution(found.cpu().numpy(), texts.float().cpu().numpy(), step)
+    return Solution(part.whole(found).cpu().numpy(), texts.float().cpu().numpy(), step)
+
+
+def balance(targets: torch.Tensor, n_classes: int) -> torch.Tensor | None:
+    """(C,) what an image of each class counts, so that the classes count alike; None where they do anyway.
+
+    targets   (N,) class indices
+    """
+    counts = torch.bincount(targets, minlength=n_classes)
+    some = counts[counts > 0]
+    if not len(some) or bool((some == some[0]).all()):
+        return None
+    return (len(targets) / len(some)) / counts.clamp(min=1).float()
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """The vectors that are learned, and how they give the text features of all classes."""
+
+    context: torch.Tensor  # (M, W), or (L, M, W) of the classes that are learned
+    prompts: Prompts  # of those classes
+    tower: TextTower
+    learned: torch.Tensor | None = None  # (L,) indices of classes; None: all
+    vectors: torch.Tensor | None = None  # (C, M, W) all of them, as they began
+    others: torch.Tensor | None = None  # (C, E) unit rows, right for the classes that are not learned
+
+    @staticmethod
+    def of(
+        begin: torch.Tensor,
+        names: Sequence[str | ClassEntry],
+        tower: TextTower,
+        settings: Settings,
+        start: Start | None,
+    ) -> _Part:
+        """begin   (M, W) or (C, M, W)"""
+
+        def prompts_of(some: Sequence[str | ClassEntry]) -> Prompts:
+            shared = not settings.class_specific
+            return tower.prompts(some, settings.context_tokens, position=settings.position, shared=shared)
+
+        if start is None or start.frozen is None or not start.frozen.any():
+            return _Part(begin.clone().requires_grad_(), prompts_of(names), tower)
+        learned = torch.from_numpy(np.flatnonzero(~start.frozen)).to(begin.device)
+        prompts = prompts_of([names[int(i)] for i in learned])
+        if start.text_features is not None:
+            others = torch.from_numpy(start.text_features).to(begin.device)
+        else:
+            with torch.no_grad():
+                others = F.normalize(tower.encode(begin, prompts_of(names)), dim=-1)
+        return _Part(begin[learned].clone().requires_grad_(), prompts, tower, learned, begin, others)
+
+    def texts(self, context: torch.Tensor) -> torch.Tensor:
+        """(C, E) unit rows."""
+        own = F.normalize(self.tower.encode(context, self.prompts), dim=-1)
+        if self.learned is None or self.others is None:
+            return own
+        return self.others.index_copy(0, self.learned, own)
+
+    def whole(self, context: torch.Tensor) -> torch.Tensor:
+        """(M, W) or (C, M, W)"""
+        if self.learned is None or self.vectors is None:
+            return context
+        return self.vectors.index_copy(0, self.learned, context)
 
 
 def kgcoop_loss(texts: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
