@@ -7,9 +7,24 @@ import struct
 import numpy as np
 import pytest
 
+from promptctl.classification.classifier import Classifier
 from promptctl.classification.head import Head
-from promptctl.context.card import KEY, BackboneId, Card, ClassEntry, Method, Score, Shots, read_card
-from promptctl.context.context import Context, ShotTable
+from promptctl.context.card import (
+    KEY,
+    BackboneId,
+    Card,
+    Change,
+    ClassEntry,
+    GuardRecord,
+    HeadPart,
+    Method,
+    Relabelled,
+    Score,
+    Shots,
+    read_card,
+    seal,
+)
+from promptctl.context.context import Context, LinearHead, ShotTable
 from promptctl.errors import BadContextFile, CorruptContext, NewerFormat
 
 
@@ -108,11 +123,11 @@ def test_a_newer_format_says_update():
     length = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8 : 8 + length])
     card = json.loads(header["__metadata__"][KEY])
-    header["__metadata__"][KEY] = json.dumps(card | {"format": 2, "something": "new"})
+    header["__metadata__"][KEY] = json.dumps(card | {"format": 3, "something": "new"})
     text = json.dumps(header).encode()
     with pytest.raises(NewerFormat) as refused:
         Context.from_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :], "birds/1.safetensors")
-    assert str(refused.value) == "birds/1.safetensors has format 2, this promptctl reads up to 1"
+    assert str(refused.value) == "birds/1.safetensors has format 3, this promptctl reads up to 2"
     assert refused.value.hint == "update promptctl"
 
 
@@ -143,3 +158,112 @@ def test_the_header_alone_tells_a_file_that_is_longer_or_shorter(tmp_path, chang
 def test_a_head_has_labels_and_names_and_does_not_mix_them_up():
     head = Head.of(make(), "birds@1", share=1.0)
     assert (head.labels, head.names) == (("class_0", "class_1", "class_2"), ("class 0", "class 1", "class 2"))
+
+
+# --------------------------------------------------------------------------- a head, and what shots say besides
+
+
+def with_head(context: Context) -> Context:
+    weight = np.random.default_rng(1).normal(size=context.text_features.shape).astype(np.float32)
+    bias = np.arange(len(weight), dtype=np.float32)
+    card = dataclasses.replace(context.card, head=(HeadPart("clap", 0.5), HeadPart("text", 0.5)))
+    return dataclasses.replace(context, card=card, head=LinearHead(weight, bias))
+
+
+def test_a_file_that_answers_with_a_head_is_of_format_2(tmp_path):
+    context = with_head(make())
+    path = tmp_path / "1.safetensors"
+    path.write_bytes(context.to_bytes())
+    back = Context.load(path)
+    assert (read_card(path).format, Context.from_bytes(make().to_bytes(), path).card.format) == (2, 1)
+    assert back.head is not None and back == context
+    np.testing.assert_array_equal(back.head.weight, context.head.weight)
+    np.testing.assert_array_equal(back.head.bias, context.head.bias)
+
+    x = unit(np.random.default_rng(2).normal(size=(50, 5))).astype(np.float32)
+    logits = 28.5 * x @ context.head.weight.T + context.head.bias
+    np.testing.assert_array_equal(Classifier.of(back).predict(x).best, logits.argmax(1))
+    np.testing.assert_allclose(
+        Classifier.of(back).predict(x).probabilities, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), atol=1e-5
+    )
+    half = 0.5 * logits + 0.5 * 28.5 * x @ context.zero_shot_features.T
+    np.testing.assert_array_equal(Classifier.of(back, share=0.5).predict(x).best, half.argmax(1))
+    alone = (x @ context.text_features.T).argmax(1)
+    np.testing.assert_array_equal(Classifier.of(back, head=False).predict(x).best, alone)
+    assert (alone != logits.argmax(1)).any() and (half.argmax(1) != logits.argmax(1)).any()
+
+
+def test_a_head_in_a_file_of_format_1_is_passed_over(tmp_path):
+    """As the promptctl that wrote that format does."""
+    data = with_head(make()).to_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + length])
+    card = json.loads(header["__metadata__"][KEY]) | {"format": 1, "sha256": "0" * 64}
+    header["__metadata__"][KEY] = json.dumps(card, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    older = seal(struct.pack("<Q", len(text)) + text + data[8 + length :])
+    assert Context.from_bytes(older, "x").head is None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e9])
+def test_a_head_of_no_numbers_is_refused(value):
+    context = with_head(make())
+    weight = context.head.weight.copy()
+    weight[1, 2] = value
+    with pytest.raises(CorruptContext):
+        Context.from_bytes(dataclasses.replace(context, head=LinearHead(weight, context.head.bias)).to_bytes(), "x")
+
+
+def test_what_shots_say_besides_is_written_where_there_is_something_to_say():
+    context = make()
+    plain = context.to_bytes()
+    assert b"shot_since" not in plain and b"shot_group" not in plain and b"shot_predicted" not in plain
+    n = len(context.shots)
+    since = np.array([1, 1, 1, 2, 2, 3], np.int32)
+    told = dataclasses.replace(context.shots, since=since, groups=np.zeros(n, np.int32), predicted=np.ones(n, np.int32))
+    back = Context.from_bytes(dataclasses.replace(context, shots=told).to_bytes(), "x").shots
+    np.testing.assert_array_equal(back.since, since)
+    assert (back.groups == 0).all() and (back.predicted == 1).all()
+    quiet = Context.from_bytes(plain, "x").shots
+    assert (quiet.since == 1).all() and (quiet.predicted == -1).all() and len(set(quiet.groups.tolist())) == n
+    some = told.only(since > 1)
+    assert some.since.tolist() == [2, 2, 3] and len(some.features) == len(some.sha256) == 3
+
+
+@pytest.mark.parametrize("column", ["since", "groups", "predicted"])
+def test_shots_of_no_version_group_or_answer_are_refused(column):
+    shots = make().shots
+    bad = dataclasses.replace(shots, **{column: np.full(len(shots), -2, np.int32)})
+    with pytest.raises(CorruptContext):
+        Context.from_bytes(dataclasses.replace(make(), shots=bad).to_bytes(), "x")
+
+
+def test_a_card_of_before_is_written_as_it_was():
+    card = make().card
+    assert not {"change", "head", "folds", "next_id"} & set(json.loads(card.to_json()))
+    guard = GuardRecord(40, 5, 1, 0.1, True, "images held out", "")
+    change = Change("learn", "+2 classes", (Relabelled("a" * 64, 1, 2),), True, guard)
+    told = dataclasses.replace(card, change=change, next_id=9, folds=Score("5 folds of the shots", 6, 0.5, 0.4))
+    back = Context.from_bytes(dataclasses.replace(make(), card=told).to_bytes(), "x").card
+    assert (back.change, back.next_id, back.folds) == (change, 9, told.folds)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"head": (HeadPart("magic", 1.0),)},
+        {"head": (HeadPart("clap", -1.0),)},
+        {"next_id": -1},
+        {"folds": Score("x", 5, 1.5, 0.0)},
+        {"change": Change("learn", "a\0b")},
+        {"change": Change("relabel", relabelled=(Relabelled("zz", 0, 1),))},
+        {"change": Change("learn", guard=GuardRecord(-1, 0, 0, 0.5))},
+        {"change": Change("learn", guard=GuardRecord(1, 0, 0, 2.0))},
+    ],
+)
+def test_a_card_that_cannot_be_true_is_refused(changed):
+    context = with_head(make())
+    card = dataclasses.replace(context.card, **changed)
+    with pytest.raises(CorruptContext):
+        Context.from_bytes(dataclasses.replace(context, card=card).to_bytes(), "x")

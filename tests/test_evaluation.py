@@ -50,9 +50,9 @@ def test_a_context_answers_with_its_share_its_scale_and_its_classes():
         found = Classifier.of(context, share=share)
         rows = share * context.text_features + (1 - share) * context.zero_shot_features
         wanted = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        np.testing.assert_allclose(found.text_features, wanted, atol=1e-6)
+        np.testing.assert_allclose(found.weight, wanted, atol=1e-6)
         assert (found.logit_scale, found.classes, found.share) == (28.5, context.card.classes, share)
-    np.testing.assert_array_equal(Classifier.zero_shot(context).text_features, context.zero_shot_features)
+    np.testing.assert_array_equal(Classifier.zero_shot(context).weight, context.zero_shot_features)
 
 
 def test_no_images_give_no_predictions(made):

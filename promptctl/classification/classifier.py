@@ -1,4 +1,4 @@
-"""Classifier: a context and image features → what each image shows. One matrix product, no text tower."""
+"""Classifier: a context and image features → what each image shows. One product with a matrix, no text tower."""
 
 from __future__ import annotations
 
@@ -87,18 +87,25 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """Says which of its classes an image shows: the one whose text features are nearest to the image's."""
+    """Says which of its classes an image shows: the one of the largest logit, logit_scale * F @ weight.T + bias."""
 
-    text_features: Vectors  # (C, E) unit rows: the answer in force
-    logit_scale: float = 100.0  # CLIP's own; no ranking depends on it
+    weight: Vectors  # (C, E) the answer in force: text features, or the rows of a head
+    logit_scale: float = 100.0  # CLIP's own; without a bias no ranking depends on it
     classes: tuple[ClassEntry, ...] = ()  # empty where positions are enough
     share: float = 1.0  # of what was learned, the rest is zero-shot's
+    bias: Vectors | None = None  # (C,)
 
     @staticmethod
-    def of(context: Context, *, share: float = 1.0) -> Classifier:
-        """A context in use, with so much of what it learned."""
-        texts = mixed(context.text_features, context.zero_shot_features, share)
-        return Classifier(texts, context.card.logit_scale, context.card.classes, share)
+    def of(context: Context, *, share: float = 1.0, head: bool = True) -> Classifier:
+        """A context in use, with so much of what it learned.
+
+        head   False: the context alone answers, whether or not there is a head
+        """
+        scale, classes = context.card.logit_scale, context.card.classes
+        if context.head and head and share:
+            weight = share * context.head.weight + (1 - share) * context.zero_shot_features
+            return Classifier(weight.astype(np.float32), scale, classes, share, share * context.head.bias)
+        return Classifier(mixed(context.text_features, context.zero_shot_features, share), scale, classes, share)
 
     @staticmethod
     def zero_shot(context: Context) -> Classifier:
@@ -122,7 +129,7 @@ class Classifier:
     ) -> Iterator[Answer | Skipped]:
         """What every image shows, in the order of the paths and as soon as it is known, and what is passed over.
 
-        encoder   of the backbone that the text features are of
+        encoder   of the backbone that the weights are for
         """
         for image in pipeline.stream(paths, encoder, cache, on_done):
             yield image if isinstance(image, Skipped) else self.answer(image)
@@ -133,11 +140,13 @@ class Classifier:
         return Answer(image.path, image.sha256, self.classes, probabilities)
 
     def predict(self, features: Vectors) -> Predictions:
-        """Softmax over scaled cosine similarities, as CLIP does.
+        """Softmax over scaled cosine similarities, as CLIP does, or over those of a head.
 
         features   (N, E) unit rows
         """
-        logits = self.logit_scale * features.astype(np.float64) @ self._texts.T  # (N, C)
+        logits = self.logit_scale * features.astype(np.float64) @ self._weight.T  # (N, C)
+        if self.bias is not None:
+            logits += self.bias
         logits -= logits.max(1, keepdims=True, initial=-np.inf)
         weights = np.exp(logits)
         return Predictions(weights / weights.sum(1, keepdims=True))
@@ -154,8 +163,8 @@ class Classifier:
         return float(self.right(features, targets).mean())
 
     @cached_property
-    def _texts(self) -> NDArray[np.float64]:
-        return self.text_features.astype(np.float64)
+    def _weight(self) -> NDArray[np.float64]:
+        return self.weight.astype(np.float64)
 
 
 def mixed(learned: Vectors, zero_shot: Vectors, share: float) -> Vectors:

@@ -1,4 +1,4 @@
-"""Head: a context's answer as a plain matrix, for open_clip or any linear layer."""
+"""Head: a context's answer as a plain matrix and a bias, for open_clip or any linear layer."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Head:
-    """A zero-shot head: probabilities are softmax(logit_scale * features @ weight.T), features being unit rows."""
+    """Probabilities are softmax(logit_scale * features @ weight.T + bias), features being unit rows."""
 
-    weight: NDArray[np.float32]  # (C, E) unit rows
+    weight: NDArray[np.float32]  # (C, E) unit rows, if they are text features
+    bias: NDArray[np.float32]  # (C,) zeros, if they are
     labels: tuple[str, ...]  # folder names, in the order of the rows
     names: tuple[str, ...]  # what the prompt says
     logit_scale: float
@@ -36,16 +37,20 @@ class Head:
 
     @staticmethod
     def of(context: Context, name: str, *, share: float) -> Head:
-        card, weight = context.card, Classifier.of(context, share=share).text_features
-        return Head(weight, card.labels, card.names, card.logit_scale, share, card.backbone, name, card.sha256)
+        card, answer = context.card, Classifier.of(context, share=share)
+        bias = np.zeros(len(card.classes), np.float32) if answer.bias is None else answer.bias
+        return Head(
+            answer.weight, bias, card.labels, card.names, card.logit_scale, share, card.backbone, name, card.sha256
+        )
 
     def facts(self) -> dict[str, Any]:
-        """All of it but the weights, as plain values."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[1:]}
+        """All of it but the arrays, as plain values."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[2:]}
         return {**fields, "backbone": dataclasses.asdict(self.backbone), "format": FORMAT}
 
     def to_bytes(self) -> bytes:
-        """A safetensors file: the tensor `weight`, and all else as JSON under one key of its metadata."""
+        """A safetensors file: the tensors `weight` and `bias`, and all else as JSON under one key of its metadata."""
         # one key only: several come out in random order, and the same head gives the same bytes
         written = json.dumps(self.facts(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return save({"weight": np.ascontiguousarray(self.weight)}, metadata={KEY: written})
+        tensors = {"weight": np.ascontiguousarray(self.weight), "bias": np.ascontiguousarray(self.bias)}
+        return save(tensors, metadata={KEY: written})

@@ -54,6 +54,7 @@ class _Graph(torch.nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
     weight: torch.Tensor
+    bias: torch.Tensor
 
     def __init__(self, visual: torch.nn.Module, mean: Sequence[float], std: Sequence[float], head: Head) -> None:
         super().__init__()
@@ -61,10 +62,11 @@ class _Graph(torch.nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         self.register_buffer("weight", torch.from_numpy(head.weight * head.logit_scale).float())  # (C, E)
+        self.register_buffer("bias", torch.from_numpy(head.bias))  # (C,)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         features = normalize(self.visual((pixels - self.mean) / self.std), dim=-1)  # (N, E)
-        return (features @ self.weight.T).softmax(-1)  # (N, C)
+        return (features @ self.weight.T + self.bias).softmax(-1)  # (N, C)
 
 
 def _without_traces(model: ModelProto) -> ModelProto:

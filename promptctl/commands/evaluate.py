@@ -152,9 +152,13 @@ def _evaluation(
     from promptctl.classification.metrics import class_scores, scores
 
     card = context.card
-    learned, zero_shot = (
+    learned, alone, zero_shot = (
         classifier.predict(features.vectors)
-        for classifier in (Classifier.of(context, share=share), Classifier.zero_shot(context))
+        for classifier in (
+            Classifier.of(context, share=share),
+            Classifier.of(context, share=share, head=False),
+            Classifier.zero_shot(context),
+        )
     )
     per_class = tuple(
         ClassScore(
@@ -177,6 +181,7 @@ def _evaluation(
         learned_from=_learned_from(context, features),
         classes=len(card.classes),
         learned=Scores(**scores(learned, targets)),
+        without_head=Scores(**scores(alone, targets)) if context.head else None,
         zero_shot=Scores(**scores(zero_shot, targets)),
         zero_shot_template=card.zero_shot_template,
         per_class=per_class,

@@ -93,8 +93,23 @@ class ImageClassifier:
 
     @property
     def text_features(self) -> NDArray[np.float32]:
-        """(C, E) unit rows: what image features are compared with, blended if that was asked for."""
-        return self._classifier.text_features
+        """(C, E) unit rows: what the context says of its classes, blended if that was asked for."""
+        from promptctl.classification.classifier import Classifier
+
+        return Classifier.of(self.context, share=self.blend, head=False).weight
+
+    @property
+    def weight(self) -> NDArray[np.float32]:
+        """(C, E) what image features are multiplied with: the rows of the head, or the text features without one."""
+        return self._classifier.weight
+
+    @property
+    def bias(self) -> NDArray[np.float32]:
+        """(C,) what is added to the logits; zeros where nothing is."""
+        import numpy as np
+
+        bias = self._classifier.bias
+        return np.zeros(len(self.classes), np.float32) if bias is None else bias
 
     @property
     def logit_scale(self) -> float:
@@ -159,7 +174,7 @@ class ImageClassifier:
 
         items = [as_item(images)] if is_one(images) else list(as_items(images))
         vectors = [_readable(item).vector for item in self._encoded(items)]
-        return np.array(vectors, np.float32).reshape(-1, self.text_features.shape[1])
+        return np.array(vectors, np.float32).reshape(-1, self.context.card.backbone.joint_width)
 
     def evaluate(self, photos: str | os.PathLike[str], *, split: str | None = None) -> EvaluateReport:
         """How good it is on labelled photos, beside zero-shot on the same photos.
@@ -217,7 +232,7 @@ class ImageClassifier:
             rows = np.asarray(features, dtype=np.float64)
         except (TypeError, ValueError, RuntimeError) as error:  # of a tensor on a GPU, or one with a gradient
             raise WrongArgument("features", f"no array of numbers ({error})", "an array (N, E)") from error
-        width = self.text_features.shape[1]
+        width = self.context.card.backbone.joint_width
         if rows.ndim != 2 or rows.shape[1] != width:
             expected = f"an array (N, {width}) of image features of {self.context.card.backbone.name}"
             raise WrongArgument("features", f"an array {rows.shape}", expected)

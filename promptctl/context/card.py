@@ -25,7 +25,9 @@ from promptctl.errors import (
     TooManyClasses,
 )
 
-FORMAT = 1
+FORMAT = 1  # of a file whose text features are its answer
+WITH_HEAD = 2  # of one that answers with a head, which a reader of format 1 would pass over
+NEWEST = WITH_HEAD
 KEY = "promptctl"
 LONGEST_HEADER = 1 << 20  # bytes; ten thousand classes fit
 _NO_FORMAT = 1_000_000
@@ -93,6 +95,47 @@ class Score:
 
 
 @dataclass(frozen=True)
+class HeadPart:
+    """One part of a head: where its rows come from, and how much they count."""
+
+    kind: str  # text: the context's own rows; clap, means, lda: fitted on the shots; zero-shot
+    share: float
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """An image whose class was changed."""
+
+    sha256: str
+    before: int  # id
+    after: int  # id
+
+
+@dataclass(frozen=True)
+class GuardRecord:
+    """What the guard found when a version was to replace its parent."""
+
+    images: int
+    worse: int  # images the parent gave their class and this version does not
+    better: int
+    p: float  # exact McNemar, one-sided
+    refused: bool = False
+    on: str = ""  # which images these were
+    kept: str = ""  # which of its retries this version is; empty: the first try
+
+
+@dataclass(frozen=True)
+class Change:
+    """What made a version out of its parent."""
+
+    kind: str  # the command: learn, class rename, relabel, merge, rebase …
+    words: str = ""  # what it did, for `log`
+    relabelled: tuple[Relabelled, ...] = ()
+    forced: bool = False  # although the guard refused it
+    guard: GuardRecord | None = None
+
+
+@dataclass(frozen=True)
 class Card:
     """The metadata of a context file; docs/format.md describes every field."""
 
@@ -107,6 +150,10 @@ class Card:
     parent: str | None = None  # sha256 of the version this one was learned from
     sha256: str = ""  # of the whole file, with this value written as 64 zeros
     format: int = FORMAT
+    change: Change | None = None  # None: learned from scratch, or imported
+    head: tuple[HeadPart, ...] = ()  # how the head is mixed; empty where there is none
+    folds: Score | None = None  # on the shots, each by a fold that did not learn from it
+    next_id: int = 0  # of a class to come, where a higher one was used before; ids are never used again
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -124,7 +171,13 @@ class Card:
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, ASCII."""
         fields = {**dataclasses.asdict(self), "classes": _plain(self.classes)}
+        for name in _LATER:  # files of before say nothing of these, and stay as they are to the bit
+            if getattr(self, name) == getattr(Card, name):
+                del fields[name]
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+_LATER = ("change", "head", "folds", "next_id")
 
 
 def context_file(path: Path) -> Path:
@@ -195,8 +248,8 @@ def card_of(header: bytes, path: Path | str) -> Card:
             raise ValueError(f"{found!r:.40} is not a format")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptContext(path, "it holds no promptctl metadata") from error
-    if found > FORMAT:
-        raise NewerFormat(path, found, FORMAT)
+    if found > NEWEST:
+        raise NewerFormat(path, found, NEWEST)
     try:
         card = _build(Card, fields)
     except (ValueError, KeyError, TypeError, OverflowError) as error:

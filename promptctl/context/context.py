@@ -17,8 +17,10 @@ from safetensors.numpy import load, save
 from promptctl import checks
 from promptctl.context import limits
 from promptctl.context.card import (
+    FORMAT,
     KEY,
     UNSEALED,
+    WITH_HEAD,
     Card,
     card_of,
     context_file,
@@ -30,6 +32,16 @@ from promptctl.context.card import (
 from promptctl.errors import CorruptContext
 
 Floats = NDArray[np.float32]
+_UNSAID: Any = None
+_COLUMNS = {  # tensor of a file, without "shot_" → field
+    "features": "features",
+    "class_ids": "class_ids",
+    "sha256": "sha256",
+    "held_out": "held_out",
+    "since": "since",
+    "group": "groups",
+    "predicted": "predicted",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +52,37 @@ class ShotTable:
     class_ids: NDArray[np.int32]  # (N,) ids of Card.classes
     sha256: NDArray[np.uint8]  # (N, 32) of the image files
     held_out: NDArray[np.uint8]  # (N,) 1: measured on, never learned from
+    since: NDArray[np.int32] = _UNSAID  # (N,) number of the version that added it
+    groups: NDArray[np.int32] = _UNSAID  # (N,) images of one group are near-copies, and always on one side
+    predicted: NDArray[np.int32] = _UNSAID  # (N,) id of the class that was seen without learning from it; -1: not known
+
+    def __post_init__(self) -> None:
+        for name, usual in self._usual().items():
+            if getattr(self, name) is _UNSAID:
+                object.__setattr__(self, name, usual)
+
+    def _usual(self) -> dict[str, NDArray[np.int32]]:
+        """What files say by saying nothing: all of the first version, each by itself, none predicted."""
+        n = len(self.class_ids)
+        return {
+            "since": np.ones(n, np.int32),
+            "groups": np.arange(n, dtype=np.int32),
+            "predicted": np.full(n, -1, np.int32),
+        }
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """As a file holds them."""
+        usual = self._usual()
+        columns = {name: getattr(self, name) for name in _COLUMNS.values()}
+        return {
+            f"shot_{key}": columns[name]
+            for key, name in _COLUMNS.items()
+            if name not in usual or not np.array_equal(columns[name], usual[name])
+        }
+
+    def only(self, which: NDArray[Any]) -> ShotTable:
+        """The rows of a mask (N,) or of indices."""
+        return ShotTable(**{name: getattr(self, name)[which] for name in _COLUMNS.values()})
 
     def __len__(self) -> int:
         return len(self.class_ids)
@@ -54,6 +97,14 @@ class ShotTable:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class LinearHead:
+    """What answers in place of the text features: logit_scale * F @ weight.T + bias."""
+
+    weight: Floats  # (C, E)
+    bias: Floats  # (C,)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Context:
     """A learned context with everything needed to use it, inspect it and learn on from it.
@@ -66,6 +117,7 @@ class Context:
     text_features: Floats  # (C, E) unit rows: what the vectors and class names say
     zero_shot_features: Floats  # (C, E) unit rows: what the hand-written template says
     shots: ShotTable
+    head: LinearHead | None = None  # None: the text features answer
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Context):
@@ -94,7 +146,7 @@ class Context:
 
     def _unsealed(self) -> bytes:
         # no clock inside the file and one metadata key only: same images, settings and seed, same bytes
-        card = dataclasses.replace(self.card, sha256=UNSEALED)
+        card = dataclasses.replace(self.card, sha256=UNSEALED, format=WITH_HEAD if self.head else FORMAT)
         return save(self._tensors(), metadata={KEY: card.to_json()})
 
     @staticmethod
@@ -129,11 +181,10 @@ class Context:
             "vectors": self.vectors,
             "text_features": self.text_features,
             "zero_shot_features": self.zero_shot_features,
-            "shot_features": self.shots.features,
-            "shot_class_ids": self.shots.class_ids,
-            "shot_sha256": self.shots.sha256,
-            "shot_held_out": self.shots.held_out,
+            **self.shots.tensors(),
         }
+        if self.head:
+            tensors |= {"head_weight": self.head.weight, "head_bias": self.head.bias}
         return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 
@@ -143,7 +194,9 @@ def _assemble(card: Card, tensors: dict[str, NDArray[Any]]) -> Context:
     n_shots = len(tensors["shot_class_ids"])
     vectors = (classes, tokens, width) if card.method.class_specific else (tokens, width)
 
-    def take(name: str, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+    def take(name: str, shape: tuple[int, ...], dtype: type, *, optional: bool = False) -> NDArray[Any]:
+        if optional and name not in tensors:
+            return _UNSAID  # type: ignore[no-any-return]
         tensor = tensors[name]
         if tensor.shape != shape or tensor.dtype != dtype:
             raise ValueError(f"{name} is {tensor.dtype} {tensor.shape}, {np.dtype(dtype)} {shape} was expected")
@@ -161,6 +214,14 @@ def _assemble(card: Card, tensors: dict[str, NDArray[Any]]) -> Context:
             class_ids=take("shot_class_ids", (n_shots,), np.int32),
             sha256=take("shot_sha256", (n_shots, 32), np.uint8),
             held_out=take("shot_held_out", (n_shots,), np.uint8),
+            since=take("shot_since", (n_shots,), np.int32, optional=True),
+            groups=take("shot_group", (n_shots,), np.int32, optional=True),
+            predicted=take("shot_predicted", (n_shots,), np.int32, optional=True),
+        ),
+        head=(  # a file of format 1 answers with its text features, whatever else somebody put into it
+            LinearHead(take("head_weight", (classes, joint), np.float32), take("head_bias", (classes,), np.float32))
+            if card.format == WITH_HEAD
+            else None
         ),
     )
     _check_values(context)
@@ -171,6 +232,9 @@ def _check_values(context: Context) -> None:
     """ValueError for numbers that nothing we know could have learned; no file is trusted for its seal."""
     if context.vectors.size and np.abs(context.vectors).max() > limits.LARGEST_VALUE:
         raise ValueError(f"vectors holds a value beyond {limits.LARGEST_VALUE:g}")
+    head = context.head
+    if head and max(np.abs(head.weight).max(), np.abs(head.bias).max()) > limits.LARGEST_HEAD:
+        raise ValueError(f"its head holds a value beyond {limits.LARGEST_HEAD:g}")
     for name, rows in (
         ("text_features", context.text_features),
         ("zero_shot_features", context.zero_shot_features),
@@ -189,6 +253,8 @@ def _check_shots(shots: ShotTable, card: Card) -> None:
         raise ValueError("a shot has a class that does not exist")
     if (shots.held_out > 1).any():
         raise ValueError("shot_held_out holds a value other than 0 and 1")
+    if (shots.since < 1).any() or (shots.groups < 0).any() or (shots.predicted < -1).any():
+        raise ValueError("a shot has a version, a group or an answer that does not exist")
     held_out = int(shots.held_out.sum())
     found, said = (len(shots) - held_out, held_out), (card.shots.train, card.shots.held_out)
     if len(shots) and found != said:

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from promptctl.context.card import BackboneId, Card, ClassEntry, Method, Score, Shots
+    from promptctl.context.card import BackboneId, Card, Change, ClassEntry, Method, Score, Shots
 
 POSITIONS = ("end", "middle", "front")
 LONGEST_CONTEXT = 248  # vectors; the longest text towers there are read 248 tokens, most of them 77
 LARGEST_VALUE = 1e15  # of a context vector and a learning rate: sums of squares stay finite in float32
+LARGEST_HEAD = 1e4  # of a weight and a bias, which stand beside unit rows times the logit scale
+HEAD_PARTS = ("text", "zero-shot", "clap", "means", "lda", "ridge")
 FEATURE_LENGTHS = (0.1, 10.0)  # between which a row that is written as a unit row is believed
 _WIDEST = 1 << 16
 _LARGEST_VOCABULARY = 1 << 21  # tokens; the largest there are have a quarter of a million
@@ -34,6 +36,9 @@ def fault_of(card: Card) -> str | None:
                 *_faults_of_method(card.method),
                 *_faults_of_shots(card.shots),
                 *(_faults_of_score(card.score) if card.score else ()),
+                *(_faults_of_score(card.folds) if card.folds else ()),
+                *(_faults_of_change(card.change) if card.change else ()),
+                *_faults_of_head(card),
                 *_faults_of_rest(card),
             )
             if fault
@@ -137,6 +142,26 @@ def _faults_of_score(score: Score) -> Iterator[str | None]:
     yield _outside("zero-shot accuracy", score.zero_shot_accuracy, 0, 1)
     if "\0" in score.on:
         yield "what it was measured on holds a NUL character"
+
+
+def _faults_of_change(change: Change) -> Iterator[str | None]:
+    if "\0" in change.kind + change.words + (change.guard.on + change.guard.kept if change.guard else ""):
+        yield "what made it holds a NUL character"
+    for image in change.relabelled:
+        yield _not_a_digest("the checksum of a relabelled image", image.sha256)
+    if change.guard:
+        for what, count in (("compared", change.guard.images), ("worse", change.guard.worse)):
+            yield _outside(f"count of images {what}", count, 0, _MOST)
+        yield _outside("count of images better", change.guard.better, 0, _MOST)
+        yield _outside("p", change.guard.p, 0, 1)
+
+
+def _faults_of_head(card: Card) -> Iterator[str | None]:
+    for part in card.head:
+        yield _none_of("part of its head", part.kind, HEAD_PARTS)
+        yield _outside("share in its head", part.share, 0, LARGEST_HEAD)
+    if not 0 <= card.next_id <= 1 << 31:
+        yield f"its next class would have the id {_short(card.next_id)}"
 
 
 def _faults_of_rest(card: Card) -> Iterator[str | None]:

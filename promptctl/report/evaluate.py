@@ -54,6 +54,7 @@ class EvaluateReport(Report):
     learned_from: int  # of these images, those the context was learned from
     classes: int
     learned: Scores
+    without_head: Scores | None  # the context alone, where it has a head; then `learned` is the head's
     zero_shot: Scores
     zero_shot_template: str
     per_class: tuple[ClassScore, ...]
@@ -73,7 +74,12 @@ class EvaluateReport(Report):
 
     def tables(self) -> list[list[Row]]:
         overall = [
-            {"": title, "learned": getattr(self.learned, key), "zero_shot": getattr(self.zero_shot, key)}
+            {
+                "": title,
+                "learned": getattr(self.learned, key),
+                **({"without head": getattr(self.without_head, key)} if self.without_head else {}),
+                "zero_shot": getattr(self.zero_shot, key),
+            }
             for title, key in (("top-1", "top1"), ("top-5", "top5"), ("macro F1", "macro_f1"), ("ECE", "ece"))
         ]
         per_class = [
