@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from promptctl.clip import templates
 from promptctl.errors import LearningFailed
 from promptctl.learners import coop, training
+from promptctl.learners.fitting import Start
 
 NAMES = ["red", "green", "blue"]
 
@@ -167,7 +168,7 @@ def test_a_run_goes_on_from_given_vectors(clip, class_specific):
     x, y = unit_features(30)
     settings = coop.Settings(context_tokens=4, class_specific=class_specific, epochs=5, lr=0.01)
     first = coop.learn(x, y, NAMES, text, logit_scale=20.0, settings=settings)
-    start = coop.Start(first.vectors)
+    start = Start(first.vectors)
     kept = coop.learn(x, y, NAMES, text, logit_scale=20.0, settings=replace(settings, epochs=0), start=start)
     np.testing.assert_array_equal(kept.vectors, first.vectors)
     np.testing.assert_array_equal(kept.text_features, first.text_features)
@@ -184,7 +185,7 @@ def test_frozen_classes_stay_while_others_learn_against_them(clip, told):
     settings = coop.Settings(context_tokens=4, class_specific=True, epochs=3, lr=0.01)
     first = coop.learn(x, y, NAMES, text, logit_scale=20.0, settings=settings)
     frozen = np.array([True, False, True])
-    start = coop.Start(first.vectors, frozen, first.text_features if told else None)
+    start = Start(first.vectors, frozen, first.text_features if told else None)
     on = coop.learn(x, y, NAMES, text, logit_scale=20.0, settings=settings, start=start)
     np.testing.assert_array_equal(on.vectors[frozen], first.vectors[frozen])
     np.testing.assert_allclose(on.text_features[frozen], first.text_features[frozen], atol=1e-6)

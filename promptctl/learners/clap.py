@@ -62,7 +62,7 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
         lr=Settings.lr if settings.lr is None else settings.lr,
         seed=settings.seed,
     )
-    views = min(settings.views or 0, own.epochs)
+    views = min(settings.views or 0, own.epochs) if training_set.has_photos else 0
     found = learn(
         training_set.seen(views, on_progress),
         training_set.targets,

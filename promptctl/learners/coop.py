@@ -26,7 +26,7 @@ from promptctl.clip.packing import Prompts
 from promptctl.clip.text_tower import TextTower
 from promptctl.context.card import ClassEntry, Method
 from promptctl.errors import LearningFailed
-from promptctl.learners.fitting import Learned, Targets, TrainingSet, Vectors
+from promptctl.learners.fitting import Learned, Start, Targets, TrainingSet, Vectors
 from promptctl.learners.training import Adam, Batches, Optimiser, Sgd, Views, cosine_rate, threads_for, warm_cosine_rate
 from promptctl.progress import OnProgress, OnStep
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from promptctl.learners.settings import LearnSettings
 
 INIT_STD = 0.02
+UPDATE_EPOCHS = 100  # of the fast recipe, from the vectors of the version before (docs/benchmarks.md)
 PAPER_BATCH = 32
 PAPER_MOMENTUM = 0.9
 PAPER_WEIGHT_DECAY = 5e-4
@@ -57,15 +58,6 @@ class Settings:
     anchor: float = 0.0  # lambda of KgCoOp's term
     average: bool = False  # keep the mean of the late epochs instead of the last step
     seed: int = 1
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """Where a run begins that goes on from another: what continual learning calls a warm start."""
-
-    vectors: Vectors  # (M, W), or (C, M, W) class-specific
-    frozen: NDArray[np.bool_] | None = None  # (C,) classes whose vectors stay as they are; None: all are learned
-    text_features: Vectors | None = None  # (C, E) unit rows, of which those of the frozen classes are used
 
 
 @dataclass(frozen=True)
@@ -123,20 +115,22 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
 
     raises   NameTooLong, LearningFailed, NoImages
     """
-    tower, recipe = training_set.backbone.tower, RECIPES[settings.recipe]
+    tower, recipe, start = training_set.backbone.tower, RECIPES[settings.recipe], training_set.start
+    epochs = UPDATE_EPOCHS if start and settings.recipe == "fast" else recipe.epochs(training_set.shots_per_class)
     own = Settings(
-        context_tokens=settings.tokens(tower),
+        context_tokens=start.vectors.shape[-2] if start else settings.tokens(tower),
         init=settings.init,
         class_specific=settings.class_specific,
         position=settings.position,
         recipe=settings.recipe,
-        epochs=recipe.epochs(training_set.shots_per_class) if settings.epochs is None else settings.epochs,
+        epochs=epochs if settings.epochs is None else settings.epochs,
         lr=Settings.lr if settings.lr is None else settings.lr,
         anchor=settings.anchor,
         average=settings.average,
         seed=settings.seed,
     )
     views = (own.epochs if recipe.crops else 0) if settings.views is None else min(settings.views, own.epochs)
+    views = views if training_set.has_photos else 0
     found = learn(
         training_set.seen(views, on_progress),
         training_set.targets,
@@ -145,6 +139,7 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
         logit_scale=training_set.backbone.logit_scale,
         settings=own,
         anchors=training_set.zero_shot_features,
+        start=start,
         on_step=partial(on_progress, "learning") if on_progress else None,
     )
     method = Method(learner="coop", steps=found.steps, views=views, **dataclasses.asdict(own))

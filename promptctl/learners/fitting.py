@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from promptctl.context.card import Method
+from promptctl.context.card import ClassEntry, Method
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.pipeline import Features, encode_views
 from promptctl.learners import LEARNERS
@@ -24,20 +25,35 @@ Vectors = NDArray[np.float32]
 Targets = NDArray[np.int64]
 
 
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where a run begins that goes on from another: what continual learning calls a warm start."""
+
+    vectors: Vectors  # (M, W), or (C, M, W) class-specific
+    frozen: NDArray[np.bool_] | None = None  # (C,) classes whose vectors stay as they are; None: all are learned
+    text_features: Vectors | None = None  # (C, E) unit rows, of which those of the frozen classes are used
+
+
 @dataclass(frozen=True)
 class TrainingSet:
     """The shots of some classes, as a backbone sees them."""
 
-    names: tuple[str, ...]  # C
-    shots: Features  # N
+    names: Sequence[str | ClassEntry]  # C
+    shots: Features  # N; without paths, of photos that are not at hand
     targets: Targets  # (N,) index into names
     zero_shot_features: Vectors  # (C, E) unit rows
     backbone: Backbone | QuickBackbone
+    start: Start | None = None  # of a learner that can go on from what it learned before
+
+    @property
+    def has_photos(self) -> bool:
+        """Whether crops can be taken."""
+        return len(self.shots.paths) == len(self.targets)
 
     @property
     def shots_per_class(self) -> float:
         """In the mean."""
-        return len(self.shots) / len(self.names)
+        return len(self.targets) / len(self.names)
 
     def seen(self, views: int, on_progress: OnProgress | None = None) -> Vectors:
         """Unit rows to learn from: (N, V, E) of random crops, or (N, E) of the centres where there are to be none."""
