@@ -1,0 +1,262 @@
+"""Guard: whether a new version answers worse than the one before it, by an exact paired test.
+
+Two versions answer the same images, so only the images that they answer differently say anything (McNemar, 1947): of
+b that got worse and c that got better, b is Binomial(b + c, 1/2) if neither version is better. A bare threshold would
+refuse honest updates wherever one photo is more than it: on 40 images one photo is 2.5 points.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Right = NDArray[np.bool_]  # (N,) whether each image is recognised
+
+MAX_FORGETTING = 0.02  # fraction of the images
+ALPHA = 0.05
+FEWEST_IMAGES = 40  # below which no version is refused
+FEWEST_OF_A_CLASS = 8
+LARGEST_DROP_OF_A_CLASS = 0.25  # fraction of its images
+REFERENCE_AHEAD = 0.03  # fraction of the images
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """One class of the parent: how many of its images either version recognises among the classes of the parent."""
+
+    id: int
+    label: str
+    images: int
+    before: int
+    after: int
+    p: float  # of a drop as large by chance; 1 where there is none
+    dropped: bool  # too far to be chance, with as many classes as there are
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the guard found, as it stands in the card of the new version.
+
+    drop         fraction of the images, below 0 for a gain
+    p            of a drop as large by chance
+    detectable   the smallest drop that would have been significant with as many changed answers; None where none is
+    """
+
+    refused: bool
+    advisory: bool  # too few images to refuse anything
+    images: int
+    worse: int
+    better: int
+    drop: float
+    p: float
+    max_forgetting: float  # fraction
+    detectable: float | None
+    classes: tuple[ClassChange, ...]
+    reasons: tuple[str, ...]  # why it is refused, or would be with more images
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the card."""
+        fields = dataclasses.asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
+
+    @staticmethod
+    def from_json(fields: Mapping[str, Any]) -> Verdict:
+        """What `to_json` gave; KeyError for a field that is missing, and one that is not known is left out."""
+        values: dict[str, Any] = {field.name: fields[field.name] for field in dataclasses.fields(Verdict)}
+        known = [field.name for field in dataclasses.fields(ClassChange)]
+        rows = tuple(ClassChange(**{key: row[key] for key in known}) for row in fields["classes"])
+        values |= {"classes": rows, "reasons": tuple(values["reasons"]), "warnings": tuple(values["warnings"])}
+        return Verdict(**values)
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """Which of the same N images the parent and the candidate recognise."""
+
+    parent: Right
+    candidate: Right
+
+    def __post_init__(self) -> None:
+        assert self.parent.shape == self.candidate.shape
+        assert self.parent.dtype == self.candidate.dtype == bool
+
+    def __len__(self) -> int:
+        return len(self.parent)
+
+    @property
+    def worse(self) -> int:
+        return int((self.parent & ~self.candidate).sum())
+
+    @property
+    def better(self) -> int:
+        return int((self.candidate & ~self.parent).sum())
+
+    @property
+    def drop(self) -> float:
+        return (self.worse - self.better) / len(self) if len(self) else 0.0
+
+    @property
+    def p(self) -> float:
+        return mcnemar(self.worse, self.better)
+
+    def of(self, chosen: Right) -> Paired:
+        """The images that are chosen."""
+        return Paired(self.parent[chosen], self.candidate[chosen])
+
+
+def judge(
+    same: Paired,
+    class_ids: NDArray[np.integer[Any]],
+    labels: Mapping[int, str],
+    *,
+    full: Paired | None = None,
+    zero_shot: Right | None = None,
+    references: Mapping[str, float] | None = None,
+    max_forgetting: float = MAX_FORGETTING,
+) -> Verdict:
+    """Whether a candidate may become the next version.
+
+    The images are N of the parent's classes that neither version learned from, with the labels they have *now*: a label
+    that was corrected is not forgotten.
+
+    same         both answer among the parent's classes
+    class_ids    (N,) of the images
+    labels       of every such id
+    full         both answer among the candidate's classes, the parent with zero-shot rows for those it has not
+    zero_shot    (N,) the same of zero-shot, among the candidate's classes
+    references   accuracy on the same images, among the candidate's classes: {"ridge": 0.93}
+    """
+    assert len(same) == len(class_ids)
+    classes = _classes(same, class_ids, labels)
+    reasons = tuple(_reasons(same, classes, max_forgetting))
+    advisory = len(same) < FEWEST_IMAGES
+    answers = full or same  # as the candidate would answer
+    warnings = (
+        *(_advice(same) if advisory else ()),
+        *(reasons if advisory else ()),
+        *_doubtful(same, full, max_forgetting),
+        *(_behind_zero_shot(answers.candidate, zero_shot, class_ids, labels) if zero_shot is not None else ()),
+        *_behind(answers.candidate, references or {}),
+    )
+    return Verdict(
+        refused=bool(reasons) and not advisory,
+        advisory=advisory,
+        images=len(same),
+        worse=same.worse,
+        better=same.better,
+        drop=same.drop,
+        p=same.p,
+        max_forgetting=max_forgetting,
+        detectable=detectable_drop(same.worse + same.better, len(same)),
+        classes=classes,
+        reasons=reasons,
+        warnings=warnings,
+    )
+
+
+def mcnemar(worse: int, better: int) -> float:
+    """One-sided and exact: P[Binomial(worse + better, 1/2) >= worse]."""
+    changed = worse + better
+    term, total = 1, 0  # C(changed, k) from k = changed down
+    for k in range(changed, worse - 1, -1):
+        total += term
+        term = term * k // (changed - k + 1)
+    return total / (1 << changed)
+
+
+def detectable_drop(changed: int, images: int) -> float | None:
+    """The smallest drop (fraction) that is significant if `changed` answers differ; None where there is none."""
+    worst = next((worse for worse in range(changed // 2, changed + 1) if mcnemar(worse, changed - worse) < ALPHA), None)
+    return None if worst is None else (2 * worst - changed) / images
+
+
+def _classes(same: Paired, class_ids: NDArray[np.integer[Any]], labels: Mapping[int, str]) -> tuple[ClassChange, ...]:
+    """A row per class that has images, by id."""
+    of_class = {id: same.of(class_ids == id) for id in sorted({int(id) for id in class_ids})}
+    tested = sum(len(pairs) >= FEWEST_OF_A_CLASS for pairs in of_class.values())
+    return tuple(_class_change(id, labels[id], pairs, tested) for id, pairs in of_class.items())
+
+
+def _class_change(id: int, label: str, pairs: Paired, tested: int) -> ClassChange:
+    # with many classes one of them falls far by chance (Bonferroni)
+    dropped = len(pairs) >= FEWEST_OF_A_CLASS and pairs.drop > LARGEST_DROP_OF_A_CLASS and pairs.p < ALPHA / tested
+    return ClassChange(id, label, len(pairs), int(pairs.parent.sum()), int(pairs.candidate.sum()), pairs.p, dropped)
+
+
+def _reasons(same: Paired, classes: tuple[ClassChange, ...], max_forgetting: float) -> list[str]:
+    """Why the candidate is refused."""
+    found = []
+    if same.drop > max_forgetting and same.p < ALPHA:
+        found.append(f"it recognises {_less(same)}, more than {_points(max_forgetting)} and more than chance")
+    found += [
+        f"it recognises {row.after} of {row.images} images of '{row.label}', {row.before} before (p {_chance(row.p)})"
+        for row in classes
+        if row.dropped
+    ]
+    return found
+
+
+def _advice(same: Paired) -> tuple[str]:
+    images = f"{len(same)} image{'' if len(same) == 1 else 's'}"
+    if not len(same):
+        return ("no image of the known classes is held out, so nobody knows what was forgotten",)
+    smallest = detectable_drop(same.worse + same.better, len(same))
+    if smallest is None:
+        changed = same.worse + same.better
+        return (f"cannot detect any drop with {images}, {changed} of which changed: too few to refuse a version",)
+    return (f"cannot detect drops below {_points(smallest)} with {images}: too few to refuse a version",)
+
+
+def _doubtful(same: Paired, full: Paired | None, max_forgetting: float) -> list[str]:
+    """Drops that nothing is refused for."""
+    found = []
+    if same.drop > max_forgetting and same.p >= ALPHA:
+        found.append(f"it recognises {_less(same)}, which may be chance")
+    if full is not None and full.drop > max_forgetting:
+        found.append(f"with the new classes to choose from, it recognises {_less(full)}")
+    return found
+
+
+def _behind_zero_shot(
+    candidate: Right, zero_shot: Right, class_ids: NDArray[np.integer[Any]], labels: Mapping[int, str]
+) -> list[str]:
+    behind = []
+    for id in sorted({int(id) for id in class_ids}):
+        own = class_ids == id
+        ours, theirs = int(candidate[own].sum()), int(zero_shot[own].sum())
+        if theirs > ours:
+            behind.append(f"'{labels[id]}' ({theirs} of {int(own.sum())} images, this version {ours})")
+    more = [f"{len(behind) - _SHOWN} more"] if len(behind) > _SHOWN else []
+    return [f"zero-shot is better on {', '.join([*behind[:_SHOWN], *more])}"] if behind else []
+
+
+def _behind(candidate: Right, references: Mapping[str, float]) -> list[str]:
+    accuracy = float(candidate.mean()) if len(candidate) else 0.0
+    return [
+        f"{name} recognises {100 * other:.1f} % of the known classes' images, this version {100 * accuracy:.1f} %"
+        for name, other in references.items()
+        if len(candidate) and round(other - accuracy, 9) > REFERENCE_AHEAD  # 0.93 - 0.9 is more than 0.03
+    ]
+
+
+def _less(pairs: Paired) -> str:
+    return (
+        f"{_points(pairs.drop)} fewer of {len(pairs)} images of the known classes"
+        f" ({pairs.worse} worse, {pairs.better} better, p {_chance(pairs.p)})"
+    )
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:.1f} points"
+
+
+def _chance(p: float) -> str:
+    return "below 0.0001" if p < 0.0001 else f"{p:.2g}"
