@@ -11,7 +11,7 @@ from PIL import Image
 from promptctl.data.folder import ImageFolder
 from promptctl.data.images import HashedImage, hash_images
 from promptctl.data.readers.class_names import read_names
-from promptctl.data.sampling import at_most, fifth_of_each, hold_out_fifth, sample
+from promptctl.data.sampling import at_most, fifth_of_each, sample
 from promptctl.data.walk import walk
 from promptctl.errors import DatasetError, NoImages, TooFewShots
 
@@ -214,17 +214,6 @@ def test_too_few_images_name_the_class():
         sample(hashed(3), 4, seed=1)
     assert str(refused.value) == "class 'a' has 3 usable images, 4 were asked for"
     assert refused.value.hint == "--shots 3, or more images of 'a'"
-
-
-def test_the_held_out_fifth_never_changes_when_images_come():
-    before, after = hold_out_fifth(hashed(100)), hold_out_fifth(hashed(130))
-    assert set(before.train) < set(after.train)
-    assert set(before.held_out) < set(after.held_out)
-    assert 0.1 < len(before.held_out) / 200 < 0.3
-
-
-def test_every_class_keeps_an_image_to_learn_from():
-    assert all(hold_out_fifth(hashed(1, label)).train for label in "abcdefghijklmnopqrstuvwxyz")
 
 
 @pytest.mark.parametrize(("images", "apart"), [(1, 0), (2, 1), (6, 1), (8, 2), (20, 4)])

@@ -116,7 +116,7 @@ def sample_shots(
 ) -> FewShotSplit:
     """Sample by content hash and seed, and encode what was sampled and what it is measured on.
 
-    shots    images per class; None: all, less a fifth held out where the folder has no test or val part of its own
+    shots    images per class; None: all, less a fifth of each class held out where the folder has no test or val part
     raises   TooFewShots
     """
     encoding = partial(on_progress, "encoding") if on_progress else None
@@ -192,7 +192,7 @@ def _check_enough(
 def _divide(usable: Sequence[HashedImage], photos: HashedPhotos, shots: int | None, seed: int) -> Sample:
     """Which images to learn from, and which to measure on."""
     if photos.part is None and shots is None:
-        return sampling.hold_out_fifth(usable)
+        return sampling.hold_out(usable)
     sample = sampling.sample(usable, shots, seed=seed) if shots else Sample(tuple(usable), ())
     return sample if photos.part is None else Sample(sample.train, photos.to_measure_on)
 

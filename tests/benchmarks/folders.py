@@ -82,7 +82,9 @@ def main() -> None:
         one_class = tuple(HashedImage(image.path, "one", None, image.sha256) for image in hashed)
         for name, some in ((f"{options.classes} classes", hashed), ("1 class", one_class)):
             timed(f"sample 16 of {name}", lambda some=some: sampling.sample(some, 16, seed=1))
-            timed(f"hold_out_fifth of {name}", lambda some=some: sampling.hold_out_fifth(some))
+            timed(f"hold_out of {name}", lambda some=some: sampling.hold_out(some))
+            pairs = [i // 2 for i in range(len(some))]
+            timed(f"the same in pairs, of {name}", lambda some=some, pairs=pairs: sampling.hold_out(some, groups=pairs))
             timed(f"fifth_of_each of {name}", lambda some=some: sampling.fifth_of_each(some))
             timed(f"at_most 1000 of {name}", lambda some=some: sampling.at_most(some, 1000))
 
