@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from promptctl.context.card import ClassEntry
-from promptctl.data.names import check_names, check_tokens, meant_by, prompt_form, readable, unread
+from promptctl.data.names import check_names, check_tokens, meant_by, near_names, prompt_form, readable, unread
 from promptctl.errors import DatasetError
 
 COMPOSED, APART = (unicodedata.normalize(form, "Émeu") for form in ("NFC", "NFD"))
@@ -81,3 +81,44 @@ def test_names_of_european_languages_are_read(names, clip):
 @pytest.mark.parametrize("name", [*FOREIGN.split(", "), "n01514668", "7", "12", "0.5", "1_2"])
 def test_names_that_say_nothing_to_the_tower_are_told(name, clip):
     assert unread(entries(name, "emu"), clip[2]) == [readable(name)]
+
+
+NEAR = """Robin|robin, ROBIN|robin, Robins|robin, robin|Robins, tern|terns, gulls|Gull, bus|buses, glass|glasses
+fox|Foxes, potato|potatoes, church|churches, berry|berries, Leaves|leaf, knife|knives, wolf|wolves, fireman|firemen, quiz|quizzes
+goose|geese, mice|mouse, child|children, ox|oxen, cactus|cacti, larva|larvae, oasis|oases, chateau|châteaux
+cheval|chevaux, sea gull|sea gulls, birds of prey|bird of prey, sea_gulls|seagull, house sparrows|House-Sparrow
+light_green|light-green, light.green|light green, lightgreen|light green, Light  Green|light_green, T-shirt|tshirt
+t_shirts|T-Shirt, king's bird|kings bird, king’s bird|king's bird, larus2|Larus 2, Larus_2|larus2, A 320|a320
+707-320|707.320, BMW X5|bmw-x-5, Émeu|emeu, émeu|Émeu, cafe|café, Gans|Gäns, ﬁnch|finch, ｅｍｕ|emu, ２|2, emu\u200b|emu
+Straße|strasse, İbis|ibis, ガン|ｶﾞﾝ, e\u0301meu|EMEU, 1 euro|1 euros, Tour–Eiffel|tour eiffel"""
+APART_STILL = """robin|robin hood, robin|robinia, tern|stern, bus|bust, glass|grass, princes|princess, mars|mare, a|as
+i|is, 1990|1990s, 15|1.5, 1-2|12, 747 400|747400, Larus 2|Larus 3, 2|20, cat|cart, owl|fowl, ant|aunt, ice|mice, ox|fox
+ハハ|ババ, й|и, 猫|犬, …|—, ibis|ibes, A320|A321, red|red wine, wren|wrens nest, car|cares, one|ones self, emu|ému2"""
+
+
+def pairs_of(text):
+    return [tuple(pair.split("|")) for line in text.splitlines() for pair in line.split(", ")]
+
+
+@pytest.mark.parametrize(("label", "known"), pairs_of(NEAR))
+def test_nearly_the_same_name_is_near_either_way(label, known):
+    assert near_names([label], [ClassEntry(0, known, "x")]) == {label: known}
+    assert near_names([known], [ClassEntry(0, "x", label)]) == {known: "x"}, "a name counts as a label does"
+
+
+@pytest.mark.parametrize(("label", "known"), pairs_of(APART_STILL))
+def test_another_name_is_not_near(label, known):
+    assert near_names([label], [ClassEntry(0, known, "x")]) == {}
+    assert near_names([known], [ClassEntry(0, label, "x")]) == {}
+
+
+def test_what_a_class_is_called_exactly_is_that_class():
+    classes = [ClassEntry(0, "light_green", "light green", ("lime", "Limes")), ClassEntry(1, APART, "emu")]
+    assert near_names(["light_green", "light green", "lime", "Limes", COMPOSED, "emu"], classes) == {}
+    near = near_names(["light-green", "Lime", "emus", "cow"], classes)
+    assert near == {"light-green": "light_green", "Lime": "light_green", "emus": APART}
+
+
+def test_the_nearer_of_two_classes_is_meant():
+    classes = [ClassEntry(0, "gulls", "gulls"), ClassEntry(1, "gull", "gull")]
+    assert near_names(["Gull", "GULLS"], classes) == {"Gull": "gull", "GULLS": "gulls"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from promptctl.context.card import ClassEntry
@@ -109,6 +109,87 @@ def _meanings(words: Iterable[tuple[int, str]]) -> Mapping[str, set[int]]:
 
 def _token_key(word: str, tower: TextTower) -> str:
     return " ".join(map(str, tower.tokens(readable(word)))) if is_text(word) else word
+
+
+# --------------------------------------------------------------------------- nearly the same name
+
+_LIKE_A_BLANK = re.compile(r"[\s_.\-\u2010-\u2015\u2212\u00b7\u30fb'’‘ʼ`´]+")
+_BETWEEN_DIGITS = re.compile(r"(?<=\d) (?=\d)")
+_LATIN_WITH_MARKS = re.compile(r"([a-zß-ɏḀ-ỿ])[\u0300-\u036f]+")
+_ES = ("s", "x", "z", "ch", "sh", "o")
+_OTHER_PLURALS = (  # the end of one, of several, and letters before it at least
+    ("y", "ies", 1), ("f", "ves", 2), ("fe", "ves", 2), ("man", "men", 0), ("z", "zzes", 2),
+    ("us", "i", 3), ("um", "a", 3), ("a", "ae", 3), ("is", "es", 3), ("ex", "ices", 3), ("ix", "ices", 3),
+    ("eau", "eaux", 0), ("eu", "eux", 1), ("al", "aux", 2), ("mouse", "mice", 0), ("louse", "lice", 0),
+    ("goose", "geese", 0), ("foot", "feet", 0), ("tooth", "teeth", 0), ("child", "children", 0),
+    ("person", "people", 0), ("ox", "oxen", 0),
+)  # fmt: skip
+
+
+def near_names(labels: Iterable[str], classes: Sequence[ClassEntry]) -> dict[str, str]:
+    """Labels that no class has, and the class of nearly the same name: perhaps one class by mistake made two.
+
+    Near are names that differ in case, in plural and singular, in what stands between words, in accents or in the form
+    that Unicode gives them. A label that a class has as its label, its name or an alias is that class.
+
+    returns   label → label of the class, for those that are near one
+    """
+    own = {one_form(word) for entry in classes for word in _words_for(entry)}
+    said, plurals = _by_said(classes)
+    near = {}
+    for label in labels:
+        if one_form(label) in own:
+            continue
+        words = _said(label)
+        found = said.get("".join(words)) or plurals.get("".join(words))
+        found = found or next((said[several] for several in _plurals(words) if several in said), None)
+        if found:
+            near[label] = found
+    return near
+
+
+def _words_for(entry: ClassEntry) -> tuple[str, ...]:
+    return entry.label, entry.name, *entry.aliases
+
+
+def _by_said(classes: Sequence[ClassEntry]) -> tuple[dict[str, str], dict[str, str]]:
+    """What is said of each class without blanks → its label; and the same of its plurals; the first has it."""
+    said: dict[str, str] = {}
+    plurals: dict[str, str] = {}
+    for entry in classes:
+        for words in filter(None, map(_said, _words_for(entry))):  # "…" says nothing
+            said.setdefault("".join(words), entry.label)
+            for several in _plurals(words):
+                plurals.setdefault(several, entry.label)
+    return said, plurals
+
+
+def _said(name: str) -> list[str]:
+    """The words of a name without case, accents of Latin letters and other forms of the same characters."""
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).translate(_UNSEEN)
+    apart = _LATIN_WITH_MARKS.sub(r"\1", unicodedata.normalize("NFD", plain))
+    words = _LIKE_A_BLANK.sub(" ", unicodedata.normalize("NFC", apart)).strip()
+    return _BETWEEN_DIGITS.sub(" . ", words).split()  # 1.5 is not 15
+
+
+def _plurals(words: Sequence[str]) -> Iterator[str]:
+    """The name without blanks with one of its words in the plural."""
+    for i, word in enumerate(words):
+        for several in _plurals_of(word):
+            yield "".join((*words[:i], several, *words[i + 1 :]))
+
+
+def _plurals_of(word: str) -> Iterator[str]:
+    if len(word) < 2 or not word[-1].isalpha():
+        return
+    if not word.endswith("s"):
+        yield word + "s"
+    if word.endswith(_ES):
+        yield word + "es"
+    for one, several, n_before in _OTHER_PLURALS:
+        stem = word.removesuffix(one)
+        if stem != word and len(stem) >= n_before:
+            yield stem + several
 
 
 # --------------------------------------------------------------------------- what a tower makes of them
