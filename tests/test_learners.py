@@ -43,6 +43,22 @@ def test_clap_equals_its_equations():
     assert np.abs(found - unit(start)).max() > 0.05
 
 
+def test_balanced_clap_weighs_classes_and_not_images():
+    x, y = unit_features(30)
+    z = np.random.default_rng(3).normal(size=(3, 32)).astype(np.float32)
+
+    def learned(rows, balanced=True):
+        settings = clap.Settings(epochs=40)
+        return clap.learn(x[rows], y[rows], z, logit_scale=10.0, settings=settings, balanced=balanced).text_features
+
+    few = np.concatenate([np.flatnonzero(y == c)[: 2 * (c + 1)] for c in range(3)])  # 2, 4 and 6 images
+    as_often = np.concatenate([np.tile(np.flatnonzero(y == c)[: 2 * (c + 1)], 6 // (c + 1)) for c in range(3)])
+    np.testing.assert_allclose(learned(few), learned(as_often, balanced=False), atol=1e-5)
+    assert np.abs(learned(few) - learned(few, balanced=False)).max() > 0.01
+    alike = np.concatenate([np.flatnonzero(y == c)[:4] for c in range(3)])
+    assert learned(alike).tobytes() == learned(alike, balanced=False).tobytes()
+
+
 def test_clap_leaves_alone_a_class_without_images():
     x, y = unit_features(40)
     z = np.random.default_rng(3).normal(size=(4, 32)).astype(np.float32)

@@ -101,6 +101,7 @@ def learn(
     *,
     logit_scale: float,
     settings: Settings,
+    balanced: bool = False,
     on_step: OnStep | None = None,
 ) -> Solution:
     """Learn class weights from arrays.
@@ -108,6 +109,7 @@ def learn(
     features     (N, E) or (N, V, E) unit rows, V views of every image, one of them an epoch
     targets      (N,) index into prototypes
     prototypes   (C, E) zero-shot text features, unit rows; longer ones hold harder
+    balanced     weigh images by 1 / (C n_c), so that every class counts alike however many it has
     raises       LearningFailed
     """
     rng = torch.Generator().manual_seed(settings.seed)
@@ -115,6 +117,7 @@ def learn(
     true = torch.from_numpy(targets)  # (N,)
     start = torch.from_numpy(prototypes)
     penalty = constraint(images.every, true.repeat_interleave(len(images.every) // len(images)), start, logit_scale)
+    share = class_weights(true, len(start)) if balanced else None
     weights = start.clone().requires_grad_()
     optimiser = Sgd(weights, momentum=MOMENTUM)
     batches = Batches(len(images), BATCH, start.device, rng)
@@ -125,7 +128,7 @@ def learn(
         for batch in batches.epoch():
             logits = logit_scale * seen[batch] @ F.normalize(weights, dim=-1).T  # (B, C)
             distance = (weights - start).square().sum(-1)  # (C,)
-            loss = F.cross_entropy(logits, true[batch]) + (penalty * distance).mean()
+            loss = F.cross_entropy(logits, true[batch], share) + (penalty * distance).mean()
             optimiser.step(rate, loss)
             step += 1
             if on_step:
@@ -134,6 +137,15 @@ def learn(
     if not np.isfinite(found).all():
         raise LearningFailed(step, settings.lr)
     return Solution(found, step)
+
+
+def class_weights(targets: torch.Tensor, n_classes: int) -> torch.Tensor | None:
+    """(C,) one over the number of images; None where that is the same for all, so that nothing changes, to the bit.
+
+    targets   (N,) class index
+    """
+    count = torch.bincount(targets, minlength=n_classes)
+    return None if bool((count == count[0]).all()) else 1 / count.clamp(min=1)
 
 
 def constraint(
