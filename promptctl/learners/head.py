@@ -1,0 +1,212 @@
+"""Head: a linear classifier of the stored shots, which answers for the classes that have some.
+
+Its rows are CLAP's times the logit scale s, and beside them a ridge regression of the class indicators,
+
+    s W = s norm(w) + 10 (X^T D X + 3 I)^-1 X^T D Y        D: images weighted so that every class counts alike
+
+At few shots the second term is close to the class means times the shots there are; at many it is least squares, as good
+as a discriminant analysis. A context's own rows have no part in it: they added nothing to the two, and so a head does
+not depend on the order in which its shots came, and what folds say of it is said of all of it.
+Classes without shots keep their zero-shot rows, and the others give up what learning raised the best score by, or a
+class added by name alone would hardly ever be predicted. Folds of the shots say how good the head is; where they find
+zero-shot better, the head is zero-shot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptctl.learners import clap
+from promptctl.learners.fitting import Targets, Vectors
+
+FOLDS = 5
+RIDGE = 3.0  # added to the diagonal
+GAIN = 10.0  # of the regression, in logits
+_EPOCHS_OF_FOLDS = 60  # of CLAP, where it is fitted once more for every fold
+_ALL = slice(None)
+
+Numbers = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Parts = Mapping[str, str | float | int]
+
+
+@dataclass(frozen=True)
+class Folds:
+    """How often heads were right about shots they had not seen, and zero-shot about the same; classes count alike."""
+
+    n_folds: int
+    n_images: int  # less those always learned from: of a class that has no others, or a single group
+    accuracy: float  # fraction
+    zero_shot_accuracy: float  # fraction
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A classifier, softmax(s F W^T + b), and what is known of it."""
+
+    weight: Vectors  # (C, E), W
+    bias: Vectors  # (C,), b
+    predicted: Targets  # (N,) the class that a head which had not seen the image gave it; -1 where there was none
+    parts: Parts  # how it came about, for the card
+    folds: Folds | None  # None where no class has two images, or two groups of them
+
+
+def fit(
+    features: Vectors,
+    targets: Targets,
+    zero_shot_features: Vectors,
+    *,
+    logit_scale: float,
+    groups: Targets | None = None,
+    seed: int = 1,
+) -> FittedHead:
+    """A head for shots; the same images, groups and seed give the same bytes, in whatever order they stand.
+
+    features             (N, E) unit rows, N at least 1
+    targets              (N,) index into zero_shot_features
+    zero_shot_features   (C, E) unit rows
+    groups               (N,) images of one number stay on one side of every fold; None: each its own
+    raises               LearningFailed
+    """
+    order = np.array(sorted(range(len(targets)), key=lambda i: (targets[i], features[i].tobytes())), dtype=np.int64)
+    shots = _Shots(features[order], targets[order], zero_shot_features, logit_scale, seed)
+    found = shots.fitted(folds_of(shots.targets, np.arange(len(order)) if groups is None else groups[order], seed))
+    predicted = np.empty_like(found.predicted)
+    predicted[order] = found.predicted
+    return replace(found, predicted=predicted)
+
+
+@dataclass(frozen=True)
+class _Shots:
+    """What a head is fitted to; C' of the C classes have shots."""
+
+    features: Vectors  # (N, E)
+    targets: Targets  # (N,)
+    zero_shot_features: Vectors  # (C, E)
+    logit_scale: float
+    seed: int
+
+    @cached_property
+    def shown(self) -> Targets:
+        """(C',) the classes that have shots"""
+        return np.unique(self.targets)
+
+    @cached_property
+    def zero_shot(self) -> Numbers:
+        """(N, C) logits"""
+        return np.asarray(self.logit_scale * self.features.astype(np.float64) @ self.zero_shot_features.T)
+
+    def fitted(self, fold_of: Targets) -> FittedHead:
+        """The head, or zero-shot where (N,) folds find that better."""
+        rows, judged = self.rows(), fold_of >= 0
+        if not judged.any():
+            offset = self.offset(self.features @ rows.T, ~judged)
+            return FittedHead(*self.head(rows, offset), fold_of, _parts(offset), None)
+        unseen = self.out_of_fold(fold_of)
+        offset = self.offset(unseen, judged)
+        answers, without = self.answers(unseen - offset), np.asarray(self.zero_shot.argmax(1))
+        folds = self.compared(fold_of, answers, without)
+        if folds.accuracy < folds.zero_shot_accuracy:
+            parts: Parts = {"rows": "zero-shot", "accuracy_refused": folds.accuracy}
+            bias = np.zeros(len(self.zero_shot_features), np.float32)
+            folds = replace(folds, accuracy=folds.zero_shot_accuracy)
+            return FittedHead(self.zero_shot_features.copy(), bias, np.where(judged, without, -1), parts, folds)
+        return FittedHead(*self.head(rows, offset), np.where(judged, answers, -1), _parts(offset), folds)
+
+    def rows(self, some: Mask | slice = _ALL, epochs: int = clap.Settings.epochs) -> Numbers:
+        """(C', E) rows of logits, from some images that have all the classes."""
+        x, y = self.features[some], np.searchsorted(self.shown, self.targets[some])
+        found = clap.learn(
+            x,
+            y,
+            self.zero_shot_features[self.shown],
+            logit_scale=self.logit_scale,
+            settings=clap.Settings(epochs, seed=self.seed),
+            balanced=True,
+        )
+        return self.logit_scale * found.text_features.astype(np.float64) + GAIN * ridge(x, y)
+
+    def out_of_fold(self, fold_of: Targets) -> Numbers:
+        """(N, C') logits from the images outside the fold of each; nothing of use where it is in none."""
+        logits = np.zeros((len(self.targets), len(self.shown)))
+        for fold in np.unique(fold_of[fold_of >= 0]):
+            inside = fold_of == fold
+            logits[inside] = self.features[inside] @ self.rows(~inside, _EPOCHS_OF_FOLDS).T
+        return logits
+
+    def offset(self, logits: Numbers, some: Mask) -> float:
+        """By how much the best of (N, C') logits is above the best of zero-shot; 0 where every class has shots."""
+        if len(self.shown) == len(self.zero_shot_features):
+            return 0.0
+        raised = logits.max(1) - self.zero_shot[:, self.shown].max(1)  # (N,)
+        return _mean_over_classes(raised[some], self.targets[some])
+
+    def answers(self, logits: Numbers) -> Targets:
+        """(N,) class indices by (N, C') logits, and zero-shot's for the classes without shots."""
+        of_all = self.zero_shot.copy()
+        of_all[:, self.shown] = logits
+        return np.asarray(of_all.argmax(1))
+
+    def compared(self, fold_of: Targets, answers: Targets, without: Targets) -> Folds:
+        """How often answers were right, and those without learning; (N,) class indices."""
+        judged, true = fold_of >= 0, self.targets
+        accuracy, zero_shot = (_mean_over_classes((a == true)[judged], true[judged]) for a in (answers, without))
+        return Folds(len(np.unique(fold_of[judged])), int(judged.sum()), accuracy, zero_shot)
+
+    def head(self, rows: Numbers, offset: float) -> tuple[Vectors, Vectors]:
+        """(C, E) weight and (C,) bias, zero-shot's for the classes without shots."""
+        weight, bias = self.zero_shot_features.copy(), np.zeros(len(self.zero_shot_features), np.float32)
+        weight[self.shown], bias[self.shown] = rows / self.logit_scale, -offset
+        return weight, bias
+
+
+def _parts(offset: float) -> Parts:
+    return {"rows": "clap", "ridge": RIDGE, "gain": GAIN, "offset": offset}
+
+
+def folds_of(targets: Targets, groups: Targets, seed: int) -> Targets:
+    """(N,) the fold each image is in; -1 for those that every fold is learned without leaving out.
+
+    Stratified like scikit-learn's, whose import takes longer than a head: groups of images, shuffled and then the large
+    ones first, each go to the fold that has fewest of its classes. Every class keeps an image outside of every fold.
+
+    targets, groups   (N,) class index, and any number
+    """
+    of_unit = np.unique(groups, return_inverse=True)[1]  # (N,)
+    per_unit = np.zeros((of_unit.max() + 1, targets.max() + 1), np.int64)  # (U, C) images
+    np.add.at(per_unit, (of_unit, targets), 1)
+    in_fold = np.zeros((min(FOLDS, (per_unit > 0).sum(0).max()), per_unit.shape[1]), np.int64)  # (K, C)
+    fold = np.empty(len(per_unit), np.int64)  # (U,)
+    shuffled = np.random.default_rng(seed).permutation(len(per_unit))
+    for unit in shuffled[np.argsort(-per_unit[shuffled].sum(1), kind="stable")]:
+        fold[unit] = np.lexsort((in_fold.sum(1), in_fold @ per_unit[unit]))[0]
+        in_fold[fold[unit]] += per_unit[unit]
+    whole = (in_fold > 0).sum(0) == 1  # (C,) in one fold altogether
+    fold[per_unit[:, whole].any(1)] = -1
+    return np.asarray(fold[of_unit])
+
+
+def ridge(features: Vectors, targets: Targets) -> Numbers:
+    """(C, E) ridge regression of class indicators, without intercept, in which every class weighs alike.
+
+    features   (N, E) unit rows
+    targets    (N,), every class at least once
+    """
+    x, y = features.astype(np.float64), np.eye(targets.max() + 1)[targets]
+    weighted = x.T * (_shares(targets) * len(targets))  # (E, N)
+    return np.asarray(np.linalg.solve(weighted @ x + RIDGE * np.eye(x.shape[1]), weighted @ y).T)
+
+
+def _shares(targets: Targets) -> Numbers:
+    """(N,) what each image weighs where every class weighs alike, together 1."""
+    counts = np.bincount(targets)
+    return np.asarray(1 / (np.count_nonzero(counts) * counts[targets]))
+
+
+def _mean_over_classes(values: NDArray[np.float64 | np.bool_], targets: Targets) -> float:
+    return float(np.average(values, weights=_shares(targets)))

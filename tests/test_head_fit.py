@@ -1,0 +1,248 @@
+"""The head of the shots: beside written-out formulas and scikit-learn, folds, offset, and when it stays zero-shot."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import StratifiedKFold
+
+from promptctl.learners import clap, head
+
+SCALE = 20.0
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def shots(*counts, noise=0.2, text_noise=0.2, seed=0, width=24):
+    """Unit rows around a direction for each class, their classes, and what text says of the classes."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(len(counts), width))
+    y = np.repeat(np.arange(len(counts)), counts)
+    x = centres[y] + noise * width**0.5 * rng.normal(size=(len(y), width))
+    return unit(x), y, unit(centres + text_noise * width**0.5 * rng.normal(size=centres.shape))
+
+
+def fitted(x, y, z, **options):
+    return head.fit(x, y, z, logit_scale=SCALE, **options)
+
+
+def logits(found, x):
+    return SCALE * x @ found.weight.T + found.bias
+
+
+def rows_by_hand(x, y, z, epochs=300):
+    """CLAP's unit rows times the scale and ten times the regression, which scikit-learn solves."""
+    settings = clap.Settings(epochs=epochs, seed=1)
+    rows = clap.learn(x, y, z, logit_scale=SCALE, settings=settings, balanced=True).text_features
+    counts = np.bincount(y)
+    regression = Ridge(alpha=3.0, fit_intercept=False)
+    regression.fit(x.astype(float), np.eye(len(z))[y], sample_weight=len(y) / (len(z) * counts[y]))
+    return SCALE * rows + 10 * regression.coef_
+
+
+@pytest.mark.parametrize("counts", [(4, 4, 4), (6, 2, 1), (1, 1, 1), (30, 30, 30)])
+def test_rows_are_claps_and_a_ridge_regression(counts):
+    x, y, z = shots(*counts)
+    found = fitted(x, y, z)
+    assert found.parts["rows"] == "clap"
+    assert (found.weight.dtype, found.bias.dtype) == (np.float32, np.float32)
+    np.testing.assert_allclose(SCALE * found.weight, rows_by_hand(x, y, z), atol=2e-3)
+    assert not found.bias.any()
+    assert np.abs(SCALE * (found.weight - z)).max() > 1
+
+
+def test_a_large_class_does_not_drown_small_ones():
+    x, y, z = shots(103, 103, 103, noise=0.5, text_noise=0.8, seed=4)
+    some = np.concatenate([np.arange(60), 103 + np.arange(3), 206 + np.arange(3)])
+    found = fitted(x[some], y[some], z)
+    settings = clap.Settings(seed=1)
+    rows = SCALE * clap.learn(x[some], y[some], z, logit_scale=SCALE, settings=settings).text_features
+    unweighted = rows + 10 * Ridge(alpha=3.0, fit_intercept=False).fit(x[some], np.eye(3)[y[some]]).coef_
+    fresh = np.setdiff1d(np.flatnonzero(y > 0), some)
+    right = [(answer[fresh].argmax(1) == y[fresh]).mean() for answer in (logits(found, x), x @ unweighted.T)]
+    assert right[0] > right[1] + 0.05
+    assert right[0] > ((x @ z.T).argmax(1) == y)[fresh].mean()
+
+
+@pytest.mark.parametrize("counts", [(4, 4, 4, 4), (7, 3, 1, 0), (1, 1, 1, 1)])
+def test_the_order_of_the_images_changes_no_byte(counts):
+    x, y, z = shots(*counts)
+    groups = np.arange(len(y)) // 2
+    again = np.random.default_rng(5).permutation(len(y))
+    for own in (None, groups):
+        one, same = fitted(x, y, z, groups=own), fitted(x, y, z, groups=own)
+        other = fitted(x[again], y[again], z, groups=None if own is None else own[again])
+        for found in (same, other):
+            assert found.weight.tobytes() == one.weight.tobytes()
+            assert found.bias.tobytes() == one.bias.tobytes()
+            assert (found.parts, found.folds) == (one.parts, one.folds)
+        assert other.predicted.tolist() == one.predicted[again].tolist()
+
+
+def test_a_seed_divides_the_images_otherwise():
+    _, y, _ = shots(10, 10)
+    one, same, other = (head.folds_of(y, np.arange(20), seed) for seed in (1, 1, 2))
+    assert one.tolist() == same.tolist() != other.tolist()
+
+
+def test_classes_without_shots_keep_their_text_and_the_others_give_up_the_offset():
+    x, y, z = shots(4, 0, 4, 0, 4)
+    found = fitted(x, y, z)
+    shown = [0, 2, 4]
+    np.testing.assert_array_equal(found.weight[[1, 3]], z[[1, 3]])
+    assert found.bias[[1, 3]].tolist() == [0, 0]
+
+    fold_of = folds_seen(x, y)
+    raised = []
+    for fold in range(4):
+        inside = fold_of == fold
+        own = np.searchsorted(shown, y[~inside])
+        learned = x[inside] @ rows_by_hand(x[~inside], own, z[shown], epochs=60).T
+        raised += [*(learned.max(1) - (SCALE * x[inside] @ z[shown].T).max(1))]
+    assert len(raised) == 12
+    offset = np.mean(raised)
+    assert abs(offset) > 0.5
+    np.testing.assert_allclose(found.bias[shown], -offset, atol=2e-3)
+    assert found.parts["offset"] == pytest.approx(offset, abs=2e-3)
+
+
+def folds_seen(x, y):
+    """The folds of images, which `fit` makes of them in an order of its own."""
+    order = np.array(sorted(range(len(y)), key=lambda i: (y[i], x[i].tobytes())))
+    fold_of = np.empty(len(y), int)
+    fold_of[order] = head.folds_of(y[order], np.arange(len(y)), 1)
+    return fold_of
+
+
+def test_the_offset_of_single_shots_is_that_of_the_shots_themselves():
+    x, y, z = shots(1, 1, 0)
+    found = fitted(x, y, z)
+    learned, text = x @ rows_by_hand(x, y, z[:2]).T, SCALE * x @ z[:2].T
+    np.testing.assert_allclose(found.bias, [*[-(learned.max(1) - text.max(1)).mean()] * 2, 0], atol=2e-3)
+    assert found.folds is None
+    assert found.predicted.tolist() == [-1, -1]
+
+
+def test_the_offset_weighs_classes_alike():
+    x, y, z = shots(4, 1, 0, noise=0.5)
+    found = fitted(x, y, z, groups=y)  # two groups, of one class each: no folds
+    raised = (x @ rows_by_hand(x, y, z[:2]).T).max(1) - (SCALE * x @ z[:2].T).max(1)
+    assert -found.bias[0] == pytest.approx((raised[:4].mean() + raised[4]) / 2, abs=2e-3)
+    assert -found.bias[0] != pytest.approx(raised.mean(), abs=0.05)
+
+
+def test_a_class_by_name_alone_is_predictable():
+    x, y, z = shots(40, 40, 40, 40, noise=0.5, text_noise=0.7)
+    known, new = y < 3, y == 3
+    found = fitted(x[known], y[known], z)
+
+    def right(answers, some):
+        return (answers.argmax(1) == y)[some].mean()
+
+    with_offset, without, text = logits(found, x), logits(found, x) - found.bias, x @ z.T
+    assert right(without, new) < 0.7 * right(text, new)
+    assert right(with_offset, new) >= right(text, new)
+    assert right(with_offset, known) > right(text, known) + 0.1
+
+
+def test_what_folds_say_is_counted_by_class():
+    x, y, z = shots(10, 5, 2, 1, noise=0.4, text_noise=0.5)
+    found = fitted(x, y, z)
+    judged = found.predicted >= 0
+    assert judged.tolist() == [True] * 17 + [False], "the only image of its class is always learned from"
+    of_class = [(found.predicted == y)[y == c].mean() for c in range(3)]
+    text = [((x @ z.T).argmax(1) == y)[y == c].mean() for c in range(3)]
+    assert found.folds is not None
+    assert (found.folds.n_folds, found.folds.n_images) == (5, 17)
+    assert found.folds.accuracy == pytest.approx(np.mean(of_class))
+    assert found.folds.zero_shot_accuracy == pytest.approx(np.mean(text))
+    assert len(set(of_class)) > 1
+    assert found.folds.accuracy != pytest.approx((found.predicted == y)[judged].mean())
+
+
+def test_what_is_predicted_was_not_learned_from():
+    """Labels at random: what has not seen an image is right by chance, what has seen it far more often."""
+    x, y, z = shots(*[12] * 5)
+    y = np.random.default_rng(1).permutation(y)
+    found = fitted(x, y, z)
+    assert (found.predicted == y).mean() < 0.4
+    assert ((x @ rows_by_hand(x, y, z).T).argmax(1) == y).mean() > 0.6
+
+
+def test_zero_shot_stays_where_folds_find_it_better():
+    x, y, z = shots(2, 2, 2, 2, 2, 2, noise=0.8, text_noise=0.0)
+    found = fitted(x, y, z)
+    assert found.parts["rows"] == "zero-shot"
+    assert found.weight.tobytes() == z.tobytes()
+    assert not found.bias.any()
+    assert found.folds is not None
+    assert found.folds.accuracy == found.folds.zero_shot_accuracy > found.parts["accuracy_refused"]
+    assert found.predicted.tolist() == (x @ z.T).argmax(1).tolist()
+
+
+def test_equally_good_is_good_enough():
+    x, y, z = shots(2, 2, noise=0.01, text_noise=0.0)
+    found = fitted(x, y, z)
+    assert found.folds is not None
+    assert found.folds.accuracy == found.folds.zero_shot_accuracy == 1
+    assert found.parts["rows"] == "clap"
+
+
+@pytest.mark.parametrize("counts", [(1,), (3,), (1, 0), (0, 2)])
+def test_one_class_is_a_head_too(counts):
+    x, y, z = shots(*counts)
+    found = fitted(x, y, z)
+    assert np.isfinite(found.weight).all()
+    assert np.isfinite(found.bias).all()
+    assert found.weight.shape == z.shape
+
+
+@pytest.mark.parametrize("counts", [(16, 16, 16), (4, 4), (9, 8, 13), (20, 20, 6)])
+def test_folds_are_stratified_like_those_of_scikit_learn(counts):
+    y = np.repeat(np.arange(len(counts)), counts)
+    n_folds = min(head.FOLDS, max(counts))
+
+    def counted(fold_of):
+        """How many folds have so many images of a class."""
+        return [Counter((fold_of[y == c][:, None] == np.arange(n_folds)).sum(0).tolist()) for c in range(len(counts))]
+
+    theirs = np.empty(len(y), int)
+    for fold, (_, inside) in enumerate(StratifiedKFold(n_folds, shuffle=True, random_state=1).split(y, y)):
+        theirs[inside] = fold
+    ours = head.folds_of(y, np.arange(len(y)), 1)
+    assert counted(ours) == counted(theirs)
+    assert np.ptp(np.bincount(ours)) <= 2
+
+
+def test_groups_never_lie_in_two_folds():
+    rng = np.random.default_rng(2)
+    y = np.repeat(np.arange(6), 15)
+    groups = rng.integers(0, 35, len(y)) * 7 - 50  # of several classes, in no order, and negative too
+    fold_of = head.folds_of(y, groups, 1)
+    assert all(len(set(fold_of[groups == group])) == 1 for group in groups)
+    sizes = np.bincount(fold_of[fold_of >= 0])
+    assert len(sizes) == head.FOLDS
+    assert np.ptp(sizes) <= 6
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_class_keeps_an_image_outside_every_fold(seed):
+    rng = np.random.default_rng(seed)
+    y = np.sort(rng.integers(0, 7, 25))
+    groups = rng.integers(0, 12, 25)
+    fold_of = head.folds_of(y, groups, seed)
+    for fold in range(head.FOLDS):
+        assert set(y[fold_of != fold]) == set(y)
+    assert all(len(set(fold_of[groups == group])) == 1 for group in groups)
+
+
+def test_one_burst_of_a_class_is_always_learned_from():
+    y, groups = np.array([0, 0, 0, 1, 1, 1]), np.array([4, 4, 4, 5, 6, 7])
+    fold_of = head.folds_of(y, groups, 1)
+    assert fold_of[:3].tolist() == [-1] * 3
+    assert sorted(fold_of[3:]) == [0, 1, 2]
