@@ -212,11 +212,32 @@ class BackboneMismatch(BackboneError):
         )
 
 
+class OtherBackbone(BackboneError):
+    """A context is to learn on with another backbone than its own."""
+
+    def __init__(self, ref: str, own: str, asked: str) -> None:
+        name = ref.partition("@")[0]
+        super().__init__(
+            f"{ref} was learned on {own}, its shots mean nothing to {asked}",
+            f"promptctl rebase {name} --model {shlex.quote(asked)} PHOTOS   (learns it again there)",
+        )
+
+
 class CheckpointMismatch(BackboneError):
     def __init__(self, path: Path, model: str, reason: str, *, others: Sequence[str]) -> None:
         named = "--model " + " or ".join(others) if others else "--model with the one it was learned on"
         super().__init__(
             f"{path} was not learned on '{model}': {reason}", f"{named} (a CoOp checkpoint does not name its backbone)"
+        )
+
+
+class CannotLearnOn(PromptctlError):
+    """A context that classifies and has nothing to learn on from."""
+
+    def __init__(self, ref: str, name: str, because: str) -> None:
+        super().__init__(
+            f"{ref} can classify but not learn on: {because}",
+            f"--fresh learns the next version of '{name}' from these photos alone; old versions stay",
         )
 
 
@@ -247,6 +268,39 @@ class OneClass(DatasetError):
         super().__init__(
             f"{folder} has one class only, '{label}', and learning needs at least two",
             f"did you mean {instead}?" if instead else f"{lost} was skipped; or {more}" if lost else more,
+        )
+
+
+class LooksKnown(DatasetError):
+    """A folder whose name is nearly that of a class."""
+
+    def __init__(self, folder: str, label: str, more: int, command: str) -> None:
+        others = f", and {more} more like this" if more else ""
+        super().__init__(
+            f"the folder '{folder}' is called nearly like the class '{label}'{others}",
+            f"{command}   (it is that class), or --force-new-class   (it is another)",
+        )
+
+
+class UnknownFolders(DatasetError):
+    """Folders that are no class of a context, where only those were asked for."""
+
+    def __init__(self, folders: Sequence[str], ref: str) -> None:
+        shown = ", ".join(f"'{one}'" for one in folders[:5]) + (", …" if len(folders) > 5 else "")
+        super().__init__(
+            f"{shown} {'is no class' if len(folders) == 1 else 'are no classes'} of {ref}",
+            "leave out --only-known to add them, or --map FOLDER=CLASS",
+        )
+
+
+class Relabels(DatasetError):
+    """Photos that are stored under another class than their folder's."""
+
+    def __init__(self, count: int, first: str, stored: str, folder: str, ref: str) -> None:
+        photos = "1 photo is" if count == 1 else f"{count} photos are"
+        super().__init__(
+            f"{photos} stored in {ref} under another class: {first} as '{stored}', its folder says '{folder}'",
+            "--on-conflict relabel   (the folder is right), or --on-conflict keep   (what is stored is)",
         )
 
 

@@ -84,16 +84,18 @@ def test_names_that_say_nothing_to_the_tower_are_told(name, clip):
 
 
 NEAR = """Robin|robin, ROBIN|robin, Robins|robin, robin|Robins, tern|terns, gulls|Gull, bus|buses, glass|glasses
-fox|Foxes, potato|potatoes, church|churches, berry|berries, Leaves|leaf, knife|knives, wolf|wolves, fireman|firemen, quiz|quizzes
-goose|geese, mice|mouse, child|children, ox|oxen, cactus|cacti, larva|larvae, oasis|oases, chateau|châteaux
-cheval|chevaux, sea gull|sea gulls, birds of prey|bird of prey, sea_gulls|seagull, house sparrows|House-Sparrow
-light_green|light-green, light.green|light green, lightgreen|light green, Light  Green|light_green, T-shirt|tshirt
-t_shirts|T-Shirt, king's bird|kings bird, king’s bird|king's bird, larus2|Larus 2, Larus_2|larus2, A 320|a320
-707-320|707.320, BMW X5|bmw-x-5, Émeu|emeu, émeu|Émeu, cafe|café, Gans|Gäns, ﬁnch|finch, ｅｍｕ|emu, ２|2, emu\u200b|emu
-Straße|strasse, İbis|ibis, ガン|ｶﾞﾝ, e\u0301meu|EMEU, 1 euro|1 euros, Tour–Eiffel|tour eiffel"""
-APART_STILL = """robin|robin hood, robin|robinia, tern|stern, bus|bust, glass|grass, princes|princess, mars|mare, a|as
-i|is, 1990|1990s, 15|1.5, 1-2|12, 747 400|747400, Larus 2|Larus 3, 2|20, cat|cart, owl|fowl, ant|aunt, ice|mice, ox|fox
-ハハ|ババ, й|и, 猫|犬, …|—, ibis|ibes, A320|A321, red|red wine, wren|wrens nest, car|cares, one|ones self, emu|ému2"""
+fox|Foxes, potato|potatoes, church|churches, berry|berries, Leaves|leaf, knife|knives, wolf|wolves
+fireman|firemen, quiz|quizzes, goose|geese, mice|mouse, child|children, ox|oxen, cactus|cacti, larva|larvae
+oasis|oases, chateau|châteaux, cheval|chevaux, sea gull|sea gulls, birds of prey|bird of prey, sea_gulls|seagull
+house sparrows|House-Sparrow, light_green|light-green, light.green|light green, lightgreen|light green
+Light  Green|light_green, T-shirt|tshirt, t_shirts|T-Shirt, king's bird|kings bird, king’s bird|king's bird
+larus2|Larus 2, Larus_2|larus2, A 320|a320, 707-320|707.320, BMW X5|bmw-x-5, Émeu|emeu, émeu|Émeu, cafe|café
+Gans|Gäns, ﬁnch|finch, ｅｍｕ|emu, ２|2, emu\u200b|emu, Straße|strasse, İbis|ibis, ガン|ｶﾞﾝ, e\u0301meu|EMEU
+1 euro|1 euros, Tour–Eiffel|tour eiffel"""
+APART_STILL = """robin|robin hood, robin|robinia, tern|stern, bus|bust, glass|grass, princes|princess, mars|mare
+a|as, i|is, 1990|1990s, 15|1.5, 1-2|12, 747 400|747400, Larus 2|Larus 3, 2|20, cat|cart, owl|fowl, ant|aunt
+ice|mice, ox|fox, ハハ|ババ, й|и, 猫|犬, …|—, ibis|ibes, A320|A321, red|red wine, wren|wrens nest, car|cares
+one|ones self, emu|ému2"""
 
 
 def pairs_of(text):

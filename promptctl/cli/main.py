@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import sys
 from typing import NoReturn
@@ -17,12 +18,13 @@ def main() -> NoReturn:
     """Run the command line; every error of the tree becomes one sentence, one hint and an exit code."""
     signals.listen()  # before everything else is imported, which takes long enough to press Ctrl-C
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    # the process gives its memory back whole; Python would first look through every object of PyTorch
+    atexit.register(gc.freeze)
     try:
         code = _run()
         signals.finish()
     except Interrupted as stop:
         code = _say(_interrupted(), None, stop.exit_code)
-    gc.freeze()  # the process gives its memory back whole; Python would first look through every object of PyTorch
     sys.exit(code)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import __version__
@@ -14,12 +15,14 @@ from promptctl.context.card import BackboneId
 from promptctl.errors import (
     BackboneMismatch,
     LibraryMissing,
+    OtherBackbone,
 )
 from promptctl.progress import OnProgress
 
 if TYPE_CHECKING:
     from promptctl.clip.backbone import Backbone
     from promptctl.clip.kept import KeptBackbone
+    from promptctl.clip.quick import QuickBackbone
     from promptctl.clip.vocabulary import Vocabulary
     from promptctl.context.context import Context
     from promptctl.encoding.encoder import ImageEncoder
@@ -42,6 +45,30 @@ def load_backbone_for(context: Context, name: str, model: str | None, device: st
     if not _is_same(backbone.id, expected):
         raise BackboneMismatch(name, _id_line(expected), _id_line(backbone.id))
     return backbone
+
+
+def quick_backbone_for(context: Context, name: str, model: str | None, device: str) -> Backbone | QuickBackbone:
+    """The same for learning on, without open_clip where what is kept of it says which it is."""
+    from promptctl.clip import kept
+
+    found = kept.find(context.card.backbone.fingerprint)
+    if found is not None and model is None and found.id.name == context.card.backbone.name:
+        with library_needed(found.id.name):
+            from promptctl.clip.quick import backbone_of
+
+            backbone = backbone_of(found.id.name, device)
+        if _is_same(backbone.id, context.card.backbone):
+            return backbone
+    return load_backbone_for(context, name, model, device)
+
+
+def check_same_model(model: str, context: Context, name: str) -> None:
+    """BackboneMismatch for another model than that of the context, before it is loaded; two names may be one model."""
+    from promptctl.clip import registry
+
+    own = context.card.backbone.name
+    if registry.parse(model) != registry.parse(own) and not Path(model).exists():
+        raise OtherBackbone(name, own, model)
 
 
 def load_encoder_for(context: Context, name: str, model: str | None, device: str) -> ImageEncoder:

@@ -8,13 +8,15 @@ import shlex
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from promptctl import __version__, checks
 from promptctl.clip import templates
-from promptctl.commands.backbones import library_needed
+from promptctl.commands.backbones import check_same_model, library_needed, quick_backbone_for
 from promptctl.commands.photos import (
     check_name_tokens,
     class_entries,
@@ -24,26 +26,27 @@ from promptctl.commands.photos import (
     to_learn_from,
 )
 from promptctl.commands.places import check_learn_places
-from promptctl.context.card import Card, ClassEntry, Score, Shots
-from promptctl.errors import ContextExists, LearnedButNotStored, NotDurable, StorageFailed, StoreLocked
+from promptctl.context.card import Card, ClassEntry, Shots
+from promptctl.context.update import UpdateSettings
+from promptctl.errors import ContextExists, LearnedButNotStored, NotDurable, Outdated, StorageFailed, StoreLocked
 from promptctl.learners.settings import PLAIN, LearnSettings, settings_of
 from promptctl.progress import OnProgress
-from promptctl.report import ClassPhotos, LearnReport
+from promptctl.report import ClassPhotos, LearnPlan, LearnReport, PlannedClass, UpdateFacts
 from promptctl.store import files
 from promptctl.store.refs import Ref, check_name
 from promptctl.store.store import SUFFIX, Entry, Store
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from promptctl.clip.backbone import Backbone
     from promptctl.clip.quick import QuickBackbone
     from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
+    from promptctl.data.images import LabelledImage
+    from promptctl.encoding.files import Skipped
     from promptctl.learners.fitting import Learned, TrainingSet
     from promptctl.learners.shots import FewShotSplit
 
+_TRIES = 3  # where others store versions of the name meanwhile
 _LONG = 20.0  # seconds of learning, beside which those it takes to keep a backbone for answers are few
 
 
@@ -51,64 +54,153 @@ def learn(
     photos: str | PathLike[str],
     name: str,
     *,
-    shots: int | None = None,
-    settings: LearnSettings = PLAIN,
-    template: str = templates.DEFAULT,
-    model: str = "mini",
+    shots: int | str | None = None,
+    settings: LearnSettings | None = None,
+    template: str | None = None,
+    model: str | None = None,
+    default_model: str = "mini",
     device: str = "auto",
     classes: str | PathLike[str] | None = None,
     fresh: bool = False,
+    dry_run: bool = False,
     store: Store | None = None,
+    on_plan: Callable[[LearnPlan], None] | None = None,
     on_progress: OnProgress | None = None,
     **changes: object,
-) -> LearnReport:
-    """Learn a context from labelled images and store it under a name.
+) -> LearnReport | LearnPlan:
+    """Learn a context from labelled images and store it under a name; a name that exists learns more.
 
         promptctl.learn("photos", name="birds", shots=4)
-        promptctl.learn("photos", name="birds", shots=4, learner="clap", seed=2)
+        promptctl.learn("more-photos", name="birds")
+        promptctl.learn("photos", name="birds2", shots=4, learner="clap", seed=2)
+
+    A name that exists keeps all it has learned: its stored shots are rehearsed with the new ones, and the version that
+    comes of it replaces the last only if it recognises the images held out as well. What is left out is then as it was
+    for the version before.
 
     photos        folder of class folders, with or without train/ val/ test/; or a list of images
-    name          what to call the context
-    shots         images per class, from 1; None: all, less a fifth held out by content hash
+    name          what to call the context, or what it is called
+    shots         images per class, from 1, of a name that exists at most so many of this folder; None, "all": all, less
+                  a fifth of each class held out by content hash
     settings      how to learn
     template      the zero-shot prompt, which an anchor keeps close to: a sentence with {}, or a name in clip.templates
-    model         backbone: mini or an open_clip name
+    model         backbone: mini or an open_clip name; None: default_model, or that of the name that exists
+    default_model   backbone of a new name
     device        auto, cpu, cuda or mps
     classes       CSV of folder,name: what the prompt calls each folder
-    fresh         the next version of a name that exists, from scratch
+    fresh         the next version of a name that exists, from these photos alone
+    dry_run       say what would be learned, and learn nothing
     store         where to keep it; None: the store of PROMPTCTL_HOME
+    on_plan       called with what will be learned, before it is
     on_progress   called with what is being done, how much is done, and of how much
-    changes       fields of LearnSettings, each instead of that of `settings`: learner="clap", epochs=50
-    raises        InvalidName, BadSetting, SettingsClash, ContextExists, DatasetError, BackboneError and their kinds,
-                  LearningFailed
+    changes       fields of LearnSettings, each instead of that of `settings`: learner="clap", epochs=50; and those of
+                  UpdateSettings: only_known=True, map={"robins": "robin"}
+    returns       what was learned; a plan for a dry run, and where there is nothing new
+    raises        InvalidName, BadSetting, SettingsClash, ContextExists, CannotLearnOn, DatasetError, BackboneError and
+                  their kinds, LearningFailed
     """
     started = time.monotonic()
     store = store or Store()
-    photos, settings = checks.path("photos", photos), settings_of(settings, changes)
-    shots, model = checks.shots_per_class(shots), checks.text("model", model, "mini")
-    device = checks.one_of("device", device, checks.DEVICES)
+    photos = checks.path("photos", photos)
+    rules, typed = _divided(changes)
+    own = settings_of(settings or PLAIN, typed)
     name = checks.string("name", name, "birds")
+    asked = _Asked(
+        photos=photos,
+        name=name,
+        shots=shots if shots is None or shots == "all" else checks.shots_per_class(shots),
+        settings=own,
+        typed={**_changed(settings), **typed},
+        template=template,
+        model=None if model is None else checks.text("model", model, "mini"),
+        default_model=checks.text("default_model", default_model, "mini"),
+        device=checks.one_of("device", device, checks.DEVICES),
+        classes=None if classes is None else checks.path("classes", classes),
+        rules=UpdateSettings(**rules),  # type: ignore[arg-type]
+        dry_run=checks.flag("dry_run", dry_run),
+        store=store,
+        on_plan=on_plan or (lambda plan: None),
+        on_progress=on_progress,
+        started=started,
+    )
     check_learn_places(photos, name, store)
     check_name(name)
-    templates.check(template)
+    if template is not None:
+        templates.check(template)
+    if store.has(name) and not fresh:
+        return _more(asked)
+    return _first(asked, fresh)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What somebody asked for, checked; None where nobody said."""
+
+    photos: Path
+    name: str
+    shots: int | str | None
+    settings: LearnSettings
+    typed: Mapping[str, object]  # of the settings, those that somebody gave
+    template: str | None
+    model: str | None
+    default_model: str
+    device: str
+    classes: Path | None
+    rules: UpdateSettings
+    dry_run: bool
+    store: Store
+    on_plan: Callable[[LearnPlan], None]
+    on_progress: OnProgress | None
+    started: float
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
+def _divided(changes: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
+    """The fields of UpdateSettings and the others."""
+    known = UpdateSettings.__dataclass_fields__
+    rules = {key: value for key, value in changes.items() if key in known}
+    return rules, {key: value for key, value in changes.items() if key not in known}
+
+
+def _changed(settings: LearnSettings | None) -> dict[str, object]:
+    """What differs from the defaults, which is what somebody must have asked for."""
+    return {
+        name: getattr(settings, name)
+        for name in LearnSettings.__dataclass_fields__
+        if settings is not None and getattr(settings, name) != getattr(PLAIN, name)
+    }
+
+
+# --------------------------------------------------------------------------- a new name, or a fresh start
+
+
+def _first(asked: _Asked, fresh: bool) -> LearnReport | LearnPlan:
     from promptctl.clip.registry import ensure_available
     from promptctl.data.folder import ImageFolder, check_classes
 
-    if not fresh and store.has(name):
-        raise ContextExists(store.find(Ref(name)).ref.name)
-    folder = ImageFolder.scan(photos)
+    shots = None if asked.shots == "all" else cast("int | None", asked.shots)
+    template, model = asked.template or templates.DEFAULT, asked.model or asked.default_model
+    settings, on_progress = asked.settings, asked.on_progress
+    folder = ImageFolder.scan(asked.photos)
     candidates = to_learn_from(folder)
     labels = tuple(sorted({image.label for image in candidates}))
     check_classes(labels, folder)
-    entries = class_entries(labels, checks.path("classes", classes) if classes is not None else None)
-    store.check_writable()
+    entries = class_entries(labels, asked.classes)
+    plan = _plan_of_first(asked, candidates, labels, folder)
+    if asked.dry_run:
+        return plan
+    asked.on_plan(plan)
+    asked.store.check_writable()
     with library_needed(model):
         ensure_available(model)
         from promptctl.clip.quick import backbone_of
         from promptctl.learners.fitting import TrainingSet, fit
         from promptctl.learners.shots import sample_shots
 
-        backbone = backbone_of(model, device)
+        backbone = backbone_of(model, asked.device)
     names = tuple(entry.name for entry in entries)
     # NameTooLong and the like before anything dear
     backbone.tower.prompts(names, settings.tokens(backbone.tower), position=settings.position)
@@ -120,11 +212,90 @@ def learn(
     )
     training_set = TrainingSet(names, split.train, split.targets(split.train), zero_shot, backbone)
     learned = fit(training_set, settings, on_progress)
-    context = _context(learned, entries, shots, split, training_set, template)
-    entry = _stored(context, name, store, fresh)
-    if time.monotonic() - started > _LONG:
+    context = _context(learned, entries, shots, split, training_set, template, settings)
+    entry = _stored(context, asked.name, asked.store, fresh)
+    if asked.seconds > _LONG:
         _keep_for_answers(backbone)
-    return _learn_report(entry, context, split, folder, time.monotonic() - started)
+    return _learn_report(entry, context, _Photos.of_split(split, context.card), folder, asked.seconds)
+
+
+def _plan_of_first(
+    asked: _Asked, candidates: Sequence[LabelledImage], labels: tuple[str, ...], folder: ImageFolder
+) -> LearnPlan:
+    count = Counter(image.label for image in candidates)
+    limit = asked.shots if isinstance(asked.shots, int) else None
+    per_class = tuple(PlannedClass(label, 0, min(count[label], limit or count[label])) for label in labels)
+    return LearnPlan(
+        context=asked.name,
+        dry_run=asked.dry_run,
+        nothing_new=False,
+        classes=labels,
+        added=labels,
+        stored=0,
+        new=sum(one.new for one in per_class),
+        moved=(),
+        per_class=per_class,
+        skipped=skipped_files(folder.skipped),
+        passed_over=passed_over(folder.skipped),
+    )
+
+
+# --------------------------------------------------------------------------- a name that learns more
+
+
+def _more(asked: _Asked) -> LearnReport | LearnPlan:
+    """The next version; where another was stored meanwhile, it is taught once more on top of that."""
+    for _ in range(_TRIES):
+        try:
+            return _update(asked)
+        except Outdated as error:
+            last = error
+    raise last
+
+
+def _update(asked: _Asked) -> LearnReport | LearnPlan:
+    from promptctl.commands import update
+    from promptctl.commands.revise import settings_like
+    from promptctl.context.context import Context
+
+    source = asked.store.find(Ref(asked.name))
+    parent, ref = Context.load(source.path), str(source.ref)
+    update.check_can_learn(parent, ref)
+    if asked.model is not None:
+        check_same_model(asked.model, parent, ref)
+    wishes = update.Wishes(
+        photos=asked.photos,
+        shots=parent.card.shots.asked if asked.shots is None else None if asked.shots == "all" else int(asked.shots),
+        settings=settings_like(parent, asked.typed),
+        template=asked.template or parent.card.zero_shot_template,
+        classes=asked.classes,
+        update=asked.rules,
+    )
+    found = update.incoming(parent, ref, wishes, asked.on_progress)
+    plan = update.plan_of(found, wishes, dry_run=asked.dry_run)
+    if asked.dry_run or found.brings_nothing:
+        return plan
+    asked.on_plan(plan)
+    asked.store.check_writable()
+    backbone = quick_backbone_for(parent, ref, asked.model, asked.device)
+    done = update.taught(found, wishes, backbone, asked.on_progress)
+    forced = asked.rules.force
+    context = done.judged.recorded(forced=forced)
+    refused = done.judged.verdict.refused and not forced
+    entry = _placed(context, asked, source, refused)
+    photos = _Photos.of_context(context, done.skipped)
+    return _learn_report(entry, context, photos, found.folder, asked.seconds, done.facts, forced=forced)
+
+
+def _placed(context: Context, asked: _Asked, source: Entry, refused: bool) -> Entry:
+    """The next version of the name, the first of another, or what lies beside the versions."""
+    data, into = context.to_bytes(), asked.rules.into
+    if refused:
+        entry, _ = asked.store.save_candidate(asked.name, data, after=source.ref.version)
+        return entry
+    if into:
+        return asked.store.save(into, data, new=True)
+    return _stored(context, asked.name, asked.store, True, after=source.ref.version)
 
 
 def _keep_for_answers(backbone: Backbone | QuickBackbone) -> None:
@@ -136,11 +307,11 @@ def _keep_for_answers(backbone: Backbone | QuickBackbone) -> None:
         keep(backbone)
 
 
-def _stored(context: Context, name: str, store: Store, fresh: bool) -> Entry:
+def _stored(context: Context, name: str, store: Store, fresh: bool, after: int | None = None) -> Entry:
     """The new version; where the store does not take it, a file beside, so that no learning is lost."""
     data = context.to_bytes()
     try:
-        return store.save(name, data, new=not fresh)
+        return store.save(name, data, new=not fresh, after=after)
     except NotDurable:  # it is stored
         raise
     except (StorageFailed, StoreLocked, ContextExists) as error:
@@ -159,8 +330,9 @@ def _context(
     split: FewShotSplit,
     training_set: TrainingSet,
     template: str,
+    settings: LearnSettings,
 ) -> Context:
-    from promptctl.context.context import Context
+    from promptctl.commands.versions import Measured, version
 
     backbone, zero_shot = training_set.backbone, training_set.zero_shot_features
     card = Card(
@@ -171,23 +343,48 @@ def _context(
         zero_shot_template=template,
         logit_scale=backbone.logit_scale,
         written_by=f"promptctl {__version__}",
-        score=_score(split, learned.text_features, zero_shot),
     )
-    return Context(card, learned.vectors, learned.text_features, zero_shot, split.table())
+    measured = Measured(split.held_out.vectors, split.targets(split.held_out), split.measured_on)
+    return version(card, learned, zero_shot, split.table(), settings, measured)
 
 
-def _score(split: FewShotSplit, learned: NDArray[np.float32], zero_shot: NDArray[np.float32]) -> Score | None:
-    from promptctl.classification.classifier import Classifier
+@dataclass(frozen=True)
+class _Photos:
+    """What became of the photos."""
 
-    if not len(split.held_out):
-        return None
-    targets = split.targets(split.held_out)
-    right = [Classifier(texts).accuracy(split.held_out.vectors, targets) for texts in (learned, zero_shot)]
-    return Score(split.measured_on, len(targets), *right)
+    per_class: tuple[ClassPhotos, ...]
+    skipped: tuple[Skipped, ...]
+
+    @staticmethod
+    def of_split(split: FewShotSplit, card: Card) -> _Photos:
+        train, held_out = (
+            Counter(split.class_of[path] for path in part.paths) for part in (split.train, split.held_out)
+        )
+        rows = (
+            ClassPhotos(entry.label, entry.name, split.found[entry.label], train[i], held_out[i])
+            for i, entry in enumerate(card.classes)
+        )
+        return _Photos(tuple(rows), split.skipped)
+
+    @staticmethod
+    def of_context(context: Context, skipped: tuple[Skipped, ...]) -> _Photos:
+        sides = Counter(zip(context.shots.class_ids.tolist(), context.shots.held_out.tolist(), strict=True))
+        rows = (
+            ClassPhotos(one.label, one.name, sides[one.id, 0] + sides[one.id, 1], sides[one.id, 0], sides[one.id, 1])
+            for one in context.card.classes
+        )
+        return _Photos(tuple(rows), skipped)
 
 
 def _learn_report(
-    entry: Entry, context: Context, split: FewShotSplit, folder: ImageFolder, seconds: float
+    entry: Entry,
+    context: Context,
+    photos: _Photos,
+    folder: ImageFolder,
+    seconds: float,
+    facts: UpdateFacts | None = None,
+    *,
+    forced: bool = False,
 ) -> LearnReport:
     card, score = context.card, context.card.score
     name = entry.ref.name
@@ -204,21 +401,21 @@ def _learn_report(
         steps=card.method.steps,
         seconds=round(seconds, 2),
         n_bytes=entry.n_bytes,
-        skipped=skipped_files(split.skipped),
-        per_class=_per_class(card, split),
-        passed_over=passed_over(split.skipped),
-        next=(
-            f"promptctl evaluate {name} {_nearby(folder, 'test')}",
-            f"promptctl classify {_nearby(folder, 'unsorted')} --prompt {name}",
-        ),
+        skipped=skipped_files(photos.skipped),
+        per_class=photos.per_class,
+        passed_over=passed_over(photos.skipped),
+        update=facts,
+        forced=forced and facts is not None and facts.refused,
+        next=_next(name, folder, facts, forced),
     )
 
 
-def _per_class(card: Card, split: FewShotSplit) -> tuple[ClassPhotos, ...]:
-    train, held_out = (Counter(split.class_of[path] for path in part.paths) for part in (split.train, split.held_out))
-    return tuple(
-        ClassPhotos(entry.label, entry.name, split.found[entry.label], train[i], held_out[i])
-        for i, entry in enumerate(card.classes)
+def _next(name: str, folder: ImageFolder, facts: UpdateFacts | None, forced: bool) -> tuple[str, ...]:
+    if facts is not None and facts.refused and not forced:
+        return (f"promptctl diff {facts.parent} {name}@candidate", f"promptctl promote {name}@candidate")
+    return (
+        f"promptctl evaluate {name} {_nearby(folder, 'test')}",
+        f"promptctl classify {_nearby(folder, 'unsorted')} --prompt {name}",
     )
 
 

@@ -56,16 +56,23 @@ def _listed_twice(images: Sequence[LabelledImage]) -> tuple[str, ...]:
     return ()
 
 
-def class_entries(labels: Sequence[str], names_file: Path | None) -> tuple[ClassEntry, ...]:
-    """The classes in the order of their labels, named by a file or after their folders; odd ones are warned of."""
+def class_entries(
+    labels: Sequence[str], names_file: Path | None, known: Sequence[ClassEntry] = (), first_id: int = 0
+) -> tuple[ClassEntry, ...]:
+    """New classes in the order of their labels, named by a file or after their folders; odd ones are warned of.
+
+    known   classes that there are already, which they must differ from
+    """
     from promptctl.data import remarks
     from promptctl.data.names import check_names, readable
     from promptctl.data.readers.class_names import read_names
 
     names: Mapping[str, str] = read_names(names_file, labels) if names_file else {}
-    entries = tuple(ClassEntry(i, label, names.get(label, readable(label))) for i, label in enumerate(labels))
-    check_names(entries)
-    check_fits(entries)
+    entries = tuple(
+        ClassEntry(first_id + i, label, names.get(label, readable(label))) for i, label in enumerate(labels)
+    )
+    check_names((*known, *entries))
+    check_fits((*known, *entries))
     remarks.say(remarks.odd_labels([label for label in labels if label not in names]))
     remarks.say(remarks.numbered([entry.name for entry in entries]))
     return entries

@@ -72,17 +72,20 @@ class ShotTable:
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """As a file holds them."""
-        usual = self._usual()
-        columns = {name: getattr(self, name) for name in _COLUMNS.values()}
+        usual, columns = self._usual(), self.columns()
         return {
             f"shot_{key}": columns[name]
             for key, name in _COLUMNS.items()
             if name not in usual or not np.array_equal(columns[name], usual[name])
         }
 
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Every field by its name, (N, …)."""
+        return {name: getattr(self, name) for name in _COLUMNS.values()}
+
     def only(self, which: NDArray[Any]) -> ShotTable:
         """The rows of a mask (N,) or of indices."""
-        return ShotTable(**{name: getattr(self, name)[which] for name in _COLUMNS.values()})
+        return ShotTable(**{name: column[which] for name, column in self.columns().items()})
 
     def __len__(self) -> int:
         return len(self.class_ids)
@@ -135,10 +138,16 @@ class Context:
 
     def learned_from(self) -> tuple[Floats, NDArray[np.int64]]:
         """(N, E) features and (N,) class indices of the shots it was learned from, without those held out."""
-        own = self.shots.held_out == 0
+        return self._images(self.shots.held_out == 0)
+
+    def held_out(self) -> tuple[Floats, NDArray[np.int64]]:
+        """The same of the images that are kept apart."""
+        return self._images(self.shots.held_out == 1)
+
+    def _images(self, which: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.int64]]:
         index = {entry.id: i for i, entry in enumerate(self.card.classes)}
-        targets = np.array([index[int(id)] for id in self.shots.class_ids[own]], dtype=np.int64)
-        return self.shots.features[own].astype(np.float32), targets
+        targets = np.array([index[int(id)] for id in self.shots.class_ids[which]], dtype=np.int64)
+        return self.shots.features[which].astype(np.float32), targets
 
     def to_bytes(self) -> bytes:
         """The safetensors file, sealed; the same context gives the same bytes."""

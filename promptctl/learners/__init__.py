@@ -91,7 +91,17 @@ LEARNERS: dict[str, Learner] = {
     "coop": Learner(
         "promptctl.learners.coop",
         "learns a context",
-        heeds=("context_tokens", "init", "class_specific", "position", "recipe", *_OF_ANY_STEPS, "anchor", "average"),
+        heeds=(
+            "context_tokens",
+            "init",
+            "class_specific",
+            "position",
+            "recipe",
+            *_OF_ANY_STEPS,
+            "anchor",
+            "average",
+            "head",
+        ),
         recipes=("fast", "paper"),
         has_context=True,
         variants={

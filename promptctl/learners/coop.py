@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from promptctl.learners.settings import LearnSettings
 
 INIT_STD = 0.02
-UPDATE_EPOCHS = 100  # of the fast recipe, from the vectors of the version before (docs/benchmarks.md)
+UPDATE_EPOCHS, UPDATE_LR = 50, 0.005  # of the fast recipe, from the vectors of the version before (docs/benchmarks.md)
 PAPER_BATCH = 32
 PAPER_MOMENTUM = 0.9
 PAPER_WEIGHT_DECAY = 5e-4
@@ -116,7 +116,10 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
     raises   NameTooLong, LearningFailed, NoImages
     """
     tower, recipe, start = training_set.backbone.tower, RECIPES[settings.recipe], training_set.start
-    epochs = UPDATE_EPOCHS if start and settings.recipe == "fast" else recipe.epochs(training_set.shots_per_class)
+    if start and settings.recipe == "fast":
+        epochs, lr = UPDATE_EPOCHS, UPDATE_LR
+    else:
+        epochs, lr = recipe.epochs(training_set.shots_per_class), Settings.lr
     own = Settings(
         context_tokens=start.vectors.shape[-2] if start else settings.tokens(tower),
         init=settings.init,
@@ -124,7 +127,7 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
         position=settings.position,
         recipe=settings.recipe,
         epochs=epochs if settings.epochs is None else settings.epochs,
-        lr=Settings.lr if settings.lr is None else settings.lr,
+        lr=lr if settings.lr is None else settings.lr,
         anchor=settings.anchor,
         average=settings.average,
         seed=settings.seed,

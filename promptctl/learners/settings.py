@@ -33,6 +33,7 @@ class LearnSettings:
     views            random crops of every shot, one per epoch; 0: the centre
     anchor           lambda of KgCoOp's loss, from 0
     average          keep the mean of the late epochs, not the last step
+    head             fit a head on the photos beside the context; None: yes, but not for the paper's recipe
     seed             from 0 to 2^32 - 1; decides the shots, the start and the batches
     raises           BadSetting for a value that means nothing, SettingsClash for one that its learner does not heed
     """
@@ -48,6 +49,7 @@ class LearnSettings:
     views: int | None = None
     anchor: float = 0.0
     average: bool = False
+    head: bool | None = None
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -78,6 +80,7 @@ class LearnSettings:
             "views": some(checks.whole, "views", 0, checks.MOST, 0),
             "anchor": checks.number("anchor", self.anchor, 0, LARGEST_VALUE, 8),
             "average": checks.flag("average", self.average),
+            "head": None if self.head is None else checks.flag("head", self.head),
             "seed": checks.whole("seed", self.seed, 0, checks.HIGHEST_SEED, 1),
         }
 

@@ -8,7 +8,20 @@ from promptctl.report import Row
 from promptctl.report.phrases import percent
 
 _FRACTIONS = frozenset(
-    {"accuracy", "zero_shot_accuracy", "learned", "zero_shot", "f1", "top1", "top5", "macro_f1", "ece"}
+    {
+        "accuracy",
+        "zero_shot_accuracy",
+        "learned",
+        "zero_shot",
+        "f1",
+        "top1",
+        "top5",
+        "macro_f1",
+        "ece",
+        "without head",
+        "before",
+        "after",
+    }
 )
 _HEADINGS = {"zero_shot": "zero-shot", "f1": "F1", "mtime": "changed"}
 

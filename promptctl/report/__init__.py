@@ -14,7 +14,15 @@ from promptctl.report.export import CheckpointExported, ContextExported, HeadExp
 from promptctl.report.gc import GcReport
 from promptctl.report.import_context import CheckpointImported, ContextImported
 from promptctl.report.inspect import InspectReport, NearWordRow, VectorReport
-from promptctl.report.learn import ClassPhotos, LearnReport
+from promptctl.report.learn import (
+    ClassMoved,
+    ClassPhotos,
+    LearnPlan,
+    LearnReport,
+    MovedPhoto,
+    PlannedClass,
+    UpdateFacts,
+)
 from promptctl.report.list import ListReport, RemovedContext, StoredContext, TrashReport
 from promptctl.report.log import LogReport, VersionRow
 from promptctl.report.models import ModelRow, ModelsReport, PulledReport
@@ -31,6 +39,7 @@ __all__ = [
     "CheckpointExported",
     "CheckpointImported",
     "ClassDiff",
+    "ClassMoved",
     "ClassPhotos",
     "ClassScore",
     "Classified",
@@ -49,15 +58,18 @@ __all__ = [
     "HeadExported",
     "InspectReport",
     "Item",
+    "LearnPlan",
     "LearnReport",
     "ListReport",
     "LogReport",
     "ModelRow",
     "ModelsReport",
+    "MovedPhoto",
     "NearWordRow",
     "NotAPhoto",
     "OnnxExported",
     "PathReport",
+    "PlannedClass",
     "PulledReport",
     "RemoveReport",
     "RemovedContext",
@@ -71,6 +83,7 @@ __all__ = [
     "StoredContext",
     "StreamedReport",
     "TrashReport",
+    "UpdateFacts",
     "VectorDrift",
     "VectorReport",
     "VersionRow",

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row, SkippedFile
-from promptctl.report.phrases import counted_images, listed, next_lines, passed_over_lines, percent, size, skipped_lines
+from promptctl.report.phrases import (
+    counted_images,
+    listed,
+    next_lines,
+    number_of,
+    passed_over_lines,
+    percent,
+    size,
+    skipped_lines,
+)
 
 _CLASSES_SHOWN = 40
+_MOVED_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,115 @@ class ClassPhotos:
     images: int  # readable, each content once
     train: int  # learned from
     held_out: int  # measured on
+
+
+@dataclass(frozen=True)
+class PlannedClass:
+    """A class as it is stored, and what a folder brings it."""
+
+    label: str
+    stored: int  # photos
+    new: int
+
+
+@dataclass(frozen=True)
+class MovedPhoto:
+    """A photo that is stored under another class than its folder's."""
+
+    path: Path
+    sha256: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class LearnPlan(Report):
+    """What `learn` is about to do; its report where it does no more."""
+
+    type: ClassVar[str] = "learn"
+
+    context: str  # birds@1, or the name of a new one
+    dry_run: bool
+    nothing_new: bool
+    classes: tuple[str, ...]  # all it will know
+    added: tuple[str, ...]
+    stored: int  # photos of the folder that are there already
+    new: int  # photos that will be learned from or held out
+    moved: tuple[MovedPhoto, ...]
+    per_class: tuple[PlannedClass, ...]
+    skipped: tuple[SkippedFile, ...]
+    passed_over: Mapping[str, int]
+
+    def rows(self) -> list[Row]:
+        return [dataclasses.asdict(row) for row in self.per_class]
+
+    def tables(self) -> list[list[Row]]:
+        return []
+
+    def lines(self) -> list[str]:
+        """The plan, before anything is learned."""
+        found = [f"classes: {listed(self.classes, _CLASSES_SHOWN)}"]
+        if self.added and self.stored + len(self.moved) + sum(one.stored for one in self.per_class):
+            found.append(f"new classes: {listed(self.added, _CLASSES_SHOWN)}")
+        if self.stored:
+            found.append(f"known: {number_of(self.stored, 'photo')} of the folder stored already, skipped")
+        found += [f"moved: {one.path} is stored as '{one.before}', its folder says '{one.after}'" for one in self._few]
+        if len(self.moved) > len(self._few):
+            found.append(f"moved: {len(self.moved) - len(self._few)} more")
+        brings = [f"{one.label} {one.new}" for one in self.per_class if one.new]
+        if brings:
+            found.append(f"new: {number_of(self.new, 'photo')}: {listed(brings, _CLASSES_SHOWN)}")
+        return found
+
+    def summary(self) -> list[str]:
+        if self.nothing_new:
+            return [f"nothing new for {self.context}: no version was made"]
+        return [*self.lines(), "nothing was learned: this was a dry run"]
+
+    def notes(self) -> list[str]:
+        return passed_over_lines(self.passed_over)
+
+    def warnings(self) -> list[str]:
+        return skipped_lines(self.skipped)
+
+    @property
+    def _few(self) -> tuple[MovedPhoto, ...]:
+        return self.moved[:_MOVED_SHOWN]
+
+
+@dataclass(frozen=True)
+class ClassMoved:
+    """A class of the version before: how many of its photos that neither learned from either recognises."""
+
+    label: str
+    images: int
+    before: float  # fraction
+    after: float
+
+
+@dataclass(frozen=True)
+class UpdateFacts:
+    """What became of the version before."""
+
+    parent: str  # birds@1
+    stored: int  # photos of the folder that were there already
+    new: int
+    relabelled: int
+    kept_as_stored: int  # photos whose folder says another class, and nobody asked to relabel them
+    new_classes: tuple[str, ...]
+    incoming_accuracy: float | None  # of the version before on the new photos, before they were learned (fraction)
+    incoming_zero_shot_accuracy: float | None
+    compared_on: str  # which images both versions answered
+    compared_images: int
+    worse: int  # that only the version before recognises
+    better: int
+    p: float  # of so many worse by chance: McNemar, exact, one-sided
+    refused: bool
+    advisory: bool  # too few images to refuse anything
+    kept: str  # which of the guard's retries this is; empty: the first try
+    reasons: tuple[str, ...]
+    guard_warnings: tuple[str, ...]
+    per_class: tuple[ClassMoved, ...]
 
 
 @dataclass(frozen=True)
@@ -43,6 +163,8 @@ class LearnReport(Report):
     skipped: tuple[SkippedFile, ...]
     per_class: tuple[ClassPhotos, ...]
     passed_over: Mapping[str, int]  # files that were no photos, by the end of their names
+    update: UpdateFacts | None  # of a version that goes on from another
+    forced: bool  # stored although the guard refused it
     next: tuple[str, ...]
 
     def rows(self) -> list[Row]:
@@ -50,13 +172,40 @@ class LearnReport(Report):
         return [{key: getattr(self, key) for key in keys}]
 
     def tables(self) -> list[list[Row]]:
-        return []
+        if self.update is None:
+            return []
+        return [
+            [
+                {"class": row.label, "photos": row.images, "before": row.before, "after": row.after}
+                for row in self.update.per_class
+                if row.before != row.after
+            ]
+        ]
 
     def summary(self) -> list[str]:
         learned = (
             f"{self.context} learned {self.classes} classes from {self.train_images} images in {self.seconds:.1f} s"
         )
-        return [learned + self._score(), self._photos(), f"stored: {self.path} ({size(self.n_bytes)})"]
+        stored = f"stored: {self.path} ({size(self.n_bytes)})"
+        return [
+            learned + self._score(),
+            self._photos(),
+            *(self._beside_parent(self.update) if self.update else ()),
+            stored,
+        ]
+
+    def _beside_parent(self, facts: UpdateFacts) -> list[str]:
+        lines = []
+        if facts.incoming_accuracy is not None:
+            right, by_hand = percent(facts.incoming_accuracy), percent(facts.incoming_zero_shot_accuracy)
+            photos = number_of(facts.new, "new photo")
+            lines.append(f"before: {facts.parent} recognised {right} of the {photos} (zero-shot {by_hand})")
+        if facts.compared_images:
+            lines.append(
+                f"against {facts.parent} on {counted_images(facts.compared_images, facts.compared_on)} of its classes: "
+                f"{facts.better} more right, {facts.worse} more wrong" + (f"; kept: {facts.kept}" if facts.kept else "")
+            )
+        return lines
 
     def notes(self) -> list[str]:
         return passed_over_lines(self.passed_over)
@@ -65,13 +214,34 @@ class LearnReport(Report):
         return next_lines(*self.next)
 
     def warnings(self) -> list[str]:
-        found = [*skipped_lines(self.skipped), *self._unmeasured()]
+        found = [
+            *skipped_lines(self.skipped),
+            *self._unmeasured(),
+            *(self.update.guard_warnings if self.update else ()),
+        ]
+        if self.update and self.update.kept_as_stored:
+            photos = number_of(self.update.kept_as_stored, "photo")
+            found.append(f"{photos} kept the class that is stored, not that of the folder")
         if self.accuracy is not None and self.accuracy < (self.zero_shot_accuracy or 0):
             found.append(
                 f"{self.context} is worse than zero-shot on {self.measured_on}: more shots may help, and promptctl "
                 "compare shows which learner would"
             )
         return found
+
+    def complaint(self) -> str | None:
+        if not self.is_refused or self.update is None:
+            return None
+        return f"{self.context} is not the next version: {'; '.join(self.update.reasons)}"
+
+    @property
+    def exit_code(self) -> int:
+        return 4 if self.is_refused else 0
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it lies beside the versions, for a person to decide."""
+        return self.update is not None and self.update.refused and not self.forced
 
     def _photos(self) -> str:
         # in brackets, for a class may be called 1, or "iPhone 12"

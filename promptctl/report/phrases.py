@@ -102,6 +102,11 @@ def joined(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def number_of(count: int, thing: str) -> str:
+    """ "1 photo", "2 photos"."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def listed(names: Sequence[str], shown: int = 12) -> str:
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 

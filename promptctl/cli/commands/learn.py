@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from promptctl import commands, render
+from promptctl.cli.completion import known_names
 from promptctl.cli.options import (
     Anchor,
     Average,
@@ -33,11 +37,25 @@ from promptctl.cli.options import (
 )
 from promptctl.cli.output import finish
 from promptctl.clip import templates
+from promptctl.errors import Relabels
+from promptctl.report import LearnPlan, LearnReport
+
+
+class Conflict(str, Enum):
+    relabel = "relabel"
+    keep = "keep"
+    error = "error"
 
 
 def learn(
+    context: typer.Context,
     photos: Folder,
-    name: Annotated[str, typer.Option("--name", "-n", help="Name of the context.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name", "-n", help="Name of the context; one that exists learns more.", autocompletion=known_names
+        ),
+    ],
     shots: Annotated[str, typer.Option(help="Images per class to learn from, or all.", metavar="N|all")] = "all",
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Seed of the sampled shots, the initial context and the batches.")
@@ -54,38 +72,125 @@ def learn(
     views: Views = None,
     anchor: Anchor = 0.0,
     average: Average = False,
+    head: Annotated[
+        bool | None,
+        typer.Option(
+            "--head/--no-head",
+            help="Fit a linear head on the photos beside the context, which answers.  [default: head; paper: no-head]",
+            show_default=False,
+        ),
+    ] = None,
     template: Template = templates.DEFAULT,
     device: OnDevice = Device.auto,
     classes: ClassNames = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be learned, and learn nothing.")] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Learn the next version of an existing name, from scratch.")
+        bool, typer.Option("--fresh", help="Learn the next version of an existing name from these photos alone.")
     ] = False,
+    into: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Store what an existing name learns under another name.")
+    ] = None,
+    only_known: Annotated[
+        bool, typer.Option("--only-known", help="Refuse folders that are no class of the existing name.")
+    ] = False,
+    mapped: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="FOLDER=CLASS", help="Which class a folder is, where it is called otherwise."),
+    ] = None,
+    on_conflict: Annotated[
+        Conflict | None,
+        typer.Option(
+            help="What to do with photos stored under another class.  [default: ask; in a script: error]",
+            show_default=False,
+        ),
+    ] = None,
+    force_new_class: Annotated[
+        bool, typer.Option("--force-new-class", help="Folders called nearly like a class are classes of their own.")
+    ] = False,
+    polish: Annotated[
+        bool, typer.Option("--polish", help="Class-specific vectors learn again even where no photo is new.")
+    ] = False,
+    max_forgetting: Annotated[
+        float,
+        typer.Option(
+            min=0, max=100, help="Points of accuracy on held-out photos that a new version may lose to its parent."
+        ),
+    ] = 2.0,
+    shots_kept: Annotated[
+        int | None, typer.Option(min=1, help="Photos of each class whose features are kept, the most typical.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Store the new version although it forgets.")] = False,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Learn a context from labelled photos."""
-    with render.progress() as progress:
-        report = commands.learn(
-            photos,
-            name,
-            shots=parse_shots(shots),
-            seed=seed,
-            model=model,
-            context_tokens=context_tokens,
-            init=init,
-            class_specific=class_specific,
-            position=position.value,
-            learner=learner,
-            recipe=recipe,
-            epochs=epochs,
-            lr=lr,
-            views=views,
-            anchor=anchor,
-            average=average,
-            template=template,
-            device=device.value,
-            classes=classes,
-            fresh=fresh,
-            on_progress=progress,
-        )
+    """Learn a context from labelled photos; a name that exists learns more and forgets nothing.
+
+    Photos for a name that exists: folders called like its classes add shots, others add classes, and photos that it
+    knows are skipped. The plan is printed first. The next version learns from all stored shots, not from the new ones
+    alone, and takes the place of the last one unless it recognises fewer of the photos held out, by more than
+    --max-forgetting and more than chance; then it is kept as NAME@candidate, and the exit code is 4. What is not given
+    is as it was for the version before.
+    """
+    given = _given(context)
+    wanted: dict[str, Any] = {
+        "shots": ("all" if shots.lower() == "all" else parse_shots(shots)) if "shots" in given else None,
+        "template": given.get("template"),
+        "model": given.get("model"),
+        "default_model": model,
+        "device": device.value,
+        "classes": classes,
+        "fresh": fresh,
+        "dry_run": dry_run,
+        "into": into,
+        "only_known": only_known,
+        "map": dict(map(_rule, mapped or ())),
+        "on_conflict": on_conflict.value if on_conflict else None,
+        "force_new_class": force_new_class,
+        "polish": polish,
+        "max_forgetting": max_forgetting / 100,
+        "shots_kept": shots_kept,
+        "force": force,
+        **{key: value for key, value in given.items() if key in _SETTINGS},
+    }
+    try:
+        report = _learned(photos, name, wanted)
+    except Relabels as error:
+        if on_conflict or not sys.stdin.isatty():
+            raise
+        render.talk(f"{error}")
+        typer.confirm("Are the folders right? Relabel what is stored?", abort=True, err=True)
+        report = _learned(photos, name, {**wanted, "on_conflict": Conflict.relabel.value})
     finish(report, output, json)
+
+
+def _learned(photos: Path, name: str, wanted: dict[str, Any]) -> LearnReport | LearnPlan:
+    with render.progress() as progress:
+        return commands.learn(photos, name, on_plan=_say_plan, on_progress=progress, **wanted)
+
+
+_SETTINGS = (
+    "seed", "context_tokens", "init", "class_specific", "position", "learner", "recipe", "epochs", "lr", "views",
+    "anchor", "average", "head",
+)  # fmt: skip
+
+
+def _given(context: typer.Context) -> dict[str, Any]:
+    """What somebody typed, or set for the shell; the rest is the default of a new name."""
+    values = {key: value.value if isinstance(value, Enum) else value for key, value in context.params.items()}
+    sources = {key: context.get_parameter_source(key) for key in values}
+    return {key: value for key, value in values.items() if (source := sources[key]) and source.name in _TYPED}
+
+
+_TYPED = ("COMMANDLINE", "PROMPT")
+
+
+def _rule(text: str) -> tuple[str, str]:
+    folder, equals, label = text.partition("=")
+    if not equals or not folder or not label:
+        raise typer.BadParameter(f"'{text}' is not FOLDER=CLASS", param_hint="--map")
+    return folder, label
+
+
+def _say_plan(plan: LearnPlan) -> None:
+    for line in plan.lines():
+        render.talk(line)

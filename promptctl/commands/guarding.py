@@ -1,0 +1,163 @@
+"""Guarding: a new version beside its parent on images that neither learned from, and what is tried before a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptctl.classification.blend import as_kept
+from promptctl.classification.classifier import Classifier
+from promptctl.commands.revise import Revision, revised
+from promptctl.commands.versions import HELD_OUT
+from promptctl.context.card import GuardRecord
+from promptctl.context.context import Context
+from promptctl.context.guard import FEWEST_IMAGES, Paired, Verdict, judge
+from promptctl.progress import OnProgress
+
+if TYPE_CHECKING:
+    from promptctl.commands.revise import AnyBackbone
+
+FOLDS = "shots, in folds"
+_MORE_STEPS = 3
+_OF_PARENT = (0.25, 0.5, 0.75)  # WiSE-FT's shares of the older weights
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A version and what the guard says of it."""
+
+    context: Context
+    verdict: Verdict
+    on: str  # which images they were compared on
+    kept: str = ""  # which of the retries this is; empty: the first try
+
+    def recorded(self, *, forced: bool) -> Context:
+        """The version with the verdict in its card."""
+        found, change = self.verdict, self.context.card.change
+        assert change is not None
+        record = GuardRecord(found.images, found.worse, found.better, found.p, found.refused, self.on, self.kept)
+        told = replace(change, guard=record, forced=forced and found.refused)
+        return replace(self.context, card=replace(self.context.card, change=told))
+
+
+def guarded(
+    revision: Revision, backbone: AnyBackbone, max_forgetting: float, on_progress: OnProgress | None = None
+) -> Judged:
+    """The version that a revision makes; if refused, the first retry that is not, or itself."""
+    first = judged(revision.parent, revised(revision, backbone, on_progress), max_forgetting)
+    if not first.verdict.refused or not revision.trains:
+        return first
+    for kept, another in _retries(revision, first.context):
+        found = judged(revision.parent, revised(another, backbone, on_progress), max_forgetting)
+        if not found.verdict.refused:
+            return replace(found, kept=kept)
+    return first
+
+
+def _retries(revision: Revision, refused: Context) -> Iterator[tuple[str, Revision]]:
+    if not revision.goes_on():
+        return
+    settings, parent = revision.settings, revision.parent
+    more = (settings.epochs or refused.card.method.epochs) * _MORE_STEPS
+    yield f"{_MORE_STEPS} times the steps", replace(revision, settings=replace(settings, epochs=more))
+    if refused.vectors.shape == parent.vectors.shape:
+        for share in _OF_PARENT:
+            between = share * parent.vectors + (1 - share) * refused.vectors
+            yield (
+                f"{share:g} of the parent's vectors",
+                replace(revision, begin=between.astype(np.float32), trains=False),
+            )
+    if not settings.class_specific:
+        yield "class-specific vectors", revision.class_by_class()
+
+
+def judged(parent: Context, candidate: Context, max_forgetting: float) -> Judged:
+    """The candidate beside its parent; on folds of the shots where hardly any image is held out."""
+    labels = {entry.id: entry.label for entry in candidate.card.classes}
+    same, ids, full, zero_shot = _on_held_out(parent, candidate)
+    if len(same) < FEWEST_IMAGES:
+        by_folds, ids_of_folds = _on_folds(parent, candidate)
+        if len(by_folds) > len(same):
+            found = judge(by_folds, ids_of_folds, labels, max_forgetting=max_forgetting)
+            return Judged(candidate, found, FOLDS)
+    found = judge(same, ids, labels, full=full, zero_shot=zero_shot, max_forgetting=max_forgetting)
+    return Judged(candidate, found, HELD_OUT)
+
+
+Right = NDArray[np.bool_]
+Ids = NDArray[np.int64]
+
+
+def _on_held_out(parent: Context, candidate: Context) -> tuple[Paired, Ids, Paired, Right]:
+    """On the images that the parent holds out, with the labels they have now, of classes that both have."""
+    shots = candidate.shots
+    apart = {sha.tobytes() for sha, held in zip(parent.shots.sha256, parent.shots.held_out, strict=True) if held}
+    both = _ids(parent) & _ids(candidate)
+    chosen = np.array(
+        [
+            bool(held) and sha.tobytes() in apart and int(id) in both
+            for sha, id, held in zip(shots.sha256, shots.class_ids, shots.held_out, strict=True)
+        ],
+        dtype=bool,
+    )
+    x, ids = as_kept(shots.features[chosen].astype(np.float32)), shots.class_ids[chosen].astype(np.int64)
+    old, new = (_answers(Classifier.of(one), one, x, both) for one in (parent, candidate))
+    with_new = _answers(Classifier.of(candidate), candidate, x, _ids(candidate))
+    by_hand = _answers(Classifier.zero_shot(candidate), candidate, x, _ids(candidate))
+    old_of_all = _answers(*_extended(parent, candidate), x, None)
+    full = Paired(old_of_all == ids, with_new == ids)
+    return Paired(old == ids, new == ids), ids, full, by_hand == ids
+
+
+def extended(parent: Context, candidate: Context) -> Classifier:
+    """The parent with zero-shot rows for the classes that only the candidate has, in the candidate's order."""
+    return _extended(parent, candidate)[0]
+
+
+def _extended(parent: Context, candidate: Context) -> tuple[Classifier, Context]:
+    answer, row_of = Classifier.of(parent), {entry.id: row for row, entry in enumerate(parent.card.classes)}
+    weight = candidate.zero_shot_features.copy()
+    bias = np.zeros(len(weight), np.float32)
+    for row, entry in enumerate(candidate.card.classes):
+        if entry.id in row_of:
+            weight[row] = answer.weight[row_of[entry.id]]
+            bias[row] = 0.0 if answer.bias is None else answer.bias[row_of[entry.id]]
+    return Classifier(weight, answer.logit_scale, candidate.card.classes, bias=bias), candidate
+
+
+def _answers(classifier: Classifier, context: Context, x: NDArray[np.float32], among: set[int] | None) -> Ids:
+    """(N,) the id of the most probable of some classes."""
+    ids = np.array([entry.id for entry in context.card.classes], dtype=np.int64)
+    columns = np.flatnonzero(np.isin(ids, list(among))) if among is not None else np.arange(len(ids))
+    if not len(x) or not len(columns):
+        return np.full(len(x), -1)
+    probabilities = classifier.predict(x).probabilities[:, columns]
+    return np.asarray(ids[columns][probabilities.argmax(1)], dtype=np.int64)
+
+
+def _on_folds(parent: Context, candidate: Context) -> tuple[Paired, Ids]:
+    """On the parent's shots, each as folds saw it: what a head learned from the others said of it."""
+    before = {
+        sha.tobytes(): int(seen)
+        for sha, seen, held in zip(parent.shots.sha256, parent.shots.predicted, parent.shots.held_out, strict=True)
+        if not held and seen >= 0
+    }
+    known, rows = _ids(parent), []
+    shots = candidate.shots
+    for sha, id, seen, held in zip(shots.sha256, shots.class_ids, shots.predicted, shots.held_out, strict=True):
+        if held or seen < 0 or int(id) not in known or sha.tobytes() not in before:
+            continue
+        old = before[sha.tobytes()] == int(id)
+        # seen as a class that the parent has not: whether it would have been seen as another old one nobody knows
+        new = old if int(seen) not in known else int(seen) == int(id)
+        rows.append((int(id), old, new))
+    ids, old_right, new_right = (np.array([row[i] for row in rows]) for i in range(3))
+    return Paired(old_right.astype(bool), new_right.astype(bool)), ids.astype(np.int64)
+
+
+def _ids(context: Context) -> set[int]:
+    return {entry.id for entry in context.card.classes}

@@ -1,0 +1,226 @@
+"""Revise: classes and shots, going on from a parent → a new version of its context. No photo is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptctl import __version__
+from promptctl.classification.blend import as_kept
+from promptctl.commands.versions import Measured, version
+from promptctl.context.card import Card, Change, ClassEntry, Shots
+from promptctl.context.context import Context, ShotTable
+from promptctl.encoding.pipeline import Features
+from promptctl.learners import LEARNERS
+from promptctl.learners.fitting import Learned, Start, TrainingSet, fit
+from promptctl.learners.settings import LearnSettings
+from promptctl.progress import OnProgress
+
+if TYPE_CHECKING:
+    from promptctl.clip.backbone import Backbone
+    from promptctl.clip.quick import QuickBackbone
+    from promptctl.clip.text_tower import TextTower
+
+    AnyBackbone = Backbone | QuickBackbone
+
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Revision:
+    """What a new version is made of, and the version it goes on from."""
+
+    parent: Context
+    classes: tuple[ClassEntry, ...]  # C
+    shots: ShotTable  # of these classes, those held out among them
+    change: Change
+    settings: LearnSettings
+    template: str  # the zero-shot prompt
+    asked: int | None  # shots per class; None: all
+    trains: bool = True  # False: the vectors stay as they are
+    polish: bool = False  # class-specific vectors learn although nothing about their shots has changed
+    from_scratch: bool = False  # forget the parent's vectors
+    begin: Rows | None = None  # vectors to go on from; None: the parent's
+    measured: Measured | None = None  # on further images than those held out
+
+    @property
+    def index(self) -> dict[int, int]:
+        """Class id → row."""
+        return {entry.id: row for row, entry in enumerate(self.classes)}
+
+    @cached_property
+    def came_from(self) -> NDArray[np.int64]:
+        """(C,) the row that each class has in the parent; -1 where it has none."""
+        before = {entry.id: row for row, entry in enumerate(self.parent.card.classes)}
+        return np.array([before.get(entry.id, -1) for entry in self.classes], dtype=np.int64)
+
+    @cached_property
+    def said_alike(self) -> NDArray[np.bool_]:
+        """(C,) whether the prompt calls each class what the parent's does."""
+        old = self.parent.card.classes
+        pairs = zip(self.classes, self.came_from, strict=True)
+        return np.array([row >= 0 and _said(old[row]) == _said(entry) for entry, row in pairs], dtype=bool)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """(N,) the row of each shot's class."""
+        index = self.index
+        return np.array([index[int(id)] for id in self.shots.class_ids], dtype=np.int64)
+
+    def class_by_class(self) -> Revision:
+        """The same with vectors of its own for every class; those of the parent's classes stay as they are."""
+        parent = self.parent
+        vectors = np.repeat(parent.vectors[None], len(parent.card.classes), 0)
+        method = replace(parent.card.method, class_specific=True)
+        base = replace(parent, card=replace(parent.card, method=method), vectors=vectors)
+        return replace(self, parent=base, settings=replace(self.settings, class_specific=True))
+
+    def goes_on(self) -> bool:
+        """Whether the parent's vectors are a start for these settings."""
+        method, own = self.parent.card.method, self.settings
+        if self.from_scratch or method.learner != own.learner or not LEARNERS[own.learner].has_context:
+            return False
+        of_parent = (method.class_specific, method.position)
+        return (own.class_specific, own.position) == of_parent and (own.context_tokens or method.context_tokens) == (
+            method.context_tokens
+        )
+
+
+def settings_like(parent: Context, typed: Mapping[str, object]) -> LearnSettings:
+    """What is asked for, and else what the parent was learned with; how long it takes is for the learner to say."""
+    method = parent.card.method
+    kept: dict[str, Any] = {
+        "context_tokens": method.context_tokens or None,
+        "init": None if method.init is None or "init" in typed else method.init,
+        "class_specific": method.class_specific,
+        "position": method.position,
+        "recipe": method.recipe,
+        "anchor": method.anchor,
+        "average": method.average,
+        "head": None if parent.head or _is_of_before(parent.card) else False,
+    }
+    learner = str(typed.get("learner", method.learner))
+    known = LEARNERS.get(learner)
+    heeded = known.heeds if known and learner == method.learner else ()
+    own = {name: value for name, value in kept.items() if name in heeded}
+    if "init" in typed:
+        own.pop("context_tokens", None)
+    seed = method.seed if 0 <= method.seed < 1 << 32 else 1
+    return LearnSettings(**{"learner": learner, "seed": seed, **own, **typed})  # type: ignore[arg-type]
+
+
+def _is_of_before(card: Card) -> bool:
+    """Learned when there were no heads yet, so that having none was nobody's wish."""
+    numbers = card.written_by.rpartition(" ")[2].split(".")[:2]
+    return all(part.isdigit() for part in numbers) and tuple(map(int, numbers)) < (0, 3)
+
+
+def revised(revision: Revision, backbone: AnyBackbone, on_progress: OnProgress | None = None) -> Context:
+    """The new version, not stored yet.
+
+    raises   NameTooLong, LearningFailed
+    """
+    zero_shot = _zero_shot_rows(revision, backbone.tower)
+    learned = _learned(revision, backbone, zero_shot, on_progress)
+    card = _card(revision, backbone, learned)
+    return version(card, learned, zero_shot, revision.shots, revision.settings, revision.measured)
+
+
+def _card(revision: Revision, backbone: AnyBackbone, learned: Learned) -> Card:
+    parent, held_out = revision.parent.card, int(revision.shots.held_out.sum())
+    highest = max(entry.id for entry in (*parent.classes, *revision.classes))
+    next_id = max(parent.next_id, highest + 1)
+    return Card(
+        backbone=parent.backbone,
+        classes=revision.classes,
+        method=learned.method,
+        shots=Shots(revision.asked, len(revision.shots) - held_out, held_out),
+        zero_shot_template=revision.template,
+        logit_scale=backbone.logit_scale,
+        written_by=f"promptctl {__version__}",
+        parent=parent.sha256,
+        change=revision.change,
+        next_id=0 if next_id == max(entry.id for entry in revision.classes) + 1 else next_id,
+    )
+
+
+# --------------------------------------------------------------------------- what the words say
+
+
+def _zero_shot_rows(revision: Revision, tower: TextTower) -> Rows:
+    """(C, E) unit rows; the parent's own where nothing about them has changed."""
+    from promptctl.clip import templates
+
+    parent = revision.parent
+    known = revision.said_alike & (parent.card.zero_shot_template == revision.template)
+    rows = np.empty((len(revision.classes), parent.card.backbone.joint_width), np.float32)
+    rows[known] = parent.zero_shot_features[revision.came_from[known]]
+    new = np.flatnonzero(~known)
+    if len(new):
+        rows[new] = templates.text_features(tower, [revision.classes[i].name for i in new], revision.template)
+    return rows
+
+
+def _learned(revision: Revision, backbone: AnyBackbone, zero_shot: Rows, on_progress: OnProgress | None) -> Learned:
+    train = revision.shots.held_out == 0
+    x, y = as_kept(revision.shots.features[train].astype(np.float32)), revision.rows[train]
+    goes_on = revision.goes_on()
+    start = _start(revision) if goes_on else None
+    rests = start is not None and (not revision.trains or (start.frozen is not None and start.frozen.all()))
+    settings = replace(revision.settings, epochs=0) if rests else revision.settings
+    shots = Features((), (), x)
+    learned = fit(TrainingSet(revision.classes, shots, y, zero_shot, backbone, start), settings, on_progress)
+    return _as_the_parent(revision, learned) if goes_on else learned
+
+
+def _as_the_parent(revision: Revision, learned: Learned) -> Learned:
+    """What did not change is the parent's to the last bit, whatever stood beside it in the text tower's batch."""
+    parent, before = revision.parent, revision.came_from
+    if learned.vectors.ndim == 3:
+        same = (learned.vectors == parent.vectors[np.maximum(before, 0)]).all((1, 2))
+    else:
+        same = np.full(len(before), np.array_equal(learned.vectors, parent.vectors))
+    same &= revision.said_alike
+    texts = learned.text_features.copy()
+    texts[same] = parent.text_features[before[same]]
+    return replace(learned, text_features=texts)
+
+
+def _start(revision: Revision) -> Start:
+    """The parent's vectors, with rows for new classes where every class has its own."""
+    parent, before = revision.parent, revision.came_from
+    if revision.begin is not None:
+        return Start(revision.begin)
+    if parent.vectors.ndim == 2:
+        return Start(parent.vectors)
+    vectors = parent.vectors[np.maximum(before, 0)].copy()  # (C, M, W)
+    vectors[before < 0] = parent.vectors.mean(0)
+    if revision.polish:
+        return Start(vectors)
+    frozen = (before >= 0) & revision.said_alike & ~_touched(revision)
+    texts = np.zeros((len(before), parent.text_features.shape[1]), np.float32)
+    texts[frozen] = parent.text_features[before[frozen]]
+    return Start(vectors, frozen, texts)
+
+
+def _touched(revision: Revision) -> NDArray[np.bool_]:
+    """(C,) classes whose images to learn from are not those the parent had."""
+    old, new = (_shots_by_class(context) for context in (revision.parent.shots, revision.shots))
+    return np.array([old.get(entry.id) != new.get(entry.id) for entry in revision.classes], dtype=bool)
+
+
+def _shots_by_class(shots: ShotTable) -> dict[int, set[bytes]]:
+    found: dict[int, set[bytes]] = {}
+    for id, sha, held_out in zip(shots.class_ids, shots.sha256, shots.held_out, strict=True):
+        if not held_out:
+            found.setdefault(int(id), set()).add(sha.tobytes())
+    return found
+
+
+def _said(entry: ClassEntry) -> tuple[str, tuple[int, ...]]:
+    return entry.name, entry.tokens

@@ -1,0 +1,124 @@
+"""Versions: what was learned, a head beside it, and how good both are → a context, not stored yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptctl.classification.blend import as_kept
+from promptctl.classification.classifier import Classifier
+from promptctl.context.card import Card, HeadPart, Score
+from promptctl.context.context import Context, LinearHead, ShotTable
+from promptctl.learners import LEARNERS, head
+from promptctl.learners.fitting import Learned
+from promptctl.learners.head import FittedHead, Folds
+from promptctl.learners.settings import LearnSettings
+
+Rows = NDArray[np.float32]
+HELD_OUT = "images held out"
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Images that nothing was learned from."""
+
+    features: Rows  # (N, E) unit rows
+    rows: NDArray[np.int64]  # (N,) of the classes
+    on: str  # which images these are
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def version(
+    card: Card,
+    learned: Learned,
+    zero_shot: Rows,
+    shots: ShotTable,
+    settings: LearnSettings,
+    measured: Measured | None = None,
+) -> Context:
+    """A context with its head, and what it is known to be worth.
+
+    card        without head, folds and score
+    zero_shot   (C, E) unit rows
+    measured    what the score is of; None: those of the shots that are held out
+    """
+    context = Context(card, learned.vectors, learned.text_features, zero_shot, shots)
+    if _has_head(settings, context):
+        context = _with_head(context, settings.seed)
+    measured = measured if measured is not None and len(measured) else held_out(context)
+    context = replace(context, shots=_with_answers(context))
+    return replace(context, card=replace(context.card, score=_score(context, measured)))
+
+
+def held_out(context: Context) -> Measured:
+    """The images that the context itself keeps apart."""
+    features, rows = context.held_out()
+    return Measured(as_kept(features), rows, HELD_OUT)
+
+
+def _has_head(settings: LearnSettings, context: Context) -> bool:
+    if settings.head is not None:
+        return settings.head
+    _, rows = context.learned_from()
+    every = len(np.unique(rows)) == len(context.card.classes)
+    # a class without photos is never predicted beside those that have some, unless they make way for it
+    return (LEARNERS[settings.learner].has_context and settings.recipe != "paper") or not every
+
+
+def _with_head(context: Context, seed: int) -> Context:
+    features, rows = context.learned_from()
+    own = context.shots.held_out == 0
+    found = head.fit(
+        as_kept(features),
+        rows,
+        context.zero_shot_features,
+        logit_scale=context.card.logit_scale,
+        groups=context.shots.groups[own].astype(np.int64),
+        seed=seed,
+    )
+    ids = np.array([entry.id for entry in context.card.classes], np.int32)
+    predicted = context.shots.predicted.copy()
+    predicted[own] = np.where(found.predicted < 0, -1, ids[found.predicted])
+    return replace(
+        context,
+        card=replace(context.card, head=_parts(found), folds=_score_of(found.folds)),
+        head=LinearHead(found.weight, found.bias),
+        shots=replace(context.shots, predicted=predicted),
+    )
+
+
+def _score_of(folds: Folds | None) -> Score | None:
+    if folds is None:
+        return None
+    on = f"shots, in {folds.n_folds} folds"
+    return Score(on, folds.n_images, folds.accuracy, folds.zero_shot_accuracy)
+
+
+def _parts(found: FittedHead) -> tuple[HeadPart, ...]:
+    if found.parts["rows"] == "zero-shot":
+        return (HeadPart("zero-shot", 1.0),)
+    return HeadPart("clap", 1.0), HeadPart("ridge", float(found.parts["gain"]))
+
+
+def _with_answers(context: Context) -> ShotTable:
+    """The shots with what the context answers to those it holds out."""
+    shots, apart = context.shots, context.shots.held_out == 1
+    if not apart.any():
+        return shots
+    best = Classifier.of(context).predict(as_kept(shots.features[apart].astype(np.float32))).best
+    predicted = shots.predicted.copy()
+    predicted[apart] = np.array([entry.id for entry in context.card.classes], np.int32)[best]
+    return replace(shots, predicted=predicted)
+
+
+def _score(context: Context, measured: Measured) -> Score | None:
+    """On images it never learned from; where there are none, on the folds of its shots."""
+    if not len(measured):
+        return context.card.folds
+    classifiers = Classifier.of(context), Classifier.zero_shot(context)
+    right = [one.accuracy(measured.features, measured.rows) for one in classifiers]
+    return Score(measured.on, len(measured), *right)
