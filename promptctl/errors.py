@@ -2,10 +2,10 @@
 
 ```
 PromptctlError                 exit 1
-├── NotInStore (10)            ContextNotFound  VersionNotFound  NotInTrash  NoSuchFile  NotAFile
-│                              NotAContext
+├── NotInStore (10)            ContextNotFound  VersionNotFound  CandidateNotFound  NotInTrash
+│                              NoSuchFile  NotAFile  NotAContext
 ├── StoreLocked (11)
-├── ContextExists  NewestVersion
+├── ContextExists  NewestVersion  Outdated
 ├── InvalidName
 ├── BadContextFile (12)        CorruptContext  NewerFormat  BadCheckpoint
 ├── BackboneError              UnknownBackbone  UnsupportedBackbone  WeightsUnavailable (13)  BackboneMismatch
@@ -125,6 +125,14 @@ class VersionNotFound(NotInStore):
         )
 
 
+class CandidateNotFound(NotInStore):
+    def __init__(self, name: str, *, removed: bool = False) -> None:
+        super().__init__(
+            f"'{name}' has no candidate, which is an update that the guard refused",
+            f"promptctl restore {name}@candidate" if removed else f"promptctl log {name}",
+        )
+
+
 class NewestVersion(PromptctlError):
     """The newest version cannot be removed alone, or its number would be used again."""
 
@@ -138,6 +146,15 @@ class ContextExists(PromptctlError):
     def __init__(self, name: str, hint: str | None = None) -> None:
         learning = "add --fresh to learn its next version from scratch (old versions stay), or choose another --name"
         super().__init__(f"a context named '{name}' already exists", hint or learning)
+
+
+class Outdated(PromptctlError):
+    """A context was changed by another program while this one was working on it."""
+
+    def __init__(self, name: str, version: int, newest: int) -> None:
+        super().__init__(
+            f"{name}@{newest} is newer than {name}@{version}, which this update started from", "run the command again"
+        )
 
 
 class InvalidName(PromptctlError):

@@ -22,6 +22,7 @@ from promptctl.store.store import Store
 CALLS = ("open", "write", "utime", "chmod", "fsync", "link", "rename", "replace", "unlink", "mkdir", "rmdir")
 
 State = dict[str, dict[int, str]]  # name, or "name in the trash" → version → sha256 of the file
+CANDIDATE = 0  # stands for the candidate among the versions
 
 
 def payload(number: int) -> bytes:
@@ -40,6 +41,9 @@ def state(home: Path) -> State:
     found: State = {}
     for folder in sorted(home.glob("contexts/*")) + sorted(home.glob("trash/*")):
         versions = {int(file.stem): sha(file.read_bytes()) for file in folder.glob("[0-9]*.safetensors")}
+        candidate = folder / "candidate.safetensors"
+        if candidate.exists():
+            versions[CANDIDATE] = sha(candidate.read_bytes())
         if folder.name.startswith(".") or not versions:
             continue
         name = folder.name if folder.parent.name == "contexts" else f"{folder.name.rpartition('@')[0]} in the trash"
@@ -53,11 +57,13 @@ def leftovers(home: Path) -> list[Path]:
     """Everything in a store that no name leads to."""
     every = [path for part in ("contexts", "trash") for path in (home / part).rglob("*")]
     empty = [path for path in every if path.is_dir() and not any(path.iterdir())]
-    return empty + [path for path in every if path.is_file() and not re.fullmatch(r"\d+\.safetensors", path.name)]
+    return empty + [
+        path for path in every if path.is_file() and not re.fullmatch(r"(\d+|candidate)\.safetensors", path.name)
+    ]
 
 
 def prepared(home: Path) -> Store:
-    """birds@1 and @2, plants@1, and in the trash fish@1, @2 and birds' version 1 of another life."""
+    """birds@2, @3 and a candidate, plants@1, and in the trash fish@1, @2, birds@1 and a candidate of plants."""
     store = Store(home)
     for number in (1, 2):
         store.save("fish", payload(number), new=number == 1)
@@ -66,6 +72,9 @@ def prepared(home: Path) -> Store:
         store.save("birds", payload(number), new=number == 3)
     store.remove(Ref("birds", 1))
     store.save("plants", payload(6), new=True)
+    store.save_candidate("birds", payload(8))
+    store.save_candidate("plants", payload(9))
+    store.remove(Ref("plants", candidate=True))
     return store
 
 
@@ -82,6 +91,12 @@ OPERATIONS: dict[str, Callable[[Store], object]] = {
     "restore a name": lambda store: store.restore(Ref("fish")),
     "restore a removed version": lambda store: store.restore(Ref("birds", 1)),
     "restore one of a removed name": lambda store: store.restore(Ref("fish", 1)),
+    "save a candidate": lambda store: store.save_candidate("plants", payload(7)),
+    "replace a candidate": lambda store: store.save_candidate("birds", payload(7)),
+    "promote": lambda store: store.promote("birds"),
+    "copy a candidate": lambda store: store.copy(Ref("birds", candidate=True), "finches"),
+    "remove a candidate": lambda store: store.remove(Ref("birds", candidate=True)),
+    "restore a candidate": lambda store: store.restore(Ref("plants", candidate=True)),
     "collect garbage": lambda store: store.gc(0),
 }
 
@@ -164,8 +179,16 @@ class Model:
         versions[number] = digest
         return number
 
+    def save_candidate(self, name: str, digest: str) -> None:
+        if CANDIDATE in self.names[name]:
+            self.remove_version(name, CANDIDATE)
+        self.names[name][CANDIDATE] = digest
+
+    def promote(self, name: str) -> None:
+        self.save(name, self.names[name].pop(CANDIDATE))
+
     def copy(self, name: str, target: str) -> None:
-        self.names[target] = dict(self.names[name])
+        self.names[target] = {number: digest for number, digest in self.names[name].items() if number != CANDIDATE}
 
     def rename(self, name: str, target: str) -> None:
         self.names[target] = self.names.pop(name)
@@ -177,8 +200,12 @@ class Model:
         self.trash.append((name, {number: self.names[name].pop(number)}))
 
     def restore(self, name: str) -> None:
-        place = max(i for i, (removed, _) in enumerate(self.trash) if removed == name)
+        place = max(i for i, (removed, kept) in enumerate(self.trash) if removed == name and any(kept))
         self.names.setdefault(name, {}).update(self.trash.pop(place)[1])
+
+    def restore_candidate(self, name: str) -> None:
+        place = max(i for i, (removed, kept) in enumerate(self.trash) if removed == name and not any(kept))
+        self.names[name].update(self.trash.pop(place)[1])
 
     def restore_version(self, name: str, number: int) -> int:
         return self.save(name, self.names[name][number])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import os
@@ -15,7 +16,20 @@ import time
 from pathlib import Path
 
 import pytest
-from faults import CALLS, OPERATIONS, Model, killed_at, leftovers, payload, prepared, sha, signalled_at, state, watched
+from faults import (
+    CALLS,
+    CANDIDATE,
+    OPERATIONS,
+    Model,
+    killed_at,
+    leftovers,
+    payload,
+    prepared,
+    sha,
+    signalled_at,
+    state,
+    watched,
+)
 
 from promptctl import signals
 from promptctl.errors import Interrupted, StorageFailed
@@ -23,6 +37,7 @@ from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
 PAYLOADS = [payload(number) for number in range(20)]
+MORE = ("save_candidate", "save_candidate", "promote", "remove_candidate", "restore_candidate")
 NAMES = ("birds", "fish", "plants", "trees")
 
 
@@ -52,9 +67,14 @@ def after(fresh, operation: str):
     return state(home)
 
 
+def halfway(fresh, operation: str):
+    """How a store may look in the middle of the one operation that is two steps."""
+    return after(fresh, "remove a candidate") if operation == "replace a candidate" else None
+
+
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_killed_at_every_point_an_operation_has_happened_or_not(fresh, operation):
-    wanted, before = after(fresh, operation), state(fresh())
+    wanted, middle, before = after(fresh, operation), halfway(fresh, operation), state(fresh())
     points, seen = [], []
     while True:
         home = fresh()
@@ -64,14 +84,14 @@ def test_killed_at_every_point_an_operation_has_happened_or_not(fresh, operation
         points.append(point)
         found = state(home)
         between = operation == "collect garbage"  # it takes one thing after the other, each as a whole
-        assert found in (before, wanted) or (between and set(found) <= set(before)), point
+        assert found in (before, middle, wanted) or (between and set(found) <= set(before)), point
         seen.append(found)
         store = Store(home)
         assert [entry.fault for entry in store.entries()] == [None] * len(store.names()), point
         store.gc()
         assert leftovers(home) == [], point
         assert state(home) == found, point
-        if found == before:
+        if found in (before, middle):
             OPERATIONS[operation](Store(home))
             assert state(home) == wanted, f"again after {point}"
     assert len(points) >= 4, points
@@ -81,7 +101,7 @@ def test_killed_at_every_point_an_operation_has_happened_or_not(fresh, operation
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_whatever_the_disk_refuses_is_one_sentence_and_no_damage(fresh, operation):
-    wanted, before = after(fresh, operation), state(fresh())
+    wanted, middle, before = after(fresh, operation), halfway(fresh, operation), state(fresh())
     for code in (errno.EIO, errno.ENOSPC, errno.EACCES):
         failures = refused = 0
         while True:
@@ -105,11 +125,11 @@ def test_whatever_the_disk_refuses_is_one_sentence_and_no_damage(fresh, operatio
             failures += 1
             found = state(home)
             between = operation == "collect garbage"
-            assert found in (before, wanted) or (between and set(found) <= set(before)), f"call {failures}, {code}"
+            assert found in (before, middle, wanted) or (between and set(found) <= set(before)), f"{failures}, {code}"
             store = Store(home)
             store.gc()
             assert leftovers(home) == []
-            if found == before:
+            if found in (before, middle):
                 OPERATIONS[operation](store)
                 assert state(home) == wanted
         assert refused >= 2
@@ -132,9 +152,12 @@ def one_step(store: Store, chance: random.Random, said) -> None:
     """Some operation that is possible now; what is meant and what was done are written down outside the store."""
     names = store.names()
     free = [name for name in NAMES if name not in names]
-    removed = [r for r in store.trash() if r.name not in names]
+    removed = [r for r in store.trash() if r.name not in names and r.versions]
     many = [name for name in names if len(store.versions(name)) > 1]
-    kind = chance.choice(["save", "save", "copy", "rename", "remove", "remove_version", "restore", "again", "gc"])
+    waiting = [name for name in names if store.candidate(name)]
+    kind = chance.choice(
+        ["save", "save", "copy", "rename", "remove", "remove_version", "restore", "again", "gc", *MORE]
+    )
     if kind == "save":
         name, data = chance.choice(NAMES), chance.choice(PAYLOADS)
         said("save", name, sha(data))
@@ -160,6 +183,25 @@ def one_step(store: Store, chance: random.Random, said) -> None:
         number = min(entry.ref.version or 0 for entry in store.versions(name))
         said("restore_version", name, number)
         store.restore(Ref(name, number))
+    elif kind == "save_candidate" and names:
+        name, data = chance.choice(names), chance.choice(PAYLOADS)
+        said("save_candidate", name, sha(data))
+        store.save_candidate(name, data)
+    elif kind == "promote" and waiting:
+        name = chance.choice(waiting)
+        said("promote", name)
+        store.promote(name)
+    elif kind == "remove_candidate" and waiting:
+        name = chance.choice(waiting)
+        said("remove_version", name, CANDIDATE)
+        store.remove(Ref(name, candidate=True))
+    elif kind == "restore_candidate" and names:
+        lone = [r.name for r in store.trash() if r.refs == (Ref(r.name, candidate=True),)]
+        lone = [name for name in lone if name in names and name not in waiting]
+        if not lone:
+            return
+        said("restore_candidate", lone[0])
+        store.restore(Ref(lone[0], candidate=True))
     elif kind == "gc":
         said("nothing")
         store.gc()
@@ -211,6 +253,10 @@ def kill_at_random(home: Path, journal: Path, kills: int) -> tuple[int, int]:
             else:
                 meant = line
         found = state(home)
+        if found != model.state() and meant and meant[0] == "save_candidate" and CANDIDATE in model.names[meant[1]]:
+            halfway = copy.deepcopy(model)
+            halfway.remove_version(meant[1], CANDIDATE)
+            model = halfway if found == halfway.state() else model
         if found != model.state():
             assert meant is not None, f"kill {kill}: acknowledged and lost"
             act(model, meant)
@@ -254,6 +300,10 @@ COMMANDS = {
     "restore a name": ("restore", "fish"),
     "restore a removed version": ("restore", "birds@1"),
     "restore one of a removed name": ("restore", "fish@1"),
+    "promote": ("promote", "birds@candidate"),
+    "copy a candidate": ("copy", "birds@candidate", "finches"),
+    "remove a candidate": ("remove", "birds@candidate", "--yes"),
+    "restore a candidate": ("restore", "plants@candidate"),
     "collect garbage": ("gc", "--days", "0", "--yes"),
     "export": ("export", "birds", "{out}", "--force"),
 }

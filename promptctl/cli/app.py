@@ -26,6 +26,7 @@ from promptctl.cli.commands.list import list_contexts
 from promptctl.cli.commands.log import log
 from promptctl.cli.commands.models import models_list, models_pull
 from promptctl.cli.commands.path import show_path
+from promptctl.cli.commands.promote import promote
 from promptctl.cli.commands.remove import remove
 from promptctl.cli.commands.rename import rename
 from promptctl.cli.commands.restore import restore
@@ -50,6 +51,7 @@ COMMANDS: Mapping[str, Command] = {
     "rename": rename,
     "remove": remove,
     "restore": restore,
+    "promote": promote,
     "check": check,
     "gc": gc,
     "path": show_path,

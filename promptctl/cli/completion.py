@@ -1,8 +1,9 @@
-"""What the shell completes: names and versions in the store and its trash, learners and recipes."""
+"""What the shell completes: names, versions and candidates in the store and its trash, learners and recipes."""
 
 from __future__ import annotations
 
 from promptctl.learners import LEARNERS, all_recipes
+from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
 
@@ -19,14 +20,21 @@ def recipe_names(incomplete: str) -> list[str]:
 
 
 def known_refs(incomplete: str) -> list[str]:
-    """Names; after an @ the versions of one."""
+    """Names; after an @ the versions of one, and its candidate."""
     name, at, _ = incomplete.partition("@")
     if not at:
         return known_names(incomplete)
-    refs = [str(entry.ref) for known in known_names(name) for entry in Store().versions(known)]
+    refs = [str(Ref(known, number)) for known in known_names(name) for number in Store().numbers(known)]
+    return [ref for ref in [*refs, *candidates(name)] if ref.casefold().startswith(incomplete.casefold())]
+
+
+def candidates(incomplete: str) -> list[str]:
+    """`NAME@candidate` of every name that has one."""
+    refs = [str(Ref(name, candidate=True)) for name in Store().names() if Store().candidate(name)]
     return [ref for ref in refs if ref.casefold().startswith(incomplete.casefold())]
 
 
 def in_trash(incomplete: str) -> list[str]:
-    found = [*known_refs(incomplete), *(removed.name for removed in Store().trash())]
+    removed = [r.name if r.versions else str(Ref(r.name, candidate=True)) for r in Store().trash() if r.refs]
+    found = [*known_refs(incomplete), *removed]
     return [name for name in dict.fromkeys(found) if name.casefold().startswith(incomplete.casefold())]

@@ -64,8 +64,10 @@ def finite(value: float | None) -> float | None:
 Folder = Annotated[
     Path, typer.Argument(help="Folder with one folder per class, with or without train/ val/ test/; or a CSV.")
 ]
-ContextRef = Annotated[str, typer.Argument(help="NAME, NAME@VERSION or a context file.", autocompletion=known_refs)]
-StoredRef = Annotated[str, typer.Argument(help="NAME or NAME@VERSION.", autocompletion=known_refs)]
+ContextRef = Annotated[
+    str, typer.Argument(help="NAME, NAME@VERSION, NAME@candidate or a context file.", autocompletion=known_refs)
+]
+StoredRef = Annotated[str, typer.Argument(help="NAME, NAME@VERSION or NAME@candidate.", autocompletion=known_refs)]
 Name = Annotated[str, typer.Argument(help="NAME of a stored context.", autocompletion=known_names)]
 Json = Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")]
 Output = Annotated[Format, typer.Option("--format", help="How to print the result.")]

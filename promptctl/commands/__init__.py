@@ -19,6 +19,7 @@ from promptctl.commands.list import list_contexts, list_trash
 from promptctl.commands.log import log
 from promptctl.commands.models import list_models, pull_model
 from promptctl.commands.path import path
+from promptctl.commands.promote import promote
 from promptctl.commands.remove import remove, to_remove
 from promptctl.commands.rename import rename
 from promptctl.commands.restore import restore
@@ -44,6 +45,7 @@ __all__ = [
     "list_trash",
     "log",
     "path",
+    "promote",
     "pull_model",
     "remove",
     "rename",

@@ -21,13 +21,13 @@ from promptctl.report import (
     CheckReport,
 )
 from promptctl.store.refs import Ref
-from promptctl.store.store import SUFFIX, Store
+from promptctl.store.store import Store
 
 
 def check(refs: Sequence[str] = (), *, everything: bool = False, store: Store | None = None) -> CheckReport:
     """Read contexts to the last bit, and look whether their backbones are here and the same.
 
-    refs         names (all their versions), versions and files; none: the newest version of every name
+    refs         names (all their versions, and the candidate), versions and files; none: the newest of every name
     everything   every version of every name, and the trash
     """
     store = store or Store()
@@ -44,11 +44,13 @@ def _to_check(refs: Sequence[str], everything: bool, store: Store) -> list[tuple
         return [(str(entry.ref), entry.path, entry.fault) for entry in store.entries()]
     found: list[tuple[str, Path, str | None]] = []
     for ref in refs:
-        if is_file_reference(ref) or Ref.parse(ref).version:
+        if is_file_reference(ref) or not Ref.parse(ref).is_whole:
             source = locate(ref, store)
             found.append((source.name, source.path, None))
         else:
-            found += [(str(entry.ref), entry.path, entry.fault) for entry in store.versions(ref)]
+            candidate = store.candidate(ref)
+            entries = (*store.versions(ref), *([candidate] if candidate else []))
+            found += [(str(entry.ref), entry.path, entry.fault) for entry in entries]
     return found
 
 
@@ -61,8 +63,7 @@ def _removed(store: Store) -> list[tuple[str, Path, str | None]]:
     for removed in trash:
         if removed.fault:
             found.append((f"{removed.name} in the trash", removed.path, removed.fault))
-        for number in removed.versions:
-            found.append((f"{removed.name}@{number} in the trash", removed.path / f"{number}{SUFFIX}", None))
+        found += [(f"{ref} in the trash", removed.file(ref), None) for ref in removed.refs]
     return found
 
 

@@ -30,8 +30,8 @@ def list_trash(prefix: str = "", *, store: Store | None = None) -> TrashReport:
     """What was removed and can be restored, the newest first."""
     store = store or Store()
     removed = [
-        RemovedContext(r.name, r.versions, r.n_bytes, r.when.isoformat(timespec="seconds"), r.path)
+        RemovedContext(r.name, r.versions, r.candidate, r.n_bytes, r.when.isoformat(timespec="seconds"), r.path)
         for r in store.trash()
-        if r.versions and r.name.casefold().startswith(prefix.casefold())
+        if r.refs and r.name.casefold().startswith(prefix.casefold())
     ]
     return TrashReport(tuple(removed), prefix)

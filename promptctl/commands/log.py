@@ -15,7 +15,8 @@ from promptctl.store.store import Entry, Store
 
 def log(name: str, *, store: Store | None = None) -> LogReport:
     """The versions of a context, the newest first: when, what changed, how good."""
-    entries = (store or Store()).versions(whole_name(name, "log"))
+    store = store or Store()
+    entries = store.versions(whole_name(name, "log"))
     number_of: dict[str, int] = {}
     rows: list[VersionRow] = []
     before: Card | None = None
@@ -24,7 +25,7 @@ def log(name: str, *, store: Store | None = None) -> LogReport:
         if entry.card:
             number_of.setdefault(entry.card.sha256, entry.ref.version or 0)
             before = entry.card
-    return LogReport(entries[0].ref.name, tuple(reversed(rows)))
+    return LogReport(entries[0].ref.name, tuple(reversed(rows)), store.candidate(name) is not None)
 
 
 def _version(entry: Entry, before: Card | None, number_of: dict[str, int]) -> VersionRow:

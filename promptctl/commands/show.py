@@ -15,6 +15,9 @@ def show(ref: str, *, store: Store | None = None) -> ShowReport:
     store = store or Store()
     source = locate(ref, store)
     versions: tuple[int, ...] = ()
+    candidate = False
     if not is_file_reference(ref):
-        versions = store.numbers(Ref.parse(ref).name)
-    return ShowReport(source.name, source.path, source.path.stat().st_size, versions, read_card(source.path))
+        name = Ref.parse(ref).name
+        versions, candidate = store.numbers(name), store.candidate(name) is not None
+    n_bytes = source.path.stat().st_size
+    return ShowReport(source.name, source.path, n_bytes, versions, candidate, read_card(source.path))

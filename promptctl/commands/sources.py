@@ -77,6 +77,6 @@ def is_file_reference(text: str) -> bool:
 def whole_name(text: str, command: str) -> str:
     """A name without a version; InvalidName where there is one, which `command` does not take."""
     ref = Ref.parse(text)
-    if ref.version:
+    if not ref.is_whole:
         raise InvalidName(text, f"{command} takes a name with all its versions", suggestion=ref.name)
     return ref.name

@@ -26,7 +26,7 @@ from promptctl.report.learn import (
 from promptctl.report.list import ListReport, RemovedContext, StoredContext, TrashReport
 from promptctl.report.log import LogReport, VersionRow
 from promptctl.report.models import ModelRow, ModelsReport, PulledReport
-from promptctl.report.moved import CopyReport, RemoveReport, RenameReport, RestoreReport
+from promptctl.report.moved import CopyReport, PromoteReport, RemoveReport, RenameReport, RestoreReport
 from promptctl.report.path import PathReport
 from promptctl.report.show import ShowReport
 
@@ -70,6 +70,7 @@ __all__ = [
     "OnnxExported",
     "PathReport",
     "PlannedClass",
+    "PromoteReport",
     "PulledReport",
     "RemoveReport",
     "RemovedContext",

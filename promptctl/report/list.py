@@ -79,9 +79,18 @@ class RemovedContext:
 
     name: str
     versions: tuple[int, ...]
+    candidate: bool
     n_bytes: int
     removed: str  # ISO 8601, UTC
     path: Path
+
+    @property
+    def ref(self) -> str:
+        """What brings it back."""
+        return self.name if self.versions else f"{self.name}@candidate"
+
+    def contents(self) -> str:
+        return ", ".join([*(f"@{number}" for number in self.versions), *(["@candidate"] if self.candidate else [])])
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ class TrashReport(Report):
             [
                 {
                     "name": row.name,
-                    "versions": ", ".join(f"@{number}" for number in row.versions),
+                    "versions": row.contents(),
                     "size": size(row.n_bytes),
                     "removed": local_time(row.removed),
                 }
@@ -111,9 +120,9 @@ class TrashReport(Report):
         ]
 
     def names(self) -> list[str]:
-        return [row.name for row in self.removed]
+        return [row.ref for row in self.removed]
 
     def advice(self) -> list[str]:
         if self.removed:
-            return next_lines(f"promptctl restore {self.removed[0].name}")
+            return next_lines(f"promptctl restore {self.removed[0].ref}")
         return [f"nothing in the trash starts with '{self.prefix}'" if self.prefix else "nothing is in the trash"]

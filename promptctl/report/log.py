@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row
-from promptctl.report.phrases import local_time
+from promptctl.report.phrases import local_time, next_lines
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class LogReport(Report):
 
     name: str
     versions: tuple[VersionRow, ...]  # the newest first
+    candidate: bool  # whether there is one beside them
 
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(row) for row in self.versions]
@@ -60,6 +61,15 @@ class LogReport(Report):
 
     def names(self) -> list[str]:
         return [f"{self.name}@{row.version}" for row in self.versions]
+
+    def advice(self) -> list[str]:
+        if not self.candidate:
+            return []
+        candidate = f"{self.name}@candidate"
+        return [
+            f"{candidate} is an update that was not taken",
+            *next_lines(f"promptctl diff {self.name} {candidate}", f"promptctl promote {candidate}"),
+        ]
 
     def warnings(self) -> list[str]:
         return [row.fault for row in self.versions if row.fault]

@@ -1,4 +1,4 @@
-"""What `copy`, `rename`, `remove` and `restore` did."""
+"""What `copy`, `rename`, `remove`, `restore` and `promote` did."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row
-from promptctl.report.phrases import next_lines
+from promptctl.report.phrases import listed, next_lines
 
 
 @dataclass(frozen=True)
@@ -46,3 +46,15 @@ class RemoveReport(MovedReport):
 
 class RestoreReport(MovedReport):
     type: ClassVar[str] = "restore"
+
+
+@dataclass(frozen=True)
+class PromoteReport(MovedReport):
+    type: ClassVar[str] = "promote"
+
+    left_out: tuple[str, ...]  # versions that the candidate was not learned from, the oldest first
+
+    def warnings(self) -> list[str]:
+        if not self.left_out:
+            return []
+        return [f"it was learned before {listed(self.left_out)}, and has nothing of what was learned there"]

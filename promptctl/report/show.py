@@ -19,6 +19,7 @@ class ShowReport(Report):
     path: Path
     n_bytes: int
     versions: tuple[int, ...]
+    candidate: bool  # whether there is one beside the versions
     card: Card
 
     def rows(self) -> list[Row]:
@@ -28,4 +29,5 @@ class ShowReport(Report):
         facts = card_lines(self.context, self.card, self.path, self.n_bytes)
         if not self.versions:  # a file of its own
             return facts
-        return [*facts, f"versions:  {', '.join(f'@{number}' for number in self.versions)}"]
+        kept = [*(f"@{number}" for number in self.versions), *(["@candidate"] if self.candidate else [])]
+        return [*facts, f"versions:  {', '.join(kept)}"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from promptctl.errors import InvalidName
 
 LONGEST_NAME = 64
+CANDIDATE = "candidate"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _VERSION = re.compile(r"0*[1-9][0-9]{0,9}")
 _WINDOWS_DEVICES = frozenset(
@@ -18,15 +19,16 @@ _WINDOWS_DEVICES = frozenset(
 
 @dataclass(frozen=True)
 class Ref:
-    """A context, perhaps at a version: `NAME` or `NAME@VERSION`.
+    """A context, perhaps at a version or its candidate: `NAME`, `NAME@VERSION` or `NAME@candidate`.
 
     A name is 1 to 64 ASCII letters, digits, `-` and `_`, starting with a letter or digit, and not a
     Windows device name. Two names that differ only in case are the same name. Versions count from 1;
-    without one, the newest is meant.
+    without one, the newest is meant. The candidate is an update that has not become a version.
     """
 
     name: str
     version: int | None = None
+    candidate: bool = False
 
     @staticmethod
     def parse(text: str) -> Ref:
@@ -34,12 +36,19 @@ class Ref:
         check_name(name)
         if not at:
             return Ref(name)
+        if version == CANDIDATE:
+            return Ref(name, candidate=True)
         if not _VERSION.fullmatch(version):
-            raise InvalidName(text, "the version after '@' is a number from 1", suggestion=name)
+            raise InvalidName(text, f"the version after '@' is a number from 1, or '{CANDIDATE}'", suggestion=name)
         return Ref(name, int(version))
 
+    @property
+    def is_whole(self) -> bool:
+        """A name, with all that is kept under it."""
+        return self.version is None and not self.candidate
+
     def __str__(self) -> str:
-        return self.name if self.version is None else f"{self.name}@{self.version}"
+        return self.name if self.is_whole else f"{self.name}@{self.version or CANDIDATE}"
 
 
 def check_name(name: str) -> str:

@@ -17,12 +17,14 @@ from promptctl import checks, signals
 from promptctl.context.card import Card, read_card, verify
 from promptctl.errors import (
     BadContextFile,
+    CandidateNotFound,
     ContextExists,
     ContextNotFound,
     InvalidName,
     NewestVersion,
     NotInStore,
     NotInTrash,
+    Outdated,
     StorageFailed,
     VersionNotFound,
     reason_of,
@@ -30,7 +32,7 @@ from promptctl.errors import (
 from promptctl.paths import data_home
 from promptctl.store import files
 from promptctl.store.lock import only_writer
-from promptctl.store.refs import Ref, check_name, is_name
+from promptctl.store.refs import CANDIDATE, Ref, check_name, is_name
 
 if TYPE_CHECKING:
     from promptctl.context.context import Context
@@ -45,7 +47,7 @@ TRASH_DAYS = 30  # what lies longer in the trash, `gc` takes away
 
 @dataclass(frozen=True)
 class Entry:
-    """One stored version, as far as its header tells."""
+    """One stored version, or a candidate, as far as its header tells."""
 
     ref: Ref
     path: Path
@@ -57,13 +59,23 @@ class Entry:
 
 @dataclass(frozen=True)
 class Removed:
-    """Versions of a name that were removed together."""
+    """What was removed of a name together."""
 
     name: str
     versions: tuple[int, ...]
     when: datetime
     path: Path
     fault: str | None = None  # why not even its versions are known
+    candidate: bool = False  # whether its candidate is there
+
+    @property
+    def refs(self) -> tuple[Ref, ...]:
+        """The versions and the candidate."""
+        last = (Ref(self.name, candidate=True),) if self.candidate else ()
+        return (*(Ref(self.name, number) for number in self.versions), *last)
+
+    def file(self, ref: Ref) -> Path:
+        return _file_of(self.path, ref)
 
     @property
     def n_bytes(self) -> int:
@@ -81,6 +93,9 @@ class Leftover:
 
 class Store:
     """`<home>/contexts/<name>/<version>.safetensors`; the largest number is the current version.
+
+    `candidate.safetensors` beside the versions is an update that waits to be promoted or removed, one at most. It goes
+    where its name goes, except that a copy of the name is one of its versions alone.
 
     A change holds the store's lock and comes to pass in one step: a finished, fsynced file is linked to its name, or a
     folder renamed. So a reader needs no lock and sees all of it or nothing, and so does whoever opens the store after
@@ -136,11 +151,13 @@ class Store:
         return folder is not None and bool(_versions(folder))
 
     def find(self, ref: Ref) -> Entry:
-        """The stored version a reference means, or ContextNotFound, VersionNotFound."""
+        """The stored version or candidate a reference means; ContextNotFound, VersionNotFound, CandidateNotFound."""
         folder = self._folder(ref.name)
         versions = _versions(folder) if folder else {}
         if folder is None or not versions:
             raise ContextNotFound(ref.name, near=self._near(ref.name), removed=bool(self._removed(ref.name)))
+        if ref.candidate:
+            return self._candidate_of(folder)
         newest = max(versions)
         version = ref.version or newest
         if version not in versions:
@@ -157,9 +174,15 @@ class Store:
         folder = self.find(Ref(name)).path.parent
         return tuple(_entry(Ref(folder.name, number), path) for number, path in sorted(_versions(folder).items()))
 
+    def candidate(self, name: str) -> Entry | None:
+        """The candidate of a name, or None."""
+        with contextlib.suppress(ContextNotFound, CandidateNotFound):
+            return self.find(Ref(name, candidate=True))
+        return None
+
     def every(self) -> tuple[Entry, ...]:
-        """Every version of every name, and of a name whose folder cannot be read why not."""
-        return tuple(entry for folder in self._kept() for entry in _all_versions(folder))
+        """Every version and candidate of every name, and of a name whose folder cannot be read why not."""
+        return tuple(entry for folder in self._kept() for entry in _all_entries(folder))
 
     def numbers(self, name: str) -> tuple[int, ...]:
         """The numbers of the versions of a name; no file is opened."""
@@ -188,30 +211,63 @@ class Store:
             found += [Leftover(path, "unfinished", _size(path)) for path in _inside(parent) if files.is_part(path)]
         now = datetime.now(timezone.utc)
         for removed in self.trash():
-            if removed.versions and (now - removed.when).total_seconds() >= older_than_days * 86400:
+            if removed.refs and (now - removed.when).total_seconds() >= older_than_days * 86400:
                 found.append(Leftover(removed.path, f"removed {removed.when:%Y-%m-%d}", removed.n_bytes))
         return tuple(found)
 
     # --------------------------------------------------------------- changing
 
-    def save(self, name: str, data: bytes, *, new: bool) -> Entry:
-        """Store the bytes of a context as the next version; with `new`, only if the name is free."""
+    def save(self, name: str, data: bytes, *, new: bool, after: int | None = None) -> Entry:
+        """Store the bytes of a context as the next version.
+
+        new      only if the name is free, or ContextExists
+        after    only if this is still the newest version, or Outdated; ContextNotFound when all have gone
+        """
         with self._changing("store the context"):
             check_name(name)
             if new and self.has(name):
                 raise ContextExists(name)
+            self._check_newest(name, after)
             folder = self._folder(name) or self._contexts / name
             files.make_folder(folder)
             return self._add(folder, data)
 
+    def save_candidate(self, name: str, data: bytes, *, after: int | None = None) -> tuple[Entry, Removed | None]:
+        """Store the bytes of a context beside the versions of a name, as none of them; `after` as in `save`.
+
+        returns   the candidate, and what there was before, which is in the trash
+        """
+        with self._changing("store the candidate"):
+            self._check_newest(name, after)
+            folder = self.find(Ref(name)).path.parent
+            before = None
+            with files.finished_file(folder, data) as temporary:
+                if _candidate(folder):
+                    before = self._discard(_candidate_file(folder))
+                files.link_exclusive(temporary, _candidate_file(folder))
+            files.fsync_folders(folder)
+            return self._candidate_of(folder), before
+
+    def promote(self, name: str) -> Entry:
+        """The candidate of a name becomes its next version."""
+        with self._changing("promote the candidate"):
+            found = self.find(Ref(name, candidate=True))
+            verify(found.path.read_bytes(), found.path)  # or a damaged version would be the newest
+            folder = found.path.parent
+            version = max(_versions(folder)) + 1
+            while os.path.lexists(_file(folder, version)):  # something that is no version, and that renaming replaces
+                version += 1
+            files.move(found.path, _file(folder, version))
+            return _entry(Ref(folder.name, version), _file(folder, version))
+
     def copy(self, source: Ref, name: str) -> Entry:
-        """The versions of a name under another one; of a version that one, which becomes the first."""
+        """The versions of a name under another one; of a version or candidate that one, which becomes the first."""
         with self._changing("copy the context"):
             check_name(name)
             if self.has(name):
                 raise ContextExists(name, "choose another name")
             found = self.find(source)
-            copied = {1: found} if source.version else {e.ref.version or 0: e for e in self.versions(source.name)}
+            copied = {1: found} if not source.is_whole else {e.ref.version or 0: e for e in self.versions(source.name)}
             part = files.part_of(self._contexts)
             try:
                 files.make_folder(part)
@@ -238,27 +294,22 @@ class Store:
             return self.find(Ref(target))
 
     def remove(self, ref: Ref) -> Removed:
-        """Move a name with all its versions to the trash, or one version that is not the newest."""
+        """Move a name with all its versions to the trash, or one version that is not the newest, or the candidate."""
         with self._changing("remove the context"):
             found = self.find(ref)
             folder = found.path.parent
             kept = _versions(folder)
-            files.make_folder(self._trash)
-            place = self._trash / f"{folder.name}@{self._stamp()}-{secrets.token_hex(3)}"
-            if ref.version is None or len(kept) == 1:
-                files.move(folder, place)
-            elif ref.version == max(kept):
+            if ref.is_whole or (ref.version and len(kept) == 1):
+                return self._discard(folder)
+            if ref.version == max(kept):
                 raise NewestVersion(str(found.ref), str(Ref(folder.name, sorted(kept)[-2])))
-            else:
-                files.make_folder(place)
-                files.move(found.path, place / found.path.name)
-            removed = _removed(place)
-            assert removed is not None
-            return removed
+            return self._discard(found.path)
 
     def restore(self, ref: Ref) -> Entry:
         """An old version becomes the newest; or what was removed comes back, if its name or number is free."""
         with self._changing("restore the context"):
+            if ref.candidate:
+                return self._bring_candidate_back(ref.name)
             if ref.version in self.numbers(ref.name):
                 old = self.find(ref)
                 data = old.path.read_bytes()
@@ -288,6 +339,49 @@ class Store:
                 pass
 
     # ---------------------------------------------------------------- inside
+
+    def _candidate_of(self, folder: Path) -> Entry:
+        if not _candidate(folder):
+            raise CandidateNotFound(folder.name, removed=self._lone_candidate(folder.name) is not None)
+        return _entry(Ref(folder.name, candidate=True), _candidate_file(folder))
+
+    def _lone_candidate(self, name: str) -> Removed | None:
+        """The candidate of a name that was removed last, by itself: one removed with its versions is theirs."""
+        return next((removed for removed in self._in_trash(name) if removed.candidate and not removed.versions), None)
+
+    def _check_newest(self, name: str, after: int | None) -> None:
+        if after is None:
+            return
+        newest = self.find(Ref(name)).ref
+        if newest.version != after:
+            raise Outdated(newest.name, after, newest.version or 0)
+
+    def _discard(self, path: Path) -> Removed:
+        """Move the folder of a name, or one file out of it, to the trash."""
+        name = path.name if path.parent == self._contexts else path.parent.name
+        place = self._trash / f"{name}@{self._stamp()}-{secrets.token_hex(3)}"
+        if path.parent == self._contexts:
+            files.make_folder(self._trash)
+            files.move(path, place)
+        else:
+            files.make_folder(place)
+            files.move(path, place / path.name)
+        removed = _removed(place)
+        assert removed is not None
+        return removed
+
+    def _bring_candidate_back(self, name: str) -> Entry:
+        folder = self.find(Ref(name)).path.parent
+        candidate = Ref(folder.name, candidate=True)
+        if _candidate(folder):
+            raise ContextExists(str(candidate), f"promptctl promote {candidate}   (it becomes the next version)")
+        removed = self._lone_candidate(name)
+        if removed is None:
+            raise NotInTrash(str(candidate), stored=False)
+        files.move(_candidate_file(removed.path), _candidate_file(folder))
+        with contextlib.suppress(OSError):
+            files.delete_empty(removed.path)
+        return self._candidate_of(folder)
 
     def _take_away(self, leftover: Leftover) -> None:
         if leftover.path.parent == self._trash and not files.is_part(leftover.path):
@@ -346,8 +440,11 @@ class Store:
         last = max((removed.when for removed in self.trash()), default=datetime.min.replace(tzinfo=timezone.utc))
         return max(datetime.now(timezone.utc), last + timedelta(microseconds=1)).strftime(_STAMP)
 
+    def _in_trash(self, name: str) -> list[Removed]:
+        return [removed for removed in self.trash() if removed.name.casefold() == name.casefold()]
+
     def _removed(self, name: str) -> list[Removed]:
-        return [removed for removed in self.trash() if removed.name.casefold() == name.casefold() and removed.versions]
+        return [removed for removed in self._in_trash(name) if removed.versions]
 
     def _near(self, name: str) -> str | None:
         return next(iter(get_close_matches(name, self.names(), n=1)), None)
@@ -417,6 +514,27 @@ def _file(folder: Path, version: int) -> Path:
     return folder / f"{version}{SUFFIX}"
 
 
+def _candidate_file(folder: Path) -> Path:
+    return folder / f"{CANDIDATE}{SUFFIX}"
+
+
+def _file_of(folder: Path, ref: Ref) -> Path:
+    return _candidate_file(folder) if ref.version is None else _file(folder, ref.version)
+
+
+def _candidate(folder: Path) -> bool:
+    """Whether a candidate lies in a folder; a pipe or a folder that is called so is none."""
+    return _candidate_file(folder).is_file()
+
+
+def _files(folder: Path) -> list[Path]:
+    """The versions in a folder, oldest first, and the candidate."""
+    return [
+        *(path for _, path in sorted(_versions(folder).items())),
+        *([_candidate_file(folder)] if _candidate(folder) else []),
+    ]
+
+
 def _versions(folder: Path) -> dict[int, Path]:
     """The versions in a folder; what is only called alike, such as 007.safetensors or a pipe, is none."""
     named = [path for path in _inside(folder) if path.suffix == SUFFIX and _NUMBER.fullmatch(path.stem)]
@@ -432,7 +550,8 @@ def _removed(folder: Path) -> Removed | None:
         with contextlib.suppress(ValueError):
             when = datetime.strptime(stamp.partition("-")[0], form).replace(tzinfo=timezone.utc)
             try:
-                return Removed(name, tuple(sorted(_versions(folder))), when, folder)
+                versions = tuple(sorted(_versions(folder)))
+                return Removed(name, versions, when, folder, candidate=_candidate(folder))
             except PermissionError as error:
                 return Removed(name, (), when, folder, f"{folder} cannot be read: {reason_of(error)}")
     return None
@@ -447,13 +566,19 @@ def _current(folder: Path) -> Entry | None:
     return _entry(Ref(folder.name, max(versions)), versions[max(versions)]) if versions else None
 
 
-def _all_versions(folder: Path) -> list[Entry]:
-    """The versions in a folder of a name, oldest first; one entry that says so where it cannot be read."""
+def _all_entries(folder: Path) -> list[Entry]:
+    """The versions in a folder of a name, oldest first, and the candidate; or one entry that says why not."""
     try:
-        versions = sorted(_versions(folder).items())
+        kept = _files(folder)
     except PermissionError as error:
         return [_unreadable(folder, error)]
-    return [_entry(Ref(folder.name, number), path) for number, path in versions]
+    return [_entry(_ref_of(path), path) for path in kept]
+
+
+def _ref_of(path: Path) -> Ref:
+    """What a file in the folder of a name is called."""
+    name, stem = path.parent.name, path.stem
+    return Ref(name, candidate=True) if stem == CANDIDATE else Ref(name, int(stem))
 
 
 def _unreadable(folder: Path, error: OSError) -> Entry:

@@ -13,7 +13,9 @@ from promptctl.cli.output import finish
 
 
 def restore(
-    context: Annotated[str, typer.Argument(help="NAME in the trash, or NAME@VERSION.", autocompletion=in_trash)],
+    context: Annotated[
+        str, typer.Argument(help="NAME in the trash, NAME@VERSION or NAME@candidate.", autocompletion=in_trash)
+    ],
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
