@@ -88,6 +88,14 @@ def move(source: Path, target: Path) -> None:
     fsync_folders(target.parent, *([source.parent] if source.parent != target.parent else []))
 
 
+def replace(finished: Path, target: Path) -> None:
+    """Put a finished file beside another in its place, durably, with its mode; nothing is left of the other."""
+    os.chmod(finished, target.stat().st_mode & 0o7777)
+    with signals.step():
+        os.replace(finished, target)
+    fsync_folders(target.parent)
+
+
 def make_folder(folder: Path) -> None:
     """A folder and those above it, each durable before anything lies in it."""
     if folder.is_dir():

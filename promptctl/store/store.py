@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from difflib import get_close_matches
@@ -322,6 +322,37 @@ class Store:
                 raise NotInTrash(str(ref), stored=self.has(ref.name))
             return self._bring_back(removed, ref.version)
 
+    def kept_of(self, name: str) -> tuple[Path, ...]:
+        """Every file of a name: its versions, its candidate, and what was removed under this name."""
+        folders = [self.find(Ref(name)).path.parent, *(removed.path for removed in self._in_trash(name))]
+        return tuple(path for folder in folders for path in _files(folder))
+
+    def rewrite(self, name: str, make: Callable[[bytes, Mapping[str, str]], bytes]) -> tuple[Path, ...]:
+        """Put other files in the place of those of a name, and leave nothing of the old ones: for a purge alone.
+
+        A version comes after the one it was learned from, so `make` can name its new parent. Files are replaced in the
+        opposite order: whatever an interruption leaves, the same rewriting finishes, if `make` gives the same bytes
+        for the same bytes.
+
+        make      from a file and {old sha256: new one} of those before it, the new file; or the same bytes, to keep it
+        returns   what was replaced
+        raises    ContextNotFound, CorruptContext, and what `make` raises, before anything is replaced
+        """
+        with self._changing("rewrite the context"):
+            found = self.kept_of(name)
+            for part in self._unfinished(found):
+                files.delete(part)  # an interrupted save, copy or gc may have left the very bytes there
+            finished: list[tuple[Path, Path]] = []
+            try:
+                self._make_again(_parents_first(found), make, finished)
+                for part, path in reversed(finished):
+                    files.replace(part, path)
+            finally:
+                for part, _ in finished:
+                    with contextlib.suppress(FileNotFoundError):
+                        files.delete(part)
+            return tuple(path for _, path in finished)
+
     def gc(self, older_than_days: float = TRASH_DAYS) -> tuple[Leftover, ...]:
         """Take leftovers away for good; an item of the trash first loses its name there, so it goes as a whole."""
         with self._changing("clean up"):
@@ -382,6 +413,28 @@ class Store:
         with contextlib.suppress(OSError):
             files.delete_empty(removed.path)
         return self._candidate_of(folder)
+
+    def _unfinished(self, kept: tuple[Path, ...]) -> list[Path]:
+        """Parts beside files of a name, and those that may hold a whole one."""
+        folders = {self._contexts, self._trash, *(path.parent for path in kept)}
+        return [path for folder in folders for path in _inside(folder) if files.is_part(path)]
+
+    @staticmethod
+    def _make_again(
+        kept: list[Path],
+        make: Callable[[bytes, Mapping[str, str]], bytes],
+        finished: list[tuple[Path, Path]],
+    ) -> None:
+        """Write what `make` gives beside each file that it changes, and add both paths to what is finished."""
+        new_of: dict[str, str] = {}
+        for path in kept:
+            old = path.read_bytes()
+            new = make(old, new_of)
+            if new != old:
+                part = files.part_of(path.parent)
+                finished.append((part, path))
+                files.write(part, new, path.stat().st_mtime_ns)
+                new_of[read_card(path).sha256] = read_card(part).sha256
 
     def _take_away(self, leftover: Leftover) -> None:
         if leftover.path.parent == self._trash and not files.is_part(leftover.path):
@@ -533,6 +586,24 @@ def _files(folder: Path) -> list[Path]:
         *(path for _, path in sorted(_versions(folder).items())),
         *([_candidate_file(folder)] if _candidate(folder) else []),
     ]
+
+
+def _parents_first(kept: tuple[Path, ...]) -> list[Path]:
+    """Files ordered so that each comes after the one it was learned from; CorruptContext for a damaged one."""
+    parent_of: dict[str, str | None] = {}
+    sha256_of: dict[Path, str] = {}
+    for path in kept:
+        verify(path.read_bytes(), path)
+        card = read_card(path)
+        sha256_of[path], parent_of[card.sha256] = card.sha256, card.parent
+
+    def ancestors(path: Path) -> int:
+        count, sha256 = 0, parent_of[sha256_of[path]]
+        while sha256 in parent_of:
+            count, sha256 = count + 1, parent_of[sha256]
+        return count
+
+    return sorted(kept, key=ancestors)
 
 
 def _versions(folder: Path) -> dict[int, Path]:
