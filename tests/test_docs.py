@@ -21,6 +21,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 from typer.models import ArgumentInfo, OptionInfo
 
@@ -71,6 +72,8 @@ def parameters(function: Callable[..., object]) -> Iterator[tuple[str, Any, Any,
     hints = get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
         hint = hints[name]
+        if hint is typer.Context:  # what was typed, which nobody types
+            continue
         if get_origin(hint) in (Union, types.UnionType):  # Python 3.10 adds None around a parameter that defaults to it
             hint = get_args(hint)[0]
         kind, info = get_args(hint)
@@ -88,6 +91,8 @@ def value_of(kind: Any, info: OptionInfo | ArgumentInfo) -> str:
         kind = next(part for part in get_args(kind) if part is not type(None))
     if info.metavar or kind is bool:
         return info.metavar or ""
+    if get_origin(kind) is list:
+        (kind,) = get_args(kind)
     if issubclass(kind, Enum):
         return "|".join(str(member.value) for member in kind)
     return {int: "N", float: "X", Path: "PATH", str: "TEXT"}[kind]
