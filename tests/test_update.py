@@ -285,12 +285,12 @@ def test_copies_kept_are_the_most_typical(cli, colours, tmp_path):
 # --------------------------------------------------------------------------- the guard
 
 
-def shuffled(tmp_path: Path) -> Path:
-    """Pictures of every colour in every folder, many of them."""
-    folder = tmp_path / "shuffled"
+def mixed_up(tmp_path: Path) -> Path:
+    """Many pictures of every colour in the folder of another."""
+    folder = tmp_path / "mixed-up"
     painted = paint(tmp_path / "wrong", images=90, seed=11)
-    for i, path in enumerate(sorted(painted.glob("*/*.png"))):
-        label = list(COLOURS)[(i + 1 + list(COLOURS).index(path.parent.name)) % 3]
+    for path in sorted(painted.glob("*/*.png")):
+        label = list(COLOURS)[(1 + list(COLOURS).index(path.parent.name)) % 3]
         (folder / label).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, folder / label / f"{path.parent.name}{path.name}")
     return folder
@@ -306,16 +306,17 @@ def many(tiny_folder, tmp_path) -> Path:
 
 def test_a_version_that_forgets_is_kept_beside_the_others(cli, many, tmp_path):
     before = Store().find(promptctl.store.refs.Ref("shades")).path.read_bytes()
-    done = cli("learn", shuffled(tmp_path), "--name", "shades", "--max-forgetting", 0, "--json")
+    done = cli("learn", mixed_up(tmp_path), "--name", "shades", "--max-forgetting", 0, "--json")
     report = json.loads(done.out)
     assert (done.code, report["context"]) == (4, "shades@candidate"), done.err
     assert report["update"]["refused"] and report["update"]["worse"] > report["update"]["better"]
     assert Store().numbers("shades") == (1,)
     assert Store().find(promptctl.store.refs.Ref("shades")).path.read_bytes() == before
     assert (Store().home / "contexts" / "shades" / "candidate.safetensors").is_file()
-    assert "error: shades@candidate is not the next version" in done.err and "promptctl promote" not in done.out
+    assert "error: shades@candidate is not the next version" in done.err
+    assert report["next"][-1] == "promptctl promote shades@candidate"
 
-    forced = cli("learn", tmp_path / "shuffled", "--name", "shades", "--max-forgetting", 0, "--force", "--json")
+    forced = cli("learn", tmp_path / "mixed-up", "--name", "shades", "--max-forgetting", 0, "--force", "--json")
     assert forced.code == 0 and json.loads(forced.out)["context"] == "shades@2"
     change = Store()["shades@2"].card.change
     assert change.forced and change.guard.refused
@@ -331,7 +332,7 @@ def test_an_honest_update_passes(cli, many, tmp_path):
 
 def test_few_images_advise_and_never_refuse(cli, tmp_path):
     assert cli("learn", paint(tmp_path / "few", images=5), "--name", "few", "--epochs", 20).code == 0
-    report = learned(cli, shuffled(tmp_path), name="few")
+    report = learned(cli, mixed_up(tmp_path), name="few")
     assert report["context"] == "few@2" and report["update"]["advisory"]
 
 
