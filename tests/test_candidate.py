@@ -241,6 +241,20 @@ def test_an_older_promptctl_sees_the_versions_alone(waiting):
     assert {path.suffix for path in (*birds.iterdir(), *trash.iterdir())} == {".safetensors"}, "nothing unfinished"
 
 
+@pytest.mark.parametrize("closed", ["trash", "contexts/birds"])
+def test_looking_for_one_needs_no_trash_and_takes_a_closed_folder_for_none(waiting, closed, monkeypatch):
+    waiting.remove(BIRDS)
+    original = os.scandir
+
+    def scandir(path):
+        if os.fspath(path) == os.fspath(waiting.home / closed):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert waiting.candidate("birds") is None
+
+
 # ------------------------------------------------------------------------------- two at once
 
 

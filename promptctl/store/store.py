@@ -175,9 +175,11 @@ class Store:
         return tuple(_entry(Ref(folder.name, number), path) for number, path in sorted(_versions(folder).items()))
 
     def candidate(self, name: str) -> Entry | None:
-        """The candidate of a name, or None."""
-        with contextlib.suppress(ContextNotFound, CandidateNotFound):
-            return self.find(Ref(name, candidate=True))
+        """The candidate of a name; None where there is none, or nobody may look."""
+        with contextlib.suppress(PermissionError):
+            folder = self._folder(name)
+            if folder and _versions(folder) and _candidate(folder):
+                return self._candidate_of(folder)
         return None
 
     def every(self) -> tuple[Entry, ...]:
