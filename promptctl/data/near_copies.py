@@ -45,6 +45,27 @@ def is_near_copy(cosine: float, one: Thumbnail, other: Thumbnail) -> bool:
     return correlation >= SAME or (cosine >= NEAR and correlation >= AKIN)
 
 
+def near_each_other(cosines: Rows, ones: Rows, others: Rows) -> NDArray[np.bool_]:
+    """What `is_near_copy` says of every two of many pictures.
+
+    cosines        (A, B) of their features
+    ones, others   (A, SIDE²) and (B, SIDE²) thumbnails as `plain_row` gives them
+    returns        (A, B)
+    """
+    mirrored = others.reshape(-1, SIDE, SIDE)[:, :, ::-1].reshape(len(others), -1)
+    correlations = np.maximum(ones @ others.T, ones @ mirrored.T)
+    found: NDArray[np.bool_] = (correlations >= SAME) | ((cosines >= NEAR) & (correlations >= AKIN))
+    return found
+
+
+def plain_row(thumbnail: Thumbnail) -> Rows:
+    """(SIDE²,) a thumbnail less its mean, of unit length, or zeros where it is of one grey."""
+    row = (thumbnail - thumbnail.mean()).reshape(-1)
+    length = float(np.linalg.norm(row))
+    plain: Rows = (row / length if length > 1 else np.zeros_like(row)).astype(np.float32)
+    return plain
+
+
 def _correlation(one: Thumbnail, other: Thumbnail) -> float:
     """-1 to 1; 0 where one of them is of one grey."""
     one, other = one - one.mean(), other - other.mean()
@@ -61,8 +82,15 @@ def by_features_alone(measured: Rows, of_measured: Classes, learned: Rows, of_le
     of_measured, of_learned    (N,) and (M,) which class each shows
     """
     every, of_every = np.concatenate([measured, learned]), np.concatenate([of_measured, of_learned])
-    telling = {int(c) for c in np.unique(of_every) if _is_telling(every[of_every == c])}
-    return sorted(row for row, _, _ in alike(measured, learned, BY_ITSELF) if int(of_measured[row]) in telling)
+    tells = telling(every, of_every)[: len(measured)]
+    return sorted(row for row, _, _ in alike(measured, learned, BY_ITSELF) if tells[row])
+
+
+def telling(rows: Rows, classes: Classes) -> NDArray[np.bool_]:
+    """(N,) whether looking nearly the same means anything in the class of each of (N, E) unit rows."""
+    found, of_each = np.unique(classes, return_inverse=True)
+    tells = np.array([_is_telling(rows[of_each == c]) for c in range(len(found))], dtype=np.bool_)
+    return tells[of_each.reshape(-1)]
 
 
 def _is_telling(of_class: Rows) -> bool:

@@ -143,7 +143,7 @@ def _units(ranked: Sequence[int], sha256: Sequence[str], groups: Sequence[int] |
     """What stays together, ranked by one image of each: by the first in rank of all, the large would come first."""
     if groups is None and len(set(sha256)) == len(sha256):
         return [(i,) for i in ranked]
-    together = joined(len(sha256), chain(equal_pairs(sha256), equal_pairs(() if groups is None else groups)))
+    together = joined(len(sha256), [equal_pairs(sha256), equal_pairs(() if groups is None else groups)]).tolist()
     units: dict[int, list[int]] = {}
     for i in ranked:
         units.setdefault(together[i], []).append(i)

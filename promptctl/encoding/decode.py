@@ -31,7 +31,7 @@ from promptctl.encoding import formats
 from promptctl.encoding.budget import PICTURES, OverBudget, return_free_memory
 from promptctl.encoding.files import UnreadableImage, check_start, file_bytes, megabytes
 from promptctl.encoding.formats import Format
-from promptctl.encoding.metadata import Pixels, without_metadata
+from promptctl.encoding.metadata import Pixels, taken_at, without_metadata
 from promptctl.encoding.rgb import shrink_factor, to_rgb
 from promptctl.encoding.shrink import Look, Size, shrink
 from promptctl.encoding.tiff import Tiff
@@ -85,8 +85,14 @@ def decoded(data: bytes, look: Look | None = None) -> Iterator[Image.Image]:
 
 def thumbnail(path: Path, side: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """(side, side) the greys of an image file, upright and stretched to a square, or UnreadableImage."""
+    return glance(path, side)[0]
+
+
+def glance(path: Path, side: int) -> tuple[np.ndarray[Any, np.dtype[np.float64]], float | None]:
+    """The thumbnail of an image file, and when it was taken in seconds on its camera's clock; or UnreadableImage."""
     with file_bytes(path) as data, decoded(data, Look(side, _DETAIL_OF_THUMBNAIL)) as picture:
-        return np.asarray(picture.convert("L").resize((side, side), Image.Resampling.BOX), dtype=np.float64)
+        greys = picture.convert("L").resize((side, side), Image.Resampling.BOX)
+        return np.asarray(greys, dtype=np.float64), taken_at(data)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""TIFF directories: the little of them that tells a photo from a raw file and an upright picture from a lying one.
+"""TIFF directories: the little of them that tells a photo from a raw file, how it is turned and when it was taken.
 
 EXIF blocks are TIFF files too. Nothing a directory says is believed further than it can be read: what is broken is
 not there.
@@ -7,13 +7,18 @@ not there.
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import chain
+from typing import Any
 
 ORIENTATION = 274
 _SUBFILE_TYPE, _PHOTOMETRIC, _COMPRESSION, _SUB_DIRECTORIES, _DNG_VERSION = 254, 262, 259, 330, 50706
 _BITS, _SAMPLES, _ROWS, _TILE_WIDTH, _TILE_LENGTH, _WIDTH, _HEIGHT = 258, 277, 278, 322, 323, 256, 257
 _STRIPS, _TILES = 273, 324  # where they are
+_EXIF, _TAKEN, _TAKEN_FRACTION = 34665, 36867, 37521  # DateTimeOriginal and its SubSecTime
+_TEXT = 2  # a type
 # what decoding needs: sizes, layout, compression, palette, colour model
 _OF_PIXELS = frozenset(
     (
@@ -46,6 +51,11 @@ class Directory:
 
     def value(self, tag: int, default: int) -> int:
         return next(iter(self.values(tag)), default)
+
+    def text(self, tag: int) -> str:
+        """The text under a tag up to its end; empty where there is none."""
+        entry = self.entries.get(tag)
+        return "" if entry is None else self.tiff.text(entry)
 
     @property
     def orientation(self) -> int | None:
@@ -119,14 +129,25 @@ class Tiff:
     def values(self, entry: bytes) -> tuple[int, ...]:
         kind, count = struct.unpack_from(f"{self.order}H{self._offset}", entry, 2)
         letter = _TYPES.get(kind)
-        if letter is None or not 0 < count <= _MOST_VALUES:
-            return ()
-        inline = struct.calcsize(f"={self._offset}")
-        code = f"{self.order}{count}{letter}"
+        return self._read(entry, f"{count}{letter}") if letter and 0 < count <= _MOST_VALUES else ()
+
+    def text(self, entry: bytes) -> str:
+        kind, count = struct.unpack_from(f"{self.order}H{self._offset}", entry, 2)
+        found = self._read(entry, f"{count}s") if kind == _TEXT and 0 < count <= _MOST_VALUES else ()
+        return b"".join(found).partition(b"\0")[0].decode("ascii", "replace").strip()
+
+    def _read(self, entry: bytes, code: str) -> tuple[Any, ...]:
+        """Values in the entry itself or where it says that they are; none where the file ends before."""
+        inline, code = struct.calcsize(f"={self._offset}"), self.order + code
         if struct.calcsize(code) <= inline:
             return struct.unpack_from(code, entry, len(entry) - inline)
         (at,) = struct.unpack_from(f"{self.order}{self._offset}", entry, len(entry) - inline)
         return struct.unpack_from(code, self.data, at) if at + struct.calcsize(code) <= len(self.data) else ()
+
+    def exif(self) -> Directory | None:
+        """What an EXIF block says of how the picture was taken."""
+        first = self.first_page()
+        return self._directory(first.value(_EXIF, 0)) if first else None
 
     def is_raw(self) -> bool:
         """Whether this is a camera's raw file: what Pillow would show of it is a thumbnail."""
@@ -185,3 +206,13 @@ def orientation_of_exif(block: bytes) -> int | None:
     except ValueError:
         return None
     return first.orientation if first else None
+
+
+def taken_of_exif(block: bytes) -> float | None:
+    """Seconds on its camera's clock when a picture was taken, from an EXIF block; None from what cannot be read."""
+    with suppress(ValueError):
+        if exif := Tiff(block).exif():
+            since = datetime.strptime(exif.text(_TAKEN), "%Y:%m:%d %H:%M:%S") - datetime(1970, 1, 1)
+            fraction = exif.text(_TAKEN_FRACTION)
+            return since.total_seconds() + (float(f"0.{fraction}") if fraction.isdecimal() else 0.0)
+    return None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from promptctl.context.context import ShotTable
 from promptctl.data import images, near_copies, remarks, sampling
 from promptctl.data.folder import ImageFolder
+from promptctl.data.groups import groups_of
 from promptctl.data.images import HashedImage, LabelledImage
 from promptctl.data.sampling import Sample
 from promptctl.encoding.cache import FeatureCache
@@ -42,10 +43,15 @@ class FewShotSplit:
     remembers_held_out: bool  # held out of what was there to learn from, so the context keeps them apart for good
     class_of: Mapping[Path, int]  # index into the sorted labels
     found: Mapping[str, int]  # readable photos of every label, each content once
+    groups: Mapping[Path, int]  # of the images that the context remembers: copies, near copies, bursts
 
     def targets(self, features: Features) -> NDArray[np.int64]:
         """(N,) class index of every image."""
         return np.array([self.class_of[path] for path in features.paths], dtype=np.int64)
+
+    def group_of(self, features: Features) -> NDArray[np.int64]:
+        """(N,) which images the context remembers belong together: equal numbers stay on one side of every split."""
+        return np.array([self.groups[path] for path in features.paths], dtype=np.int64)
 
     def table(self) -> ShotTable:
         """What the context remembers of its images; class ids are the class indices of a new context."""
@@ -121,27 +127,45 @@ def sample_shots(
     """
     encoding = partial(on_progress, "encoding") if on_progress else None
     photos = hash_photos(folder, candidates, on_progress)
-    skipped = [*photos.skipped]
+    remembers = shots is None and photos.part is None
 
     def shots_among(usable: Sequence[HashedImage], damaged: Sequence[Skipped]) -> Sequence[HashedImage]:
-        _check_enough(candidates, usable, [*skipped, *damaged], shots)
-        return _divide(usable, photos, shots, seed).train
+        _check_enough(candidates, usable, [*photos.skipped, *damaged], shots)
+        return sampling.sample(usable, shots, seed=seed).train if shots else usable
 
     with FeatureCache() as cache:
-        usable, train, damaged = encode_chosen(photos.to_learn_from, shots_among, encoder, cache, encoding)
-        skipped += damaged
-        sample = _divide(usable, photos, shots, seed)
+        usable, chosen, damaged = encode_chosen(photos.to_learn_from, shots_among, encoder, cache, encoding)
+        skipped = [*photos.skipped, *damaged]
+        groups = _groups(usable, chosen)
+        sample = _divide(usable, photos, shots, seed, groups)
         unseen, leaked = measurable(sample.held_out, {image.label for image in candidates}, sample.train)
-        remembers = shots is None and photos.part is None
-        some = unseen if remembers else sampling.at_most(unseen, MOST_MEASURED)
-        held_out, damaged = encode_files([image.path for image in some], encoder, cache, encoding)
-    say_near_copies(some, sample.train, vectors_of(train, held_out))
+        if remembers:
+            train, held_out, damaged = _part(chosen, sample.train), _part(chosen, unseen), ()
+        else:
+            some = sampling.at_most(unseen, MOST_MEASURED)
+            train, (held_out, damaged) = chosen, encode_files([i.path for i in some], encoder, cache, encoding)
+            say_near_copies(some, sample.train, vectors_of(train, held_out))
     skipped += (*leaked, *damaged)
     index = {label: i for i, label in enumerate(sorted({image.label for image in candidates}))}
     class_of = {image.path: index[image.label] for image in (*sample.train, *unseen)}
     lost = {item.path for item in skipped}
     found = Counter(i.label for i in (*usable, *photos.to_measure_on) if i.label in index and i.path not in lost)
-    return FewShotSplit(train, held_out, _measured_on(photos, shots), tuple(skipped), remembers, class_of, found)
+    measured_on = _measured_on(photos, shots)
+    return FewShotSplit(train, held_out, measured_on, tuple(skipped), remembers, class_of, found, groups)
+
+
+def _groups(usable: Sequence[HashedImage], features: Features) -> dict[Path, int]:
+    """Which of the encoded images belong together."""
+    label_of = {image.path: image.label for image in usable}
+    labels = [label_of[path] for path in features.paths]
+    numbers = groups_of(features.vectors, labels, features.sha256, features.paths)
+    return dict(zip(features.paths, numbers.tolist(), strict=True))
+
+
+def _part(features: Features, some: Sequence[HashedImage]) -> Features:
+    place = {path: i for i, path in enumerate(features.paths)}
+    at = [place[image.path] for image in some]
+    return Features(tuple(features.paths[i] for i in at), tuple(features.sha256[i] for i in at), features.vectors[at])
 
 
 def vectors_of(*parts: Features) -> dict[Path, Vector]:
@@ -189,10 +213,12 @@ def _check_enough(
     raise TooFewShots(label, found[label], shots, because="; ".join(reasons))
 
 
-def _divide(usable: Sequence[HashedImage], photos: HashedPhotos, shots: int | None, seed: int) -> Sample:
+def _divide(
+    usable: Sequence[HashedImage], photos: HashedPhotos, shots: int | None, seed: int, groups: Mapping[Path, int]
+) -> Sample:
     """Which images to learn from, and which to measure on."""
     if photos.part is None and shots is None:
-        return sampling.hold_out(usable)
+        return sampling.hold_out(usable, groups=[groups[image.path] for image in usable])
     sample = sampling.sample(usable, shots, seed=seed) if shots else Sample(tuple(usable), ())
     return sample if photos.part is None else Sample(sample.train, photos.to_measure_on)
 
