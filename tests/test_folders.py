@@ -174,6 +174,25 @@ def test_one_class_in_train_and_test_is_named_with_a_path_that_is_there(cli, tmp
     )
 
 
+def test_a_link_to_a_folder_elsewhere_is_a_class_folder(cli, photos, tmp_path, tiny):
+    more = tmp_path / "more"
+    more.mkdir()
+    shutil.move(photos / "red", more / "red")
+    for name, target in (("blue", photos / "blue"), ("green", "../photos/green")):
+        (more / name).symlink_to(target, target_is_directory=True)
+    (photos / "blue" / "back").symlink_to(more, target_is_directory=True)  # no photo of red is one of blue
+    (photos / "green" / "self").symlink_to(".", target_is_directory=True)
+    (tmp_path / "view").symlink_to("more", target_is_directory=True)
+    for root in (more, tmp_path / "view"):
+        learned = json.loads(cli("learn", root, "--name", root.name, "--model", tiny, "--epochs", 1, "--json").out)
+        counts = [(row["label"], row["images"], row["train"], row["held_out"]) for row in learned["per_class"]]
+        assert counts == [("blue", 6, 5, 1), ("green", 6, 5, 1), ("red", 6, 5, 1)]
+        assert learned["skipped"] == []
+        done = cli("evaluate", root.name, root, "--json")
+        assert (done.code, "count twice" in done.err) == (0, False)
+        assert [row["images"] for row in json.loads(done.out)["per_class"]] == [6, 6, 6]
+
+
 def test_a_class_learned_on_a_mac_is_the_same_elsewhere(cli, tmp_path, tiny):
     for where, name in (("mac", APART), ("linux", COMPOSED)):
         paint(tmp_path / where, images=4, colours={name: (200, 0, 0), "ibis": (0, 0, 200)})
