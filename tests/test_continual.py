@@ -1,0 +1,178 @@
+"""The protocols of continual learning, on made-up features and the tiny CLIP's text tower."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from promptctl.benchmark import continual, ways
+from promptctl.benchmark.ways import WAYS, Lesson, Photos
+from promptctl.clip import templates
+
+NAMES = ("dog", "polar bear", "kite", "red", "old house", "rain")
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def photos(clip):
+    """Six classes of four images to learn from and 20 to measure on, near enough to each other to be confused."""
+    _, _, tower = clip
+    chance = np.random.default_rng(0)
+    centres = chance.normal(size=(6, tower.joint_width))
+    targets, test_targets = np.repeat(np.arange(6), 4), np.repeat(np.arange(6), 20)
+    train = unit(centres[targets] + 0.8 * chance.normal(size=(24, tower.joint_width)))
+    test = unit(centres[test_targets] + 0.8 * chance.normal(size=(120, tower.joint_width)))
+    zero_shot = templates.mean_features(tower, NAMES, ("a photo of a {}.",))
+    helpful = unit(zero_shot + 0.3 * unit(centres))  # or it would be right by chance alone
+    return Photos(NAMES, train, targets, test, test_targets, helpful, tower, 30.0)
+
+
+@pytest.fixture
+def tasks():
+    return continual.tasks_of(6, 3, seed=1)
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    monkeypatch.setattr(ways, "UPDATE_STEPS", 20)
+
+
+def lines(photos, tasks, *names):
+    return {line.way: line for line in continual.class_incremental(photos, tasks, names, seed=1)}
+
+
+def test_every_class_comes_in_one_task():
+    tasks = continual.tasks_of(10, 4, seed=3)
+    assert sorted(np.concatenate(tasks)) == list(range(10))
+    assert [len(task) for task in tasks] == [3, 3, 2, 2]
+    assert [*np.concatenate(tasks)] != [*np.concatenate(continual.tasks_of(10, 4, seed=4))]
+
+
+def test_a_version_is_measured_on_every_task_among_the_classes_that_it_knows(photos, tasks):
+    line = lines(photos, tasks, "nearest-mean")["nearest-mean"]
+    for i in range(3):
+        for j in range(i + 1):
+            for among, found in ((i, line.accuracies), (j, line.among_known)):
+                known = np.concatenate(tasks[: among + 1])
+                means = unit(np.stack([photos.train[photos.targets == c].mean(0) for c in known]))
+                asked = np.isin(photos.test_targets, tasks[j])
+                right = known[(photos.test[asked] @ means.T).argmax(1)] == photos.test_targets[asked]
+                assert found[i][j] == right.mean()
+    assert line.sizes == (40, 40, 40)
+    assert line.last == pytest.approx(line.measures.last)
+
+
+def test_a_frozen_model_forgets_nothing_although_it_forgets(photos, tasks):
+    measures = lines(photos, tasks, "zero-shot")["zero-shot"].measures
+    assert measures.forgetting > 0 and measures.pure_forgetting == 0
+    assert measures.fwt == 0, "before it is learned, a task is known as well as zero-shot knows it"
+
+
+def test_what_says_nothing_of_other_classes_has_no_forward_transfer(photos, tasks):
+    found = lines(photos, tasks, "lda", "clap", "replay")
+    assert found["lda"].measures.fwt is None
+    assert found["clap"].measures.fwt is not None and found["replay"].measures.fwt is not None
+
+
+def test_replay_keeps_what_the_new_photos_alone_lose(photos, tasks):
+    found = lines(photos, tasks, "replay", "naive", "no-features")
+    replay, naive, prototypes = (found[way].measures for way in ("replay", "naive", "no-features"))
+    assert replay.last > naive.last + 0.05 and prototypes.last > naive.last + 0.05
+    assert naive.pure_forgetting > replay.pure_forgetting
+    assert found["naive"].accuracies[0] == found["replay"].accuracies[0], "nothing is old in the first lesson"
+
+
+def test_rows_of_old_classes_stay_to_the_bit(photos, tasks):
+    lessons = [continual._of_task(photos, tasks, number, 1) for number in (1, 2, 3)]
+    versions = [version for version, _ in continual.taken(lessons, ("replay-csc",))["replay-csc"]]
+    for number, (before, after) in enumerate(pairwise(versions), 1):
+        old = np.concatenate(tasks[:number])
+        np.testing.assert_array_equal(after.vectors[: len(old)], before.vectors)
+        np.testing.assert_array_equal(after.rows[old], before.rows[old])
+        assert (after.rows[tasks[number]] != before.rows[tasks[number]]).all(1).all(), "the new ones are learned"
+    assert lines(photos, tasks, "replay-csc")["replay-csc"].measures.pure_forgetting == 0
+
+
+def test_joint_takes_as_many_steps_as_replay_and_five_times_as_many(photos, tasks, monkeypatch):
+    monkeypatch.setattr(ways, "UPDATE_STEPS", 4)
+    monkeypatch.setattr(ways.coop, "fast_epochs", lambda shots: 10)
+    lessons = [continual._of_task(photos, tasks, number, 1) for number in (1, 2, 3)]
+    taken = continual.taken(lessons, ("joint", "joint-5x", "replay", "joint-csc", "replay-csc"))
+    steps = {way: [version.steps for version, _ in of_way] for way, of_way in taken.items()}
+    assert steps["replay"] == steps["replay-csc"] == steps["joint"] == [10, 14, 18]
+    assert steps["joint-5x"] == [90] and steps["joint-csc"] == [18], "the last version alone"
+
+
+def test_of_the_last_version_alone_there_is_one_accuracy(photos, tasks):
+    line = lines(photos, tasks, "joint-csc")["joint-csc"]
+    assert line.measures is None and len(line.accuracies) == len(line.seconds) == 1
+    assert line.last == np.average(line.accuracies[0], weights=line.sizes) > 0.2
+
+
+def test_without_features_only_mean_and_variance_of_old_images_count(photos, tasks):
+    first, second = (continual._of_task(photos, tasks, number, 1) for number in (1, 2))
+    chance = np.random.default_rng(5)
+    features = second.features.copy()
+    for c in tasks[0]:  # every number goes to another image of its class
+        rows = np.flatnonzero(second.targets == c)
+        features[rows] = chance.permuted(features[rows], axis=0)
+    swapped = replace(second, features=features)
+    way, start = WAYS["no-features"].learn, WAYS["replay"].learn(first, None, {})
+    np.testing.assert_allclose(way(swapped, start, {}).rows, way(second, start, {}).rows, atol=1e-4)
+    replayed = WAYS["replay"].learn
+    assert np.abs(replayed(swapped, start, {}).rows - replayed(second, start, {}).rows).max() > 1e-2
+
+
+def test_drawn_images_are_like_those_they_stand_for(photos):
+    all_old = Lesson(photos, 2, np.arange(6), photos.train, photos.targets, np.zeros(24, bool), seed=1)
+    made, targets = ways._drawn(all_old)
+    assert (targets == photos.targets).all() and made.shape == photos.train.shape
+    np.testing.assert_allclose(np.linalg.norm(made, axis=1), 1, atol=1e-5)
+    means = unit(np.stack([photos.train[photos.targets == c].mean(0) for c in range(6)]))
+    assert ((made @ means.T).argmax(1) == targets).mean() > 0.9
+    assert not (made == photos.train).all(1).any()
+
+
+# --------------------------------------------------------------------------- months and corrections
+
+
+def test_months_bring_two_shots_of_all_and_then_six_of_some():
+    targets = np.repeat(np.arange(10), 40)
+    month_of = continual._months(targets, 10, seed=2)
+    per_month = np.array([np.bincount(targets[month_of == month], minlength=10) for month in range(1, 7)])
+    assert (per_month[0] == 2).all()
+    assert all(sorted(set(counts)) == [0, 6] and (counts == 6).sum() == 4 for counts in per_month[1:])
+    few = np.bincount(continual._months(np.repeat(np.arange(10), 3), 10, 2), minlength=7)
+    assert few.sum() == 30 and few[1] == 20, "no more than there are"
+
+
+def test_every_month_is_measured_on_all_classes(photos):
+    more = replace(photos, train=np.tile(photos.train, (5, 1)), targets=np.tile(photos.targets, 5))
+    (course,) = continual.monthly(more, ("nearest-mean",), seed=1)
+    month_of = continual._months(more.targets, 6, 1)
+    for month, accuracy in enumerate(course.accuracies, 1):
+        shown = (month_of > 0) & (month_of <= month)
+        means = unit(np.stack([more.train[shown & (more.targets == c)].mean(0) for c in range(6)]))
+        assert accuracy == ((more.test @ means.T).argmax(1) == more.test_targets).mean()
+    assert len(course.accuracies) == len(course.seconds) == 6
+
+
+def test_a_quarter_of_every_class_is_mislabelled():
+    right = np.repeat(np.arange(5), 16)
+    wrong = continual._mislabelled(right, 5, seed=1)
+    assert np.bincount(right[wrong != right], minlength=5).tolist() == [4] * 5
+    assert set(wrong) == set(range(5))
+
+
+def test_corrected_labels_are_learned_as_if_they_had_been_right(photos):
+    means, replay, naive = continual.corrected(photos, ("nearest-mean", "replay", "naive"), seed=1)
+    noisy, mended, clean = means.accuracies
+    assert noisy < mended == clean
+    assert replay.accuracies[1] > replay.accuracies[0]
+    assert replay.accuracies[1] > naive.accuracies[1], "only the corrections are shown to the naive one"
