@@ -10,12 +10,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from promptctl.benchmark.forgetting import Measures, measure
 from promptctl.benchmark.ways import WAYS, Indices, Lesson, Photos, Vectors, Version, among
+from promptctl.data import sampling
 from promptctl.progress import OnProgress
+
+if TYPE_CHECKING:
+    from promptctl.benchmark.pool import Pool
 
 MONTHS = 6
 FIRST_MONTH = 2  # shots of every class
@@ -55,6 +60,13 @@ class Course:
     way: str
     accuracies: tuple[float, ...]  # fraction
     seconds: tuple[float, ...]
+
+
+def photos_of(pool: Pool, shots: int, seed: int) -> Photos:
+    """The shots of a seed, and all test images."""
+    train, test = pool.arrays(sampling.sample(pool.train, shots, seed=seed).train), pool.arrays(pool.test)
+    zero_shot, backbone = pool.zero_shot_features(pool.template), pool.backbone
+    return Photos(pool.names, *train, *test, zero_shot, backbone.tower, backbone.logit_scale)
 
 
 def tasks_of(n_classes: int, n_tasks: int, seed: int) -> tuple[Indices, ...]:

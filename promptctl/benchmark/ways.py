@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from promptctl.learners import clap, coop
+from promptctl.learners.fitting import Start
 
 if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
@@ -149,7 +150,7 @@ def _replayed_by_class(lesson: Lesson, before: Version | None, beside: Beside) -
     n_new = len(lesson.classes) - len(before.vectors)
     vectors = np.concatenate([before.vectors, _fresh_rows(before.vectors, n_new)])
     frozen = ~np.isin(lesson.classes, lesson.targets[lesson.new])
-    start = coop.Start(vectors, frozen, before.rows[lesson.classes])
+    start = Start(vectors, frozen, before.rows[lesson.classes])
     return _by_class(lesson, UPDATE_STEPS, UPDATE_RATE, start, before.steps)
 
 
@@ -205,12 +206,13 @@ WAYS: Mapping[str, Way] = {
     "lda": Way(_lda),
     "clap": Way(_clap),
 }
+FOR_PEOPLE = tuple(name for name, way in WAYS.items() if not way.last_only)  # those that end within minutes
 
 
 def _shared(lesson: Lesson, before: Version | None, steps: int | None = None) -> Version:
     """CoOp with one context, from what was before; what was not taught of it is asked of the text tower."""
     photos = lesson.photos
-    start = None if before is None or before.vectors is None else coop.Start(before.vectors)
+    start = None if before is None or before.vectors is None else Start(before.vectors)
     settings = coop.Settings(
         epochs=steps or (lesson.first_steps if start is None else UPDATE_STEPS),
         lr=coop.Settings.lr if start is None else UPDATE_RATE,
@@ -222,7 +224,7 @@ def _shared(lesson: Lesson, before: Version | None, steps: int | None = None) ->
     return replace(_by_rows(rows, lesson), vectors=found.vectors, steps=done)
 
 
-def _by_class(lesson: Lesson, steps: int, lr: float, start: coop.Start | None = None, done: int = 0) -> Version:
+def _by_class(lesson: Lesson, steps: int, lr: float, start: Start | None = None, done: int = 0) -> Version:
     """CoOp with a context for each class, from a start; classes without one keep the zero-shot row."""
     settings = coop.Settings(class_specific=True, epochs=steps, lr=lr, seed=lesson.seed)
     found = _learned(lesson, settings, start)
@@ -230,7 +232,7 @@ def _by_class(lesson: Lesson, steps: int, lr: float, start: coop.Start | None = 
     return replace(version, vectors=found.vectors, steps=done + found.steps)
 
 
-def _learned(lesson: Lesson, settings: coop.Settings, start: coop.Start | None) -> coop.Solution:
+def _learned(lesson: Lesson, settings: coop.Settings, start: Start | None) -> coop.Solution:
     photos = lesson.photos
     scale, shown = photos.logit_scale, (lesson.features, lesson.positions)
     return coop.learn(*shown, lesson.names, photos.tower, logit_scale=scale, settings=settings, start=start)

@@ -6,6 +6,7 @@ from promptctl.commands.cache import cache_info, clear_cache
 from promptctl.commands.check import check
 from promptctl.commands.classify import classify
 from promptctl.commands.compare import compare
+from promptctl.commands.continual import compare_tasks
 from promptctl.commands.copy import copy
 from promptctl.commands.diff import diff
 from promptctl.commands.encode import encode
@@ -31,6 +32,7 @@ __all__ = [
     "classify",
     "clear_cache",
     "compare",
+    "compare_tasks",
     "copy",
     "diff",
     "encode",

@@ -92,8 +92,8 @@ def compare(
     asked = _Asked(
         photos=checks.path("photos", photos),
         learners=_known_learners(learners),
-        shots=_numbers("shots", shots, 1, checks.MOST),
-        seeds=_numbers("seeds", seeds, 0, checks.HIGHEST_SEED),
+        shots=numbers("shots", shots, 1, checks.MOST),
+        seeds=numbers("seeds", seeds, 0, checks.HIGHEST_SEED),
         settings=settings_of(settings, changes),
         template=template,
         base_to_new=base_to_new,
@@ -103,7 +103,10 @@ def compare(
     templates.check(template)
     variants.check_heeded(asked.settings, asked.learners)
     plot = _checked_plot(plot, force)
-    folder, entries = _labelled(asked, checks.path("classes", classes) if classes is not None else None)
+    folder, entries = labelled(asked.photos, checks.path("classes", classes) if classes is not None else None)
+    if asked.base_to_new and len(entries) < 4:
+        found = f"--base-to-new halves the classes, and {asked.photos} has {len(entries)}"
+        raise DatasetError(found, "four classes or more")
     from promptctl.clip.registry import ensure_available
 
     with library_needed(model):
@@ -127,18 +130,14 @@ class _Asked:
     base_to_new: bool
 
 
-def _labelled(asked: _Asked, names_file: Path | None) -> tuple[ImageFolder, tuple[ClassEntry, ...]]:
+def labelled(photos: Path, names_file: Path | None) -> tuple[ImageFolder, tuple[ClassEntry, ...]]:
     """The photos and their classes, before there is a backbone."""
     from promptctl.data.folder import ImageFolder, check_classes
 
-    folder = ImageFolder.scan(asked.photos)
+    folder = ImageFolder.scan(photos)
     labels = tuple(sorted({image.label for image in to_learn_from(folder)}))
     check_classes(labels, folder)
-    entries = class_entries(labels, names_file)
-    if asked.base_to_new and len(labels) < 4:
-        found = f"--base-to-new halves the classes, and {asked.photos} has {len(labels)}"
-        raise DatasetError(found, "four classes or more")
-    return folder, entries
+    return folder, class_entries(labels, names_file)
 
 
 def _compared(
@@ -160,8 +159,8 @@ def _compared(
     _check_enough(asked, divided.train, divided.test, tuple(name_of))
     reach = Reach(asked.seeds, max(asked.shots) + _validation_shots(asked.learners))
     pool, damaged = encode_pool(divided, folder, name_of, reach, backbone, asked.template, on_progress)
-    feasible, left_out = _check_enough(asked, pool.train, pool.test, pool.labels)
-    tasks = _tasks(asked.learners, feasible, asked.seeds, asked.settings, asked.base_to_new)
+    enough, left_out = _check_enough(asked, pool.train, pool.test, pool.labels)
+    tasks = _tasks(asked.learners, enough, asked.seeds, asked.settings, asked.base_to_new)
     with Results() as results:
         measured = _measured(tasks, pool, asked.settings, results, on_progress)
     return _report(asked, replace(divided, skipped=(*divided.skipped, *damaged)), pool, left_out, measured)
@@ -329,7 +328,7 @@ def _known_learners(asked: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(str, names)))
 
 
-def _numbers(setting: str, asked: Sequence[int], least: int, most: int) -> tuple[int, ...]:
+def numbers(setting: str, asked: Sequence[int], least: int, most: int) -> tuple[int, ...]:
     """Each once; BadSetting for what is no number in the range, or for none at all."""
     found = _several(setting, asked)
     if not found:
@@ -352,7 +351,7 @@ def _check_enough(
     """
     if asked.base_to_new:
         _check_halves(test, labels, asked.photos)
-    return _feasible(asked.shots, train, labels)
+    return feasible(asked.shots, train, labels)
 
 
 def _check_halves(test: Sequence[HashedImage], labels: Sequence[str], photos: Path) -> None:
@@ -366,20 +365,20 @@ def _check_halves(test: Sequence[HashedImage], labels: Sequence[str], photos: Pa
             )
 
 
-def _feasible(
+def feasible(
     shots: Sequence[int], train: Sequence[HashedImage], labels: Sequence[str]
 ) -> tuple[tuple[int, ...], str | None]:
     """The shots every class has images for, and a word on the others; TooFewShots when there are none."""
     from promptctl.benchmark.pool import fewest
 
     most, label = fewest(train, labels)
-    feasible = tuple(sorted({k for k in shots if k <= most}))
-    if not feasible:
+    enough = tuple(sorted({k for k in shots if k <= most}))
+    if not enough:
         raise TooFewShots(label, most, min(shots))
     beyond = [str(k) for k in shots if k > most]
     images = f"{most} image{'' if most == 1 else 's'}"
     left_out = f"left out {', '.join(beyond)} shots: class '{label}' has {images} to sample from" if beyond else None
-    return feasible, left_out
+    return enough, left_out
 
 
 def _compared_rows(runs: Sequence[Run]) -> tuple[ComparedRow, ...]:

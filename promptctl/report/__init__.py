@@ -7,6 +7,7 @@ from promptctl.report.cache import CachedFeatures, CacheReport, ClearedReport
 from promptctl.report.check import Checked, CheckReport
 from promptctl.report.classify import Classified, ClassifyReport, Guess, NotAPhoto
 from promptctl.report.compare import BaseToNewRow, ComparedRow, CompareReport
+from promptctl.report.continual import ContinualReport, ContinualRow, ContinualRun, TaskOrder
 from promptctl.report.diff import ClassDiff, DiffReport, VectorDrift
 from promptctl.report.encode import EncodeReport
 from promptctl.report.evaluate import ClassScore, EvaluateReport, Scores
@@ -49,6 +50,9 @@ __all__ = [
     "ComparedRow",
     "ContextExported",
     "ContextImported",
+    "ContinualReport",
+    "ContinualRow",
+    "ContinualRun",
     "CopyReport",
     "DiffReport",
     "EncodeReport",
@@ -83,6 +87,7 @@ __all__ = [
     "SkippedFile",
     "StoredContext",
     "StreamedReport",
+    "TaskOrder",
     "TrashReport",
     "UpdateFacts",
     "VectorDrift",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -34,12 +36,22 @@ from promptctl.cli.options import (
 )
 from promptctl.cli.output import finish
 from promptctl.clip import templates
-from promptctl.learners.settings import LearnSettings
+from promptctl.errors import option_of
+from promptctl.learners.settings import PLAIN, LearnSettings
+
+_SHOTS, _SHOTS_OF_TASKS = "1,2,4,8,16", "16"
+_LEARNERS = "zero-shot,linear-probe,coop,coop-csc,clap"
 
 
 def compare(
     photos: Folder,
-    shots: Annotated[str, typer.Option(help="Numbers of images per class.", metavar="N,N,…")] = "1,2,4,8,16",
+    shots: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Numbers of images per class: {_SHOTS} if not given; with --tasks one number, {_SHOTS_OF_TASKS}.",
+            metavar="N,N,…",
+        ),
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds; each samples its own shots.", metavar="N,N,…")] = "1,2,3",
     learners: Annotated[
         str,
@@ -47,10 +59,14 @@ def compare(
             help=f"Any of {', '.join(variants.names())}.",
             metavar="NAME,…",
         ),
-    ] = "zero-shot,linear-probe,coop,coop-csc,clap",
+    ] = _LEARNERS,
     base_to_new: Annotated[
         bool, typer.Option("--base-to-new", help="Also learn half of the classes, and test on both halves.")
     ] = False,
+    tasks: Annotated[
+        int | None,
+        typer.Option(help="Let the classes come in so many tasks, one after another.", metavar="N", min=2),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the accuracies to a .png, .svg or .pdf file.", metavar="FILE")
     ] = None,
@@ -83,6 +99,12 @@ def compare(
 
     Every result is kept until promptctl cache clear, so an interrupted comparison continues where it stopped when you
     run it again. CSV has a row per seed with its accuracy and seconds; mean and std are over all seeds.
+
+    --tasks asks another question: what becomes of a context that goes on learning? The classes come in tasks, in an
+    order that the seed decides, and after each task every version is measured on all classes so far. replay goes on
+    from the version before and is shown all shots, old and new; naive is shown the new ones alone; joint starts afresh;
+    no-features keeps mean and variance of old images instead; replay-csc has a context for each class, joint the
+    budget of replay. nearest-mean, kernel-ridge, lda and clap are classifiers of the same image features.
     """
     settings = LearnSettings(
         context_tokens=context_tokens,
@@ -96,10 +118,26 @@ def compare(
         anchor=anchor,
         average=average,
     )
+    if tasks is not None:
+        of_the_curve = {"learners": learners != _LEARNERS, "base_to_new": base_to_new, "plot": plot, "force": force}
+        _refuse_beside_tasks([*(name for name, given in of_the_curve.items() if given), *_given(settings)])
+        with render.progress() as progress:
+            found = commands.compare_tasks(
+                photos,
+                tasks=tasks,
+                shots=_one_number(shots or _SHOTS_OF_TASKS),
+                seeds=parse_numbers(seeds, "--seeds", least=0),
+                template=template,
+                model=model,
+                device=device.value,
+                classes=classes,
+                on_progress=progress,
+            )
+        return finish(found, output, json)
     with render.progress() as progress:
         report = commands.compare(
             photos,
-            shots=parse_numbers(shots, "--shots"),
+            shots=parse_numbers(shots or _SHOTS, "--shots"),
             seeds=parse_numbers(seeds, "--seeds", least=0),
             learners=[name.strip() for name in learners.split(",") if name.strip()],
             base_to_new=base_to_new,
@@ -113,3 +151,21 @@ def compare(
             on_progress=progress,
         )
     finish(report, output, json)
+
+
+def _given(settings: LearnSettings) -> Iterator[str]:
+    for field in dataclasses.fields(settings):
+        if getattr(settings, field.name) != getattr(PLAIN, field.name):
+            yield field.name
+
+
+def _refuse_beside_tasks(given: list[str]) -> None:
+    if given:
+        raise typer.BadParameter("it has no effect with --tasks", param_hint=option_of(given[0]))
+
+
+def _one_number(shots: str) -> int:
+    first, *others = parse_numbers(shots, "--shots")
+    if others:
+        raise typer.BadParameter("--tasks takes one number of images per class", param_hint="--shots")
+    return first

@@ -1,0 +1,116 @@
+"""`compare --tasks` at the command line: what it measures, says and refuses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from conftest import COLOURS, copy_into_splits, paint
+
+from promptctl.benchmark import continual, ways
+from promptctl.benchmark.pool import Reach, divide_photos, encode_pool
+from promptctl.clip.backbone import Backbone
+from promptctl.data.folder import ImageFolder
+
+FOUR = {**COLOURS, "yellow": (220, 210, 40)}
+TEMPLATE = "a blurry photo of a {}."
+
+
+@pytest.fixture
+def split(tmp_path):
+    """Four pictures of each of four colours to learn from, two to measure on."""
+    return copy_into_splits(paint(tmp_path / "photos", images=6, colours=FOUR), tmp_path / "split")
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    monkeypatch.setattr(ways, "UPDATE_STEPS", 3)
+    monkeypatch.setattr(ways.coop, "fast_epochs", lambda shots: 3)
+
+
+def test_every_way_is_measured_as_the_protocol_does(cli, split, tiny):
+    asked = (split, "--tasks", 2, "--shots", 3, "--seeds", "1,5", "--model", tiny, "--template", TEMPLATE)
+    found = json.loads(cli("compare", *asked, "--json").out)
+    assert [row["way"] for row in found["ways"]] == list(ways.FOR_PEOPLE)
+
+    folder, backbone = ImageFolder.scan(split), Backbone(tiny)
+    divided, names = divide_photos(folder, folder.only("train")), {label: label for label in folder.labels}
+    pool, _ = encode_pool(divided, folder, names, Reach((1, 5), 3), backbone, TEMPLATE)
+    tasks = continual.tasks_of(4, 2, 5)
+    lines = continual.class_incremental(continual.photos_of(pool, 3, 5), tasks, ways.FOR_PEOPLE, seed=5)
+    for row, line in zip(found["ways"], lines, strict=True):
+        run = row["runs"][1]
+        assert (run["seed"], run["seen"], run["last"]) == (5, list(line.measures.seen), line.last), row["way"]
+        assert [len(accuracies) for accuracies in run["accuracies"]] == [1, 2]
+        lasts = [run["last"] for run in row["runs"]]
+        assert (row["last"], row["last_std"]) == pytest.approx((np.mean(lasts), np.std(lasts)))
+    assert found["orders"][1]["tasks"] == [[folder.labels[c] for c in task] for task in tasks]
+    assert (found["shots"], found["test_images"], found["update_steps"]) == (3, 8, 3)
+
+
+def test_a_person_sees_the_measures_and_the_curve(cli, split, tiny):
+    done = cli("compare", split, "--tasks", 2, "--shots", 2, "--seeds", 1, "--model", tiny)
+    first, *lines = done.out.splitlines()
+    assert first.startswith(
+        "top-1 in % on 8 images of test/; 2 tasks of 2 classes, 2 shots each, one seed, on local-dir:"
+    )
+    heads = [line.split("\t") for line in lines if line.startswith(("learned by", "after task"))]
+    assert heads[0] == ["learned by", "average", "last", "forgetting", "pure", "learned", "seconds"]
+    assert heads[1] == ["after task", "1", "2"]
+    frozen = next(line.split("\t") for line in lines if line.startswith("zero-shot"))
+    assert frozen[4] == "0.0", "what does not learn forgets nothing"
+    assert sum(line.startswith("replay\t") for line in lines) == 2
+
+
+def test_csv_has_a_row_for_each_way_and_seed(cli, split, tiny):
+    asked = ("--tasks", 3, "--shots", 2, "--seeds", "1,2", "--model", tiny, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(cli("compare", split, *asked).out)))
+    assert [(row["way"], row["seed"]) for row in rows] == [(way, seed) for way in ways.FOR_PEOPLE for seed in "12"]
+    assert all(row["seen_3"] == row["last"] for row in rows) and "seen_4" not in rows[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--learners", "coop"], "Invalid value for --learners: it has no effect with --tasks"),
+        (["--base-to-new"], "Invalid value for --base-to-new: it has no effect with --tasks"),
+        (["--plot", "curve.png"], "Invalid value for --plot: it has no effect with --tasks"),
+        (["--epochs", 5], "Invalid value for --epochs: it has no effect with --tasks"),
+        (["--class-specific"], "Invalid value for --class-specific: it has no effect with --tasks"),
+        (["--shots", "1,2"], "Invalid value for --shots: --tasks takes one number of images per class"),
+        (["--tasks", 1], "Invalid value for '--tasks': "),
+    ],
+)
+def test_what_tasks_do_not_take_is_refused(cli, split, tiny, options, error):
+    done = cli("compare", split, "--tasks", 2, "--model", tiny, *options)
+    assert (done.code, done.out) == (2, "") and error in done.err
+
+
+def test_more_tasks_than_classes_are_refused_before_the_backbone_is_loaded(cli, split):
+    done = cli("compare", split, "--tasks", 5, "--model", "mini")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == f"error: 5 tasks are more than the classes: {split} has 4\nhint:  --tasks 4 or fewer\n"
+
+
+def test_a_class_that_nothing_can_be_measured_of_is_refused(cli, split, tiny):
+    for path in (split / "test" / "red").iterdir():
+        path.unlink()
+    done = cli("compare", split, "--tasks", 2, "--shots", 2, "--model", tiny)
+    assert (done.code, done.out) == (1, "")
+    assert f"error: {split} has no image to measure 'red' on\nhint:  add some, or leave out --tasks\n" in done.err
+
+
+def test_too_many_shots_are_refused(cli, split, tiny):
+    done = cli("compare", split, "--tasks", 2, "--model", tiny)
+    assert (done.code, done.out) == (1, "") and "has 4 usable images, 16 were" in done.err
+
+
+def test_a_way_below_zero_shot_is_warned_of(cli, split, tiny, monkeypatch):
+    monkeypatch.setitem(ways.WAYS, "zero-shot", ways.WAYS["nearest-mean"])  # the tiny CLIP knows no colour
+    done = cli("compare", split, "--tasks", 2, "--shots", 2, "--seeds", 1, "--model", tiny)
+    last = {line.split("\t")[0]: line.split("\t")[2] for line in done.out.splitlines()[2:12]}
+    below = [f"warning: {way} ends at {last[way]} %, below zero-shot (100.0 %)" for way in last if last[way] != "100.0"]
+    assert len(below) > 0 and done.err.splitlines()[-len(below) :] == below
