@@ -8,9 +8,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from promptctl.benchmark import continual, ways
+from promptctl.benchmark import continual, guarding, ways
 from promptctl.benchmark.ways import WAYS, Lesson, Photos
 from promptctl.clip import templates
+from promptctl.context.guard import judge
+from promptctl.learners import head
 
 NAMES = ("dog", "polar bear", "kite", "red", "old house", "rain")
 
@@ -99,6 +101,18 @@ def test_rows_of_old_classes_stay_to_the_bit(photos, tasks):
     assert lines(photos, tasks, "replay-csc")["replay-csc"].measures.pure_forgetting == 0
 
 
+def test_the_head_is_the_products_own_and_knows_the_classes_so_far(photos, tasks):
+    lesson = continual._of_task(photos, tasks, 2, 1)
+    scores = WAYS["replay-head"].learn(lesson, None).scores(photos.test)
+    known = np.concatenate(tasks[:2])
+    shown = np.isin(photos.targets, known)
+    order = np.argsort(known)  # targets as indices into sorted classes
+    indices = np.searchsorted(known[order], photos.targets[shown])
+    found = head.fit(photos.train[shown], order[indices], photos.zero_shot[known], logit_scale=30.0, seed=1)
+    np.testing.assert_allclose(scores[:, known], 30 * photos.test @ found.weight.T + found.bias, atol=1e-4)
+    assert np.isnan(scores[:, tasks[2]]).all()
+
+
 def test_joint_takes_as_many_steps_as_replay_and_five_times_as_many(photos, tasks, monkeypatch):
     monkeypatch.setattr(ways, "UPDATE_STEPS", 4)
     monkeypatch.setattr(ways.coop, "fast_epochs", lambda shots: 10)
@@ -123,10 +137,10 @@ def test_without_features_only_mean_and_variance_of_old_images_count(photos, tas
         rows = np.flatnonzero(second.targets == c)
         features[rows] = chance.permuted(features[rows], axis=0)
     swapped = replace(second, features=features)
-    way, start = WAYS["no-features"].learn, WAYS["replay"].learn(first, None, {})
-    np.testing.assert_allclose(way(swapped, start, {}).rows, way(second, start, {}).rows, atol=1e-4)
+    way, start = WAYS["no-features"].learn, WAYS["replay"].learn(first, None)
+    np.testing.assert_allclose(way(swapped, start).rows, way(second, start).rows, atol=1e-4)
     replayed = WAYS["replay"].learn
-    assert np.abs(replayed(swapped, start, {}).rows - replayed(second, start, {}).rows).max() > 1e-2
+    assert np.abs(replayed(swapped, start).rows - replayed(second, start).rows).max() > 1e-2
 
 
 def test_drawn_images_are_like_those_they_stand_for(photos):
@@ -176,3 +190,30 @@ def test_corrected_labels_are_learned_as_if_they_had_been_right(photos):
     assert noisy < mended == clean
     assert replay.accuracies[1] > replay.accuracies[0]
     assert replay.accuracies[1] > naive.accuracies[1], "only the corrections are shown to the naive one"
+
+
+# --------------------------------------------------------------------------- the guard
+
+
+def test_the_guard_sees_the_same_images_of_parent_and_candidate(photos, monkeypatch):
+    seen = []
+    monkeypatch.setattr(guarding, "GUARDED", ("clap",))
+    monkeypatch.setattr(guarding, "IMAGES", (100, 40, 7))
+    monkeypatch.setattr(guarding, "judge", lambda pairs, *rest: seen.append((pairs, *rest)) or judge(pairs, *rest))
+    found = guarding.guarded(photos, seed=1)
+    updates = ("honest, every class", "honest, some classes", "naive, some classes", "shuffled labels")
+    assert [(one.update, one.images) for one in found] == [(update, n) for update in updates for n in (100, 40, 7)]
+    assert [len(pairs) for pairs, _, _ in seen] == [100, 40, 7] * 4
+    for one, (pairs, targets, labels) in zip(found, seen, strict=True):
+        assert labels == dict(enumerate(NAMES)) and len(targets) == len(pairs)
+        assert one.refused == judge(pairs, targets, labels).refused
+        assert one.beyond == (pairs.drop > 0.02)
+    drop = {one.update: one.drop for one in found}
+    assert drop["honest, every class"] <= 0 < 0.1 < min(drop["naive, some classes"], drop["shuffled labels"])
+    before = {round(float(pairs.parent.mean()), 2) for pairs, _, _ in seen if len(pairs) == 100}
+    assert max(before) - min(before) < 0.1, "the same parent"
+
+
+def test_half_of_every_class_comes_with_the_update():
+    second = guarding._second_half(np.repeat(np.arange(4), 16), 4, np.random.default_rng(0))
+    assert second.reshape(4, 16).sum(1).tolist() == [8] * 4

@@ -62,9 +62,10 @@ class Course:
     seconds: tuple[float, ...]
 
 
-def photos_of(pool: Pool, shots: int, seed: int) -> Photos:
-    """The shots of a seed, and all test images."""
-    train, test = pool.arrays(sampling.sample(pool.train, shots, seed=seed).train), pool.arrays(pool.test)
+def photos_of(pool: Pool, shots: int | None, seed: int) -> Photos:
+    """The shots of a seed, or all there is to learn from; and all test images."""
+    shown = pool.train if shots is None else sampling.sample(pool.train, shots, seed=seed).train
+    train, test = pool.arrays(shown), pool.arrays(pool.test)
     zero_shot, backbone = pool.zero_shot_features(pool.template), pool.backbone
     return Photos(pool.names, *train, *test, zero_shot, backbone.tower, backbone.logit_scale)
 
@@ -102,11 +103,10 @@ def monthly(
     """The same classes and more photos of some of them every month, as far as there are any."""
     month_of = _months(photos.targets, len(photos.names), seed)
     everything = np.arange(len(photos.names))
-    lessons = []
-    for month in range(1, MONTHS + 1):
-        seen = (month_of > 0) & (month_of <= month)
-        new = month_of[seen] == month
-        lessons.append(Lesson(photos, month, everything, photos.train[seen], photos.targets[seen], new, seed))
+    lessons = [
+        Lesson.of(photos, month, everything, (month_of > 0) & (month_of <= month), month_of == month, seed)
+        for month in range(1, MONTHS + 1)
+    ]
     return _courses(photos, lessons, ways, on_progress)
 
 
@@ -119,8 +119,7 @@ def corrected(
     """
     everything, right = np.arange(len(photos.names)), photos.targets
     wrong = _mislabelled(right, len(photos.names), seed)
-    all_new = np.ones(len(right), bool)
-    noisy = Lesson(photos, 1, everything, photos.train, wrong, all_new, seed)
+    noisy = Lesson.of(photos, 1, everything, right >= 0, right >= 0, seed, targets=wrong)
     mended = replace(noisy, number=2, targets=right, new=wrong != right)
     courses = _courses(photos, [noisy, mended], ways, on_progress)
     clean = _courses(photos, [replace(noisy, targets=right)], ways, on_progress)
@@ -130,41 +129,37 @@ def corrected(
     )
 
 
+def some_of(n_classes: int) -> int:
+    """How many classes get more photos."""
+    return max(1, round(SOME * n_classes))
+
+
 Taken = Mapping[str, Sequence[tuple[Version, float]]]  # by way, its versions and the seconds that each took
 
 
 def taken(lessons: Sequence[Lesson], ways: Sequence[str], on_progress: OnProgress | None = None) -> Taken:
     """The versions that each way makes of the lessons, one after another."""
-    ordered = [name for name in WAYS if name in _with_what_they_need(ways)]
+    ordered = [name for name in WAYS if name in ways]
     versions: dict[str, list[tuple[Version, float]]] = {name: [] for name in ordered}
     for number, lesson in enumerate(lessons, 1):
-        beside: dict[str, Version] = {}
         for done, name in enumerate(ordered):
             way, so_far = WAYS[name], versions[name]
-            if way.last_only and number < len(lessons):
-                continue
-            if number == 1 and way.begins_as in beside:
+            if number == 1 and way.begins_as in versions:
                 so_far.append(versions[way.begins_as][0])
-            else:
+            elif number == len(lessons) or not way.last_only:
                 started = time.monotonic()
-                version = way.learn(lesson, so_far[-1][0] if so_far else None, beside)
+                version = way.learn(lesson, so_far[-1][0] if so_far else None)
                 so_far.append((version, time.monotonic() - started))
-            beside[name] = so_far[-1][0]
             if on_progress:
                 on_progress("comparing", (number - 1) * len(ordered) + done + 1, len(lessons) * len(ordered))
     return {name: versions[name] for name in ways}
 
 
-def _with_what_they_need(ways: Sequence[str]) -> set[str]:
-    return set(ways).union(*(WAYS[name].needs for name in ways))
-
-
 def _of_task(photos: Photos, tasks: Sequence[Indices], number: int, seed: int) -> Lesson:
     """The lesson of a task, from 1: its shots are new, those of earlier tasks are there again."""
     classes = np.concatenate(tasks[:number])
-    shown = np.isin(photos.targets, classes)
-    targets = photos.targets[shown]
-    return Lesson(photos, number, classes, photos.train[shown], targets, np.isin(targets, tasks[number - 1]), seed)
+    shown, new = np.isin(photos.targets, classes), np.isin(photos.targets, tasks[number - 1])
+    return Lesson.of(photos, number, classes, shown, new, seed)
 
 
 def _scored(
@@ -214,7 +209,7 @@ def _months(targets: Indices, n_classes: int, seed: int) -> Indices:
     waiting = [list(chance.permutation(np.flatnonzero(targets == c))) for c in range(n_classes)]
     month_of = np.zeros(len(targets), np.int64)
     for month in range(1, MONTHS + 1):
-        some = chance.choice(n_classes, max(1, round(SOME * n_classes)), replace=False)
+        some = chance.choice(n_classes, some_of(n_classes), replace=False)
         classes, shots = (range(n_classes), FIRST_MONTH) if month == 1 else (some, LATER_MONTH)
         for c in classes:
             month_of[[waiting[c].pop() for _ in range(min(shots, len(waiting[c])))]] = month

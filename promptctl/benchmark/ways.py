@@ -7,7 +7,7 @@ ridge and LDA are the closed forms that every prompt has to be shown beside (Ran
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from promptctl.learners import clap, coop
+from promptctl.learners import clap, coop, head
 from promptctl.learners.fitting import Start
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Vectors = NDArray[np.float32]
 Indices = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 Scores = Callable[[Vectors], Vectors]  # (N, E) unit rows → (N, C), NaN where nothing can be said of a class
 
 UPDATE_STEPS = 50
@@ -56,8 +57,22 @@ class Lesson:
     classes: Indices  # (K,) the classes that are known now, in the order in which they came
     features: Vectors  # (N, E) unit rows
     targets: Indices  # (N,) index into the photos' names
-    new: NDArray[np.bool_]  # (N,)
+    new: Mask  # (N,)
     seed: int
+
+    @staticmethod
+    def of(
+        photos: Photos,
+        number: int,
+        classes: Indices,
+        shown: Mask,
+        new: Mask,
+        seed: int,
+        targets: Indices | None = None,
+    ) -> Lesson:
+        """Those of the shots that are shown; `shown` and `new` are of all, and so are other targets than theirs."""
+        labels = photos.targets if targets is None else targets
+        return Lesson(photos, number, classes, photos.train[shown], labels[shown], new[shown], seed)
 
     @property
     def names(self) -> list[str]:
@@ -94,8 +109,7 @@ class Version:
     steps: int = 0  # of CoOp, up to here
 
 
-Beside = Mapping[str, Version]  # what others in the table made of the same lesson
-Learn = Callable[[Lesson, Version | None, Beside], Version]
+Learn = Callable[[Lesson, Version | None], Version]  # from what was before; None: from nothing
 
 
 @dataclass(frozen=True)
@@ -105,7 +119,6 @@ class Way:
     learn: Learn
     begins_as: str | None = None  # the way whose first version is the same, and need not be learned twice
     last_only: bool = False  # too dear to be learned for every version
-    needs: tuple[str, ...] = field(default=())  # ways that must have learned the lesson before
 
 
 def among(scores: Vectors, classes: Indices) -> Indices:
@@ -114,26 +127,26 @@ def among(scores: Vectors, classes: Indices) -> Indices:
     return best
 
 
-def _zero_shot(lesson: Lesson, before: Version | None, beside: Beside) -> Version:
+def _zero_shot(lesson: Lesson, before: Version | None) -> Version:
     return _by_rows(lesson.photos.zero_shot, lesson)
 
 
-def _replayed(lesson: Lesson, before: Version | None, beside: Beside) -> Version:
+def _replayed(lesson: Lesson, before: Version | None) -> Version:
     """One context for all classes, from the parent's vectors on, shown every shot."""
     return _shared(lesson, before)
 
 
-def _naive(lesson: Lesson, before: Version | None, beside: Beside) -> Version:
+def _naive(lesson: Lesson, before: Version | None) -> Version:
     """The same, shown the new shots alone; old names stay in the loss."""
     return _shared(lesson.only_new(), before)
 
 
-def _joint(lesson: Lesson, before: Version | None, beside: Beside, *, times: int = 1) -> Version:
+def _joint(lesson: Lesson, before: Version | None, *, times: int = 1) -> Version:
     """From the beginning with every shot, and as many steps as replay has taken for all its versions."""
     return _shared(lesson, None, times * (lesson.first_steps + (lesson.number - 1) * UPDATE_STEPS))
 
 
-def _without_features(lesson: Lesson, before: Version | None, beside: Beside) -> Version:
+def _without_features(lesson: Lesson, before: Version | None) -> Version:
     """Replay where nothing is kept of old images but each class's mean and variance."""
     old = replace(lesson, features=lesson.features[~lesson.new], targets=lesson.targets[~lesson.new])
     made, targets = _drawn(old)
@@ -142,10 +155,10 @@ def _without_features(lesson: Lesson, before: Version | None, beside: Beside) ->
     return _shared(lesson.shown(*shown), before)
 
 
-def _replayed_by_class(lesson: Lesson, before: Version | None, beside: Beside) -> Version:
+def _replayed_by_class(lesson: Lesson, before: Version | None) -> Version:
     """A context for each class: the rows of classes with new shots are learned, all others stay."""
     if before is None:
-        return _joint_by_class(lesson, None, beside)
+        return _joint_by_class(lesson, None)
     assert before.vectors is not None and before.rows is not None
     n_new = len(lesson.classes) - len(before.vectors)
     vectors = np.concatenate([before.vectors, _fresh_rows(before.vectors, n_new)])
@@ -154,25 +167,25 @@ def _replayed_by_class(lesson: Lesson, before: Version | None, beside: Beside) -
     return _by_class(lesson, UPDATE_STEPS, UPDATE_RATE, start, before.steps)
 
 
-def _joint_by_class(lesson: Lesson, before: Version | None, beside: Beside) -> Version:
+def _joint_by_class(lesson: Lesson, before: Version | None) -> Version:
     steps = lesson.first_steps + (lesson.number - 1) * UPDATE_STEPS
     return _by_class(lesson, steps, coop.Settings.lr)
 
 
-def _nearest_mean(lesson: Lesson, before: Version | None, beside: Beside) -> Version:
+def _nearest_mean(lesson: Lesson, before: Version | None) -> Version:
     means = np.stack([lesson.features[lesson.targets == c].mean(0) for c in lesson.classes])
     unit = means / np.linalg.norm(means, axis=1, keepdims=True)
     return Version(partial(_spread, lesson, lambda x: x @ unit.T))
 
 
-def _kernel_ridge(lesson: Lesson, before: Version | None, beside: Beside) -> Version:
+def _kernel_ridge(lesson: Lesson, before: Version | None) -> Version:
     from sklearn.kernel_ridge import KernelRidge
 
     ridge = KernelRidge(**_RIDGE).fit(lesson.features, np.eye(len(lesson.classes))[lesson.positions])
     return Version(partial(_spread, lesson, ridge.predict))
 
 
-def _lda(lesson: Lesson, before: Version | None, beside: Beside) -> Version:
+def _lda(lesson: Lesson, before: Version | None) -> Version:
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=_even(lesson))
@@ -180,7 +193,7 @@ def _lda(lesson: Lesson, before: Version | None, beside: Beside) -> Version:
     return Version(partial(_spread, lesson, lda.predict_log_proba))
 
 
-def _clap(lesson: Lesson, before: Version | None, beside: Beside) -> Version:
+def _clap(lesson: Lesson, before: Version | None) -> Version:
     photos = lesson.photos
     found = clap.learn(
         lesson.features,
@@ -192,15 +205,23 @@ def _clap(lesson: Lesson, before: Version | None, beside: Beside) -> Version:
     return _by_rows(_with_zero_shot(lesson, found.text_features), lesson)
 
 
+def _head(lesson: Lesson, before: Version | None) -> Version:
+    """The head that a version carries beside its context, fitted to every shot."""
+    scale, zero_shot = lesson.photos.logit_scale, lesson.photos.zero_shot[lesson.classes]
+    found = head.fit(lesson.features, lesson.positions, zero_shot, logit_scale=scale, seed=lesson.seed)
+    return Version(partial(_spread, lesson, lambda x: scale * x @ found.weight.T + found.bias))
+
+
 WAYS: Mapping[str, Way] = {
     "zero-shot": Way(_zero_shot),
     "replay": Way(_replayed),
+    "replay-head": Way(_head),
     "naive": Way(_naive, begins_as="replay"),
     "joint": Way(_joint, begins_as="replay"),
     "joint-5x": Way(partial(_joint, times=_JOINT_TIMES), last_only=True),
     "no-features": Way(_without_features, begins_as="replay"),
     "replay-csc": Way(_replayed_by_class),
-    "joint-csc": Way(_joint_by_class, begins_as="replay-csc", last_only=True),
+    "joint-csc": Way(_joint_by_class, last_only=True),
     "nearest-mean": Way(_nearest_mean),
     "kernel-ridge": Way(_kernel_ridge),
     "lda": Way(_lda),

@@ -100,11 +100,11 @@ def compare(
     Every result is kept until promptctl cache clear, so an interrupted comparison continues where it stopped when you
     run it again. CSV has a row per seed with its accuracy and seconds; mean and std are over all seeds.
 
-    --tasks asks another question: what becomes of a context that goes on learning? The classes come in tasks, in an
-    order that the seed decides, and after each task every version is measured on all classes so far. replay goes on
-    from the version before and is shown all shots, old and new; naive is shown the new ones alone; joint starts afresh;
-    no-features keeps mean and variance of old images instead; replay-csc has a context for each class, joint the
-    budget of replay. nearest-mean, kernel-ridge, lda and clap are classifiers of the same image features.
+    --tasks asks what a context forgets while it goes on learning. The classes come in tasks, in an order that the seed
+    decides, and after each task every version is measured on all classes so far. replay goes on from the version before
+    and is shown every shot, replay-head is the head fitted to them, replay-csc has a context for each class. naive is
+    shown the new shots alone, no-features the mean and variance of the old ones, and joint starts anew with as many
+    steps as replay took. nearest-mean, kernel-ridge, lda and clap are classifiers of the same image features.
     """
     settings = LearnSettings(
         context_tokens=context_tokens,
