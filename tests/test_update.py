@@ -410,3 +410,23 @@ def test_a_one_pixel_photo_is_learned(cli, colours, tmp_path):
     (tmp_path / "tiny" / "red").mkdir(parents=True)
     Image.new("RGB", (1, 1), "red").save(tmp_path / "tiny" / "red" / "dot.png")
     assert learned(cli, tmp_path / "tiny")["update"]["new"] == 1
+
+
+def test_a_burst_stays_on_one_side_of_an_update(cli, colours, tmp_path):
+    """Three slightly different pictures of every scene."""
+    rng = np.random.default_rng(3)
+    for colour, base in COLOURS.items():
+        folder = tmp_path / "later" / colour
+        folder.mkdir(parents=True)
+        for scene in range(10):
+            blobs = np.kron(rng.integers(-60, 60, (5, 6, 3)), np.ones((8, 8, 1)))
+            for shot in range(3):
+                noisy = np.array(base) + blobs + rng.normal(0, 3, blobs.shape)
+                Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(folder / f"{scene}-{shot}.png")
+    assert cli("learn", tmp_path / "later", "--name", "colours", "--epochs", 1).code == 0
+    shots = Store()["colours@2"].shots
+    sides: dict[int, set[int]] = {}
+    for group, side in zip(shots.groups[30:], shots.held_out[30:], strict=True):
+        sides.setdefault(int(group), set()).add(int(side))
+    assert len(sides) == 30 and all(len(side) == 1 for side in sides.values())
+    assert (shots.held_out == 1).sum() == 3 * (40 // 5)

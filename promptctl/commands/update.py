@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from promptctl.classification.blend import as_kept
 from promptctl.classification.classifier import Classifier
 from promptctl.commands import guarding
 from promptctl.commands.photos import check_name_tokens, class_entries, passed_over, skipped_files, to_learn_from
@@ -23,6 +24,7 @@ from promptctl.context.context import Context, ShotTable
 from promptctl.context.update import UpdateSettings
 from promptctl.data import sampling
 from promptctl.data.folder import ImageFolder
+from promptctl.data.groups import groups_of, numbered
 from promptctl.data.images import HashedImage, LabelledImage
 from promptctl.data.names import near_names, one_form, readable
 from promptctl.encoding.cache import FeatureCache
@@ -287,20 +289,28 @@ def _all_shots(found: Incoming, wishes: Wishes, taken: Sequence[HashedImage], fe
     parent = found.parent
     old = shots_of.relabelled(parent.shots, {bytes.fromhex(i.sha256): now for i, _, now in found.relabels})
     version = int(found.ref.rpartition("@")[2]) if "@" in found.ref else 1
-    first_group = 1 + int(old.groups.max(initial=-1))
     new = ShotTable(
         features=features.vectors.astype(np.float16),
         class_ids=np.array([found.ids[image.label] for image in taken], np.int32),
         sha256=np.frombuffer(b"".join(bytes.fromhex(i.sha256) for i in taken), np.uint8).reshape(-1, 32),
         held_out=np.zeros(len(taken), np.uint8),
         since=np.full(len(taken), version + 1, np.int32),
-        groups=(first_group + np.arange(len(taken))).astype(np.int32),
     )
-    every = shots_of.joined(old, new)
+    every = _grouped(shots_of.joined(old, new), old, [image.path for image in taken])
     if wishes.shots is None and not found.hashed.part:
         every = _with_some_held_out(every, len(old), found)
     limit = wishes.update.shots_kept
     return shots_of.at_most(every, limit) if limit else every
+
+
+def _grouped(shots: ShotTable, old: ShotTable, paths: Sequence[Path]) -> ShotTable:
+    """The shots with what belongs together; new ones, which stand last, have photos to look at."""
+    hashes = [sha.tobytes().hex() for sha in shots.sha256]
+    labels = [str(int(id)) for id in shots.class_ids]
+    rows = as_kept(shots.features.astype(np.float32))
+    before = [*old.groups.tolist(), *(-1 for _ in paths)]
+    groups = groups_of(rows, labels, hashes, [*(None for _ in range(len(old))), *paths], before=before)
+    return replace(shots, groups=numbered(groups))
 
 
 def _with_some_held_out(shots: ShotTable, n_old: int, found: Incoming) -> ShotTable:

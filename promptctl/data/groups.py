@@ -152,6 +152,12 @@ def joined(n: int, pairs: Sequence[Pairs]) -> NDArray[np.int64]:
     return np.unique(first, return_inverse=True)[1].reshape(-1)
 
 
+def numbered(groups: NDArray[np.int64]) -> NDArray[np.int32]:
+    """(N,) the same groups, numbered by the place of their first image: by itself an image has its own place."""
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    return np.asarray(first[group.reshape(-1)], dtype=np.int32)
+
+
 def equal_pairs(keys: Sequence[Hashable]) -> Pairs:
     """Places of equal keys, each but the first beside the first."""
     first: dict[Hashable, int] = {}
