@@ -30,6 +30,7 @@ def export(
     *,
     kind: str = "context",
     shots: bool = True,
+    prototypes: bool = False,
     blend: float | None = 1.0,
     force: bool = False,
     model: str | None = None,
@@ -44,6 +45,7 @@ def export(
              head: a plain (C, E) matrix of unit rows for open_clip, safetensors;
              onnx: image tower, normalisation and head in one graph, pixels in, probabilities out
     shots    of a context file, False: without the features of the images it was learned from
+    prototypes   of a context file: a mean and a variance per class in place of those features
     blend    of head and onnx: share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by folds
     force    replace the file if it is there
     model    where to find the context's own backbone, if not under the name it was learned with
@@ -53,6 +55,8 @@ def export(
     """
     out, blend, model = checks.path("out", out), checks.share(blend), checks.model(model)
     _check_settings(kind, blend, model)
+    if prototypes and (kind != "context" or not shots):
+        raise WrongOption("prototypes are for a context file, in place of its shots", "leave out --prototypes-only")
     check_export_name(ref, out, store, kind)
     source = locate(ref, store)
     check_free(out, force)
@@ -61,7 +65,7 @@ def export(
         _require_onnx()
     read_card(source.path)
     if kind == "context":
-        return _export_context(source, out, shots, force)
+        return _export_context(source, out, shots, prototypes, force)
     if kind == "coop":
         return _export_checkpoint(source, out, model, force)
     context = source.load()
@@ -84,16 +88,18 @@ def _check_settings(kind: str, blend: float | None, model: str | None) -> None:
         raise WrongOption(f"{EXPORTS[kind].what} is written without its backbone", "leave out --model")
 
 
-def _export_context(source: Source, out: Path, shots: bool, force: bool) -> ContextExported:
+def _export_context(source: Source, out: Path, shots: bool, prototypes: bool, force: bool) -> ContextExported:
     from promptctl.context.context import Context
 
     data = source.path.read_bytes()
     context = Context.from_bytes(data, source.path)
-    if not shots:
-        context = context.without_shots()
+    if prototypes or not shots:
+        context = context.with_prototypes_only() if prototypes else context.without_shots()
         data = context.to_bytes()
     place_file(out, data, force)
-    return ContextExported(source.name, out, len(context.shots), len(data))
+    kept = context.prototypes
+    known = 0 if kept is None else int((kept.count > 0).sum())
+    return ContextExported(source.name, out, len(context.shots), known, len(data))
 
 
 def _export_checkpoint(source: Source, out: Path, model: str | None, force: bool) -> CheckpointExported:

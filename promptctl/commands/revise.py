@@ -15,6 +15,7 @@ from promptctl.classification.blend import as_kept
 from promptctl.commands.versions import Measured, version
 from promptctl.context.card import Card, Change, ClassEntry, Shots
 from promptctl.context.context import Context, ShotTable
+from promptctl.context.prototypes import Prototypes
 from promptctl.encoding.pipeline import Features
 from promptctl.learners import LEARNERS
 from promptctl.learners.fitting import Learned, Start, TrainingSet, fit
@@ -72,6 +73,12 @@ class Revision:
         index = self.index
         return np.array([index[int(id)] for id in self.shots.class_ids], dtype=np.int64)
 
+    @cached_property
+    def prototypes(self) -> Prototypes | None:
+        """Of the parent's classes that these are, in their order."""
+        kept = self.parent.prototypes
+        return None if kept is None else kept.only(self.came_from)
+
     def class_by_class(self) -> Revision:
         """The same with vectors of its own for every class; those of the parent's classes stay as they are."""
         parent = self.parent
@@ -128,7 +135,7 @@ def revised(revision: Revision, backbone: AnyBackbone, on_progress: OnProgress |
     zero_shot = _zero_shot_rows(revision, backbone.tower)
     learned = _learned(revision, backbone, zero_shot, on_progress)
     card = _card(revision, backbone, learned)
-    return version(card, learned, zero_shot, revision.shots, revision.settings, revision.measured)
+    return version(card, learned, zero_shot, revision.shots, revision.settings, revision.measured, revision.prototypes)
 
 
 def _card(revision: Revision, backbone: AnyBackbone, learned: Learned) -> Card:
@@ -167,8 +174,7 @@ def _zero_shot_rows(revision: Revision, tower: TextTower) -> Rows:
 
 
 def _learned(revision: Revision, backbone: AnyBackbone, zero_shot: Rows, on_progress: OnProgress | None) -> Learned:
-    train = revision.shots.held_out == 0
-    x, y = as_kept(revision.shots.features[train].astype(np.float32)), revision.rows[train]
+    x, y = _rehearsed(revision)
     goes_on = revision.goes_on()
     start = _start(revision) if goes_on else None
     rests = start is not None and (not revision.trains or (start.frozen is not None and start.frozen.all()))
@@ -176,6 +182,17 @@ def _learned(revision: Revision, backbone: AnyBackbone, zero_shot: Rows, on_prog
     shots = Features((), (), x)
     learned = fit(TrainingSet(revision.classes, shots, y, zero_shot, backbone, start), settings, on_progress)
     return _as_the_parent(revision, learned) if goes_on else learned
+
+
+def _rehearsed(revision: Revision) -> tuple[Rows, NDArray[np.int64]]:
+    """(N, E) unit rows and (N,) rows of classes: the shots to learn from, and those made up for shots left out."""
+    train = revision.shots.held_out == 0
+    x, y = as_kept(revision.shots.features[train].astype(np.float32)), revision.rows[train]
+    prototypes = revision.prototypes
+    if prototypes is None:
+        return x, y
+    made, of_made = prototypes.made_up(revision.settings.seed)
+    return np.concatenate([x, made]), np.concatenate([y, of_made])
 
 
 def _as_the_parent(revision: Revision, learned: Learned) -> Learned:

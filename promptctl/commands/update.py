@@ -112,7 +112,7 @@ def incoming(parent: Context, ref: str, wishes: Wishes, on_progress: OnProgress 
 
 def check_can_learn(parent: Context, ref: str) -> None:
     """CannotLearnOn for a context without the features of its shots."""
-    if len(parent.shots):
+    if len(parent.shots) or parent.prototypes is not None:
         return
     name = ref.partition("@")[0]
     if parent.card.is_imported:

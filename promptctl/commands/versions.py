@@ -11,6 +11,7 @@ from promptctl.classification.blend import as_kept
 from promptctl.classification.classifier import Classifier
 from promptctl.context.card import Card, HeadPart, Score
 from promptctl.context.context import Context, LinearHead, ShotTable
+from promptctl.context.prototypes import Prototypes
 from promptctl.learners import LEARNERS, head
 from promptctl.learners.fitting import Learned
 from promptctl.learners.head import FittedHead, Folds
@@ -39,6 +40,7 @@ def version(
     shots: ShotTable,
     settings: LearnSettings,
     measured: Measured | None = None,
+    prototypes: Prototypes | None = None,
 ) -> Context:
     """A context with its head, and what it is known to be worth.
 
@@ -46,7 +48,7 @@ def version(
     zero_shot   (C, E) unit rows
     measured    what the score is of; None: those of the shots that are held out
     """
-    context = Context(card, learned.vectors, learned.text_features, zero_shot, shots)
+    context = Context(card, learned.vectors, learned.text_features, zero_shot, shots, prototypes=prototypes)
     if _has_head(settings, context):
         context = _with_head(context, settings.seed)
     measured = measured if measured is not None and len(measured) else held_out(context)
@@ -63,32 +65,40 @@ def held_out(context: Context) -> Measured:
 def _has_head(settings: LearnSettings, context: Context) -> bool:
     if settings.head is not None:
         return settings.head
-    _, rows = context.learned_from()
+    _, rows = context.rehearsed()
     every = len(np.unique(rows)) == len(context.card.classes)
     # a class without photos is never predicted beside those that have some, unless they make way for it
     return (LEARNERS[settings.learner].has_context and settings.recipe != "paper") or not every
 
 
 def _with_head(context: Context, seed: int) -> Context:
-    features, rows = context.learned_from()
+    features, rows = context.rehearsed()
     own = context.shots.held_out == 0
+    n_own = int(own.sum())
     found = head.fit(
         as_kept(features),
         rows,
         context.zero_shot_features,
         logit_scale=context.card.logit_scale,
-        groups=context.shots.groups[own].astype(np.int64),
+        groups=_groups(context.shots.groups[own], len(rows)),
         seed=seed,
     )
     ids = np.array([entry.id for entry in context.card.classes], np.int32)
     predicted = context.shots.predicted.copy()
-    predicted[own] = np.where(found.predicted < 0, -1, ids[found.predicted])
+    seen = found.predicted[:n_own]
+    predicted[own] = np.where(seen < 0, -1, ids[seen])
     return replace(
         context,
         card=replace(context.card, head=_parts(found), folds=_score_of(found.folds)),
         head=LinearHead(found.weight, found.bias),
         shots=replace(context.shots, predicted=predicted),
     )
+
+
+def _groups(groups: NDArray[np.int32], n: int) -> NDArray[np.int64]:
+    """(n,) the groups of the shots, and one for each image that was made up beside them."""
+    first = 1 + int(groups.max(initial=-1))
+    return np.concatenate([groups.astype(np.int64), first + np.arange(n - len(groups))])
 
 
 def _score_of(folds: Folds | None) -> Score | None:

@@ -29,6 +29,7 @@ from promptctl.context.card import (
     seal,
     verify_seal,
 )
+from promptctl.context.prototypes import Prototypes
 from promptctl.errors import CorruptContext
 
 Floats = NDArray[np.float32]
@@ -121,6 +122,7 @@ class Context:
     zero_shot_features: Floats  # (C, E) unit rows: what the hand-written template says
     shots: ShotTable
     head: LinearHead | None = None  # None: the text features answer
+    prototypes: Prototypes | None = None  # in place of shots that were left out
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Context):
@@ -139,6 +141,14 @@ class Context:
     def learned_from(self) -> tuple[Floats, NDArray[np.int64]]:
         """(N, E) features and (N,) class indices of the shots it was learned from, without those held out."""
         return self._images(self.shots.held_out == 0)
+
+    def rehearsed(self) -> tuple[Floats, NDArray[np.int64]]:
+        """What a version that goes on from it learns from beside new images: its shots, or images made up for them."""
+        features, rows = self.learned_from()
+        if self.prototypes is None:
+            return features, rows
+        made, of_made = self.prototypes.made_up(self.card.method.seed)
+        return np.concatenate([features, made]), np.concatenate([rows, of_made])
 
     def held_out(self) -> tuple[Floats, NDArray[np.int64]]:
         """The same of the images that are kept apart."""
@@ -172,8 +182,15 @@ class Context:
 
     def without_shots(self) -> Context:
         """The same for somebody who shall not have the features of the images it was learned from."""
-        joint = self.card.backbone.joint_width
-        return dataclasses.replace(self, shots=ShotTable.empty(joint))
+        joint, change = self.card.backbone.joint_width, self.card.change
+        # a hash of a photo says that it was there
+        told = dataclasses.replace(change, relabelled=()) if change else None
+        card = dataclasses.replace(self.card, change=told)
+        return dataclasses.replace(self, card=card, shots=ShotTable.empty(joint), prototypes=None)
+
+    def with_prototypes_only(self) -> Context:
+        """The same with means and variances in place of the features, from which it can still learn on."""
+        return dataclasses.replace(self.without_shots(), prototypes=Prototypes.of(self))
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Context:
@@ -194,6 +211,8 @@ class Context:
         }
         if self.head:
             tensors |= {"head_weight": self.head.weight, "head_bias": self.head.bias}
+        if self.prototypes:
+            tensors |= {f"prototype_{name}": value for name, value in vars(self.prototypes).items()}
         return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 
@@ -232,6 +251,15 @@ def _assemble(card: Card, tensors: dict[str, NDArray[Any]]) -> Context:
             if card.format == WITH_HEAD
             else None
         ),
+        prototypes=(
+            Prototypes(
+                take("prototype_mean", (classes, joint), np.float32),
+                take("prototype_variance", (classes, joint), np.float32),
+                take("prototype_count", (classes,), np.int32),
+            )
+            if "prototype_mean" in tensors
+            else None
+        ),
     )
     _check_values(context)
     return context
@@ -244,6 +272,13 @@ def _check_values(context: Context) -> None:
     head = context.head
     if head and max(np.abs(head.weight).max(), np.abs(head.bias).max()) > limits.LARGEST_HEAD:
         raise ValueError(f"its head holds a value beyond {limits.LARGEST_HEAD:g}")
+    prototypes = context.prototypes
+    if prototypes and (
+        (prototypes.count < 0).any()
+        or not (prototypes.variance >= 0).all()
+        or max(np.abs(prototypes.mean).max(), prototypes.variance.max()) > limits.FEATURE_LENGTHS[1]
+    ):
+        raise ValueError("a prototype is of no images that there can be")
     for name, rows in (
         ("text_features", context.text_features),
         ("zero_shot_features", context.zero_shot_features),

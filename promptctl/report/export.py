@@ -66,6 +66,7 @@ class ContextExported(Report):
     context: str
     path: Path
     shots: int  # images whose features are in it
+    prototypes: int  # classes whose mean and variance are
     n_bytes: int
 
     def rows(self) -> list[Row]:
@@ -76,6 +77,8 @@ class ContextExported(Report):
 
     def summary(self) -> list[str]:
         carries = f"with the features of {self.shots} images" if self.shots else "without the features of any image"
+        if self.prototypes:
+            carries += f", with mean and variance of {self.prototypes} class{'' if self.prototypes == 1 else 'es'}"
         return [f"{self.context} is in {self.path} ({size(self.n_bytes)}), {carries}"]
 
     def advice(self) -> list[str]:

@@ -26,6 +26,13 @@ def export(
     without_shots: Annotated[
         bool, typer.Option("--without-shots", help="Leave out the features of the images it was learned from.")
     ] = False,
+    prototypes_only: Annotated[
+        bool,
+        typer.Option(
+            "--prototypes-only",
+            help="Leave them out, and keep a mean and a variance of each class to learn on from.",
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     blend: Blend = "1",
     model: OwnModel = None,
@@ -38,6 +45,7 @@ def export(
         out,
         kind=kind.value,
         shots=not without_shots,
+        prototypes=prototypes_only,
         blend=parse_share(blend),
         force=force,
         model=model,

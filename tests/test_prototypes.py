@@ -1,0 +1,106 @@
+"""Contexts that keep means and variances in place of their shots."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from conftest import paint
+from test_context import make, unit
+
+import promptctl
+from promptctl.context.card import Change, Relabelled
+from promptctl.context.context import Context, ShotTable
+from promptctl.context.prototypes import FEWEST, MOST_MADE, Prototypes
+from promptctl.errors import CorruptContext
+from promptctl.store.store import Store
+
+
+def of_counts(*counts: int) -> Context:
+    """A context with so many shots of each class, and one more of each held out."""
+    rng = np.random.default_rng(1)
+    ids = np.concatenate([np.full(n + 1, i, np.int32) for i, n in enumerate(counts)])
+    held = np.concatenate([np.arange(n + 1) == n for n in counts]).astype(np.uint8)
+    centres = unit(rng.normal(size=(len(counts), 5)))
+    rows = unit(centres[ids] + 0.2 * rng.normal(size=(len(ids), 5))).astype(np.float16)
+    shots = ShotTable(rows, ids, rng.integers(0, 256, (len(ids), 32)).astype(np.uint8), held)
+    context = make(len(counts))
+    counted = dataclasses.replace(context.card.shots, train=int((held == 0).sum()), held_out=int(held.sum()))
+    return dataclasses.replace(context, shots=shots, card=dataclasses.replace(context.card, shots=counted))
+
+
+def test_prototypes_are_means_and_variances_of_what_was_learned_from():
+    context = of_counts(20, 6, FEWEST - 1)
+    found = Prototypes.of(context)
+    x, y = context.learned_from()
+    assert found.count.tolist() == [20, 6, 0]
+    np.testing.assert_allclose(found.mean[1], x[y == 1].mean(0), atol=1e-6)
+    pooled = (x[y == 0].var(0) + x[y == 1].var(0)) / 2
+    np.testing.assert_allclose(found.variance[1], (6 * x[y == 1].var(0) + 2 * pooled) / 8, atol=1e-6)
+    assert not found.mean[2].any(), "a mean of four says too much of each"
+
+
+def test_images_made_up_lie_around_them():
+    prototypes = Prototypes.of(of_counts(400, 6, 2))
+    x, y = prototypes.made_up(1)
+    assert np.bincount(y).tolist() == [MOST_MADE, 6]
+    np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(prototypes.made_up(1)[0], x)
+    assert not np.array_equal(prototypes.made_up(2)[0], x)
+    near = unit(x[y == 0].mean(0)[None])[0] @ unit(prototypes.mean[:1])[0]
+    assert near > 0.97
+
+
+def test_the_file_carries_them_and_no_byte_of_a_shot(tmp_path):
+    context = of_counts(9, 9, 9)
+    change = Change("relabel", relabelled=(Relabelled(context.shots.sha256[0].tobytes().hex(), 0, 1),))
+    context = dataclasses.replace(context, card=dataclasses.replace(context.card, change=change))
+    for alone in (context.with_prototypes_only(), context.without_shots()):
+        data = alone.to_bytes()
+        for row, sha in zip(context.shots.features, context.shots.sha256, strict=True):
+            assert row.tobytes() not in data and sha.tobytes() not in data and sha.tobytes().hex().encode() not in data
+    back = Context.from_bytes(context.with_prototypes_only().to_bytes(), "x")
+    np.testing.assert_array_equal(back.prototypes.mean, Prototypes.of(context).mean)
+    assert len(back.shots) == 0 and back.card.format == 1
+    assert Context.from_bytes(context.without_shots().to_bytes(), "x").prototypes is None
+
+
+@pytest.mark.parametrize(
+    "changed", [{"count": np.array([-1, 1, 1], np.int32)}, {"variance": np.full((3, 5), -1, np.float32)},
+                {"mean": np.full((3, 5), 1e9, np.float32)}, {"mean": np.full((3, 5), np.nan, np.float32)}]
+)  # fmt: skip
+def test_prototypes_of_no_images_are_refused(changed):
+    bad = dataclasses.replace(Prototypes.of(of_counts(9, 9, 9)), **changed)
+    with pytest.raises(CorruptContext):
+        Context.from_bytes(dataclasses.replace(make(), prototypes=bad).to_bytes(), "x")
+
+
+def test_other_classes_and_another_order():
+    prototypes = Prototypes.of(of_counts(9, 8, 7))
+    some = prototypes.only(np.array([2, -1, 0]))
+    assert some.count.tolist() == [7, 0, 9]
+    np.testing.assert_array_equal(some.mean[2], prototypes.mean[0])
+
+
+def test_a_file_of_prototypes_learns_on(cli, photos, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROMPTCTL_MODEL", tiny)
+    assert cli("learn", photos, "--name", "c", "--epochs", 20, "--lr", 0.02).code == 0
+    out = tmp_path / "c.safetensors"
+    done = cli("export", "c", out, "--prototypes-only", "--json")
+    assert done.code == 0 and json.loads(done.out)["prototypes"] == 3
+    before = Context.load(out)
+    same = Store()["c"]
+    np.testing.assert_array_equal(before.head.weight, same.head.weight)
+    assert cli("import", out, "--name", "theirs").code == 0
+    more = paint(tmp_path / "more", images=5, seed=5, colours={"grey": (128, 128, 128)})
+    done = cli("learn", more, "--name", "theirs", "--epochs", 3, "--json")
+    assert done.code == 0, done.err
+    after = Store()["theirs@2"]
+    assert after.card.labels == ("blue", "green", "red", "grey") and len(after.shots) == 5
+    assert after.prototypes.count.tolist() == [5, 5, 5, 0]
+    assert np.bincount(promptctl.load("theirs").context.rehearsed()[1]).tolist() == [5, 5, 5, 4]
+    right = [one.label == photo.parent.name for photo in sorted(photos.glob("*/*.png")) for one in [
+        promptctl.load("theirs").classify(photo)]]  # fmt: skip
+    assert np.mean(right) > 0.8, "what it knew it knows"
