@@ -69,7 +69,7 @@ def test_folds_choose_the_share_a_plain_loop_chooses(learned, tiny):
             right[share] += int(((x[held_out] @ unit(texts).T).argmax(1) == y[held_out]).sum())
     best = max(share for share in right if right[share] == max(right.values()))
     folds = []
-    assert blend.share_by_folds(learned, "colours@1", tower, lambda *count: folds.append(count)) == best
+    assert blend.share_by_folds(learned, "colours@1", lambda: tower, lambda *count: folds.append(count)) == best
     assert folds == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
@@ -100,7 +100,7 @@ def test_one_shot_is_not_enough_to_choose(cli, photos, tiny):
     cli("learn", photos, "--name", "one", "--shots", 1, "--model", tiny, "--epochs", 1)
     context = Context.load(Store().find(Ref("one")).path)
     with pytest.raises(DatasetError) as refused:
-        blend.share_by_folds(context, "one@1", Backbone(tiny).tower)
+        blend.share_by_folds(context, "one@1", lambda: Backbone(tiny).tower)
     assert str(refused.value) == "'one@1' has a class with one shot, and choosing a blend takes two per class"
     assert refused.value.hint == "--blend 0.5, or any other share from 0 to 1"
 

@@ -37,8 +37,11 @@ def learned(colours_bytes):
     return Store().save("colours", colours_bytes, new=True).path
 
 
-def refused(outcome, code: int, sentence: str, hint: str | None = None) -> None:
-    lines = [f"error: {sentence}"] + ([f"hint:  {hint}"] if hint else [])
+PLAN = "classes: blue, green, red"  # what `learn` says before it looks at the photos themselves
+
+
+def refused(outcome, code: int, sentence: str, hint: str | None = None, *, before: tuple[str, ...] = ()) -> None:
+    lines = [*before, f"error: {sentence}"] + ([f"hint:  {hint}"] if hint else [])
     assert (outcome.code, outcome.err.splitlines(), outcome.out) == (code, lines, "")
 
 
@@ -53,6 +56,7 @@ def test_learn_says_how_good_it_is_where_it_is_and_what_to_type_next(cli, photos
     assert " right on the 12 images not sampled, zero-shot " in first
     assert stored.startswith(f"stored: {Store().find(Ref('colours')).path} (")
     assert outcome.err.splitlines() == [
+        PLAN,
         "next: promptctl evaluate colours TEST-FOLDER",
         "      promptctl classify UNSORTED-FOLDER --prompt colours",
     ]
@@ -163,9 +167,9 @@ def test_damaged_images_are_skipped_counted_and_named(cli, photos):
     (photos / "red" / "notes.txt").write_text("not a picture")
     outcome = cli("learn", photos, "--name", "c", "--shots", 6, "--epochs", 1)
     assert outcome.code == 0
-    assert outcome.err.splitlines()[0] == "passed over: 1 that is not a photo (1 .txt)"
-    assert outcome.err.splitlines()[1] == "warning: 1 skipped:"
-    assert outcome.err.splitlines()[2].startswith(f"  {photos / 'red' / 'half.png'}: damaged")
+    assert outcome.err.splitlines()[:2] == [PLAN, "passed over: 1 that is not a photo (1 .txt)"]
+    assert outcome.err.splitlines()[2] == "warning: 1 skipped:"
+    assert outcome.err.splitlines()[3].startswith(f"  {photos / 'red' / 'half.png'}: damaged")
 
 
 # --------------------------------------------------------------------------- what learn refuses
@@ -206,6 +210,7 @@ def test_fewer_images_than_shots(cli, photos):
         1,
         "class 'red' has 5 usable images, 6 were asked for",
         "--shots 5, or more images of 'red'",
+        before=(PLAN,),
     )
 
 
@@ -218,6 +223,7 @@ def test_a_class_whose_images_are_all_damaged(cli, photos):
         1,
         f"class 'red' has no usable image ({why})",
         "add images of 'red', or move its folder away",
+        before=(PLAN,),
     )
 
 
@@ -229,6 +235,7 @@ def test_copies_of_one_picture_are_one_shot(cli, photos):
         1,
         "class 'red' has 1 usable image (5 are copies of another), 2 were asked for",
         "--shots 1, or more images of 'red'",
+        before=(PLAN,),
     )
 
 
@@ -237,7 +244,8 @@ def test_class_folders_beside_train_are_named_and_not_learned(cli, photos, tmp_p
     shutil.copytree(photos / "red", folder / "pink")
     outcome = cli("learn", folder, "--name", "c", "--epochs", 1)
     assert outcome.code == 0
-    assert outcome.err.splitlines()[:2] == [
+    assert outcome.err.splitlines()[:3] == [
+        PLAN,
         "warning: 1 skipped:",
         f"  {folder / 'pink'}: beside test/, so it is not taken for a class",
     ]
@@ -310,15 +318,18 @@ def test_a_name_that_cannot_be_one(cli, photos, name):
     assert not Store().names()
 
 
-def test_an_existing_name_is_refused_before_any_work(cli, photos, learned):
-    before = learned.read_bytes()
+def test_an_existing_name_that_cannot_learn_on_is_refused_before_any_work(cli, photos, learned, home):
+    file = home / "small.safetensors"
+    assert cli("export", "colours", file, "--without-shots").code == 0
+    assert cli("import", file, "--name", "small").code == 0
     refused(
-        cli("learn", photos, "--name", "colours"),
+        cli("learn", photos, "--name", "small"),
         1,
-        "a context named 'colours' already exists",
-        "add --fresh to learn its next version from scratch (old versions stay), or choose another --name",
+        "small@1 can classify but not learn on: the features of its shots were left out of this file",
+        "--fresh learns the next version of 'small' from these photos alone; old versions stay",
     )
-    assert learned.read_bytes() == before
+    assert n_cached(home) == 0 and Store().numbers("small") == (1,)
+    assert Store().find(Ref("colours")).path == learned
 
 
 def test_too_many_tokens(cli, photos, tmp_path):
@@ -838,7 +849,9 @@ def test_an_interrupted_learn_keeps_what_was_encoded_and_says_so(photos, number,
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (code, b"")
-    assert err.decode() == "error: interrupted; 18 image features are kept, the same command goes on from there\n"
+    plan, error = err.decode().splitlines()
+    assert plan == PLAN
+    assert error == "error: interrupted; 18 image features are kept, the same command goes on from there"
     assert "18 image features" in run_process("cache", "info").stdout.decode()
     assert list((home / "contexts").iterdir()) == []
 
@@ -910,7 +923,8 @@ def test_what_is_redirected_is_utf_8_whatever_the_code_page(tmp_path, asked, wri
 def test_progress_is_silent_when_nobody_watches(cli, photos, answering):
     assert cli("learn", photos, "--name", "b", "--shots", 2, "--epochs", 1).code == 0, "so that photos are known"
     done = run_process("learn", photos, "--name", "c", "--shots", 2, "--epochs", 5)
-    assert (done.returncode, done.stderr.splitlines()[0]) == (0, b"next: promptctl evaluate c TEST-FOLDER")
+    plan, *following = done.stderr.decode().splitlines()
+    assert (done.returncode, plan, following[0]) == (0, PLAN, "next: promptctl evaluate c TEST-FOLDER")
 
 
 def test_progress_shows_rate_and_time_left_on_a_terminal(photos, home):

@@ -17,14 +17,15 @@ from torch.nn.functional import normalize
 
 from promptctl import __version__
 from promptctl.benchmark.pool import Pool, halves
-from promptctl.benchmark.variants import learner_of, settings_of, variant_of
+from promptctl.benchmark.variants import HEAD, learner_of, settings_of, variant_of
 from promptctl.classification import blend
-from promptctl.classification.classifier import mixed
+from promptctl.classification.classifier import Classifier, mixed
 from promptctl.clip import templates
 from promptctl.data import sampling
+from promptctl.data.groups import groups_of
 from promptctl.encoding.decode import DECODER
 from promptctl.encoding.views import VIEWS
-from promptctl.learners import LEARNERS, linear_probe
+from promptctl.learners import LEARNERS, head, linear_probe
 from promptctl.learners.fitting import Learned, TrainingSet, fit
 from promptctl.learners.settings import PLAIN, LearnSettings
 from promptctl.progress import OnProgress
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 Vectors = NDArray[np.float32]
 VERSION = "few-shot-1"  # part of what every result is kept under: change it when any learner learns anything else
-_EFFORT = {"linear-probe": 20.0, "linear-probe-raw": 40.0}  # in steps of coop; what is written by hand takes no time
+# in steps of coop; what is written by hand takes no time
+_EFFORT = {"linear-probe": 20.0, "linear-probe-raw": 40.0, HEAD: 20.0}
 BLEND_OF_ONE = 0.5  # one shot per class has no folds to choose a share by
 
 
@@ -127,6 +129,16 @@ def _share(trial: Trial, learned: Learned) -> float:
     return blend.best_share(blend.as_kept(x), y, refit, zero_shot, trial.seed)
 
 
+def _by_head(trial: Trial) -> float:
+    """What `learn` answers with: the head, which its context has no part in, so none is learned here."""
+    pool, shown = trial.pool, trial.sample.train
+    (x, y), zero_shot, scale = pool.arrays(shown), pool.zero_shot_features(pool.template), pool.backbone.logit_scale
+    groups = groups_of(x, [i.label for i in shown], [i.sha256 for i in shown], [i.path for i in shown])
+    found = head.fit(blend.as_kept(x), y, zero_shot, logit_scale=scale, groups=groups, seed=trial.seed)
+    classifier = Classifier.of_head(found.weight, found.bias, zero_shot, scale)
+    return classifier.accuracy(*pool.arrays(pool.test))
+
+
 def _linear_probe(trial: Trial, *, raw: bool) -> float:
     pool, held_out = trial.pool, trial.sample.held_out
     arrays = pool.raw_arrays if raw else pool.arrays
@@ -143,6 +155,7 @@ _WITHOUT_SETTINGS = {
     "ensemble-80": _zero_shot(lambda _: templates.sentences("imagenet-80")),
     "linear-probe": Compared(partial(_linear_probe, raw=False)),
     "linear-probe-raw": Compared(partial(_linear_probe, raw=True)),
+    HEAD: Compared(_by_head),
 }
 
 

@@ -17,11 +17,12 @@ PROBES = (
     "linear-probe",  # logistic regression on image features of unit length
     "linear-probe-raw",  # the paper's: on image features as they leave the tower
 )
+HEAD = "coop-head"  # what a context of `learn` answers with; settings of its learner change nothing about it
 
 
 def names() -> tuple[str, ...]:
     """Everything that can be compared, in the order of the table."""
-    return (*BY_HAND, *PROBES, *_variants())
+    return (*BY_HAND, *PROBES, *_variants(), HEAD)
 
 
 def learner_of(name: str) -> str | None:
@@ -49,7 +50,7 @@ def check_heeded(settings: LearnSettings, names: Sequence[str]) -> None:
 
 def generalises_to_new_classes(name: str, settings: LearnSettings = PLAIN) -> bool:
     """Whether it says something of classes that nobody showed it."""
-    if name in PROBES:
+    if name in (*PROBES, HEAD):
         return False
     learner = learner_of(name)
     return learner is None or LEARNERS[learner].generalises_to_new_classes(settings_of(name, settings))

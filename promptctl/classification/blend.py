@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,28 +19,56 @@ if TYPE_CHECKING:
     from promptctl.context.context import Context
 
 Vectors = NDArray[np.float32]
-Refit = Callable[[Vectors, NDArray[np.int64]], Vectors]  # (N, E) unit rows and (N,) targets → (C, E) unit rows
+Targets = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Refit = Callable[[Vectors, Targets], Vectors]  # (N, E) unit rows and (N,) targets → (C, E) unit rows
+Mixture = Callable[[float], Classifier]  # of a share
 SHARES = tuple(i / 10 for i in range(11))
 FOLDS = 5
-CHOOSER = "folds-1"  # part of what a chosen share is kept under: change it when another share may come out
+CHOOSER = "folds-2"  # part of what a chosen share is kept under: change it when another share may come out
 
 
-def share_by_folds(context: Context, name: str, tower: TextTower, on_fold: OnStep | None = None) -> float:
-    """The best share for a context, learned again on folds of the shots it carries, which are centre crops.
+def share_by_folds(context: Context, name: str, tower: Callable[[], TextTower], on_fold: OnStep | None = None) -> float:
+    """The best share for a context, what answers for it learned again on folds of the shots it carries.
 
-    raises   DatasetError when a class has fewer than two of them
+    tower    asked for where text features answer; a head is learned without it
+    raises   DatasetError when a class has fewer than two shots, or with a head, every class
     """
+    if context.head:
+        return _share_of_head(context, name, on_fold)
     rows, y = context.learned_from()
     x = as_kept(rows)
     if _fewest(y, len(context.card.classes)) < 2:
-        has = "a class with one shot" if len(y) else "no shots"
-        raise DatasetError(
-            f"'{name}' has {has}, and choosing a blend takes two per class",
-            "--blend 0.5, or any other share from 0 to 1",
-        )
+        raise _too_few(name, "a class with one shot" if len(y) else "no shots")
     card, zero_shot = context.card, context.zero_shot_features
-    refit = refit_by(card.method, card.classes, zero_shot, tower, card.logit_scale)
+    refit = refit_by(card.method, card.classes, zero_shot, tower(), card.logit_scale)
     return best_share(x, y, refit, zero_shot, card.method.seed, on_fold)
+
+
+def _too_few(name: str, has: str) -> DatasetError:
+    return DatasetError(
+        f"'{name}' has {has}, and choosing a blend takes two per class",
+        "--blend 0.5, or any other share from 0 to 1",
+    )
+
+
+def _share_of_head(context: Context, name: str, on_fold: OnStep | None) -> float:
+    from promptctl.learners import head
+
+    scale, zero_shot, seed = context.card.logit_scale, context.zero_shot_features, context.card.method.seed
+    rows, y = context.learned_from()
+    x = as_kept(rows)
+    groups = context.shots.groups[context.shots.held_out == 0].astype(np.int64)
+    fold_of = head.folds_of(y, groups, seed) if len(y) else y
+    folds = [(fold_of != fold, fold_of == fold) for fold in np.unique(fold_of[fold_of >= 0])]
+    if not folds:
+        raise _too_few(name, "no class with two shots that differ" if len(y) else "no shots")
+
+    def learned(train: Mask) -> Mixture:
+        found = head.fit(x[train], y[train], zero_shot, logit_scale=scale, groups=groups[train], seed=seed)
+        return lambda share: Classifier.of_head(found.weight, found.bias, zero_shot, scale, share)
+
+    return _best(x, y, folds, learned, on_fold)
 
 
 def as_kept(x: Vectors) -> Vectors:
@@ -51,33 +79,54 @@ def as_kept(x: Vectors) -> Vectors:
 
 def best_share(
     x: Vectors,
-    y: NDArray[np.int64],
+    y: Targets,
     refit: Refit,
     zero_shot: Vectors,
     seed: int,
     on_fold: OnStep | None = None,
 ) -> float:
-    """The share that is right most often on shots it was not learned from; of equals the largest.
+    """The share of text features that is right most often on shots they were not learned from; of equals the largest.
 
     x, y        (N, E) unit rows and (N,) class indices, two or more of every class
     refit       rows and targets of all folds but one → (C, E) learned text features, unit rows
     zero_shot   (C, E) unit rows
     """
+    folds = list(_stratified(y, min(FOLDS, _fewest(y, len(zero_shot))), seed))
+
+    def learned(train: Mask) -> Mixture:
+        texts = refit(x[train], y[train])
+        return lambda share: Classifier(mixed(texts, zero_shot, share))
+
+    return _best(x, y, folds, learned, on_fold)
+
+
+def _stratified(y: Targets, n_folds: int, seed: int) -> Iterator[tuple[Mask, Mask]]:
     from sklearn.model_selection import StratifiedKFold
 
-    folds = StratifiedKFold(min(FOLDS, _fewest(y, len(zero_shot))), shuffle=True, random_state=seed % 2**32)
+    for _, held_out in StratifiedKFold(n_folds, shuffle=True, random_state=seed % 2**32).split(y, y):
+        apart = np.zeros(len(y), bool)
+        apart[held_out] = True
+        yield ~apart, apart
+
+
+def _best(
+    x: Vectors,
+    y: Targets,
+    folds: Sequence[tuple[Mask, Mask]],
+    learned: Callable[[Mask], Mixture],
+    on_fold: OnStep | None,
+) -> float:
+    """The share whose mixtures are right most often about what a fold leaves out; of equals the largest."""
     right = np.zeros(len(SHARES))
-    for done, (train, held_out) in enumerate(folds.split(x, y), 1):
-        learned = refit(x[train], y[train])
-        for i, share in enumerate(SHARES):
-            classifier = Classifier(mixed(learned, zero_shot, share))
-            right[i] += classifier.right(x[held_out], y[held_out]).sum()
+    for done, (train, held_out) in enumerate(folds, 1):
+        mixture = learned(train)
+        right += [mixture(share).right(x[held_out], y[held_out]).sum() for share in SHARES]
         if on_fold:
-            on_fold(done, folds.get_n_splits())
+            on_fold(done, len(folds))
     return SHARES[int(np.flatnonzero(right == right.max())[-1])]
 
 
-def _fewest(y: NDArray[np.int64], classes: int) -> int:
+def _fewest(y: Targets, classes: int) -> int:
     """Shots of the class that has fewest."""
     return int(np.bincount(y, minlength=classes).min())
 
@@ -91,7 +140,7 @@ def refit_by(
     """
     learner = LEARNERS[method.learner].code
 
-    def refit(x: Vectors, y: NDArray[np.int64]) -> Vectors:
+    def refit(x: Vectors, y: Targets) -> Vectors:
         return learner.refit(
             method, x, y, classes=classes, zero_shot_features=zero_shot, tower=tower, logit_scale=logit_scale
         )

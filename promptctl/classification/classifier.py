@@ -103,9 +103,26 @@ class Classifier:
         """
         scale, classes = context.card.logit_scale, context.card.classes
         if context.head and head and share:
-            weight = share * context.head.weight + (1 - share) * context.zero_shot_features
-            return Classifier(weight.astype(np.float32), scale, classes, share, share * context.head.bias)
+            own = context.head
+            return Classifier.of_head(own.weight, own.bias, context.zero_shot_features, scale, share, classes)
         return Classifier(mixed(context.text_features, context.zero_shot_features, share), scale, classes, share)
+
+    @staticmethod
+    def of_head(
+        weight: Vectors,
+        bias: Vectors,
+        zero_shot: Vectors,
+        logit_scale: float,
+        share: float = 1.0,
+        classes: tuple[ClassEntry, ...] = (),
+    ) -> Classifier:
+        """A head in use, as much of its logits as the share says and the rest of zero-shot's.
+
+        weight, zero_shot   (C, E); of a head the length of a row counts, so what is mixed is not made unit again
+        bias                (C,)
+        """
+        rows = np.asarray(share * weight + (1 - share) * zero_shot, dtype=np.float32)
+        return Classifier(rows, logit_scale, classes, share, np.asarray(share * bias, dtype=np.float32))
 
     @staticmethod
     def zero_shot(context: Context) -> Classifier:

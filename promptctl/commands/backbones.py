@@ -120,8 +120,7 @@ def chosen_share(
         if known is not None and known[0] in SHARES:
             return known[0]
         on_fold = partial(on_progress, "blending") if on_progress else None
-        tower = load_backbone_for(context, name, model, device).tower
-        share = share_by_folds(context, name, tower, on_fold)
+        share = share_by_folds(context, name, lambda: load_backbone_for(context, name, model, device).tower, on_fold)
         results.put("share", facts, (share,))
     return share
 

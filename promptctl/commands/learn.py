@@ -192,7 +192,6 @@ def _first(asked: _Asked, fresh: bool) -> LearnReport | LearnPlan:
     plan = _plan_of_first(asked, candidates, labels, folder)
     if asked.dry_run:
         return plan
-    asked.on_plan(plan)
     asked.store.check_writable()
     with library_needed(model):
         ensure_available(model)
@@ -206,6 +205,7 @@ def _first(asked: _Asked, fresh: bool) -> LearnReport | LearnPlan:
     backbone.tower.prompts(names, settings.tokens(backbone.tower), position=settings.position)
     check_name_tokens(entries, backbone.tower)
     folder = labelled_as_learned(folder, entries, backbone.tower)
+    asked.on_plan(plan)
     zero_shot = templates.text_features(backbone.tower, names, template)
     split = sample_shots(
         folder, candidates, shots=shots, seed=settings.seed, encoder=backbone.encoder, on_progress=on_progress

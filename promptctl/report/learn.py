@@ -79,24 +79,33 @@ class LearnPlan(Report):
         return []
 
     def lines(self) -> list[str]:
-        """The plan, before anything is learned."""
+        """The plan, before anything is learned; of a new name the classes alone, for its photos are counted after."""
         found = [f"classes: {listed(self.classes, _CLASSES_SHOWN)}"]
-        if self.added and self.stored + len(self.moved) + sum(one.stored for one in self.per_class):
-            found.append(f"new classes: {listed(self.added, _CLASSES_SHOWN)}")
+        return found if self.is_first else [*found, *self._beyond_the_parent()]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether nothing was learned under the name before, or all of it is left behind."""
+        return self.added == self.classes
+
+    def _beyond_the_parent(self) -> list[str]:
+        found = [f"new classes: {listed(self.added, _CLASSES_SHOWN)}"] if self.added else []
         if self.stored:
             found.append(f"known: {number_of(self.stored, 'photo')} of the folder stored already, skipped")
         found += [f"moved: {one.path} is stored as '{one.before}', its folder says '{one.after}'" for one in self._few]
         if len(self.moved) > len(self._few):
             found.append(f"moved: {len(self.moved) - len(self._few)} more")
+        return [*found, *self._brings()]
+
+    def _brings(self) -> list[str]:
         brings = [f"{one.label} {one.new}" for one in self.per_class if one.new]
-        if brings:
-            found.append(f"new: {number_of(self.new, 'photo')}: {listed(brings, _CLASSES_SHOWN)}")
-        return found
+        return [f"new: {number_of(self.new, 'photo')}: {listed(brings, _CLASSES_SHOWN)}"] if brings else []
 
     def summary(self) -> list[str]:
         if self.nothing_new:
             return [f"nothing new for {self.context}: no version was made"]
-        return [*self.lines(), "nothing was learned: this was a dry run"]
+        photos = self._brings() if self.is_first else []
+        return [*self.lines(), *photos, "nothing was learned: this was a dry run"]
 
     def notes(self) -> list[str]:
         return passed_over_lines(self.passed_over)

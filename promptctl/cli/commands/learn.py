@@ -123,9 +123,9 @@ def learn(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Learn a context from labelled photos; a name that exists learns more and forgets nothing.
+    """Learn a context from labelled photos.
 
-    Photos for a name that exists: folders called like its classes add shots, others add classes, and photos that it
+    A name that exists learns more: folders called like its classes add shots, others add classes, and photos that it
     knows are skipped. The plan is printed first. The next version learns from all stored shots, not from the new ones
     alone, and takes the place of the last one unless it recognises fewer of the photos held out, by more than
     --max-forgetting and more than chance; then it is kept as NAME@candidate, and the exit code is 4. What is not given
