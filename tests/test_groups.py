@@ -191,7 +191,7 @@ def test_the_order_of_the_images_changes_nothing(tmp_path, monkeypatch):
     for seed in range(3):
         order = np.random.default_rng(seed).permutation(16)
         again = groups_of(rows[order], *([some[i] for i in order] for some in (labels, shas, paths)))
-        np.testing.assert_array_equal(again, numbers[order])
+        assert partition(again) == partition(numbers[order])
 
 
 def test_of_too_many_the_most_alike_are_looked_at(tmp_path, monkeypatch):
@@ -216,7 +216,12 @@ def test_no_images_are_no_groups():
     assert groups_of(np.empty((0, 4), np.float32), [], [], []).shape == (0,)
 
 
-def test_many_pairs_at_once_say_what_one_by_one_they_would():
+def test_a_group_is_called_by_the_place_of_its_first_image():
+    numbers = groups_of(np.eye(5, dtype=np.float32), ["emu"] * 5, list("bacda"), [None] * 5)
+    assert numbers.tolist() == [0, 1, 2, 3, 1], "so that a table without groups says what says nothing"
+
+
+def test_of_many_pairs_is_said_what_is_said_of_each():
     rng = np.random.default_rng(0)
     base = rng.integers(0, 256, (6, SIDE, SIDE)).astype(np.float64)
     some = [base[i // 3] + rng.normal(0, 25, (SIDE, SIDE)) * (i % 3) for i in range(18)]
@@ -278,7 +283,8 @@ def test_the_split_knows_the_groups_of_what_the_context_remembers(tmp_path, enco
     assert (len(split.train), len(split.held_out)) == (24, 6)
     of_train, of_held_out = split.group_of(split.train), split.group_of(split.held_out)
     assert not set(of_train.tolist()) & set(of_held_out.tolist())
-    assert sorted(np.bincount(np.concatenate([of_train, of_held_out]))) == [3] * 10
+    assert sorted(map(len, partition(np.concatenate([of_train, of_held_out])))) == [3] * 10
+    assert partition(split.table().groups) == partition(np.concatenate([of_train, of_held_out]))
     few = sample_shots(folder, folder.images, shots=6, seed=1, encoder=encoder)
     scenes = [f"{path.parent.name}{path.name[:2]}" for path in few.train.paths]
     assert partition(few.group_of(few.train)) == partition(np.unique(scenes, return_inverse=True)[1])
@@ -317,3 +323,4 @@ def test_where_all_classes_are_small_nothing_is_held_out(tmp_path, encoder):
     split = sample_shots(folder, folder.images, shots=None, seed=1, encoder=encoder)
     assert (len(split.train), len(split.held_out), split.held_out.vectors.shape) == (8, 0, (0, 32))
     assert len(split.table()) == 8
+    assert "shot_group" not in split.table().tensors()

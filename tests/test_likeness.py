@@ -46,7 +46,10 @@ def test_another_picture_of_the_kind_is_none_however_alike_a_backbone_finds_it(t
 
 
 def test_what_is_of_one_grey_is_no_copy_of_anything():
-    assert not is_near_copy(0.99, np.full((SIDE, SIDE), 9.0), np.full((SIDE, SIDE), 9.0))
+    flat = np.full((SIDE, SIDE), 9.0)
+    assert not is_near_copy(0.99, flat, flat)
+    flat[3, 4] += 0.5
+    assert not is_near_copy(0.99, flat, flat), "a speck is no picture"
 
 
 def test_a_thumbnail_is_upright(tmp_path: Path):

@@ -24,7 +24,7 @@ from promptctl.context.context import Context, ShotTable
 from promptctl.context.update import UpdateSettings
 from promptctl.data import sampling
 from promptctl.data.folder import ImageFolder
-from promptctl.data.groups import groups_of, numbered
+from promptctl.data.groups import first_places, groups_of
 from promptctl.data.images import HashedImage, LabelledImage
 from promptctl.data.names import near_names, one_form, readable
 from promptctl.encoding.cache import FeatureCache
@@ -310,7 +310,7 @@ def _grouped(shots: ShotTable, old: ShotTable, paths: Sequence[Path]) -> ShotTab
     rows = as_kept(shots.features.astype(np.float32))
     before = [*old.groups.tolist(), *(-1 for _ in paths)]
     groups = groups_of(rows, labels, hashes, [*(None for _ in range(len(old))), *paths], before=before)
-    return replace(shots, groups=numbered(groups))
+    return replace(shots, groups=first_places(groups).astype(np.int32))
 
 
 def _with_some_held_out(shots: ShotTable, n_old: int, found: Incoming) -> ShotTable:

@@ -34,13 +34,13 @@ def groups_of(
     """Which images belong together: copies, near copies, and pictures of one moment that look alike.
 
     Features say which files to look at, thumbnails and the time in EXIF decide. What is known by its features alone
-    belongs to what they find nearly the same, unless all of a class looks so. Neither the order of the images nor
-    their names change anything.
+    belongs to what they find nearly the same, unless all of a class looks so. In whatever order the images come, they
+    form the same groups.
 
     features   (N, E) unit rows
     paths      (N,) of the files; None: there is none any more
     before     (N,) groups that are known, which stay together; below zero: none
-    returns    (N,) numbers from 0, the same for the images of a group
+    returns    (N,) for each image the place of the first of its group: its own, if it is alone
     """
     order = sorted(range(len(sha256)), key=lambda i: (sha256[i], labels[i]))
     images = _Images(
@@ -52,7 +52,14 @@ def groups_of(
     known = equal_pairs([before[i] if before[i] >= 0 else (i,) for i in order]) if before is not None else same[:0]
     numbers = np.empty(len(order), np.int64)
     numbers[order] = joined(len(order), [same, known, *images.near_by_pixels(), *images.near_by_features()])
-    return numbers
+    return first_places(numbers)
+
+
+def first_places(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(N,) where each number stands first."""
+    _, first, of_each = np.unique(numbers, return_index=True, return_inverse=True)
+    places: NDArray[np.int64] = first[of_each.reshape(-1)]
+    return places
 
 
 @dataclass(frozen=True)
@@ -150,12 +157,6 @@ def joined(n: int, pairs: Sequence[Pairs]) -> NDArray[np.int64]:
         while (first != first[first]).any():
             first = first[first]
     return np.unique(first, return_inverse=True)[1].reshape(-1)
-
-
-def numbered(groups: NDArray[np.int64]) -> NDArray[np.int32]:
-    """(N,) the same groups, numbered by the place of their first image: by itself an image has its own place."""
-    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
-    return np.asarray(first[group.reshape(-1)], dtype=np.int32)
 
 
 def equal_pairs(keys: Sequence[Hashable]) -> Pairs:

@@ -41,12 +41,12 @@ def alike(measured: Rows, learned: Rows, least: float) -> list[tuple[int, int, f
 
 def is_near_copy(cosine: float, one: Thumbnail, other: Thumbnail) -> bool:
     """Whether two pictures are nearly the same, the second perhaps mirrored."""
-    correlation = max(_correlation(one, other), _correlation(one, other[:, ::-1]))
-    return correlation >= SAME or (cosine >= NEAR and correlation >= AKIN)
+    rows = (plain_row(picture)[None] for picture in (one, other))
+    return bool(near_each_other(np.array([[cosine]], np.float32), *rows))
 
 
 def near_each_other(cosines: Rows, ones: Rows, others: Rows) -> NDArray[np.bool_]:
-    """What `is_near_copy` says of every two of many pictures.
+    """Which of many pictures are near copies of which.
 
     cosines        (A, B) of their features
     ones, others   (A, SIDE²) and (B, SIDE²) thumbnails as `plain_row` gives them
@@ -64,13 +64,6 @@ def plain_row(thumbnail: Thumbnail) -> Rows:
     length = float(np.linalg.norm(row))
     plain: Rows = (row / length if length > 1 else np.zeros_like(row)).astype(np.float32)
     return plain
-
-
-def _correlation(one: Thumbnail, other: Thumbnail) -> float:
-    """-1 to 1; 0 where one of them is of one grey."""
-    one, other = one - one.mean(), other - other.mean()
-    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float((one * other).sum()) / lengths if lengths > 1 else 0.0
 
 
 def by_features_alone(measured: Rows, of_measured: Classes, learned: Rows, of_learned: Classes) -> list[int]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from promptctl.context.context import ShotTable
 from promptctl.data import images, near_copies, remarks, sampling
 from promptctl.data.folder import ImageFolder
-from promptctl.data.groups import groups_of, numbered
+from promptctl.data.groups import first_places, groups_of
 from promptctl.data.images import HashedImage, LabelledImage
 from promptctl.data.sampling import Sample
 from promptctl.encoding.cache import FeatureCache
@@ -62,7 +62,7 @@ class FewShotSplit:
             class_ids=np.concatenate([self.targets(part) for part in parts]).astype(np.int32),
             sha256=np.frombuffer(b"".join(sha256), np.uint8).reshape(-1, 32),
             held_out=np.concatenate([np.full(len(part), side, np.uint8) for side, part in enumerate(parts)]),
-            groups=numbered(np.concatenate([self.group_of(part) for part in parts])),
+            groups=first_places(np.concatenate([self.group_of(part) for part in parts])).astype(np.int32),
         )
 
 
