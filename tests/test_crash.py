@@ -301,9 +301,7 @@ COMMANDS = {
     "restore a removed version": ("restore", "birds@1"),
     "restore one of a removed name": ("restore", "fish@1"),
     "promote": ("promote", "birds@candidate"),
-    "copy a candidate": ("copy", "birds@candidate", "finches"),
     "remove a candidate": ("remove", "birds@candidate", "--yes"),
-    "restore a candidate": ("restore", "plants@candidate"),
     "collect garbage": ("gc", "--days", "0", "--yes"),
     "export": ("export", "birds", "{out}", "--force"),
 }
