@@ -10,7 +10,7 @@ import re
 
 import pytest
 from faults import payload
-from test_store import aged
+from test_store import aged, fsynced
 
 import promptctl
 from promptctl import commands
@@ -239,6 +239,18 @@ def test_an_older_promptctl_sees_the_versions_alone(waiting):
     assert seen(birds) == ["1.safetensors", "2.safetensors"]
     assert seen(trash) == [], "which it takes for somebody's own"
     assert {path.suffix for path in (*birds.iterdir(), *trash.iterdir())} == {".safetensors"}, "nothing unfinished"
+
+
+def test_every_folder_that_changes_is_made_durable(waiting, monkeypatch):
+    birds, trash, seen = waiting.home / "contexts" / "birds", waiting.home / "trash", fsynced(monkeypatch)
+    before = waiting.save_candidate("birds", PAYLOADS[4])[1]
+    assert seen == [waiting.home, trash, before.path, birds, birds]
+    seen.clear()
+    waiting.promote("birds")
+    assert seen == [birds]
+    seen.clear()
+    waiting.restore(BIRDS)
+    assert seen == [birds, before.path]
 
 
 @pytest.mark.parametrize("closed", ["trash", "contexts/birds"])
