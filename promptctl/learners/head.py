@@ -2,14 +2,14 @@
 
 Its rows are CLAP's times the logit scale s, and beside them a ridge regression of the class indicators,
 
-    s W = s norm(w) + 10 (X^T D X + 3 I)^-1 X^T D Y        D: images weighted so that every class counts alike
+    s W = s norm(w) + 5 (X^T D X + I)^-1 X^T D Y        D: images weighted so that every class counts alike
 
-At few shots the second term is close to the class means times the shots there are; at many it is least squares, as good
-as a discriminant analysis. A context's own rows have no part in it: they added nothing to the two, and so a head does
+At few shots the second term is close to the class means, at many it is least squares, which is as good as a
+discriminant analysis. A context's own rows have no part in it: they added nothing to the two, and so a head does
 not depend on the order in which its shots came, and what folds say of it is said of all of it.
-Classes without shots keep their zero-shot rows, and the others give up what learning raised the best score by, or a
-class added by name alone would hardly ever be predicted. Folds of the shots say how good the head is; where they find
-zero-shot better, the head is zero-shot.
+Classes without shots keep their zero-shot rows, and the others give up what learning raised the best score of unseen
+images by, or a class added by name alone would hardly ever be predicted. Folds of the shots say how good the head is;
+where three or more find zero-shot better, the head is zero-shot.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from promptctl.learners import clap
 from promptctl.learners.fitting import Targets, Vectors
 
 FOLDS = 5
-RIDGE = 3.0  # added to the diagonal
-GAIN = 10.0  # of the regression, in logits
+RIDGE = 1.0  # added to the diagonal
+GAIN = 5.0  # of the regression, in logits
+_FOLDS_THAT_DECIDE = 3  # heads of half the shots say too little of the head of all
 _EPOCHS_OF_FOLDS = 60  # of CLAP, where it is fitted once more for every fold
 _ALL = slice(None)
 
@@ -43,6 +44,10 @@ class Folds:
     n_images: int  # less those always learned from: of a class that has no others, or a single group
     accuracy: float  # fraction
     zero_shot_accuracy: float  # fraction
+
+    @property
+    def is_below_zero_shot(self) -> bool:
+        return self.accuracy < self.zero_shot_accuracy - 1e-9  # the same images right in another order are as good
 
 
 @dataclass(frozen=True)
@@ -97,21 +102,26 @@ class _Shots:
         return np.unique(self.targets)
 
     @cached_property
+    def positions(self) -> Targets:
+        """(N,) index into `shown`"""
+        return np.searchsorted(self.shown, self.targets)
+
+    @cached_property
     def zero_shot(self) -> Numbers:
         """(N, C) logits"""
         return np.asarray(self.logit_scale * self.features.astype(np.float64) @ self.zero_shot_features.T)
 
     def fitted(self, fold_of: Targets) -> FittedHead:
-        """The head, or zero-shot where (N,) folds find that better."""
+        """The head, or zero-shot where enough (N,) folds find that better."""
         rows, judged = self.rows(), fold_of >= 0
+        apart = fold_of if judged.any() else self.positions % FOLDS  # by class, where none has two images
+        unseen = self.out_of_fold(apart)
+        offset = self.offset(unseen, apart >= 0)
         if not judged.any():
-            offset = self.offset(self.features @ rows.T, ~judged)
             return FittedHead(*self.head(rows, offset), fold_of, _parts(offset), None)
-        unseen = self.out_of_fold(fold_of)
-        offset = self.offset(unseen, judged)
         answers, without = self.answers(unseen - offset), np.asarray(self.zero_shot.argmax(1))
         folds = self.compared(fold_of, answers, without)
-        if folds.accuracy < folds.zero_shot_accuracy:
+        if folds.is_below_zero_shot and folds.n_folds >= _FOLDS_THAT_DECIDE:
             parts: Parts = {"rows": "zero-shot", "accuracy_refused": folds.accuracy}
             bias = np.zeros(len(self.zero_shot_features), np.float32)
             folds = replace(folds, accuracy=folds.zero_shot_accuracy)
@@ -119,32 +129,39 @@ class _Shots:
         return FittedHead(*self.head(rows, offset), np.where(judged, answers, -1), _parts(offset), folds)
 
     def rows(self, some: Mask | slice = _ALL, epochs: int = clap.Settings.epochs) -> Numbers:
-        """(C', E) rows of logits, from some images that have all the classes."""
-        x, y = self.features[some], np.searchsorted(self.shown, self.targets[some])
+        """Rows of logits from some images, (C'', E) for the classes that these have."""
+        classes, y = np.unique(self.targets[some], return_inverse=True)
         found = clap.learn(
-            x,
+            self.features[some],
             y,
-            self.zero_shot_features[self.shown],
+            self.zero_shot_features[classes],
             logit_scale=self.logit_scale,
             settings=clap.Settings(epochs, seed=self.seed),
             balanced=True,
         )
-        return self.logit_scale * found.text_features.astype(np.float64) + GAIN * ridge(x, y)
+        return self.logit_scale * found.text_features.astype(np.float64) + GAIN * ridge(self.features[some], y)
 
     def out_of_fold(self, fold_of: Targets) -> Numbers:
-        """(N, C') logits from the images outside the fold of each; nothing of use where it is in none."""
-        logits = np.zeros((len(self.targets), len(self.shown)))
+        """(N, C') logits from the images outside the fold of each; -inf for classes that have none there."""
+        logits = np.full((len(self.targets), len(self.shown)), -np.inf)
         for fold in np.unique(fold_of[fold_of >= 0]):
             inside = fold_of == fold
-            logits[inside] = self.features[inside] @ self.rows(~inside, _EPOCHS_OF_FOLDS).T
+            outside = inside if inside.all() else ~inside  # a single class of a single image
+            rows = self.rows(outside, _EPOCHS_OF_FOLDS)
+            logits[np.ix_(inside, np.unique(self.positions[outside]))] = self.features[inside] @ rows.T
         return logits
 
-    def offset(self, logits: Numbers, some: Mask) -> float:
-        """By how much the best of (N, C') logits is above the best of zero-shot; 0 where every class has shots."""
+    def offset(self, unseen: Numbers, some: Mask) -> float:
+        """By how much the best of the (N, C') logits that are there is above the best of zero-shot for these classes.
+
+        Of images that were learned from it would be twice as much and more, and known classes hardly ever predicted.
+        0 where every class has shots.
+        """
         if len(self.shown) == len(self.zero_shot_features):
             return 0.0
-        raised = logits.max(1) - self.zero_shot[:, self.shown].max(1)  # (N,)
-        return _mean_over_classes(raised[some], self.targets[some])
+        learned = unseen[some]
+        zero_shot = np.where(np.isfinite(learned), self.zero_shot[np.ix_(some, self.shown)], -np.inf)
+        return _mean_over_classes(learned.max(1) - zero_shot.max(1), self.targets[some])
 
     def answers(self, logits: Numbers) -> Targets:
         """(N,) class indices by (N, C') logits, and zero-shot's for the classes without shots."""
