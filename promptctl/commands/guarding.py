@@ -17,6 +17,7 @@ from promptctl.context.card import GuardRecord
 from promptctl.context.context import Context
 from promptctl.context.guard import FEWEST_IMAGES, Paired, Verdict, judge
 from promptctl.progress import OnProgress
+from promptctl.report import ClassMoved, GuardFacts
 
 if TYPE_CHECKING:
     from promptctl.commands.revise import AnyBackbone
@@ -42,6 +43,27 @@ class Judged:
         record = GuardRecord(found.images, found.worse, found.better, found.p, found.refused, self.on, self.kept)
         told = replace(change, guard=record, forced=forced and found.refused)
         return replace(self.context, card=replace(self.context.card, change=told))
+
+
+def facts_of(parent: str, judged: Judged) -> GuardFacts:
+    """What a report says of it."""
+    found = judged.verdict
+    return GuardFacts(
+        parent=parent,
+        compared_on=judged.on,
+        compared_images=found.images,
+        worse=found.worse,
+        better=found.better,
+        p=found.p,
+        refused=found.refused,
+        advisory=found.advisory,
+        kept=judged.kept,
+        reasons=found.reasons,
+        guard_warnings=found.warnings,
+        per_class=tuple(
+            ClassMoved(row.label, row.images, row.before / row.images, row.after / row.images) for row in found.classes
+        ),
+    )
 
 
 def guarded(

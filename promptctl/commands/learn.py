@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import secrets
 import shlex
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,15 +23,14 @@ from promptctl.commands.photos import (
     to_learn_from,
 )
 from promptctl.commands.places import check_learn_places
+from promptctl.commands.storing import once_more, place, store_version
 from promptctl.context.card import Card, ClassEntry, Shots
 from promptctl.context.update import UpdateSettings
-from promptctl.errors import ContextExists, LearnedButNotStored, NotDurable, Outdated, StorageFailed, StoreLocked
 from promptctl.learners.settings import PLAIN, LearnSettings, settings_of
 from promptctl.progress import OnProgress
 from promptctl.report import ClassPhotos, LearnPlan, LearnReport, PlannedClass, UpdateFacts
-from promptctl.store import files
 from promptctl.store.refs import Ref, check_name
-from promptctl.store.store import SUFFIX, Entry, Store
+from promptctl.store.store import Entry, Store
 
 if TYPE_CHECKING:
     from promptctl.clip.backbone import Backbone
@@ -46,7 +42,6 @@ if TYPE_CHECKING:
     from promptctl.learners.fitting import Learned, TrainingSet
     from promptctl.learners.shots import FewShotSplit
 
-_TRIES = 3  # where others store versions of the name meanwhile
 _LONG = 20.0  # seconds of learning, beside which those it takes to keep a backbone for answers are few
 
 
@@ -213,7 +208,7 @@ def _first(asked: _Asked, fresh: bool) -> LearnReport | LearnPlan:
     training_set = TrainingSet(names, split.train, split.targets(split.train), zero_shot, backbone)
     learned = fit(training_set, settings, on_progress)
     context = _context(learned, entries, shots, split, training_set, template, settings)
-    entry = _stored(context, asked.name, asked.store, fresh)
+    entry = store_version(context, asked.name, asked.store, new=not fresh)
     if asked.seconds > _LONG:
         _keep_for_answers(backbone)
     return _learn_report(entry, context, _Photos.of_split(split, context.card), folder, asked.seconds)
@@ -245,12 +240,7 @@ def _plan_of_first(
 
 def _more(asked: _Asked) -> LearnReport | LearnPlan:
     """The next version; where another was stored meanwhile, it is taught once more on top of that."""
-    for _ in range(_TRIES):
-        try:
-            return _update(asked)
-        except Outdated as error:
-            last = error
-    raise last
+    return once_more(lambda: _update(asked))
 
 
 def _update(asked: _Asked) -> LearnReport | LearnPlan:
@@ -280,22 +270,9 @@ def _update(asked: _Asked) -> LearnReport | LearnPlan:
     backbone = quick_backbone_for(parent, ref, asked.model, asked.device)
     done = update.taught(found, wishes, backbone, asked.on_progress)
     forced = asked.rules.force
-    context = done.judged.recorded(forced=forced)
-    refused = done.judged.verdict.refused and not forced
-    entry = _placed(context, asked, source, refused)
-    photos = _Photos.of_context(context, done.skipped)
-    return _learn_report(entry, context, photos, found.folder, asked.seconds, done.facts, forced=forced)
-
-
-def _placed(context: Context, asked: _Asked, source: Entry, refused: bool) -> Entry:
-    """The next version of the name, the first of another, or what lies beside the versions."""
-    data, into = context.to_bytes(), asked.rules.into
-    if refused:
-        entry, _ = asked.store.save_candidate(asked.name, data, after=source.ref.version)
-        return entry
-    if into:
-        return asked.store.save(into, data, new=True)
-    return _stored(context, asked.name, asked.store, True, after=source.ref.version)
+    placed = place(done.judged, source, asked.store, force=forced, into=asked.rules.into)
+    photos = _Photos.of_context(placed.context, done.skipped)
+    return _learn_report(placed.entry, placed.context, photos, found.folder, asked.seconds, done.facts, forced=forced)
 
 
 def _keep_for_answers(backbone: Backbone | QuickBackbone) -> None:
@@ -305,22 +282,6 @@ def _keep_for_answers(backbone: Backbone | QuickBackbone) -> None:
         from promptctl.clip.keeping import keep
 
         keep(backbone)
-
-
-def _stored(context: Context, name: str, store: Store, fresh: bool, after: int | None = None) -> Entry:
-    """The new version; where the store does not take it, a file beside, so that no learning is lost."""
-    data = context.to_bytes()
-    try:
-        return store.save(name, data, new=not fresh, after=after)
-    except NotDurable:  # it is stored
-        raise
-    except (StorageFailed, StoreLocked, ContextExists) as error:
-        for folder in (Path.cwd(), Path(tempfile.gettempdir())):
-            file = folder / f"{name}-{secrets.token_hex(4)}{SUFFIX}"
-            with contextlib.suppress(OSError):
-                files.write_atomic(file, data, replace=True)
-                raise LearnedButNotStored(error, file, name) from error
-        raise
 
 
 def _context(

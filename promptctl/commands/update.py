@@ -33,7 +33,7 @@ from promptctl.encoding.pipeline import Features, encode_files
 from promptctl.errors import CannotLearnOn, LooksKnown, Relabels, UnknownFolders
 from promptctl.learners.shots import MOST_MEASURED, HashedPhotos, encode_chosen, hash_photos, measurable
 from promptctl.progress import OnProgress
-from promptctl.report import ClassMoved, LearnPlan, MovedPhoto, PlannedClass, UpdateFacts
+from promptctl.report import LearnPlan, MovedPhoto, PlannedClass, UpdateFacts
 
 if TYPE_CHECKING:
     from promptctl.commands.revise import AnyBackbone
@@ -343,12 +343,12 @@ def _in_words(found: Incoming, n_new: int) -> str:
 
 
 def _facts(found: Incoming, judged: guarding.Judged, taken: Sequence[HashedImage], features: Features) -> UpdateFacts:
-    parent, context, verdict = found.parent, judged.context, judged.verdict
+    parent, context = found.parent, judged.context
     rows = np.array([found.rows[image.label] for image in taken], dtype=np.int64)
     before = guarding.extended(parent, context)
     zero_shot = Classifier.zero_shot(context)
     return UpdateFacts(
-        parent=found.ref,
+        **vars(guarding.facts_of(found.ref, judged)),
         stored=found.stored,
         new=len(taken),
         relabelled=len(found.relabels),
@@ -356,18 +356,4 @@ def _facts(found: Incoming, judged: guarding.Judged, taken: Sequence[HashedImage
         new_classes=tuple(entry.label for entry in found.new_classes),
         incoming_accuracy=before.accuracy(features.vectors, rows) if len(rows) else None,
         incoming_zero_shot_accuracy=zero_shot.accuracy(features.vectors, rows) if len(rows) else None,
-        compared_on=judged.on,
-        compared_images=verdict.images,
-        worse=verdict.worse,
-        better=verdict.better,
-        p=verdict.p,
-        refused=verdict.refused,
-        advisory=verdict.advisory,
-        kept=judged.kept,
-        reasons=verdict.reasons,
-        guard_warnings=verdict.warnings,
-        per_class=tuple(
-            ClassMoved(row.label, row.images, row.before / row.images, row.after / row.images)
-            for row in verdict.classes
-        ),
     )

@@ -13,10 +13,10 @@ from promptctl.report.encode import EncodeReport
 from promptctl.report.evaluate import ClassScore, EvaluateReport, Scores
 from promptctl.report.export import CheckpointExported, ContextExported, HeadExported, OnnxExported
 from promptctl.report.gc import GcReport
+from promptctl.report.guard import ClassMoved, GuardFacts
 from promptctl.report.import_context import CheckpointImported, ContextImported
 from promptctl.report.inspect import InspectReport, NearWordRow, VectorReport
 from promptctl.report.learn import (
-    ClassMoved,
     ClassPhotos,
     LearnPlan,
     LearnReport,
@@ -58,6 +58,7 @@ __all__ = [
     "EncodeReport",
     "EvaluateReport",
     "GcReport",
+    "GuardFacts",
     "Guess",
     "HeadExported",
     "InspectReport",

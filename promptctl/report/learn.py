@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row, SkippedFile
+from promptctl.report.guard import GuardFacts
 from promptctl.report.phrases import (
     counted_images,
     listed,
@@ -119,20 +120,9 @@ class LearnPlan(Report):
 
 
 @dataclass(frozen=True)
-class ClassMoved:
-    """A class of the version before: how many of its photos that neither learned from either recognises."""
-
-    label: str
-    images: int
-    before: float  # fraction
-    after: float
-
-
-@dataclass(frozen=True)
-class UpdateFacts:
+class UpdateFacts(GuardFacts):
     """What became of the version before."""
 
-    parent: str  # birds@1
     stored: int  # photos of the folder that were there already
     new: int
     relabelled: int
@@ -140,17 +130,6 @@ class UpdateFacts:
     new_classes: tuple[str, ...]
     incoming_accuracy: float | None  # of the version before on the new photos, before they were learned (fraction)
     incoming_zero_shot_accuracy: float | None
-    compared_on: str  # which images both versions answered
-    compared_images: int
-    worse: int  # that only the version before recognises
-    better: int
-    p: float  # of so many worse by chance: McNemar, exact, one-sided
-    refused: bool
-    advisory: bool  # too few images to refuse anything
-    kept: str  # which of the guard's retries this is; empty: the first try
-    reasons: tuple[str, ...]
-    guard_warnings: tuple[str, ...]
-    per_class: tuple[ClassMoved, ...]
 
 
 @dataclass(frozen=True)
@@ -181,15 +160,7 @@ class LearnReport(Report):
         return [{key: getattr(self, key) for key in keys}]
 
     def tables(self) -> list[list[Row]]:
-        if self.update is None:
-            return []
-        return [
-            [
-                {"class": row.label, "photos": row.images, "before": row.before, "after": row.after}
-                for row in self.update.per_class
-                if row.before != row.after
-            ]
-        ]
+        return [self.update.moved()] if self.update else []
 
     def summary(self) -> list[str]:
         learned = (
@@ -209,12 +180,7 @@ class LearnReport(Report):
             right, by_hand = percent(facts.incoming_accuracy), percent(facts.incoming_zero_shot_accuracy)
             photos = number_of(facts.new, "new photo")
             lines.append(f"before: {facts.parent} recognised {right} of the {photos} (zero-shot {by_hand})")
-        if facts.compared_images:
-            lines.append(
-                f"against {facts.parent} on {counted_images(facts.compared_images, facts.compared_on)} of its classes: "
-                f"{facts.better} more right, {facts.worse} more wrong" + (f"; kept: {facts.kept}" if facts.kept else "")
-            )
-        return lines
+        return [*lines, *facts.lines()]
 
     def notes(self) -> list[str]:
         return passed_over_lines(self.passed_over)
