@@ -360,6 +360,7 @@ def _learn_report(
         accuracy=score.accuracy if score else None,
         zero_shot_accuracy=score.zero_shot_accuracy if score else None,
         steps=card.method.steps,
+        head=tuple(part.kind for part in card.head),
         seconds=round(seconds, 2),
         n_bytes=entry.n_bytes,
         skipped=skipped_files(photos.skipped),

@@ -69,6 +69,7 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
         training_set.zero_shot_features,
         logit_scale=training_set.backbone.logit_scale,
         settings=own,
+        balanced=True,
         on_step=partial(on_progress, "learning") if on_progress else None,
     )
     facts = dataclasses.asdict(own)
@@ -87,7 +88,8 @@ def refit(
 ) -> Vectors:
     """(C, E) unit rows: the class weights learned from (N, E) unit rows by a method."""
     own = Settings(method.epochs, method.lr, method.seed)
-    return learn(features, targets, zero_shot_features, logit_scale=logit_scale, settings=own).text_features
+    shots = features, targets, zero_shot_features
+    return learn(*shots, logit_scale=logit_scale, settings=own, balanced=True).text_features
 
 
 def effort(settings: LearnSettings, shots: int) -> float:

@@ -146,6 +146,7 @@ class LearnReport(Report):
     accuracy: float | None  # fraction
     zero_shot_accuracy: float | None  # fraction
     steps: int
+    head: tuple[str, ...]  # what it is mixed of: clap and ridge, or zero-shot; empty where the context answers
     seconds: float
     n_bytes: int
     skipped: tuple[SkippedFile, ...]
@@ -197,6 +198,11 @@ class LearnReport(Report):
         if self.update and self.update.kept_as_stored:
             photos = number_of(self.update.kept_as_stored, "photo")
             found.append(f"{photos} kept the class that is stored, not that of the folder")
+        if self.head == ("zero-shot",):
+            found.append(
+                f"zero-shot recognises more of the shots than what learned from the others, so {self.context} answers as "
+                "zero-shot does: promptctl doctor looks for wrong labels"
+            )
         if self.accuracy is not None and self.accuracy < (self.zero_shot_accuracy or 0):
             found.append(
                 f"{self.context} is worse than zero-shot on {self.measured_on}: more shots may help, and promptctl "
@@ -227,7 +233,7 @@ class LearnReport(Report):
 
     def _unmeasured(self) -> list[str]:
         """Which classes the accuracy does not cover."""
-        if self.accuracy is None:
+        if self.accuracy is None or self._is_on_folds:
             return []
         names = [one.name for one in self.per_class if not one.held_out]
         if not names:
@@ -236,10 +242,19 @@ class LearnReport(Report):
         them = "it" if len(names) == 1 else "them"
         return [f"no photo of {listed(names, _CLASSES_SHOWN)} {where}: the accuracy does not cover {them}"]
 
+    @property
+    def _is_on_folds(self) -> bool:
+        return self.measured_on is not None and self.measured_on.startswith("shots")
+
     def _score(self) -> str:
         if self.accuracy is None or self.measured_on is None:
             return "; no image was left to measure it on"
         return (
             f": {percent(self.accuracy)} right on {counted_images(self.measured_images, self.measured_on)}, "
             f"zero-shot {percent(self.zero_shot_accuracy)}"
+            + (
+                "; no photo was held out, so each was judged by what learned from the others"
+                if self._is_on_folds
+                else ""
+            )
         )

@@ -23,6 +23,7 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
         f"backbone:  {card.backbone.name} (fingerprint {card.backbone.fingerprint[:12]})",
         f"vectors:   {_vectors(card)}",
         f"learned:   {card.method.learner}, {_pace(card)}",
+        *([f"head:      {_head(card)}"] if card.head else []),
         f"shots:     {_shots(card)}",
         f"template:  {card.zero_shot_template}",
         f"accuracy:  {_score_line(card)}",
@@ -38,6 +39,10 @@ def _vectors(card: Card) -> str:
     kind = "class-specific" if method.class_specific else "shared by all classes"
     place = f"class name {name_place(method.position)}{_start(card)}"
     return f"{method.context_tokens} of text width {card.backbone.text_width}, {kind}, {place}"
+
+
+def _head(card: Card) -> str:
+    return " + ".join(part.kind if part.share == 1 else f"{part.share:g} {part.kind}" for part in card.head)
 
 
 def _shots(card: Card) -> str:
