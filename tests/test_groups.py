@@ -16,8 +16,8 @@ from test_likeness import scene
 from promptctl.context.context import Context
 from promptctl.data import groups as grouping
 from promptctl.data.folder import ImageFolder
-from promptctl.data.groups import BURST, equal_pairs, groups_of, joined
-from promptctl.data.near_copies import ALIKE, BY_ITSELF, SIDE, is_near_copy, near_each_other, plain_row
+from promptctl.data.groups import BURST, LOOKED_AT, equal_pairs, groups_of, joined
+from promptctl.data.near_copies import BY_ITSELF, SIDE, is_near_copy, near_each_other, plain_row
 from promptctl.encoding.decode import glance, thumbnail
 from promptctl.encoding.metadata import taken_at
 from promptctl.learners.shots import sample_shots
@@ -83,7 +83,7 @@ NEAR_COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
 def test_a_near_copy_is_in_the_group_of_its_picture(tmp_path, change):
     paths = [save(scene(i), tmp_path / f"{i}.jpg") for i in range(4)]
     paths.append(save(NEAR_COPIES[change](scene(2)), tmp_path / "copy.jpg", quality=60))
-    assert grouped(paths, alike(5, ALIKE + 0.02)) == pairs([0], [1], [2, 4], [3])
+    assert grouped(paths, alike(5, LOOKED_AT + 0.02)) == pairs([0], [1], [2, 4], [3])
 
 
 def test_however_alike_features_find_them_pictures_of_one_kind_are_no_group(tmp_path):
@@ -94,7 +94,7 @@ def test_however_alike_features_find_them_pictures_of_one_kind_are_no_group(tmp_
 def test_pictures_that_features_find_different_are_not_looked_at(tmp_path, monkeypatch):
     paths = [save(scene(0), tmp_path / f"{i}.jpg", quality=60 + i) for i in range(2)]
     monkeypatch.setattr(grouping, "_glance", lambda path: pytest.fail(f"{path} is opened"))
-    assert grouped(paths, alike(2, ALIKE - 0.01)) == pairs([0], [1])
+    assert grouped(paths, alike(2, LOOKED_AT - 0.01)) == pairs([0], [1])
 
 
 def test_each_file_is_opened_once(tmp_path, monkeypatch):

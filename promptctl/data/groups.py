@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from promptctl.data.near_copies import ALIKE, BY_ITSELF, SIDE, Rows, near_each_other, plain_row, telling
+from promptctl.data.near_copies import BY_ITSELF, SIDE, Rows, near_each_other, plain_row, telling
 from promptctl.encoding.decode import glance
 from promptctl.encoding.files import UnreadableImage
 
+LOOKED_AT = 0.7  # cosine of features from which on; small sizes of a picture may have no more, and thumbnails decide
 BURST = 3.0  # seconds between pictures of one moment
 MOST_FILES = 4000  # that are looked at, those that are most like another first
 MOST_BYTES = 1_000_000_000  # and of no more bytes together: decoding takes a while
@@ -79,7 +80,7 @@ class _Images:
         for a, b, cosines in _tiles(self.rows[index]):
             near = near_each_other(cosines, thumbnails[a], thumbnails[b])
             near |= np.abs(taken[a, None] - taken[None, b]) <= BURST
-            yield _pairs(near & (cosines >= ALIKE), index[a], index[b])
+            yield _pairs(near & (cosines >= LOOKED_AT), index[a], index[b])
 
     def near_by_features(self) -> Iterator[Pairs]:
         """Those nearly the same by their features, where one or both have no file and such likeness tells something."""
@@ -100,7 +101,7 @@ class _Images:
                 np.fill_diagonal(cosines, -1)
             best[a] = np.maximum(best[a], cosines.max(1))
             best[b] = np.maximum(best[b], cosines.max(0))
-        ranked = index[np.argsort(-best, kind="stable")[: np.count_nonzero(best >= ALIKE)]][:MOST_FILES]
+        ranked = index[np.argsort(-best, kind="stable")[: np.count_nonzero(best >= LOOKED_AT)]][:MOST_FILES]
         n_bytes = np.cumsum([_size(self.files[int(i)]) for i in ranked])
         return sorted(ranked[n_bytes <= MOST_BYTES].tolist())
 
