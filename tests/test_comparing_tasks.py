@@ -27,7 +27,7 @@ def split(tmp_path):
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
-    monkeypatch.setattr(ways, "UPDATE_STEPS", 3)
+    monkeypatch.setattr(ways.coop, "UPDATE_EPOCHS", 3)
     monkeypatch.setattr(ways.coop, "fast_epochs", lambda shots: 3)
 
 
@@ -111,6 +111,6 @@ def test_too_many_shots_are_refused(cli, split, tiny):
 def test_a_way_below_zero_shot_is_warned_of(cli, split, tiny, monkeypatch):
     monkeypatch.setitem(ways.WAYS, "zero-shot", ways.WAYS["nearest-mean"])  # the tiny CLIP knows no colour
     done = cli("compare", split, "--tasks", 2, "--shots", 2, "--seeds", 1, "--model", tiny)
-    last = {line.split("\t")[0]: line.split("\t")[2] for line in done.out.splitlines()[2:13]}
+    last = {line.split("\t")[0]: line.split("\t")[2] for line in done.out.splitlines()[2:14]}
     below = [f"warning: {way} ends at {last[way]} %, below zero-shot (100.0 %)" for way in last if last[way] != "100.0"]
     assert len(below) > 0 and done.err.splitlines()[-len(below) :] == below

@@ -42,7 +42,7 @@ def tasks():
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
-    monkeypatch.setattr(ways, "UPDATE_STEPS", 20)
+    monkeypatch.setattr(ways.coop, "UPDATE_EPOCHS", 20)
 
 
 def lines(photos, tasks, *names):
@@ -92,13 +92,17 @@ def test_replay_keeps_what_the_new_photos_alone_lose(photos, tasks):
 
 def test_rows_of_old_classes_stay_to_the_bit(photos, tasks):
     lessons = [continual._of_task(photos, tasks, number, 1) for number in (1, 2, 3)]
-    versions = [version for version, _ in continual.taken(lessons, ("replay-csc",))["replay-csc"]]
+    taken = continual.taken(lessons, ("replay-csc", "replay-csc-polish"))
+    versions = [version for version, _ in taken["replay-csc"]]
     for number, (before, after) in enumerate(pairwise(versions), 1):
         old = np.concatenate(tasks[:number])
         np.testing.assert_array_equal(after.vectors[: len(old)], before.vectors)
         np.testing.assert_array_equal(after.rows[old], before.rows[old])
         assert (after.rows[tasks[number]] != before.rows[tasks[number]]).all(1).all(), "the new ones are learned"
     assert lines(photos, tasks, "replay-csc")["replay-csc"].measures.pure_forgetting == 0
+    (first, _), (polished, _), _ = taken["replay-csc-polish"]
+    assert first is versions[0]
+    assert (polished.rows[tasks[0]] != first.rows[tasks[0]]).all(1).all(), "polishing learns them all"
 
 
 def test_the_head_is_the_products_own_and_knows_the_classes_so_far(photos, tasks):
@@ -114,7 +118,7 @@ def test_the_head_is_the_products_own_and_knows_the_classes_so_far(photos, tasks
 
 
 def test_joint_takes_as_many_steps_as_replay_and_five_times_as_many(photos, tasks, monkeypatch):
-    monkeypatch.setattr(ways, "UPDATE_STEPS", 4)
+    monkeypatch.setattr(ways.coop, "UPDATE_EPOCHS", 4)
     monkeypatch.setattr(ways.coop, "fast_epochs", lambda shots: 10)
     lessons = [continual._of_task(photos, tasks, number, 1) for number in (1, 2, 3)]
     taken = continual.taken(lessons, ("joint", "joint-5x", "replay", "joint-csc", "replay-csc"))

@@ -27,8 +27,6 @@ Indices = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Scores = Callable[[Vectors], Vectors]  # (N, E) unit rows → (N, C), NaN where nothing can be said of a class
 
-UPDATE_STEPS = 50
-UPDATE_RATE = 0.005
 _JOINT_TIMES = 5
 _RIDGE = {"kernel": "rbf", "gamma": 0.1, "alpha": 1e-3}  # RAIL's
 _POOLED = 2.0  # images that the variance of all classes counts as beside that of one
@@ -143,7 +141,7 @@ def _naive(lesson: Lesson, before: Version | None) -> Version:
 
 def _joint(lesson: Lesson, before: Version | None, *, times: int = 1) -> Version:
     """From the beginning with every shot, and as many steps as replay has taken for all its versions."""
-    return _shared(lesson, None, times * (lesson.first_steps + (lesson.number - 1) * UPDATE_STEPS))
+    return _shared(lesson, None, times * (lesson.first_steps + (lesson.number - 1) * coop.UPDATE_EPOCHS))
 
 
 def _without_features(lesson: Lesson, before: Version | None) -> Version:
@@ -155,20 +153,20 @@ def _without_features(lesson: Lesson, before: Version | None) -> Version:
     return _shared(lesson.shown(*shown), before)
 
 
-def _replayed_by_class(lesson: Lesson, before: Version | None) -> Version:
-    """A context for each class: the rows of classes with new shots are learned, all others stay."""
+def _replayed_by_class(lesson: Lesson, before: Version | None, *, polish: bool = False) -> Version:
+    """A context for each class: the rows of classes with new shots are learned, all others stay; or all are learned."""
     if before is None:
         return _joint_by_class(lesson, None)
     assert before.vectors is not None and before.rows is not None
     n_new = len(lesson.classes) - len(before.vectors)
     vectors = np.concatenate([before.vectors, _fresh_rows(before.vectors, n_new)])
-    frozen = ~np.isin(lesson.classes, lesson.targets[lesson.new])
+    frozen = None if polish else ~np.isin(lesson.classes, lesson.targets[lesson.new])
     start = Start(vectors, frozen, before.rows[lesson.classes])
-    return _by_class(lesson, UPDATE_STEPS, UPDATE_RATE, start, before.steps)
+    return _by_class(lesson, coop.UPDATE_EPOCHS, coop.UPDATE_LR, start, before.steps)
 
 
 def _joint_by_class(lesson: Lesson, before: Version | None) -> Version:
-    steps = lesson.first_steps + (lesson.number - 1) * UPDATE_STEPS
+    steps = lesson.first_steps + (lesson.number - 1) * coop.UPDATE_EPOCHS
     return _by_class(lesson, steps, coop.Settings.lr)
 
 
@@ -186,11 +184,15 @@ def _kernel_ridge(lesson: Lesson, before: Version | None) -> Version:
 
 
 def _lda(lesson: Lesson, before: Version | None) -> Version:
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    """Gaussian classes of one covariance, shrunk as Ledoit and Wolf do; scikit-learn's own shrinks class by class."""
+    from sklearn.covariance import ledoit_wolf
 
-    lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=_even(lesson))
-    lda.fit(lesson.features.astype(np.float64), lesson.positions)
-    return Version(partial(_spread, lesson, lda.predict_log_proba))
+    x = lesson.features.astype(np.float64)
+    means = np.stack([x[lesson.targets == c].mean(0) for c in lesson.classes])
+    covariance, _ = ledoit_wolf(x - means[lesson.positions], assume_centered=True)
+    weight = np.linalg.solve(covariance, means.T).T  # (K, E)
+    bias = (weight * means).sum(1) / 2
+    return Version(partial(_spread, lesson, lambda features: features @ weight.T - bias))
 
 
 def _clap(lesson: Lesson, before: Version | None) -> Version:
@@ -221,6 +223,7 @@ WAYS: Mapping[str, Way] = {
     "joint-5x": Way(partial(_joint, times=_JOINT_TIMES), last_only=True),
     "no-features": Way(_without_features, begins_as="replay"),
     "replay-csc": Way(_replayed_by_class),
+    "replay-csc-polish": Way(partial(_replayed_by_class, polish=True), begins_as="replay-csc"),
     "joint-csc": Way(_joint_by_class, last_only=True),
     "nearest-mean": Way(_nearest_mean),
     "kernel-ridge": Way(_kernel_ridge),
@@ -235,8 +238,8 @@ def _shared(lesson: Lesson, before: Version | None, steps: int | None = None) ->
     photos = lesson.photos
     start = None if before is None or before.vectors is None else Start(before.vectors)
     settings = coop.Settings(
-        epochs=steps or (lesson.first_steps if start is None else UPDATE_STEPS),
-        lr=coop.Settings.lr if start is None else UPDATE_RATE,
+        epochs=steps or (lesson.first_steps if start is None else coop.UPDATE_EPOCHS),
+        lr=coop.Settings.lr if start is None else coop.UPDATE_LR,
         seed=lesson.seed,
     )
     found = _learned(lesson, settings, start)
@@ -292,11 +295,6 @@ def _spread(lesson: Lesson, of_known: Callable[[Vectors], Vectors], x: Vectors) 
     scores = np.full((len(x), len(lesson.photos.names)), np.nan, np.float32)
     scores[:, lesson.classes] = of_known(x)
     return scores
-
-
-def _even(lesson: Lesson) -> NDArray[np.float64]:
-    """(K,) every class as likely."""
-    return np.full(len(lesson.classes), 1 / len(lesson.classes))
 
 
 def _drawn(old: Lesson) -> tuple[Vectors, Indices]:

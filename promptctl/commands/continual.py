@@ -120,6 +120,7 @@ def _compared(
     asked: _Asked, pool: Pool, measured_on: str, skipped: Sequence[Skipped], on_progress: OnProgress | None
 ) -> ContinualReport:
     from promptctl.benchmark import continual, ways
+    from promptctl.learners import coop
 
     runs: defaultdict[str, list[ContinualRun]] = defaultdict(list)
     orders = []
@@ -139,7 +140,7 @@ def _compared(
         measured_on=measured_on,
         seeds=asked.seeds,
         orders=tuple(orders),
-        update_steps=ways.UPDATE_STEPS,
+        update_steps=coop.UPDATE_EPOCHS,
         ways=tuple(ContinualRow.of(way, of_way) for way, of_way in runs.items()),
         skipped=skipped_files(skipped),
         passed_over=passed_over(skipped),
