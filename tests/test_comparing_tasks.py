@@ -45,6 +45,9 @@ def test_every_way_is_measured_as_the_protocol_does(cli, split, tiny):
         run = row["runs"][1]
         assert (run["seed"], run["seen"], run["last"]) == (5, list(line.measures.seen), line.last), row["way"]
         assert [len(accuracies) for accuracies in run["accuracies"]] == [1, 2]
+        assert run["accuracies"][1] == list(line.accuracies[1])
+        for measure in ("average", "forgetting", "pure_forgetting", "learned", "bwt", "fwt"):
+            assert run[measure] == getattr(line.measures, measure), (row["way"], measure)
         lasts = [run["last"] for run in row["runs"]]
         assert (row["last"], row["last_std"]) == pytest.approx((np.mean(lasts), np.std(lasts)))
     assert found["orders"][1]["tasks"] == [[folder.labels[c] for c in task] for task in tasks]

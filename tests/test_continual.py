@@ -7,6 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
+from sklearn.covariance import LedoitWolf
 
 from promptctl.benchmark import continual, guarding, ways
 from promptctl.benchmark.ways import WAYS, Lesson, Photos
@@ -115,6 +117,24 @@ def test_the_head_is_the_products_own_and_knows_the_classes_so_far(photos, tasks
     found = head.fit(photos.train[shown], order[indices], photos.zero_shot[known], logit_scale=30.0, seed=1)
     np.testing.assert_allclose(scores[:, known], 30 * photos.test @ found.weight.T + found.bias, atol=1e-4)
     assert np.isnan(scores[:, tasks[2]]).all()
+
+
+def test_lda_is_a_gaussian_for_each_class_of_one_covariance(photos, tasks):
+    lesson = continual._of_task(photos, tasks, 2, 1)
+    scores = WAYS["lda"].learn(lesson, None).scores(photos.test)
+    means = np.stack([lesson.features[lesson.targets == c].mean(0) for c in lesson.classes])
+    apart = lesson.features - means[lesson.positions]
+    covariance = LedoitWolf(assume_centered=True).fit(apart.astype(np.float64)).covariance_
+    dense = np.stack([multivariate_normal(mean, covariance).logpdf(photos.test) for mean in means], 1)
+    found = scores[:, lesson.classes]
+    np.testing.assert_allclose(found - found[:, :1], dense - dense[:, :1], rtol=1e-3, atol=1e-2)
+
+
+def test_new_rows_start_at_the_mean_of_the_old_ones(photos, tasks, monkeypatch):
+    monkeypatch.setattr(ways.coop, "UPDATE_EPOCHS", 0)
+    lessons = [continual._of_task(photos, tasks, number, 1) for number in (1, 2)]
+    (before, _), (after, _) = continual.taken(lessons, ("replay-csc",))["replay-csc"]
+    np.testing.assert_allclose(after.vectors[2:], np.stack([before.vectors.mean(0)] * 2), atol=1e-6)
 
 
 def test_joint_takes_as_many_steps_as_replay_and_five_times_as_many(photos, tasks, monkeypatch):

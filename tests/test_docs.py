@@ -47,8 +47,11 @@ OF_THE_BENCHMARKS = {
     "--names",
     "--threads",
     "--methods",
+    "--protocol",
     "--seeds",
     "--small",
+    "--together",
+    "--without",
 }
 
 

@@ -120,6 +120,9 @@ def gates_of_classes(lines: Lines, whole: Mapping[str, Sequence[Measures]]) -> N
     gate("G3", f"no-features {features:.1f} points behind replay", features <= 4)
     gate("G8", f"class-specific {seconds['replay-csc']:.0f} s, two minutes allowed", seconds["replay-csc"] < 120)
     gate("G8", f"shared {seconds['replay']:.0f} s, ten minutes allowed", seconds["replay"] < 600)
+    for way in (*CONTEXTS, "replay-head"):
+        slowest = max(seconds for line in lines[way] for seconds in line.seconds[1:])
+        gate("G8+", f"slowest update of {way} {slowest:.1f} s, ten seconds allowed", slowest <= 10)
     ahead = np.array(curve(whole["replay-head"])) - np.max([curve(whole[way]) for way in REFERENCES], 0)
     of_stages = " ".join(f"{100 * points:+.1f}" for points in ahead)
     gate("head", f"against the best of {', '.join(REFERENCES)} by stage: {of_stages}", ahead.min() >= -0.003)
