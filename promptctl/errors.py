@@ -10,7 +10,9 @@ PromptctlError                 exit 1
 ├── BadContextFile (12)        CorruptContext  NewerFormat  BadCheckpoint
 ├── BackboneError              UnknownBackbone  UnsupportedBackbone  WeightsUnavailable (13)  BackboneMismatch
 │                              CheckpointMismatch  LibraryMissing
+├── NoShots
 ├── DatasetError               NoImages  NoLabelColumn  OneClass  TooFewShots  UnknownClasses  NameTooLong
+│                              ClassNotFound  ClassNameTaken  NearlyNamed  TooFewClasses
 │                              ContextTooLong  BadTemplate  TemplateTooLong  TooManyClasses  CorruptTokens
 ├── StorageFailed  NotDurable  InTheWay  NoLocks  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
 ├── BadSetting (2)  WrongArgument
@@ -258,6 +260,13 @@ class CannotLearnOn(PromptctlError):
         )
 
 
+class NoShots(PromptctlError):
+    """A context that keeps nothing of its images is to do what needs them."""
+
+    def __init__(self, ref: str, doing: str, because: str, hint: str) -> None:
+        super().__init__(f"{ref} cannot {doing}: {because}", hint)
+
+
 class DatasetError(PromptctlError):
     """The labelled images cannot be used as they are."""
 
@@ -296,6 +305,48 @@ class LooksKnown(DatasetError):
         super().__init__(
             f"the folder '{folder}' is called nearly like the class '{label}'{others}",
             f"{command}   (it is that class), or --force-new-class   (it is another)",
+        )
+
+
+class ClassNotFound(DatasetError):
+    """A word that is no class of a context."""
+
+    def __init__(self, word: str, ref: str, *, near: str | None = None, where: str = "") -> None:
+        name = ref.partition("@")[0]
+        super().__init__(
+            f"'{word}'{where} is no class of {ref}",
+            f"did you mean '{near}'?" if near else f"promptctl class list {name}",
+        )
+
+
+class ClassNameTaken(DatasetError):
+    """A name that is to be given to a class, and that another has: as its label, its name or an alias."""
+
+    def __init__(self, name: str, label: str, ref: str) -> None:
+        context = ref.partition("@")[0]
+        what = "is a class of" if name == label else f"is what the class '{label}' is called too in"
+        hint = f"promptctl class list {context}   (choose another name, or merge the two)"
+        super().__init__(f"'{name}' {what} {ref} already", hint)
+
+
+class NearlyNamed(DatasetError):
+    """A name that is to be given to a class, and nearly that of another."""
+
+    def __init__(self, name: str, label: str, ref: str) -> None:
+        super().__init__(
+            f"'{name}' is nearly the name of the class '{label}' of {ref}",
+            f"use '{label}', or add --force-new-class   (it is another class)",
+        )
+
+
+class TooFewClasses(DatasetError):
+    """What is left would be nothing to tell apart."""
+
+    def __init__(self, ref: str, left: int) -> None:
+        name = ref.partition("@")[0]
+        super().__init__(
+            f"{ref} would keep {'one class' if left == 1 else 'no class'}, and two are the fewest",
+            f"promptctl remove {name}   (all of it, to the trash)",
         )
 
 

@@ -10,6 +10,14 @@ import typer
 from promptctl import __version__
 from promptctl.cli.commands.cache import cache_clear, cache_info
 from promptctl.cli.commands.check import check
+from promptctl.cli.commands.classes import (
+    class_add,
+    class_drop,
+    class_list,
+    class_merge,
+    class_rename,
+    class_split,
+)
 from promptctl.cli.commands.classify import classify
 from promptctl.cli.commands.compare import compare
 from promptctl.cli.commands.copy import copy
@@ -58,6 +66,17 @@ COMMANDS: Mapping[str, Command] = {
     "demo": demo,
 }
 GROUPS: Mapping[str, tuple[str, Mapping[str, Command]]] = {
+    "class": (
+        "List and change the classes of a context; every change is a new version.",
+        {
+            "list": class_list,
+            "rename": class_rename,
+            "add": class_add,
+            "drop": class_drop,
+            "merge": class_merge,
+            "split": class_split,
+        },
+    ),
     "models": ("List and download backbones.", {"list": models_list, "pull": models_pull}),
     "cache": (
         "Show or clear cached features and results.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typer import Context
+
 from promptctl.learners import LEARNERS, all_recipes
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
@@ -38,3 +40,11 @@ def in_trash(incomplete: str) -> list[str]:
     removed = [r.name if r.versions else str(Ref(r.name, candidate=True)) for r in Store().trash() if r.refs]
     found = [*known_refs(incomplete), *removed]
     return [name for name in dict.fromkeys(found) if name.casefold().startswith(incomplete.casefold())]
+
+
+def known_classes(context: Context, incomplete: str) -> list[str]:
+    """Labels of the context that was typed before."""
+    name = context.params.get("context")
+    entry = next((one for one in Store().entries() if name and one.ref.name.casefold() == str(name).casefold()), None)
+    labels = entry.card.labels if entry and entry.card else ()
+    return [label for label in labels if label.casefold().startswith(incomplete.casefold())]

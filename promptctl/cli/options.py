@@ -126,6 +126,16 @@ Anchor = Annotated[
     ),
 ]
 Average = Annotated[bool, typer.Option("--average", help="Keep the mean of the late epochs instead of the last step.")]
+ForceNewClass = Annotated[
+    bool, typer.Option("--force-new-class", help="Folders called nearly like a class are classes of their own.")
+]
+MaxForgetting = Annotated[
+    float,
+    typer.Option(
+        min=0, max=100, help="Points of accuracy on held-out photos that a new version may lose to its parent."
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Store the new version although it forgets.")]
 Blend = Annotated[
     str,
     typer.Option(

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from promptctl.commands.cache import cache_info, clear_cache
 from promptctl.commands.check import check
+from promptctl.commands.class_add import add_classes
+from promptctl.commands.class_drop import drop_classes, to_purge
+from promptctl.commands.class_list import list_classes
+from promptctl.commands.class_merge import merge_classes
+from promptctl.commands.class_rename import rename_class
+from promptctl.commands.class_split import split_class
 from promptctl.commands.classify import classify
 from promptctl.commands.compare import compare
 from promptctl.commands.continual import compare_tasks
@@ -27,6 +33,7 @@ from promptctl.commands.restore import restore
 from promptctl.commands.show import show
 
 __all__ = [
+    "add_classes",
     "cache_info",
     "check",
     "classify",
@@ -35,6 +42,7 @@ __all__ = [
     "compare_tasks",
     "copy",
     "diff",
+    "drop_classes",
     "encode",
     "evaluate",
     "export",
@@ -42,17 +50,22 @@ __all__ = [
     "import_context",
     "inspect",
     "learn",
+    "list_classes",
     "list_contexts",
     "list_models",
     "list_trash",
     "log",
+    "merge_classes",
     "path",
     "promote",
     "pull_model",
     "remove",
     "rename",
+    "rename_class",
     "restore",
     "show",
+    "split_class",
+    "to_purge",
     "to_remove",
     "trash_to_empty",
 ]

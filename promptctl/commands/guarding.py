@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from promptctl.classification.blend import as_kept
 from promptctl.classification.classifier import Classifier
 from promptctl.commands.revise import Revision, revised
-from promptctl.commands.versions import HELD_OUT
-from promptctl.context.card import GuardRecord
+from promptctl.context.card import HELD_OUT, GuardRecord
 from promptctl.context.context import Context
 from promptctl.context.guard import FEWEST_IMAGES, Paired, Verdict, judge
 from promptctl.progress import OnProgress

@@ -98,6 +98,22 @@ class Revision:
         )
 
 
+def revision_of(
+    parent: Context, classes: tuple[ClassEntry, ...], shots: ShotTable, change: Change, *, trains: bool
+) -> Revision:
+    """Other classes or shots, and all else as the parent has it."""
+    return Revision(
+        parent=parent,
+        classes=classes,
+        shots=shots,
+        change=change,
+        settings=settings_like(parent, {}),
+        template=parent.card.zero_shot_template,
+        asked=parent.card.shots.asked,
+        trains=trains,
+    )
+
+
 def settings_like(parent: Context, typed: Mapping[str, object]) -> LearnSettings:
     """What is asked for, and else what the parent was learned with; how long it takes is for the learner to say."""
     method = parent.card.method
@@ -146,7 +162,7 @@ def _card(revision: Revision, backbone: AnyBackbone, learned: Learned) -> Card:
         backbone=parent.backbone,
         classes=revision.classes,
         method=learned.method,
-        shots=Shots(revision.asked, len(revision.shots) - held_out, held_out),
+        shots=Shots(revision.asked, len(revision.shots) - held_out, held_out) if len(revision.shots) else parent.shots,
         zero_shot_template=revision.template,
         logit_scale=backbone.logit_scale,
         written_by=f"promptctl {__version__}",
@@ -181,6 +197,8 @@ def _learned(revision: Revision, backbone: AnyBackbone, zero_shot: Rows, on_prog
     settings = replace(revision.settings, epochs=0) if rests else revision.settings
     shots = Features((), (), x)
     learned = fit(TrainingSet(revision.classes, shots, y, zero_shot, backbone, start), settings, on_progress)
+    if goes_on and not revision.trains and revision.begin is None:
+        learned = replace(learned, method=revision.parent.card.method)  # which its vectors came by
     return _as_the_parent(revision, learned) if goes_on else learned
 
 

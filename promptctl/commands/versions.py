@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from promptctl.classification.blend import as_kept
 from promptctl.classification.classifier import Classifier
-from promptctl.context.card import Card, HeadPart, Score
+from promptctl.context.card import HELD_OUT, Card, HeadPart, Score
 from promptctl.context.context import Context, LinearHead, ShotTable
 from promptctl.context.prototypes import Prototypes
 from promptctl.learners import LEARNERS, head
@@ -18,7 +18,6 @@ from promptctl.learners.head import FittedHead, Folds
 from promptctl.learners.settings import LearnSettings
 
 Rows = NDArray[np.float32]
-HELD_OUT = "images held out"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +62,9 @@ def held_out(context: Context) -> Measured:
 
 
 def _has_head(settings: LearnSettings, context: Context) -> bool:
-    if settings.head is not None:
-        return settings.head
     _, rows = context.rehearsed()
+    if settings.head is not None or not len(rows):
+        return bool(settings.head and len(rows))
     every = len(np.unique(rows)) == len(context.card.classes)
     # a class without photos is never predicted beside those that have some, unless they make way for it
     return (LEARNERS[settings.learner].has_context and settings.recipe != "paper") or not every

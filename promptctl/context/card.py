@@ -33,6 +33,7 @@ LONGEST_HEADER = 1 << 20  # bytes; ten thousand classes fit
 _NO_FORMAT = 1_000_000
 _RESERVED_FOR_THE_REST = 16 << 10  # of a header, beside the classes
 UNSEALED = "0" * 64
+HELD_OUT = "images held out"  # what most scores are of
 
 
 @dataclass(frozen=True)

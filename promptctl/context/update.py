@@ -70,6 +70,24 @@ def relabelled(shots: ShotTable, classes: Mapping[bytes, int]) -> ShotTable:
     return replace(shots, class_ids=np.array(ids, np.int32))
 
 
+def moved(shots: ShotTable, ids: NDArray[np.int64], became: Mapping[int, int] | None = None) -> ShotTable:
+    """The images with other classes, each content once in a class.
+
+    ids      (N,) of the classes they are of now
+    became   what classes that are no more are now, for what was seen in images; where that is not known: -1
+    """
+    import numpy as np
+
+    seen: set[tuple[bytes, int]] = set()
+    stays = np.ones(len(shots), bool)
+    for i, (sha, id) in enumerate(zip(shots.sha256, ids.tolist(), strict=True)):
+        stays[i] = (sha.tobytes(), id) not in seen
+        seen.add((sha.tobytes(), id))
+    predicted = [(became or {}).get(int(id), int(id)) for id in shots.predicted]
+    table = replace(shots, class_ids=ids.astype(np.int32), predicted=np.array(predicted, np.int32))
+    return table.only(stays)
+
+
 def at_most(shots: ShotTable, limit: int) -> ShotTable:
     """No more than so many images of each class to learn from, chosen by herding; those held out stay.
 

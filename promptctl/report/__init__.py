@@ -5,6 +5,19 @@ from __future__ import annotations
 from promptctl.report.base import Item, Report, Row, SkippedFile, StreamedReport
 from promptctl.report.cache import CachedFeatures, CacheReport, ClearedReport
 from promptctl.report.check import Checked, CheckReport
+from promptctl.report.classes import (
+    ClassAddReport,
+    ClassDropReport,
+    ClassListReport,
+    ClassMergeReport,
+    ClassRenameReport,
+    ClassSplitReport,
+    HeldElsewhere,
+    JudgedReport,
+    ListedClass,
+    MovedClass,
+    VersionReport,
+)
 from promptctl.report.classify import Classified, ClassifyReport, Guess, NotAPhoto
 from promptctl.report.compare import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.report.continual import ContinualReport, ContinualRow, ContinualRun, TaskOrder
@@ -39,10 +52,16 @@ __all__ = [
     "Checked",
     "CheckpointExported",
     "CheckpointImported",
+    "ClassAddReport",
     "ClassDiff",
+    "ClassDropReport",
+    "ClassListReport",
+    "ClassMergeReport",
     "ClassMoved",
     "ClassPhotos",
+    "ClassRenameReport",
     "ClassScore",
+    "ClassSplitReport",
     "Classified",
     "ClassifyReport",
     "ClearedReport",
@@ -61,14 +80,18 @@ __all__ = [
     "GuardFacts",
     "Guess",
     "HeadExported",
+    "HeldElsewhere",
     "InspectReport",
     "Item",
+    "JudgedReport",
     "LearnPlan",
     "LearnReport",
     "ListReport",
+    "ListedClass",
     "LogReport",
     "ModelRow",
     "ModelsReport",
+    "MovedClass",
     "MovedPhoto",
     "NearWordRow",
     "NotAPhoto",
@@ -93,5 +116,6 @@ __all__ = [
     "UpdateFacts",
     "VectorDrift",
     "VectorReport",
+    "VersionReport",
     "VersionRow",
 ]

@@ -20,11 +20,14 @@ from promptctl.cli.options import (
     Device,
     Epochs,
     Folder,
+    Force,
+    ForceNewClass,
     Format,
     HowToLearn,
     Init,
     Json,
     LearnerName,
+    MaxForgetting,
     Model,
     NamePosition,
     OnDevice,
@@ -104,22 +107,15 @@ def learn(
             show_default=False,
         ),
     ] = None,
-    force_new_class: Annotated[
-        bool, typer.Option("--force-new-class", help="Folders called nearly like a class are classes of their own.")
-    ] = False,
+    force_new_class: ForceNewClass = False,
     polish: Annotated[
         bool, typer.Option("--polish", help="Class-specific vectors learn again even where no photo is new.")
     ] = False,
-    max_forgetting: Annotated[
-        float,
-        typer.Option(
-            min=0, max=100, help="Points of accuracy on held-out photos that a new version may lose to its parent."
-        ),
-    ] = 2.0,
+    max_forgetting: MaxForgetting = 2.0,
     shots_kept: Annotated[
         int | None, typer.Option(min=1, help="Photos of each class whose features are kept, the most typical.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Store the new version although it forgets.")] = False,
+    force: Force = False,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:

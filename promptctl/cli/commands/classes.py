@@ -1,0 +1,183 @@
+"""`promptctl class`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptctl import commands, render
+from promptctl.cli.completion import known_classes
+from promptctl.cli.options import (
+    ContextRef,
+    Device,
+    Force,
+    ForceNewClass,
+    Format,
+    Json,
+    MaxForgetting,
+    Name,
+    OnDevice,
+    Output,
+)
+from promptctl.cli.output import ask, finish
+
+Label = Annotated[
+    str, typer.Argument(help="A class, by its label, an alias or its name.", autocompletion=known_classes)
+]
+Labels = Annotated[
+    list[str], typer.Argument(help="Classes, by their labels, aliases or names.", autocompletion=known_classes)
+]
+
+
+def class_list(
+    context: ContextRef,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print labels only, one per line.")] = False,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """List the classes of a context: labels, names in the prompt, aliases, photos."""
+    finish(commands.list_classes(context), output, json, quiet=quiet)
+
+
+def class_rename(
+    context: Name,
+    old: Label,
+    new: Annotated[str, typer.Argument(help="What it is called from now on.")],
+    display_only: Annotated[
+        bool, typer.Option("--display-only", help="Keep what the prompt says, so that every answer stays as it is.")
+    ] = False,
+    force_new_class: ForceNewClass = False,
+    max_forgetting: MaxForgetting = 2.0,
+    force: Force = False,
+    device: OnDevice = Device.auto,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Call a class something else.
+
+    The old name becomes an alias: a folder called so is still that class. The vectors stay, and the prompt says the new
+    name.
+    """
+    with render.progress() as progress:
+        report = commands.rename_class(
+            context,
+            old,
+            new,
+            display_only=display_only,
+            force_new_class=force_new_class,
+            max_forgetting=max_forgetting / 100,
+            force=force,
+            device=device.value,
+            on_progress=progress,
+        )
+    finish(report, output, json)
+
+
+def class_add(
+    context: Name,
+    names: Annotated[list[str], typer.Argument(help="What the classes are called.")],
+    force_new_class: ForceNewClass = False,
+    max_forgetting: MaxForgetting = 2.0,
+    force: Force = False,
+    device: OnDevice = Device.auto,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Add classes by their names alone, without photos.
+
+    Each answers by what its name says, as zero-shot does; those that have photos make way for it.
+    """
+    with render.progress() as progress:
+        report = commands.add_classes(
+            context,
+            names,
+            force_new_class=force_new_class,
+            max_forgetting=max_forgetting / 100,
+            force=force,
+            device=device.value,
+            on_progress=progress,
+        )
+    finish(report, output, json)
+
+
+def class_drop(
+    context: Name,
+    labels: Labels,
+    purge: Annotated[
+        bool,
+        typer.Option("--purge", help="Leave nothing of their photos in any version, the candidate and the trash."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Purge without asking; needed without a terminal.")] = False,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Leave classes out, with their photos.
+
+    Answers among the other classes stay as they are. Older versions keep the class, unless it is purged: that rewrites
+    them, and cannot be undone.
+    """
+    if purge and not yes:
+        command = f"promptctl class drop {context} {shlex.join(labels)} --purge --yes"
+        ask(commands.to_purge(context, labels), "a purge", command)
+    finish(commands.drop_classes(context, labels, purge=purge), output, json)
+
+
+def class_merge(
+    context: Name,
+    labels: Labels,
+    into: Annotated[str, typer.Option("--into", help="What they are called together.", metavar="CLASS")],
+    force_new_class: ForceNewClass = False,
+    max_forgetting: MaxForgetting = 2.0,
+    force: Force = False,
+    device: OnDevice = Device.auto,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Make several classes one.
+
+    Folders called like any of them are that class from now on.
+    """
+    with render.progress() as progress:
+        report = commands.merge_classes(
+            context,
+            labels,
+            into,
+            force_new_class=force_new_class,
+            max_forgetting=max_forgetting / 100,
+            force=force,
+            device=device.value,
+            on_progress=progress,
+        )
+    finish(report, output, json)
+
+
+def class_split(
+    context: Name,
+    label: Label,
+    photos: Annotated[Path, typer.Option("--from", help="Folder with one folder per class.", metavar="FOLDER")],
+    force_new_class: ForceNewClass = False,
+    max_forgetting: MaxForgetting = 2.0,
+    force: Force = False,
+    device: OnDevice = Device.auto,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Move photos of a class to other classes, by the folders they lie in now.
+
+    Photos are known by their content, whatever they are called. Folders that are no class yet become one.
+    """
+    with render.progress() as progress:
+        report = commands.split_class(
+            context,
+            label,
+            photos,
+            force_new_class=force_new_class,
+            max_forgetting=max_forgetting / 100,
+            force=force,
+            device=device.value,
+            on_progress=progress,
+        )
+    finish(report, output, json)

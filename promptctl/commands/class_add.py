@@ -1,0 +1,83 @@
+"""Class add: classes by their names alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from promptctl.commands.classes import (
+    Rules,
+    check_free,
+    check_has_shots,
+    class_named,
+    first_new_id,
+    judged_facts,
+    learned_version,
+)
+from promptctl.context.card import Change, ClassEntry, check_fits
+from promptctl.errors import DatasetError
+from promptctl.progress import OnProgress
+from promptctl.report import ClassAddReport
+from promptctl.report.phrases import joined
+from promptctl.store.store import Store
+
+if TYPE_CHECKING:
+    from promptctl.commands.revise import Revision
+    from promptctl.context.context import Context
+
+COMMAND = "class add"
+
+
+def add_classes(
+    name: str,
+    labels: Sequence[str],
+    *,
+    force_new_class: bool = False,
+    store: Store | None = None,
+    on_progress: OnProgress | None = None,
+    **rules: object,
+) -> ClassAddReport:
+    """Add classes by name: each answers by what its name says until there are photos of it.
+
+    force_new_class   although a name is nearly that of a class
+    rules             max_forgetting, force and device
+    """
+    plan = partial(_plan, labels=tuple(labels), force_new_class=force_new_class)
+    made = learned_version(name, COMMAND, plan, Rules(**rules), store, on_progress)  # type: ignore[arg-type]
+    added = tuple(entry.label for entry in made.facts)
+    verb = "answers by its name" if len(added) == 1 else "answer by their names"
+    said = joined([f"'{label}'" for label in added])
+    return ClassAddReport(**judged_facts(made, f"{said} {verb}, until there are photos to learn from"), added=added)
+
+
+def _plan(
+    parent: Context, ref: str, *, labels: tuple[str, ...], force_new_class: bool
+) -> tuple[Revision, tuple[ClassEntry, ...]]:
+    from promptctl.commands.revise import revision_of
+
+    added = _entries(parent, ref, labels, force_new_class)
+    if parent.head or parent.vectors.ndim == 3 or not len(parent.vectors):
+        check_has_shots(parent, ref, "weigh a class that it has only the name of")
+    words = f"+{len(added)} class{'' if len(added) == 1 else 'es'} by name ({', '.join(e.label for e in added)})"
+    classes = (*parent.card.classes, *added)
+    found = revision_of(parent, classes, parent.shots, Change(COMMAND, words), trains=False)
+    if parent.vectors.ndim == 3:
+        # vectors that one class learned for itself say nothing of another; the head, with its offset, does
+        found = replace(found, settings=replace(found.settings, head=None))
+    return found, added
+
+
+def _entries(parent: Context, ref: str, labels: Sequence[str], force_new_class: bool) -> tuple[ClassEntry, ...]:
+    if not labels:
+        raise DatasetError("no class is named", f"promptctl class add {ref.partition('@')[0]} NAME")
+    first, known = first_new_id(parent), list(parent.card.classes)
+    for number, label in enumerate(labels):
+        entry = class_named(first + number, label)
+        if not entry.name:
+            raise DatasetError(f"{label!r} is no name for a class", "use another name")
+        check_free(entry.label, known, ref, force_new_class=force_new_class)
+        known.append(entry)
+    check_fits(known)
+    return tuple(known[len(parent.card.classes) :])

@@ -1,0 +1,187 @@
+"""Class split: photos of a class that belong to others, told by the folders they lie in."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptctl import checks
+from promptctl.commands.classes import (
+    Rules,
+    check_free,
+    check_has_shots,
+    class_meant,
+    class_named,
+    first_new_id,
+    judged_facts,
+    learned_version,
+    words_of,
+)
+from promptctl.context.card import Change, ClassEntry, Relabelled, check_fits
+from promptctl.data.names import meant_by, one_form
+from promptctl.errors import DatasetError, TooFewClasses
+from promptctl.progress import OnProgress
+from promptctl.report import ClassSplitReport, MovedClass
+from promptctl.report.phrases import joined, number_of
+from promptctl.store.store import Store
+
+if TYPE_CHECKING:
+    from promptctl.commands.revise import Revision
+    from promptctl.context.context import Context, ShotTable
+    from promptctl.data.images import HashedImage
+
+COMMAND = "class split"
+
+
+@dataclass(frozen=True)
+class _Facts:
+    split: ClassEntry
+    moved: tuple[MovedClass, ...]
+    left: int  # photos of it that stay
+    not_stored: int
+    of_others: int  # stored under other classes
+    is_gone: bool
+
+
+def split_class(
+    name: str,
+    label: str,
+    photos: str | os.PathLike[str],
+    *,
+    force_new_class: bool = False,
+    store: Store | None = None,
+    on_progress: OnProgress | None = None,
+    **rules: object,
+) -> ClassSplitReport:
+    """Move photos of a class to the classes of the folders they lie in; they are known by their content.
+
+    photos            class folders; those that are no class yet become one
+    force_new_class   although a folder is called nearly like a class
+    rules             max_forgetting, force and device
+    """
+    folder = checks.path("photos", photos)
+    hashed = _hashed(folder, on_progress)
+    plan = partial(_plan, label=label, photos=hashed, folder=folder, force_new_class=force_new_class)
+    made = learned_version(name, COMMAND, plan, Rules(**rules), store, on_progress)  # type: ignore[arg-type]
+    facts = made.facts
+    said = joined([f"'{one.label}' ({number_of(one.photos, 'photo')})" for one in facts.moved])
+    rest = "has none left and is gone" if facts.is_gone else f"keeps {number_of(facts.left, 'photo')}"
+    common = judged_facts(made, f"of '{facts.split.label}' came {said}; it {rest}")
+    learn = f"promptctl learn {shlex.quote(str(folder))} --name {made.name}   (photos that are not stored yet)"
+    common["next"] = (*common["next"], *([learn] if facts.not_stored else []))
+    return ClassSplitReport(
+        **common,
+        split=facts.split.label,
+        moved=facts.moved,
+        left=facts.left,
+        not_stored=facts.not_stored,
+        of_others=facts.of_others,
+        gone=facts.is_gone,
+    )
+
+
+def _hashed(folder: Path, on_progress: OnProgress | None) -> tuple[HashedImage, ...]:
+    from promptctl.data.folder import ImageFolder
+    from promptctl.data.images import hash_images
+
+    found = ImageFolder.scan(folder)
+    images, _ = hash_images(found.images, partial(on_progress, "reading") if on_progress else None)
+    return images
+
+
+def _plan(
+    parent: Context, ref: str, *, label: str, photos: Sequence[HashedImage], folder: Path, force_new_class: bool
+) -> tuple[Revision, _Facts]:
+    from promptctl.commands.revise import revision_of
+
+    check_has_shots(parent, ref, "tell which photos were of which class")
+    split = class_meant(label, parent.card.classes, ref)
+    stored = _stored(parent)
+    own = [image for image in photos if split.id in stored.get(bytes.fromhex(image.sha256), ())]
+    if not own:
+        learn = f"promptctl learn {shlex.quote(str(folder))} --name {ref.partition('@')[0]}"
+        raise DatasetError(
+            f"no photo in {folder} is stored in {ref} as '{split.label}'",
+            f"{learn}   (photos that are not stored yet)",
+        )
+    target = _targets(own, split, parent, ref, force_new_class)
+    shots, relabelled = _moved(parent, split, {bytes.fromhex(i.sha256): target[i.label].id for i in own})
+    count = Counter(int(id) for id in shots.class_ids)
+    is_gone = not count[split.id]
+    entries = {entry.id: entry for entry in (*parent.card.classes, *target.values())}
+    classes = tuple(_without_words(entry, split, target.values()) for entry in entries.values())
+    classes = tuple(entry for entry in classes if not (is_gone and entry.id == split.id))
+    if len(classes) < 2:
+        raise TooFewClasses(ref, len(classes))
+    check_fits(classes)
+    came = Counter(image.after for image in relabelled)
+    moved = tuple(MovedClass(entries[id].label, id, n) for id, n in sorted(came.items()))
+    change = Change(COMMAND, f"{split.label} → {', '.join(f'{m.label} {m.photos}' for m in moved)}", relabelled)
+    facts = _Facts(
+        split=split,
+        moved=moved,
+        left=count[split.id],
+        not_stored=sum(bytes.fromhex(image.sha256) not in stored for image in photos),
+        of_others=sum(split.id not in stored.get(bytes.fromhex(i.sha256), {split.id}) for i in photos),
+        is_gone=is_gone,
+    )
+    return revision_of(parent, classes, shots, change, trains=True), facts
+
+
+def _stored(parent: Context) -> dict[bytes, set[int]]:
+    stored: dict[bytes, set[int]] = {}
+    for sha, id in zip(parent.shots.sha256, parent.shots.class_ids.tolist(), strict=True):
+        stored.setdefault(sha.tobytes(), set()).add(id)
+    return stored
+
+
+def _targets(
+    own: Sequence[HashedImage], split: ClassEntry, parent: Context, ref: str, force_new_class: bool
+) -> dict[str, ClassEntry]:
+    """Folder → the class it is; a folder called by an alias of the class that is split is a class of its own."""
+    bare = replace(split, aliases=())
+    known = [bare if entry.id == split.id else entry for entry in parent.card.classes]
+    target: dict[str, ClassEntry] = {}
+    first = first_new_id(parent)
+    for folder in sorted({image.label for image in own}):
+        meant = meant_by([folder], known)
+        if meant:
+            target[folder] = known[meant[folder]]
+            continue
+        check_free(folder, known, ref, force_new_class=force_new_class)
+        target[folder] = class_named(first + sum(entry.id >= first for entry in target.values()), folder)
+    if all(entry.id == split.id for entry in target.values()):
+        raise DatasetError(
+            f"every photo lies in the folder of '{split.label}', so there is nothing to split",
+            "put those of another class into a folder called like it",
+        )
+    return target
+
+
+def _moved(parent: Context, split: ClassEntry, target: dict[bytes, int]) -> tuple[ShotTable, tuple[Relabelled, ...]]:
+    import numpy as np
+
+    from promptctl.context.update import moved
+
+    ids = parent.shots.class_ids.astype(np.int64)
+    relabelled = []
+    for i, sha in enumerate(parent.shots.sha256):
+        after = target.get(sha.tobytes(), split.id)
+        if ids[i] == split.id != after:
+            relabelled.append(Relabelled(sha.tobytes().hex(), split.id, after))
+            ids[i] = after
+    return moved(parent.shots, ids), tuple(relabelled)
+
+
+def _without_words(entry: ClassEntry, split: ClassEntry, others: Iterable[ClassEntry]) -> ClassEntry:
+    """The class that was split without aliases that are classes of their own now."""
+    if entry.id != split.id:
+        return entry
+    taken = {word for other in others if other.id != split.id for word in words_of(other)}
+    return replace(split, aliases=tuple(alias for alias in split.aliases if one_form(alias) not in taken))
