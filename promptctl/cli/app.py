@@ -32,9 +32,11 @@ from promptctl.cli.commands.inspect import inspect
 from promptctl.cli.commands.learn import learn
 from promptctl.cli.commands.list import list_contexts
 from promptctl.cli.commands.log import log
+from promptctl.cli.commands.merge import merge
 from promptctl.cli.commands.models import models_list, models_pull
 from promptctl.cli.commands.path import show_path
 from promptctl.cli.commands.promote import promote
+from promptctl.cli.commands.relabel import relabel
 from promptctl.cli.commands.remove import remove
 from promptctl.cli.commands.rename import rename
 from promptctl.cli.commands.restore import restore
@@ -55,6 +57,8 @@ COMMANDS: Mapping[str, Command] = {
     "show": show,
     "log": log,
     "diff": diff,
+    "relabel": relabel,
+    "merge": merge,
     "copy": copy,
     "rename": rename,
     "remove": remove,

@@ -24,9 +24,11 @@ from promptctl.commands.inspect import inspect
 from promptctl.commands.learn import learn
 from promptctl.commands.list import list_contexts, list_trash
 from promptctl.commands.log import log
+from promptctl.commands.merge import merge
 from promptctl.commands.models import list_models, pull_model
 from promptctl.commands.path import path
 from promptctl.commands.promote import promote
+from promptctl.commands.relabel import relabel
 from promptctl.commands.remove import remove, to_remove
 from promptctl.commands.rename import rename
 from promptctl.commands.restore import restore
@@ -55,10 +57,12 @@ __all__ = [
     "list_models",
     "list_trash",
     "log",
+    "merge",
     "merge_classes",
     "path",
     "promote",
     "pull_model",
+    "relabel",
     "remove",
     "rename",
     "rename_class",

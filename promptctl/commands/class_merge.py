@@ -74,7 +74,7 @@ def _plan(
     from promptctl.commands.revise import revision_of
     from promptctl.context.update import moved
 
-    check_has_shots(parent, ref, "make several classes one")
+    check_has_shots(parent, ref, "make several classes one", each=True)
     members = _members(parent, ref, labels)
     ids = {entry.id for entry in members}
     others = [entry for entry in parent.card.classes if entry.id not in ids]

@@ -100,7 +100,7 @@ def _plan(
 ) -> tuple[Revision, _Facts]:
     from promptctl.commands.revise import revision_of
 
-    check_has_shots(parent, ref, "tell which photos were of which class")
+    check_has_shots(parent, ref, "tell which photos were of which class", each=True)
     split = class_meant(label, parent.card.classes, ref)
     stored = _stored(parent)
     own = [image for image in photos if split.id in stored.get(bytes.fromhex(image.sha256), ())]

@@ -95,13 +95,19 @@ def first_new_id(parent: Context) -> int:
     return max(card.next_id, 1 + max(entry.id for entry in card.classes))
 
 
-def check_has_shots(parent: Context, ref: str, doing: str, hint: str = "") -> None:
-    """NoShots for a context that keeps no features of its images."""
-    if len(parent.shots):
+def check_has_shots(parent: Context, ref: str, doing: str, hint: str = "", *, each: bool = False) -> None:
+    """NoShots for a context that keeps nothing of its images to learn from.
+
+    each   what is done is about single images, so that means of them will not do
+    """
+    if each and parent.prototypes is not None:
+        because = "it keeps means of its shots in place of them"
+    elif len(parent.shots) or parent.prototypes is not None:
         return
-    because = (
-        "it was imported and has no shots" if parent.card.is_imported else "the features of its shots were left out"
-    )
+    elif parent.card.is_imported:
+        because = "it was imported and has no shots"
+    else:
+        because = "the features of its shots were left out"
     raise NoShots(ref, doing, because, hint or f"promptctl learn PHOTOS --name {ref.partition('@')[0]} --fresh")
 
 
@@ -147,7 +153,7 @@ def learned_version(
     def make() -> Made[Facts]:
         from promptctl.commands import guarding
 
-        source, parent = _newest(name, store)
+        source, parent = newest(name, store)
         ref = str(source.ref)
         revision, facts = plan(parent, ref)
         judged = judged_revision(revision, ref, rules, store, on_progress)
@@ -180,7 +186,7 @@ def edited_version(
     started, store, name = time.monotonic(), store or Store(), whole_name(name, command)
 
     def make() -> Made[Facts]:
-        source, parent = _newest(name, store)
+        source, parent = newest(name, store)
         context, facts = edit(parent, str(source.ref))
         entry = store_version(context, source.ref.name, store, new=False, after=source.ref.version)
         return Made(source, parent, Placed(entry, context, False), None, facts, time.monotonic() - started)
@@ -188,7 +194,8 @@ def edited_version(
     return once_more(make)
 
 
-def _newest(name: str, store: Store) -> tuple[Entry, Context]:
+def newest(name: str, store: Store) -> tuple[Entry, Context]:
+    """The newest version of a name, verified."""
     from promptctl.context.context import Context
 
     source = store.find(Ref(name))

@@ -47,6 +47,7 @@ def without_classes(context: Context, ids: Collection[int]) -> Context:
         text_features=context.text_features[stays],
         zero_shot_features=context.zero_shot_features[stays],
         head=head and replace(head, weight=head.weight[stays], bias=head.bias[stays]),
+        prototypes=context.prototypes and context.prototypes.only(np.flatnonzero(stays)),
     )
     gone = np.isin(context.shots.class_ids, list(ids))
     predicted = np.where(np.isin(context.shots.predicted, list(ids)), -1, context.shots.predicted).astype(np.int32)
@@ -73,7 +74,8 @@ def by_name_alone(context: Context, ids: Collection[int]) -> Context:
         weight, bias = head.weight.copy(), head.bias.copy()
         weight[own], bias[own] = context.zero_shot_features[own], 0.0
         head = replace(head, weight=weight, bias=bias)
-    return scored(replace(context, text_features=text, vectors=vectors, head=head))
+    prototypes = context.prototypes and context.prototypes.only(np.where(own, -1, np.arange(len(own))))
+    return scored(replace(context, text_features=text, vectors=vectors, head=head, prototypes=prototypes))
 
 
 def scored(context: Context) -> Context:

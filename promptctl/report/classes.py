@@ -220,3 +220,69 @@ class ClassSplitReport(JudgedReport):
                 f"{number_of(self.of_others, 'photo')} of the folder stored under other classes, and left there"
             )
         return found
+
+
+@dataclass(frozen=True)
+class CorrectedPhoto:
+    """A photo that is of another class after all."""
+
+    sha256: str
+    before: str  # label; of one that was stored under several, all of them
+    after: str
+
+
+@dataclass(frozen=True)
+class RelabelPlan(Report):
+    """What `relabel` would change; its report where it changes nothing."""
+
+    type: ClassVar[str] = "relabel"
+
+    context: str  # birds@1
+    dry_run: bool
+    relabelled: tuple[CorrectedPhoto, ...]
+    unchanged: int  # photos that have the class already
+
+    def rows(self) -> list[Row]:
+        return [dataclasses.asdict(photo) for photo in self.relabelled]
+
+    def tables(self) -> list[list[Row]]:
+        return [[{**row, "sha256": row["sha256"][:12]} for row in self.rows()]]
+
+    def columns(self) -> list[str]:
+        return ["sha256", "before", "after"]
+
+    def summary(self) -> list[str]:
+        if not self.relabelled:
+            return [f"every photo has its class in {self.context} already: no version was made"]
+        return [f"{number_of(len(self.relabelled), 'photo')} of {self.context} would be of another class"]
+
+
+@dataclass(frozen=True)
+class RelabelReport(JudgedReport):
+    type: ClassVar[str] = "relabel"
+
+    relabelled: tuple[CorrectedPhoto, ...]
+    unchanged: int
+    empty: tuple[str, ...]  # classes that no photo is left of, which answer by their name
+
+    def warnings(self) -> list[str]:
+        emptied = [f"no photo of '{label}' is left: it answers by its name alone" for label in self.empty]
+        return [*super().warnings(), *emptied]
+
+
+@dataclass(frozen=True)
+class MergeReport(JudgedReport):
+    type: ClassVar[str] = "merge"
+
+    second: str  # seabirds@1; parent is the first
+    known: tuple[str, ...]  # classes that both have
+    added: tuple[str, ...]  # classes of the second alone
+    shared: int  # photos that both have
+    learned_by_other: int  # photos that one held out and the other learned from
+
+    def warnings(self) -> list[str]:
+        found = super().warnings()
+        if self.learned_by_other:
+            photos = number_of(self.learned_by_other, "photo")
+            found.append(f"{photos} held out in one and learned from in the other: not held out any more")
+        return found

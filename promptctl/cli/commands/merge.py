@@ -1,0 +1,66 @@
+"""`promptctl merge`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from promptctl import commands, render
+from promptctl.cli.completion import known_names
+from promptctl.cli.options import (
+    Device,
+    Force,
+    ForceNewClass,
+    Format,
+    Json,
+    MaxForgetting,
+    Name,
+    OnDevice,
+    Output,
+)
+from promptctl.cli.output import finish
+
+
+class Whose(str, Enum):
+    first = "first"
+    second = "second"
+
+
+def merge(
+    context: Name,
+    second: Annotated[str, typer.Argument(help="NAME of another.", autocompletion=known_names)],
+    name: Annotated[str, typer.Option("--name", "-n", help="Name of the context that comes of both.")],
+    on_conflict: Annotated[
+        Whose | None,
+        typer.Option(
+            help="Whose class a photo has that the two have under different ones.  [default: refuse it]",
+            show_default=False,
+        ),
+    ] = None,
+    force_new_class: ForceNewClass = False,
+    max_forgetting: MaxForgetting = 2.0,
+    force: Force = False,
+    device: OnDevice = Device.auto,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Learn one context from the photos of two.
+
+    Both stay as they are. Classes that have a label, an alias or a name in common are one. The backbone must be the
+    same.
+    """
+    with render.progress() as progress:
+        report = commands.merge(
+            context,
+            second,
+            name,
+            on_conflict=on_conflict.value if on_conflict else None,
+            force_new_class=force_new_class,
+            max_forgetting=max_forgetting / 100,
+            force=force,
+            device=device.value,
+            on_progress=progress,
+        )
+    finish(report, output, json)
