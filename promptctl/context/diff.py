@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from promptctl.context.card import Card
+from promptctl.context.card import Card, Change
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ def change(before: Card | None, after: Card, earlier: Mapping[str, int]) -> str:
     """
     if after.sha256 in earlier:
         return f"@{earlier[after.sha256]} restored"
+    if after.change is not None:
+        return _as_told(after.change)
     if before is None:
         return "imported" if after.is_imported else "learned"
     classes, settings = class_changes(before, after), setting_changes(before, after)
@@ -61,6 +63,11 @@ def change(before: Card | None, after: Card, earlier: Mapping[str, int]) -> str:
         *(f"{change.setting} {_word(change.before)} → {_word(change.after)}" for change in settings),
     ]
     return ", ".join(words) or "learned again"
+
+
+def _as_told(change: Change) -> str:
+    """What the command that made a version says it did."""
+    return (change.words or change.kind) + (", forced" if change.forced else "")
 
 
 def _settings(card: Card) -> dict[str, Any]:

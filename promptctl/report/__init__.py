@@ -42,7 +42,7 @@ from promptctl.report.learn import (
     UpdateFacts,
 )
 from promptctl.report.list import ListReport, RemovedContext, StoredContext, TrashReport
-from promptctl.report.log import LogReport, VersionRow
+from promptctl.report.log import Batch, LogReport, VersionRow
 from promptctl.report.models import ModelRow, ModelsReport, PulledReport
 from promptctl.report.moved import CopyReport, PromoteReport, RemoveReport, RenameReport, RestoreReport
 from promptctl.report.path import PathReport
@@ -50,6 +50,7 @@ from promptctl.report.show import ShowReport
 
 __all__ = [
     "BaseToNewRow",
+    "Batch",
     "CacheReport",
     "CachedFeatures",
     "CheckReport",
