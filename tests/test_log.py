@@ -320,3 +320,28 @@ def test_each_file_is_read_whole_once(line, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", lambda self: (read.append(self.name), whole(self))[1])
     commands.log("birds")
     assert sorted(read) == ["1.safetensors", "2.safetensors"]
+
+
+def named(context: Context, *labels: str) -> Context:
+    """The same with other labels."""
+    classes = tuple(
+        dataclasses.replace(entry, label=label) for entry, label in zip(context.card.classes, labels, strict=True)
+    )
+    card = dataclasses.replace(context.card, classes=classes)
+    return Context.from_bytes(dataclasses.replace(context, card=card).to_bytes(), "named")
+
+
+def test_classes_of_a_fresh_start_are_those_of_the_same_label():
+    """Where a version goes on from none, its ids are its own: its class 0 is what was class 1."""
+    first = named(version([0, 1, 2], images=[*OLD, (2, 2, 1, 0), (2, 2, 1, 1)]), "cat", "emu", "ibis")
+    fresh = named(
+        version([1, 2], images=[(1, 0, 2, 0), (2, 1, 2, 0), (1, 0, 2, 1, 50), (2, 1, 2, 1, 51)]), "emu", "ibis"
+    )
+    stored(first, fresh)
+    assert [(row.n, row.acc) for row in commands.log("birds").versions] == [(2, 1.0), (2, 1.0)]
+
+
+def test_a_renamed_class_is_the_same_class():
+    first = named(version([0, 1], images=OLD), "emu", "ibis")
+    stored(first, named(version([0, 1], parent=first, images=OLD), "emu", "white ibis"))
+    assert [(row.n, row.acc) for row in commands.log("birds").versions] == [(8, 1.0), (8, 1.0)]

@@ -17,12 +17,16 @@ from numpy.typing import NDArray
 from promptctl.benchmark.forgetting import Measures, measure
 from promptctl.classification import references
 from promptctl.classification.blend import as_kept
+from promptctl.context import diff as differences
+from promptctl.context.card import Card
 from promptctl.context.context import Context, ShotTable
 
 Ids = NDArray[np.int64]
 Right = NDArray[np.bool_]
 Rows = NDArray[np.float32]
+Parents = Mapping[str, str | None]  # sha256 → sha256 of the parent
 UNKNOWN = -1
+_GONE = -2
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +52,7 @@ class Version:
     """One version as far as it takes to measure it; no feature of its shots is kept."""
 
     number: int
-    fingerprint: str
-    parent: str | None
-    sha256: str
+    card: Card
     shots: ShotTable  # without features
     own: Answers
     zero_shot: Answers
@@ -69,9 +71,7 @@ class Version:
         x, y = as_kept(shots.features[train].astype(np.float32)), shots.class_ids[train].astype(np.int64)
         return Version(
             number=number,
-            fingerprint=card.backbone.fingerprint,
-            parent=card.parent,
-            sha256=card.sha256,
+            card=card,
             shots=_bare(shots),
             own=Answers(ids, weight, bias / np.float32(scale)),
             zero_shot=Answers(ids, context.zero_shot_features, none),
@@ -88,14 +88,18 @@ class Version:
     def learned_from(self) -> frozenset[bytes]:
         return frozenset(sha.tobytes() for sha in self.shots.sha256[self.shots.held_out == 0])
 
-    def today(self, exam: Exam) -> dict[int, int]:
-        """Ids of classes that are gone since → those that most of their images have now."""
-        gone = set(self.own.ids.tolist()) - set(exam.ids.tolist())
+    def today(self, exam: Exam, parent_of: Parents) -> dict[int, int]:
+        """Id of each class → id of the same class in the exam, or of what most of its images are called there.
+
+        A class that is neither is called what no class of the exam is.
+        """
+        same = differences.same_classes(self.card, exam.card, parent_of)
         now: dict[int, Counter[int]] = defaultdict(Counter)
         for sha, id in zip(self.shots.sha256, self.shots.class_ids, strict=True):
-            if int(id) in gone and sha.tobytes() in exam.class_of:
+            if int(id) not in same and sha.tobytes() in exam.class_of:
                 now[int(id)][exam.class_of[sha.tobytes()]] += 1
-        return {id: counts.most_common(1)[0][0] for id, counts in now.items()}
+        found = {id: counts.most_common(1)[0][0] for id, counts in now.items()}
+        return {id: same.get(id, found.get(id, _GONE - id)) for id in self.own.ids.tolist()}
 
 
 def _bare(shots: ShotTable) -> ShotTable:
@@ -130,11 +134,10 @@ class Exam:
     """The images that all versions are measured on, with the classes they have now."""
 
     version: int  # whose images they are
-    fingerprint: str
+    card: Card
     features: Rows  # (N, E) unit rows
     truth: Ids  # (N,) ids
     hashes: tuple[bytes, ...]  # N
-    ids: Ids  # of the classes there are now
     class_of: Mapping[bytes, int]  # of every image of that version
     held_out: bool  # False: they are shots, and folds say what is seen in them
 
@@ -150,11 +153,10 @@ class Exam:
         hashes = [sha.tobytes() for sha in shots.sha256]
         return Exam(
             version=number,
-            fingerprint=context.card.backbone.fingerprint,
+            card=context.card,
             features=as_kept(some.features.astype(np.float32)),
             truth=some.class_ids.astype(np.int64),
             hashes=tuple(sha.tobytes() for sha in some.sha256),
-            ids=np.array([entry.id for entry in context.card.classes], dtype=np.int64),
             class_of=dict(zip(hashes, shots.class_ids.tolist(), strict=True)),
             held_out=bool(apart.any()),
         )
@@ -190,13 +192,15 @@ def line_of(versions: Sequence[Version], exam: Exam | None) -> Line:
     """Everything there is to say of versions, the oldest first."""
     if exam is None:
         return Line(None, (), {})
-    alike = [version for version in versions if version.fingerprint == exam.fingerprint]
-    matrix = _Matrix(exam, [_Seen.of(version, exam) for version in alike])
+    own = exam.card.backbone.fingerprint
+    alike = [version for version in versions if version.card.backbone.fingerprint == own]
+    parent_of = {version.card.sha256: version.card.parent for version in versions}
+    matrix = _Matrix(exam, [_Seen.of(version, exam, parent_of) for version in alike])
     return Line(
         exam,
         tuple((matrix.seen[i].version.number, int(count)) for i, count in matrix.sizes.items()),
         {seen.version.number: matrix.found(i) for i, seen in enumerate(matrix.seen)},
-        tuple(v.number for v in versions if v.fingerprint != exam.fingerprint),
+        tuple(version.number for version in versions if version.card.backbone.fingerprint != own),
         int(np.any([seen.learned for seen in matrix.seen], axis=0).sum()) if exam.held_out and alike else 0,
     )
 
@@ -211,19 +215,22 @@ class _Seen:
     measurable: Right  # (N,) not learned from, and of a class it knows
     learned: Right  # (N,)
     holds: Right  # (N,) remembers the image
-    knows: frozenset[int]  # ids of today
+    today: Mapping[int, int]  # its ids → ids of today
 
     @staticmethod
-    def of(version: Version, exam: Exam) -> _Seen:
-        today = version.today(exam)
-        knows = frozenset(today.get(id, id) for id in version.own.ids.tolist())
+    def of(version: Version, exam: Exam, parent_of: Parents) -> _Seen:
+        today = version.today(exam, parent_of)
         rows = np.array([version.row_of.get(sha, -1) for sha in exam.hashes], dtype=np.int64)
         learned = np.array([sha in version.learned_from for sha in exam.hashes], dtype=bool)
         seen = _on_held_out(version, exam) if exam.held_out else _on_folds(version, exam, rows)
         seen = {name: _renamed(ids, today) for name, ids in seen.items()}
-        known = np.isin(exam.truth, list(knows))
+        known = np.isin(exam.truth, list(today.values()))
         measurable = known & (~learned if exam.held_out else seen["own"] != UNKNOWN)
-        return _Seen(version, seen.pop("own"), seen, measurable, learned, (rows >= 0) & known, knows)
+        return _Seen(version, seen.pop("own"), seen, measurable, learned, (rows >= 0) & known, today)
+
+    @cached_property
+    def knows(self) -> frozenset[int]:
+        return frozenset(self.today.values())
 
     def accuracy(self, truth: Ids, some: Right, answers: Ids | None = None) -> float | None:
         """Of those of some images that it can be measured on."""
@@ -233,9 +240,8 @@ class _Seen:
 
     def among(self, exam: Exam, classes: frozenset[int]) -> Ids:
         """(N,) its answers among some classes of today."""
-        today = self.version.today(exam)
-        own = [id for id in self.version.own.ids.tolist() if today.get(id, id) in classes]
-        return _renamed(self.version.own.best(exam.features, np.array(own, np.int64)), today)
+        own = [id for id, now in self.today.items() if now in classes]
+        return _renamed(self.version.own.best(exam.features, np.array(own, np.int64)), self.today)
 
 
 def _on_held_out(version: Version, exam: Exam) -> dict[str, Ids]:
@@ -346,14 +352,14 @@ class _Matrix:
             return None, None
         here, some = self.seen[j], self.batch_of == j
         answers = _extended(self.seen[parent].version.own, here.version.zero_shot).best(self.exam.features)
-        before = _renamed(answers, here.version.today(self.exam))
+        before = _renamed(answers, here.today)
         truth = self.exam.truth
         return here.accuracy(truth, some, before), here.accuracy(truth, some, here.by["zero_shot"])
 
     def _parent(self, j: int) -> int | None:
         """The version that one was learned from."""
-        parent = self.seen[j].version.parent
-        return next((i for i, seen in enumerate(self.seen[:j]) if seen.version.sha256 == parent), None)
+        parent = self.seen[j].version.card.parent
+        return next((i for i, seen in enumerate(self.seen[:j]) if seen.version.card.sha256 == parent), None)
 
 
 def _table(

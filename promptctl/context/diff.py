@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from promptctl.context.card import Card, Change
+from promptctl.context.card import Card, Change, ClassEntry
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,49 @@ class SettingChange:
     after: Any
 
 
-def class_changes(before: Card, after: Card) -> ClassChanges:
-    old, new = ({entry.label: entry.name for entry in card.classes} for card in (before, after))
+def same_classes(before: Card, after: Card, parent_of: Mapping[str, str | None]) -> dict[int, int]:
+    """Class id in `before` → id of the same class in `after`.
+
+    Where both come of one first version, an id is the same class for ever. Elsewhere classes are the same that are
+    called the same, now or before.
+
+    parent_of   sha256 → sha256 of the parent, of every version at hand
+    """
+    if _root(before, parent_of) == _root(after, parent_of):
+        return {entry.id: entry.id for entry in before.classes if entry.id in {other.id for other in after.classes}}
+    id_of = {word: entry.id for entry in after.classes for word in entry.aliases}
+    id_of |= {entry.label: entry.id for entry in after.classes}
+    return {entry.id: id_of[entry.label] for entry in before.classes if entry.label in id_of}
+
+
+def _root(card: Card, parent_of: Mapping[str, str | None]) -> str:
+    """The first version that a card comes of, as far back as they are known."""
+    sha256, seen = card.sha256, set()
+    own = {**parent_of, card.sha256: card.parent}
+    while (parent := own.get(sha256)) and sha256 not in seen:
+        seen.add(sha256)
+        sha256 = parent
+    return sha256
+
+
+def class_changes(before: Card, after: Card, same: Mapping[int, int] | None = None) -> ClassChanges:
+    """What became of the classes; `same` as `same_classes` has it, else by their labels."""
+    if same is None:
+        same = same_classes(before, after, {})
+    old, new = ({entry.id: entry for entry in card.classes} for card in (before, after))
+    pairs = [(old[one], new[other]) for one, other in same.items()]
     return ClassChanges(
-        added=tuple(label for label in new if label not in old),
-        removed=tuple(label for label in old if label not in new),
-        renamed=tuple((label, old[label], new[label]) for label in new if label in old and old[label] != new[label]),
+        added=tuple(entry.label for entry in after.classes if entry.id not in same.values()),
+        removed=tuple(entry.label for entry in before.classes if entry.id not in same),
+        renamed=tuple(_renamed(a, b) for a, b in pairs if (a.label, a.name) != (b.label, b.name)),
     )
+
+
+def _renamed(before: ClassEntry, after: ClassEntry) -> tuple[str, str, str]:
+    """What the prompt says now; of a class whose prompt is the same, what its folder is called now."""
+    if before.name == after.name:
+        return before.label, before.label, after.label
+    return before.label, before.name, after.name
 
 
 def setting_changes(before: Card, after: Card) -> tuple[SettingChange, ...]:

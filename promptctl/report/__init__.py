@@ -25,7 +25,7 @@ from promptctl.report.classes import (
 from promptctl.report.classify import Classified, ClassifyReport, Guess, NotAPhoto
 from promptctl.report.compare import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.report.continual import ContinualReport, ContinualRow, ContinualRun, TaskOrder
-from promptctl.report.diff import ClassDiff, DiffReport, VectorDrift
+from promptctl.report.diff import ClassDiff, Confusion, DiffReport, Flip, RelabelledShot, ShotOf, VectorDrift
 from promptctl.report.encode import EncodeReport
 from promptctl.report.evaluate import ClassScore, EvaluateReport, Scores
 from promptctl.report.export import CheckpointExported, ContextExported, HeadExported, OnnxExported
@@ -72,6 +72,7 @@ __all__ = [
     "ClearedReport",
     "CompareReport",
     "ComparedRow",
+    "Confusion",
     "ContextExported",
     "ContextImported",
     "ContinualReport",
@@ -82,6 +83,7 @@ __all__ = [
     "DiffReport",
     "EncodeReport",
     "EvaluateReport",
+    "Flip",
     "GcReport",
     "GuardFacts",
     "Guess",
@@ -109,6 +111,7 @@ __all__ = [
     "PulledReport",
     "RelabelPlan",
     "RelabelReport",
+    "RelabelledShot",
     "RemoveReport",
     "RemovedContext",
     "RenameReport",
@@ -116,6 +119,7 @@ __all__ = [
     "RestoreReport",
     "Row",
     "Scores",
+    "ShotOf",
     "ShowReport",
     "SkippedFile",
     "StoredContext",
