@@ -16,9 +16,9 @@ from promptctl.benchmark.results import Results
 from promptctl.classification import blend
 from promptctl.classification.classifier import mixed
 from promptctl.clip.backbone import Backbone
-from promptctl.context.context import Context
+from promptctl.context.context import Context, ShotTable
 from promptctl.errors import DatasetError
-from promptctl.learners import coop
+from promptctl.learners import coop, head
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
@@ -53,6 +53,10 @@ def learned(colours) -> Context:
     return Context.load(Store().save("colours", colours, new=True).path)
 
 
+def without_head(context: Context) -> Context:
+    return dataclasses.replace(context, head=None, card=dataclasses.replace(context.card, head=()))
+
+
 def test_folds_choose_the_share_a_plain_loop_chooses(learned, tiny):
     from sklearn.model_selection import StratifiedKFold
 
@@ -69,8 +73,48 @@ def test_folds_choose_the_share_a_plain_loop_chooses(learned, tiny):
             right[share] += int(((x[held_out] @ unit(texts).T).argmax(1) == y[held_out]).sum())
     best = max(share for share in right if right[share] == max(right.values()))
     folds = []
-    assert blend.share_by_folds(learned, "colours@1", lambda: tower, lambda *count: folds.append(count)) == best
+    texts = without_head(learned)
+    assert blend.share_by_folds(texts, "colours@1", lambda: tower, lambda *count: folds.append(count)) == best
     assert folds == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_the_share_of_a_head_is_chosen_by_folds_of_heads(learned):
+    """Shots that a head learns and zero-shot does not know, but for one class that no fold of a head can know."""
+    rng, n = np.random.default_rng(3), 24
+    zero_shot = learned.zero_shot_features
+    y = np.arange(n) % 3
+    x = unit(unit(rng.normal(size=(3, zero_shot.shape[1])))[y] + 0.25 * rng.normal(size=(n, zero_shot.shape[1])))
+    groups = np.where(y == 2, n, np.arange(n)).astype(np.int32)  # all of class 2 are copies of one picture
+    shots = dataclasses.replace(
+        ShotTable.empty(zero_shot.shape[1]),
+        features=x.astype(np.float16),
+        class_ids=np.array([learned.card.classes[c].id for c in y], np.int32),
+        sha256=rng.integers(0, 256, (n, 32), dtype=np.uint8),
+        held_out=np.zeros(n, np.uint8),
+        since=np.ones(n, np.int32),
+        groups=groups,
+        predicted=np.full(n, -1, np.int32),
+    )
+    context = dataclasses.replace(learned, shots=shots)
+    x = blend.as_kept(x)
+    scale, hits = context.card.logit_scale, dict.fromkeys(blend.SHARES, 0)
+    fold_of = head.folds_of(y, groups.astype(np.int64), 1)
+    assert set(fold_of[y == 2]) == {-1} and len(set(fold_of[y < 2])) == 5
+    for fold in range(5):
+        left = fold_of != fold
+        own = head.fit(x[left], y[left], zero_shot, logit_scale=scale, groups=groups[left].astype(np.int64), seed=1)
+        for share in hits:
+            logits = share * (scale * x @ own.weight.T + own.bias) + (1 - share) * scale * x @ zero_shot.T
+            hits[share] += int((logits.argmax(1) == y)[~left].sum())
+    best = max(share for share in hits if hits[share] == max(hits.values()))
+    assert hits[1.0] > hits[0.0], "or the head has learned nothing"
+    folds = []
+    found = blend.share_by_folds(context, "colours@1", no_tower, lambda *count: folds.append(count))
+    assert (found, folds) == (best, [(i, 5) for i in range(1, 6)])
+
+
+def no_tower():
+    raise AssertionError("a head is learned without the text tower")
 
 
 def test_folds_speak_the_classes_in_their_own_tokens(learned, tiny):
@@ -99,10 +143,15 @@ def test_nobody_lays_out_a_stored_context_by_its_names_alone():
 def test_one_shot_is_not_enough_to_choose(cli, photos, tiny):
     cli("learn", photos, "--name", "one", "--shots", 1, "--model", tiny, "--epochs", 1)
     context = Context.load(Store().find(Ref("one")).path)
-    with pytest.raises(DatasetError) as refused:
-        blend.share_by_folds(context, "one@1", lambda: Backbone(tiny).tower)
-    assert str(refused.value) == "'one@1' has a class with one shot, and choosing a blend takes two per class"
-    assert refused.value.hint == "--blend 0.5, or any other share from 0 to 1"
+    for found, why in (
+        (context, "no class with two shots that differ, and choosing a blend takes two"),
+        (without_head(context), "a class with one shot, and choosing a blend takes two per class"),
+        (context.without_shots(), "no shots, and choosing a blend takes two"),
+    ):
+        with pytest.raises(DatasetError) as refused:
+            blend.share_by_folds(found, "one@1", lambda: Backbone(tiny).tower)
+        assert str(refused.value) == f"'one@1' has {why}"
+        assert refused.value.hint == "--blend 0.5, or any other share from 0 to 1"
 
 
 def test_the_ends_of_the_scale_are_zero_shot_and_the_context(cli, learned, photos):

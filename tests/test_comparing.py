@@ -66,7 +66,8 @@ def split(photos, tmp_path):
 def test_compare_measures_what_learn_learns_to_the_bit(cli, split, tiny, learner, options, settings, own):
     asked = (split, "--model", tiny, "--template", TEMPLATE, "--shots", 2, *options, "--json")
     (row,) = json.loads(cli("compare", *asked, "--seeds", 3, "--learners", learner).out)["learners"]
-    learned = json.loads(cli("learn", *asked, "--seed", 3, *own, "--name", "same").out)
+    pure = [] if learner == "clap" else ["--no-head"]
+    learned = json.loads(cli("learn", *asked, "--seed", 3, *own, *pure, "--name", "same").out)
     assert row["runs"] == [learned["accuracy"]]
 
     kept = Context.load(Store().find(Ref("same")).path)
@@ -80,9 +81,25 @@ def test_compare_measures_what_learn_learns_to_the_bit(cli, split, tiny, learner
     np.testing.assert_array_equal(found.text_features, kept.text_features)
 
 
+def test_compare_measures_the_head_that_learn_answers_with(cli, split, tiny):
+    asked = (split, "--model", tiny, "--template", TEMPLATE, "--shots", 2, "--json")
+    rows = json.loads(cli("compare", *asked, "--seeds", "1,2,3", "--learners", "coop-head,zero-shot").out)["learners"]
+    runs, by_hand = (row["runs"] for row in rows)
+    for seed, accuracy in enumerate(runs, 1):
+        cli("learn", *asked, "--seed", seed, "--epochs", 1, "--name", f"s{seed}")
+        assert Store()[f"s{seed}"].head is not None
+        assert Store()[f"s{seed}"].card.score.accuracy == accuracy
+    assert runs != by_hand, "or the head has learned nothing"
+
+
+def test_settings_of_coop_have_no_effect_on_the_head_alone(cli, split, tiny):
+    done = cli("compare", split, "--model", tiny, "--shots", 1, "--learners", "coop-head", "--epochs", 5)
+    assert (done.code, done.err.splitlines()[0]) == (1, "error: --epochs has no effect on coop-head")
+
+
 def test_a_learner_takes_of_the_settings_what_it_heeds():
     of = compared.settings_of
-    all_of_them = LearnSettings("coop", None, "a photo of a", True, "front", "paper", 7, 0.5, 3, 2.0, True, 4)
+    all_of_them = LearnSettings("coop", None, "a photo of a", True, "front", "paper", 7, 0.5, 3, 2.0, True, seed=4)
     assert of("coop", all_of_them) == of("coop-csc", all_of_them) == of("coop-blend", all_of_them) == all_of_them
     assert of("coop-anchor", all_of_them) == all_of_them
     assert of("clap", all_of_them) == LearnSettings("clap", epochs=7, lr=0.5, views=3, seed=4)

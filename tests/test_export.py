@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import open_clip
@@ -25,6 +26,13 @@ def learned(colours_bytes):
     return Store().save("colours", colours_bytes, new=True)
 
 
+def store_without_head(entry):
+    """The same context as its next version, answering by its text features."""
+    context = Context.load(entry.path)
+    plain = replace(context, head=None, card=replace(context.card, head=()))
+    return Store().save("colours", plain.to_bytes(), new=False)
+
+
 def answers(cli, photos, *options):
     """(N, C) probabilities as `classify` has them, by path, classes in the order of the context."""
     outcome = cli("classify", photos, "--prompt", "colours", "--format", "jsonl", "--top", 3, *options)
@@ -35,42 +43,57 @@ def answers(cli, photos, *options):
 
 def read_head(path):
     with safe_open(path, "pt") as head:
-        return head.get_tensor("weight"), head.metadata()
+        return head.get_tensor("weight"), head.get_tensor("bias"), head.metadata()
 
 
+@pytest.mark.parametrize("fitted", [True, False])
 @pytest.mark.parametrize("blend", ["1", "0.3"])
-def test_a_head_gives_the_answers_of_classify_in_open_clip(cli, photos, learned, tiny, tmp_path, blend):
-    path = tmp_path / "head.safetensors"
-    assert cli("export", "colours", path, "--as", "head", "--blend", blend).code == 0
-    weight, metadata = read_head(path)
+def test_a_head_gives_the_answers_of_classify_in_open_clip(cli, photos, learned, tiny, tmp_path, blend, fitted):
+    path, rows = tmp_path / "head.safetensors", "head" if fitted else "text features"
+    if not fitted:
+        store_without_head(learned)
+    done = cli("export", "colours", path, "--as", "head", "--blend", blend)
+    assert done.code == 0 and done.out.endswith(f" as a head, 3 classes by 32, rows of its {rows}\n")
+    weight, bias, metadata = read_head(path)
     card = json.loads(metadata["head"])
     model, _, preprocess = open_clip.create_model_and_transforms(tiny)
     paths, expected = answers(cli, photos, "--blend", blend)
     with torch.no_grad():
         pixels = torch.stack([preprocess(Image.open(path)) for path in paths])
         features = torch.nn.functional.normalize(model.eval().encode_image(pixels), dim=-1)
-    ours = (card["logit_scale"] * features @ weight.T).softmax(-1)
+    ours = (card["logit_scale"] * features @ weight.T + bias).softmax(-1)
     np.testing.assert_allclose(ours, expected, atol=1e-4)
 
 
+def test_a_bias_is_exported_too(photos, learned, tmp_path):
+    """A class without photos has no bias, the others one of their own."""
+    context = Context.load(learned.path)
+    bias = np.array([-9.0, 3.0, 4.0], np.float32)
+    Store().save("colours", replace(context, head=replace(context.head, bias=bias)).to_bytes(), new=False)
+    export("colours", tmp_path / "head", kind="head", blend=0.5)
+    np.testing.assert_array_equal(read_head(tmp_path / "head")[1], bias / 2)
+
+
 def test_a_head_says_what_it_is_and_is_the_same_every_time(cli, learned, tiny, tmp_path):
+    store_without_head(learned)
     one, two = tmp_path / "one.safetensors", tmp_path / "two"
     for path in (one, two):
-        cli("export", "colours@1", path, "--as", "head", "--blend", 0.5)
+        cli("export", "colours@2", path, "--as", "head", "--blend", 0.5)
     assert one.read_bytes() == two.read_bytes()
-    weight, metadata = read_head(one)
+    weight, bias, metadata = read_head(one)
+    assert not bias.any() and bias.dtype == torch.float32
     assert (weight.shape, weight.dtype, [*metadata]) == ((3, 32), torch.float32, ["head"])
     np.testing.assert_allclose(weight.norm(dim=1), 1, atol=1e-6)
     card = json.loads(metadata["head"])
-    own = learned.card
+    own = Store()["colours@2"].card
     assert card == {
-        "format": 1,
+        "format": 2,
         "labels": ["blue", "green", "red"],
         "names": ["blue", "green", "red"],
         "logit_scale": own.logit_scale,
         "blend": 0.5,
         "backbone": {"name": tiny, "fingerprint": own.backbone.fingerprint, "text_width": 32, "joint_width": 32},
-        "context": "colours@1",
+        "context": "colours@2",
         "context_sha256": own.sha256,
     }
 
@@ -84,9 +107,13 @@ def test_csv_counts_the_classes_of_a_head(cli, learned, tmp_path):
 def test_the_share_of_a_head_may_be_chosen_by_folds(cli, learned, tmp_path):
     report = export("colours", tmp_path / "head", kind="head", blend=None)
     assert 0 <= report.blend <= 1
-    context = Context.load(learned.path)
+    context, share = Context.load(learned.path), report.blend
+    expected = share * context.head.weight + (1 - share) * context.zero_shot_features
+    np.testing.assert_allclose(read_head(tmp_path / "head")[0], expected, atol=1e-6)
+    store_without_head(learned)
+    report = export("colours", tmp_path / "texts", kind="head", blend=None)
     expected = mixed(context.text_features, context.zero_shot_features, report.blend)
-    np.testing.assert_array_equal(read_head(tmp_path / "head")[0], expected)
+    np.testing.assert_array_equal(read_head(tmp_path / "texts")[0], expected)
 
 
 @pytest.mark.parametrize(

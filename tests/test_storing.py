@@ -117,7 +117,9 @@ def test_diff_measures_both_on_their_shots(cli, learned):
     for name, context in (("before", old), ("after", new)):
         for label in context.card.labels:
             mine = [row for (other, _), row in images.items() if other == label]
-            right = [context.card.labels[int((row @ context.text_features.T).argmax())] == label for row in mine]
+            head, scale = context.head, context.card.logit_scale
+            answers = [int((scale * row @ head.weight.T + head.bias).argmax()) for row in mine]
+            right = [context.card.labels[answer] == label for answer in answers]
             assert (rows[label]["images"], rows[label][name]) == (len(mine), pytest.approx(np.mean(right)))
     moved = [row["distance"] for row in report["vectors"]]
     np.testing.assert_allclose(moved, np.linalg.norm(old.vectors - new.vectors, axis=1), rtol=1e-5)

@@ -39,15 +39,15 @@ def share_by_folds(context: Context, name: str, tower: Callable[[], TextTower], 
     rows, y = context.learned_from()
     x = as_kept(rows)
     if _fewest(y, len(context.card.classes)) < 2:
-        raise _too_few(name, "a class with one shot" if len(y) else "no shots")
+        raise _too_few(name, "a class with one shot" if len(y) else "no shots", "two per class")
     card, zero_shot = context.card, context.zero_shot_features
     refit = refit_by(card.method, card.classes, zero_shot, tower(), card.logit_scale)
     return best_share(x, y, refit, zero_shot, card.method.seed, on_fold)
 
 
-def _too_few(name: str, has: str) -> DatasetError:
+def _too_few(name: str, has: str, takes: str) -> DatasetError:
     return DatasetError(
-        f"'{name}' has {has}, and choosing a blend takes two per class",
+        f"'{name}' has {has}, and choosing a blend takes {takes}",
         "--blend 0.5, or any other share from 0 to 1",
     )
 
@@ -62,7 +62,7 @@ def _share_of_head(context: Context, name: str, on_fold: OnStep | None) -> float
     fold_of = head.folds_of(y, groups, seed) if len(y) else y
     folds = [(fold_of != fold, fold_of == fold) for fold in np.unique(fold_of[fold_of >= 0])]
     if not folds:
-        raise _too_few(name, "no class with two shots that differ" if len(y) else "no shots")
+        raise _too_few(name, "no class with two shots that differ" if len(y) else "no shots", "two")
 
     def learned(train: Mask) -> Mixture:
         found = head.fit(x[train], y[train], zero_shot, logit_scale=scale, groups=groups[train], seed=seed)

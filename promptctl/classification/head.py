@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from promptctl.context.context import Context
 
 KEY = "head"
-FORMAT = 1
+FORMAT = 2  # 1: weight alone, of unit rows
 
 
 @dataclass(frozen=True)
 class Head:
     """Probabilities are softmax(logit_scale * features @ weight.T + bias), features being unit rows."""
 
-    weight: NDArray[np.float32]  # (C, E) unit rows, if they are text features
-    bias: NDArray[np.float32]  # (C,) zeros, if they are
+    weight: NDArray[np.float32]  # (C, E)
+    bias: NDArray[np.float32]  # (C,)
+    is_fitted: bool  # or of text features: unit rows and no bias
     labels: tuple[str, ...]  # folder names, in the order of the rows
     names: tuple[str, ...]  # what the prompt says
     logit_scale: float
@@ -40,12 +41,21 @@ class Head:
         card, answer = context.card, Classifier.of(context, share=share)
         bias = np.zeros(len(card.classes), np.float32) if answer.bias is None else answer.bias
         return Head(
-            answer.weight, bias, card.labels, card.names, card.logit_scale, share, card.backbone, name, card.sha256
+            answer.weight,
+            bias,
+            answer.bias is not None,
+            card.labels,
+            card.names,
+            card.logit_scale,
+            share,
+            card.backbone,
+            name,
+            card.sha256,
         )
 
     def facts(self) -> dict[str, Any]:
         """All of it but the arrays, as plain values."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[2:]}
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)[3:]}
         return {**fields, "backbone": dataclasses.asdict(self.backbone), "format": FORMAT}
 
     def to_bytes(self) -> bytes:

@@ -42,7 +42,7 @@ def export(
     out      the file; it ends as its kind does, or has no suffix
     kind     context: a file from which any promptctl classifies and imports it;
              coop: a checkpoint that the original CoOp code loads;
-             head: a plain (C, E) matrix of unit rows for open_clip, safetensors;
+             head: a plain (C, E) matrix and a bias for open_clip or any linear layer, safetensors;
              onnx: image tower, normalisation and head in one graph, pixels in, probabilities out
     shots    of a context file, False: without the features of the images it was learned from
     prototypes   of a context file: a mean and a variance per class in place of those features
@@ -131,7 +131,8 @@ def _export_checkpoint(source: Source, out: Path, model: str | None, force: bool
 def _export_head(head: Head, out: Path, force: bool) -> HeadExported:
     data = head.to_bytes()
     place_file(out, data, force)
-    return HeadExported(head.context, out, head.names, head.weight.shape[1], head.blend, head.backbone.name, len(data))
+    rows_of, width = "head" if head.is_fitted else "text features", head.weight.shape[1]
+    return HeadExported(head.context, out, head.names, rows_of, width, head.blend, head.backbone.name, len(data))
 
 
 def _export_onnx(head: Head, context: Context, out: Path, model: str | None, force: bool) -> OnnxExported:

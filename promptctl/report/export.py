@@ -103,11 +103,12 @@ class _AnswerExported(Report):
 
 @dataclass(frozen=True)
 class HeadExported(_AnswerExported):
-    """A context's answer written as a plain zero-shot head."""
+    """A context's answer written as a matrix and a bias."""
 
     context: str
     path: Path
     classes: tuple[str, ...]  # names, in the order of its rows
+    rows_of: str  # head, or text features, which are unit rows and have no bias
     width: int  # E
     blend: float
     backbone: str
@@ -115,10 +116,14 @@ class HeadExported(_AnswerExported):
 
     def summary(self) -> list[str]:
         shape = f"{len(self.classes)} classes by {self.width}"
-        return [f"{self.context}{_of_blend(self.blend)} is in {self.path} ({size(self.n_bytes)}) as a head, {shape}"]
+        named = f"{self.context}{_of_blend(self.blend)}"
+        return [f"{named} is in {self.path} ({size(self.n_bytes)}) as a head, {shape}, rows of its {self.rows_of}"]
 
     def advice(self) -> list[str]:
-        return [f"the tensor is called weight; it fits image features of {self.backbone}, normalised"]
+        return [
+            f"the tensors are weight and bias; they fit image features of {self.backbone}, normalised:",
+            "  logits = logit_scale * features @ weight.T + bias",
+        ]
 
 
 @dataclass(frozen=True)
