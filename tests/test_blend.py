@@ -146,7 +146,7 @@ def test_one_shot_is_not_enough_to_choose(cli, photos, tiny):
     for found, why in (
         (context, "no class with two shots that differ, and choosing a blend takes two"),
         (without_head(context), "a class with one shot, and choosing a blend takes two per class"),
-        (context.without_shots(), "no shots, and choosing a blend takes two"),
+        (context.without_shots(), "no shots, and choosing a blend takes two per class"),
     ):
         with pytest.raises(DatasetError) as refused:
             blend.share_by_folds(found, "one@1", lambda: Backbone(tiny).tower)

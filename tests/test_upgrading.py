@@ -1,8 +1,8 @@
 """Homes that earlier versions wrote are used by this one: tests/golden holds them, their photos and their answers.
 
-0.1.0: the contexts are of `mini`: shapes (two versions, shared by all classes), own (class-specific), weights (clap), theirs
-(shapes@2 by way of the original code's checkpoint), crops (its first version removed), faded (removed whole). The cache
-holds the features of the photos.
+0.1.0: the contexts are of `mini`: shapes (two versions, shared by all classes), own (class-specific), weights (clap),
+theirs (shapes@2 by way of the original code's checkpoint), crops (its first version removed), faded (removed whole).
+The cache holds the features of the photos.
 
 0.2.0: of the first four photos of each class, shapes@1 (5 of the 12 held out), and of three shots shapes@2, own
 (class-specific) and weights (clap); faded (removed). The cache holds the features of all photos, decoded as today.

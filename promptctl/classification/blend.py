@@ -34,12 +34,14 @@ def share_by_folds(context: Context, name: str, tower: Callable[[], TextTower], 
     tower    asked for where text features answer; a head is learned without it
     raises   DatasetError when a class has fewer than two shots, or with a head, every class
     """
-    if context.head:
-        return _share_of_head(context, name, on_fold)
     rows, y = context.learned_from()
     x = as_kept(rows)
+    if not len(y):
+        raise _too_few(name, "no shots", "two per class")
+    if context.head:
+        return _share_of_head(context, name, x, y, on_fold)
     if _fewest(y, len(context.card.classes)) < 2:
-        raise _too_few(name, "a class with one shot" if len(y) else "no shots", "two per class")
+        raise _too_few(name, "a class with one shot", "two per class")
     card, zero_shot = context.card, context.zero_shot_features
     refit = refit_by(card.method, card.classes, zero_shot, tower(), card.logit_scale)
     return best_share(x, y, refit, zero_shot, card.method.seed, on_fold)
@@ -52,17 +54,15 @@ def _too_few(name: str, has: str, takes: str) -> DatasetError:
     )
 
 
-def _share_of_head(context: Context, name: str, on_fold: OnStep | None) -> float:
+def _share_of_head(context: Context, name: str, x: Vectors, y: Targets, on_fold: OnStep | None) -> float:
     from promptctl.learners import head
 
     scale, zero_shot, seed = context.card.logit_scale, context.zero_shot_features, context.card.method.seed
-    rows, y = context.learned_from()
-    x = as_kept(rows)
     groups = context.shots.groups[context.shots.held_out == 0].astype(np.int64)
-    fold_of = head.folds_of(y, groups, seed) if len(y) else y
+    fold_of = head.folds_of(y, groups, seed)
     folds = [(fold_of != fold, fold_of == fold) for fold in np.unique(fold_of[fold_of >= 0])]
     if not folds:
-        raise _too_few(name, "no class with two shots that differ" if len(y) else "no shots", "two")
+        raise _too_few(name, "no class with two shots that differ", "two")
 
     def learned(train: Mask) -> Mixture:
         found = head.fit(x[train], y[train], zero_shot, logit_scale=scale, groups=groups[train], seed=seed)
