@@ -62,6 +62,17 @@ def test_learn_says_how_good_it_is_where_it_is_and_what_to_type_next(cli, photos
     ]
 
 
+def test_a_dry_run_of_a_new_name_says_what_it_would_learn_and_stops(cli, photos, home):
+    outcome = cli("learn", photos, "--name", "colours", "--shots", 2, "--dry-run")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines() == [
+        PLAN,
+        "new: 6 photos: blue 2, green 2, red 2",
+        "nothing was learned: this was a dry run",
+    ]
+    assert not Store().names() and n_cached(home) == 0
+
+
 def test_what_to_type_next_names_folders_that_are_there(cli, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("test", "unsorted"):

@@ -10,6 +10,7 @@ import inspect
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import types
@@ -276,6 +277,7 @@ def test_the_readmes_walk_works_as_typed(cli, tmp_path, monkeypatch):
     from promptctl.demo import draw_pictures
 
     draw_pictures(tmp_path)
+    shutil.copytree(tmp_path / "test", tmp_path / "more-photos")
     monkeypatch.chdir(tmp_path)
     page = ROOT / "README.md"
     walk = [line[2:] for block in blocks(page, "console") for line in block.splitlines() if line.startswith("$ ")]

@@ -130,7 +130,8 @@ def test_a_card_of_a_learner_that_is_not_in_the_table_is_refused_in_words(monkey
 def test_the_entry_of_a_learner_says_what_its_file_takes(name):
     code = LEARNERS[name].code
     taken = {field.name for field in dataclasses.fields(code.Settings)}
-    assert taken - {"seed"} == set(LEARNERS[name].heeds) - {"views"}, "views are of the shots, not of the run"
+    of_others = {"views", "head"}  # of the shots, and of what stands beside what was learned
+    assert taken - {"seed"} == set(LEARNERS[name].heeds) - of_others
     assert LEARNERS[name].recipes == tuple(getattr(code, "RECIPES", ()))
     known = {field.name for field in dataclasses.fields(LearnSettings)}
     for variant in LEARNERS[name].variants.values():

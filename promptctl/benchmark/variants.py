@@ -22,7 +22,7 @@ HEAD = "coop-head"  # what a context of `learn` answers with; settings of its le
 
 def names() -> tuple[str, ...]:
     """Everything that can be compared, in the order of the table."""
-    return (*BY_HAND, *PROBES, *_variants(), HEAD)
+    return (*BY_HAND, *PROBES, HEAD, *_variants())
 
 
 def learner_of(name: str) -> str | None:
