@@ -155,6 +155,7 @@ def test_too_many_shots_are_one_sentence_that_names_the_smallest_class(cli, phot
     assert (done.code, done.err.splitlines()) == (
         1,
         [
+            "classes: blue, green, red",
             "error: class 'green' has 2 usable images, 16 were asked for",
             "hint:  --shots 2, or more images of 'green'",
         ],

@@ -46,6 +46,7 @@ WRONG = [
     ("anchor", float("nan"), "a number from 0 to 1e+15", 8),
     ("anchor", None, "a number from 0 to 1e+15", 8),
     ("average", "yes", "True or False", None),
+    ("head", 1, "True or False", None),
     ("seed", -1, "a whole number from 0 to 4294967295", 1),
     ("seed", 2**70, "a whole number from 0 to 4294967295", 1),
     ("seed", None, "a whole number from 0 to 4294967295", 1),
@@ -66,7 +67,7 @@ def test_a_setting_that_means_nothing_is_refused_where_it_is_made(setting, value
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_a_setting_that_its_learner_does_not_heed_is_refused_where_it_is_made(learner):
     another = {"context_tokens": 4, "init": "a", "class_specific": True, "position": "front", "recipe": "paper"}
-    another |= {"epochs": 3, "lr": 0.5, "views": 1, "anchor": 1.0, "average": True}
+    another |= {"epochs": 3, "lr": 0.5, "views": 1, "anchor": 1.0, "average": True, "head": False}
     assert {*another, "learner", "seed"} == {field.name for field in dataclasses.fields(LearnSettings)}
     for setting, value in another.items():
         if setting in LEARNERS[learner].heeds:
@@ -90,7 +91,15 @@ def test_numbers_of_numpy_are_numbers():
         ({"learner": "clip"}, f"learner is 'clip', one of {KNOWN} was expected"),
         ({"template": 5}, "template is 5, text was expected"),
         ({"device": "gpu"}, "device is 'gpu', one of auto, cpu, cuda, mps was expected"),
-        ({"model": None}, "model is None, text was expected"),
+        ({"model": 5}, "model is 5, text was expected"),
+        ({"default_model": None}, "default_model is None, text was expected"),
+        ({"dry_run": 1}, "dry_run is 1, True or False was expected"),
+        ({"into": 5}, "into is 5, text was expected"),
+        ({"map": "a=b"}, "map is 'a=b', the class of each folder, in text, was expected"),
+        ({"map": {"a": 1}}, "map is {'a': 1}, the class of each folder, in text, was expected"),
+        ({"on_conflict": "ask"}, "on_conflict is 'ask', one of relabel, keep, error was expected"),
+        ({"max_forgetting": 2}, "max_forgetting is 2, a number from 0 to 1 was expected"),
+        ({"shots_kept": 0}, "shots_kept is 0, a whole number from 1 to 1000000000 was expected"),
         ({"name": 5}, "name is 5, text was expected"),
         ({"classes": 5}, "classes is 5, a path was expected"),
         ({"photos": 5}, "photos is 5, a path was expected"),

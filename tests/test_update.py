@@ -196,6 +196,21 @@ def test_a_version_may_go_elsewhere(cli, colours, tmp_path):
     assert Store()["colours2"].card.parent == Store()["colours"].card.sha256
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "code", "sentence"),
+    [
+        ("colours", ["--as", "Colours"], 1, "a context named 'Colours' already exists"),
+        ("colours", ["--as", "../x"], 1, "'../x' is not a context name: "),
+        ("colours", ["--as", "other", "--fresh"], 1, "--fresh takes nothing from 'colours' over to 'other'"),
+        ("colour", ["--as", "other"], 10, "no context named 'colour'"),
+    ],
+)
+def test_where_a_version_goes_is_known_before_it_is_learned(cli, colours, tmp_path, name, options, code, sentence):
+    done = cli("learn", more(tmp_path), "--name", name, *options)
+    assert (done.code, done.out) == (code, "") and done.err.startswith(f"error: {sentence}"), done.err
+    assert Store().names() == ("colours",) and Store().numbers("colours") == (1,)
+
+
 def test_at_most_so_many_of_each_class(cli, colours, tmp_path):
     report = learned(cli, more(tmp_path), "--shots", 2)
     assert report["update"]["new"] == 6

@@ -26,6 +26,7 @@ from promptctl.commands.places import check_learn_places
 from promptctl.commands.storing import once_more, place, store_version
 from promptctl.context.card import Card, ClassEntry, Shots
 from promptctl.context.update import UpdateSettings
+from promptctl.errors import ContextExists, WrongOption
 from promptctl.learners.settings import PLAIN, LearnSettings, settings_of
 from promptctl.progress import OnProgress
 from promptctl.report import ClassPhotos, LearnPlan, LearnReport, PlannedClass, UpdateFacts
@@ -122,6 +123,7 @@ def learn(
     check_name(name)
     if template is not None:
         templates.check(template)
+    _check_into(asked, fresh)
     if store.has(name) and not fresh:
         return _more(asked)
     return _first(asked, fresh)
@@ -151,6 +153,19 @@ class _Asked:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
+
+
+def _check_into(asked: _Asked, fresh: bool) -> None:
+    """Whether what a name learns can be stored under another, before it is learned."""
+    into = asked.rules.into
+    if into is None:
+        return
+    check_name(into)
+    if fresh:
+        raise WrongOption(f"--fresh takes nothing from '{asked.name}' over to '{into}'", "leave out --fresh or --as")
+    asked.store.find(Ref(asked.name))
+    if asked.store.has(into):
+        raise ContextExists(into, "choose another name for --as")
 
 
 def _divided(changes: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:

@@ -51,7 +51,7 @@ def place(judged: Judged, source: Entry, store: Store, *, force: bool, into: str
     if refused:
         entry, _ = store.save_candidate(name, data, after=version)
     elif into:
-        entry = store.save(into, data, new=True)
+        entry = store_version(context, into, store, new=True)
     else:
         entry = store_version(context, name, store, new=False, after=version)
     return Placed(entry, context, refused)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from promptctl import checks
 from promptctl.context.guard import MAX_FORGETTING
+from promptctl.errors import BadSetting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +48,11 @@ class UpdateSettings:
     def __post_init__(self) -> None:
         for name in ("only_known", "force_new_class", "polish", "force"):
             checks.flag(name, getattr(self, name))
+        if self.into is not None:
+            checks.string("into", self.into, "birds2")
+        words = [*self.map, *self.map.values()] if isinstance(self.map, Mapping) else [None]
+        if not all(isinstance(word, str) for word in words):
+            raise BadSetting("map", self.map, "the class of each folder, in text,", "robins=robin")
         if self.on_conflict is not None:
             checks.one_of("on_conflict", self.on_conflict, CONFLICTS)
         checks.number("max_forgetting", self.max_forgetting, 0, 1, MAX_FORGETTING)

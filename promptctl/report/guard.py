@@ -39,10 +39,9 @@ class GuardFacts:
         """How the two compare, in a line."""
         if not self.compared_images:
             return []
-        return [
-            f"against {self.parent} on {counted_images(self.compared_images, self.compared_on)} of its classes: "
-            f"{self.better} more right, {self.worse} more wrong" + (f"; kept: {self.kept}" if self.kept else "")
-        ]
+        photos = counted_images(self.compared_images, self.compared_on)
+        found = f"{self.better} more right, {self.worse} more wrong" + (f"; kept: {self.kept}" if self.kept else "")
+        return [f"against {self.parent}, among its classes, on {photos}: {found}"]
 
     def moved(self) -> list[Row]:
         """The classes that are recognised more or less often than before."""

@@ -200,8 +200,8 @@ class LearnReport(Report):
             found.append(f"{photos} kept the class that is stored, not that of the folder")
         if self.head == ("zero-shot",):
             found.append(
-                f"zero-shot recognises more of the shots than what learned from the others, so {self.context} answers as "
-                "zero-shot does: promptctl doctor looks for wrong labels"
+                f"zero-shot recognises more of the shots than what learned from the others, so {self.context} answers "
+                "as zero-shot does: promptctl doctor looks for wrong labels"
             )
         if self.accuracy is not None and self.accuracy < (self.zero_shot_accuracy or 0):
             found.append(
