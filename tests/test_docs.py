@@ -43,6 +43,7 @@ OF_THE_BENCHMARKS = {
     "--megapixels",
     "--memory",
     "--mosaic",
+    "--plain",
     "--part",
     "--out",
     "--names",

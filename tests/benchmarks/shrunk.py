@@ -9,7 +9,8 @@ Each folder has train/ and test/ with class folders.
 
 features   every photo blown up to so many megapixels, by another resampler, quality and chroma in turn, then decoded
            whole and at a half, a quarter and an eighth: the features of each, of the picture and of two of its random
-           views. --mosaic makes one picture of many photos instead, whose finest detail is real.
+           views. --mosaic makes one picture of many photos instead, whose finest detail is real; --plain decodes whole
+           and at a quarter, without views.
 table      cosine to the features of the full decode, by the least short side that is asked for, in sides of the
            backbone's input; and whether the class is the same, zero-shot and by a context learned from 16 shots.
 speed      CPU-milliseconds from a file to pixels and to the backbone's input, at 12, 3 and 0.3 megapixels.
@@ -97,11 +98,12 @@ def seen(picture: Image.Image, number: int | None, encoder: ImageEncoder) -> np.
 def features(options: argparse.Namespace) -> None:
     encoder = Backbone("mini").encoder
     rows, labels, sets, sides = [], [], [], []
+    factors, views = ((1, 4), (None,)) if options.plain else (FACTORS, VIEWS)
     for folder in options.folders:
         for label, data in pictures(folder, options):
-            decodings = [shrunk(data, factor, encoder.size) for factor in FACTORS]
-            inputs = np.stack([seen(picture, number, encoder) for picture in decodings for number in VIEWS])
-            rows.append(encoder.encode(inputs).reshape(len(FACTORS), len(VIEWS), -1))
+            decodings = [shrunk(data, factor, encoder.size) for factor in factors]
+            inputs = np.stack([seen(picture, number, encoder) for picture in decodings for number in views])
+            rows.append(encoder.encode(inputs).reshape(len(factors), len(views), -1))
             sides.append([min(picture.size) / encoder.size for picture in decodings])
             labels.append(label)
             sets.append(str(folder.resolve()))
@@ -142,20 +144,17 @@ def table(options: argparse.Namespace) -> None:
                 agree += list(best[np.arange(some.sum()), chosen[some]] == best[:, 0])
             same.append(f"{100 * np.mean(agree):6.2f} %" if agree else "-")
         plain, views = cosines[of][is_shrunk, 0], cosines[of][is_shrunk, 1:]
-        print(
-            f"{times:5} | {is_shrunk.sum():5d} | {plain.min():.4f}, {plain.mean():.5f} | {same[0]}, {same[1]} | "
-            f"{views.min():.4f}, {views.mean():.5f}"
-        )
+        of_views = f"{views.min():.4f}, {views.mean():.5f}" if views.size else "-"
+        of_plain = f"{plain.min():.4f}, {plain.mean():.5f}"
+        print(f"{times:5} | {is_shrunk.sum():5d} | {of_plain} | {same[0]}, {same[1]} | {of_views}")
     print("left, in sides | photos | cosine least, mean | views: least, mean")
     for low, high in ((1, 1.25), (1.25, 1.5), (1.5, 2), (2, 2.5), (2.5, 3), (3, 4), (4, 5), (5, 6), (6, 8)):
         some = (sides >= low) & (sides < high)
         some[:, 0] = False
         if some.any():
             plain, views = cosines[some][:, 0], cosines[some][:, 1:]
-            print(
-                f"{low}-{high} | {some.sum()} | {plain.min():.4f}, {plain.mean():.5f} | "
-                f"{views.min():.4f}, {views.mean():.5f}"
-            )
+            of_views = f"{views.min():.4f}, {views.mean():.5f}" if views.size else "-"
+            print(f"{low}-{high} | {some.sum()} | {plain.min():.4f}, {plain.mean():.5f} | {of_views}")
 
 
 def cpu_ms(call: Callable[[], object], rounds: int = 3) -> float:
@@ -212,6 +211,7 @@ def main() -> None:
     of_features.add_argument("--part", default="train")
     of_features.add_argument("--megapixels", type=float, default=12)
     of_features.add_argument("--mosaic", action="store_true")
+    of_features.add_argument("--plain", action="store_true")
     of_features.add_argument("--step", type=int, default=1)
     of_features.add_argument("--out", required=True)
     of_features.set_defaults(run=features)
