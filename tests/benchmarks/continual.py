@@ -135,7 +135,7 @@ def months(pools: Sequence[Pool], options: argparse.Namespace) -> None:
     courses = by_way(
         course
         for seed in options.seeds
-        for course in continual.monthly(photos_of(pools, None, seed), options.ways, seed=seed)
+        for course in continual.monthly(photos_of(pools, None, seed), of_every_version(options), seed=seed)
     )
     table_of_courses(courses, [f"month {month}" for month in range(1, continual.MONTHS + 1)])
     for way in (*CONTEXTS, "replay-head"):
@@ -148,13 +148,17 @@ def labels(pools: Sequence[Pool], options: argparse.Namespace) -> None:
     courses = by_way(
         course
         for seed in options.seeds
-        for course in continual.corrected(photos_of(pools, options.shots, seed), options.ways, seed=seed)
+        for course in continual.corrected(photos_of(pools, options.shots, seed), of_every_version(options), seed=seed)
     )
     table_of_courses(courses, ["a quarter wrong", "corrected", "right from the beginning"])
     for way in (*CONTEXTS, "replay-head"):
         _, mended, clean = 100 * np.mean([course.accuracies for course in courses[way]], 0)
         gate("G5", f"{way}: {clean - mended:+.1f} points behind clean, 2 allowed", bool(mended >= clean - 2))
         gate("G5+", f"{way}: {clean - mended:+.1f} points behind clean, 1 allowed", bool(mended >= clean - 1))
+
+
+def of_every_version(options: argparse.Namespace) -> list[str]:
+    return [way for way in options.ways if not WAYS[way].last_only]
 
 
 def by_way(courses: Iterable[Course]) -> Courses:
