@@ -126,7 +126,7 @@ def compare(
             found = commands.compare_tasks(
                 photos,
                 tasks=tasks,
-                shots=_one_number(shots or _SHOTS_OF_TASKS),
+                shots=_one_number(_SHOTS_OF_TASKS if shots is None else shots),
                 seeds=parse_numbers(seeds, "--seeds", least=0),
                 template=template,
                 model=model,
@@ -138,7 +138,7 @@ def compare(
     with render.progress() as progress:
         report = commands.compare(
             photos,
-            shots=parse_numbers(shots or _SHOTS, "--shots"),
+            shots=parse_numbers(_SHOTS if shots is None else shots, "--shots"),
             seeds=parse_numbers(seeds, "--seeds", least=0),
             learners=[name.strip() for name in learners.split(",") if name.strip()],
             base_to_new=base_to_new,
