@@ -79,38 +79,35 @@ def test_folds_choose_the_share_a_plain_loop_chooses(learned, tiny):
 
 
 def test_the_share_of_a_head_is_chosen_by_folds_of_heads(learned):
-    """Shots that a head learns and zero-shot does not know, but for one class that no fold of a head can know."""
-    rng, n = np.random.default_rng(3), 24
-    zero_shot = learned.zero_shot_features
-    y = np.arange(n) % 3
-    x = unit(unit(rng.normal(size=(3, zero_shot.shape[1])))[y] + 0.25 * rng.normal(size=(n, zero_shot.shape[1])))
-    groups = np.where(y == 2, n, np.arange(n)).astype(np.int32)  # all of class 2 are copies of one picture
-    shots = dataclasses.replace(
-        ShotTable.empty(zero_shot.shape[1]),
-        features=x.astype(np.float16),
-        class_ids=np.array([learned.card.classes[c].id for c in y], np.int32),
-        sha256=rng.integers(0, 256, (n, 32), dtype=np.uint8),
-        held_out=np.zeros(n, np.uint8),
-        since=np.ones(n, np.int32),
-        groups=groups,
-        predicted=np.full(n, -1, np.int32),
+    """Images have copies; heads that have seen them, or the copies of those left out, would choose all of the head."""
+    rng = np.random.default_rng(0)
+    zero_shot, y = unit(rng.normal(size=(3, 32))), np.arange(24) % 3
+    pictures = unit(0.6 * zero_shot[y] + 2 * unit(rng.normal(size=(24, 32))))
+    groups = np.arange(24) // 6 * 3 + y
+    first = [int(np.flatnonzero(groups == group)[0]) for group in groups]
+    x = unit(pictures[first] + 0.02 * rng.normal(size=(24, 32)))
+    shots = ShotTable(
+        x.astype(np.float16),
+        np.array([learned.card.classes[c].id for c in y], np.int32),
+        rng.integers(0, 256, (24, 32), dtype=np.uint8),
+        np.zeros(24, np.uint8),
+        groups=groups.astype(np.int32),
     )
-    context = dataclasses.replace(learned, shots=shots)
+    card = dataclasses.replace(learned.card, logit_scale=20.0)
+    context = dataclasses.replace(learned, card=card, zero_shot_features=zero_shot, shots=shots)
     x = blend.as_kept(x)
-    scale, hits = context.card.logit_scale, dict.fromkeys(blend.SHARES, 0)
-    fold_of = head.folds_of(y, groups.astype(np.int64), 1)
-    assert set(fold_of[y == 2]) == {-1} and len(set(fold_of[y < 2])) == 5
-    for fold in range(5):
+
+    fold_of, hits, folds = head.folds_of(y, groups, 1), dict.fromkeys(blend.SHARES, 0), []
+    for fold in range(4):
         left = fold_of != fold
-        own = head.fit(x[left], y[left], zero_shot, logit_scale=scale, groups=groups[left].astype(np.int64), seed=1)
+        own = head.fit(x[left], y[left], zero_shot, logit_scale=20.0, groups=groups[left], seed=1)
         for share in hits:
-            logits = share * (scale * x @ own.weight.T + own.bias) + (1 - share) * scale * x @ zero_shot.T
+            logits = share * (20 * x @ own.weight.T + own.bias) + (1 - share) * 20 * x @ zero_shot.T
             hits[share] += int((logits.argmax(1) == y)[~left].sum())
     best = max(share for share in hits if hits[share] == max(hits.values()))
-    assert hits[1.0] > hits[0.0], "or the head has learned nothing"
-    folds = []
     found = blend.share_by_folds(context, "colours@1", no_tower, lambda *count: folds.append(count))
-    assert (found, folds) == (best, [(i, 5) for i in range(1, 6)])
+    assert (found, folds) == (best, [(i, 4) for i in range(1, 5)])
+    assert 0 < found < 1, "or this says nothing"
 
 
 def no_tower():
