@@ -23,6 +23,7 @@ from promptctl.cli.commands.compare import compare
 from promptctl.cli.commands.copy import copy
 from promptctl.cli.commands.demo import demo
 from promptctl.cli.commands.diff import diff
+from promptctl.cli.commands.doctor import doctor
 from promptctl.cli.commands.encode import encode
 from promptctl.cli.commands.evaluate import evaluate
 from promptctl.cli.commands.export import export
@@ -59,6 +60,7 @@ COMMANDS: Mapping[str, Command] = {
     "diff": diff,
     "relabel": relabel,
     "merge": merge,
+    "doctor": doctor,
     "copy": copy,
     "rename": rename,
     "remove": remove,

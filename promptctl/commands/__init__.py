@@ -15,6 +15,7 @@ from promptctl.commands.compare import compare
 from promptctl.commands.continual import compare_tasks
 from promptctl.commands.copy import copy
 from promptctl.commands.diff import diff
+from promptctl.commands.doctor import doctor
 from promptctl.commands.encode import encode
 from promptctl.commands.evaluate import evaluate
 from promptctl.commands.export import export
@@ -44,6 +45,7 @@ __all__ = [
     "compare_tasks",
     "copy",
     "diff",
+    "doctor",
     "drop_classes",
     "encode",
     "evaluate",

@@ -26,6 +26,7 @@ from promptctl.report.classify import Classified, ClassifyReport, Guess, NotAPho
 from promptctl.report.compare import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.report.continual import ContinualReport, ContinualRow, ContinualRun, TaskOrder
 from promptctl.report.diff import ClassDiff, Confusion, DiffReport, Flip, RelabelledShot, ShotOf, VectorDrift
+from promptctl.report.doctor import DoctorReport, Finding
 from promptctl.report.encode import EncodeReport
 from promptctl.report.evaluate import ClassScore, EvaluateReport, Scores
 from promptctl.report.export import CheckpointExported, ContextExported, HeadExported, OnnxExported
@@ -81,8 +82,10 @@ __all__ = [
     "CopyReport",
     "CorrectedPhoto",
     "DiffReport",
+    "DoctorReport",
     "EncodeReport",
     "EvaluateReport",
+    "Finding",
     "Flip",
     "GcReport",
     "GuardFacts",
