@@ -8,8 +8,9 @@ At few shots the second term is close to the class means, at many it is least sq
 discriminant analysis. A context's own rows have no part in it: they added nothing to the two, and so a head does
 not depend on the order in which its shots came, and what folds say of it is said of all of it.
 Classes without shots keep their zero-shot rows, and the others give up what learning raised the best score of unseen
-images by, or a class added by name alone would hardly ever be predicted. Folds of the shots say how good the head is;
-where three or more find zero-shot better, the head is zero-shot.
+images by, or a class added by name alone would hardly ever be predicted. A class of fewer shots than the others, and
+than eight, leans on its zero-shot row as far as it has fewer: two photos beside twenty say too little of it.
+Folds of the shots say how good the head is; where three or more find zero-shot better, the head is zero-shot.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from promptctl.learners.fitting import Targets, Vectors
 FOLDS = 5
 RIDGE = 1.0  # added to the diagonal
 GAIN = 5.0  # of the regression, in logits
+ENOUGH = 8  # shots of a class, from which on it does not lean on its words
 _FOLDS_THAT_DECIDE = 3  # heads of half the shots say too little of the head of all
 _EPOCHS_OF_FOLDS = 60  # of CLAP, where it is fitted once more for every fold
 _ALL = slice(None)
@@ -111,6 +113,12 @@ class _Shots:
         """(N, C) logits"""
         return np.asarray(self.logit_scale * self.features.astype(np.float64) @ self.zero_shot_features.T)
 
+    @cached_property
+    def trust(self) -> Numbers:
+        """(C',) how much of each class is learned, the rest its zero-shot row; 1 where all have as many shots."""
+        counts = np.bincount(self.positions)
+        return np.asarray(np.minimum(1, counts / min(ENOUGH, counts.max())))
+
     def fitted(self, fold_of: Targets) -> FittedHead:
         """The head, or zero-shot where enough (N,) folds find that better."""
         rows, judged = self.rows(), fold_of >= 0
@@ -119,7 +127,7 @@ class _Shots:
         offset = self.offset(unseen, apart >= 0)
         if not judged.any():
             return FittedHead(*self.head(rows, offset), fold_of, _parts(offset), None)
-        answers, without = self.answers(unseen - offset), np.asarray(self.zero_shot.argmax(1))
+        answers, without = self.answers(unseen, offset), np.asarray(self.zero_shot.argmax(1))
         folds = self.compared(fold_of, answers, without)
         if folds.is_below_zero_shot and folds.n_folds >= _FOLDS_THAT_DECIDE:
             parts: Parts = {"rows": "zero-shot", "accuracy_refused": folds.accuracy}
@@ -155,18 +163,18 @@ class _Shots:
         """By how much the best of the (N, C') logits that are there is above the best of zero-shot for these classes.
 
         Of images that were learned from it would be twice as much and more, and known classes hardly ever predicted.
-        0 where every class has shots.
+        0 where no class has fewer shots than it would need.
         """
-        if len(self.shown) == len(self.zero_shot_features):
+        if len(self.shown) == len(self.zero_shot_features) and (self.trust == 1).all():
             return 0.0
         learned = unseen[some]
         zero_shot = np.where(np.isfinite(learned), self.zero_shot[np.ix_(some, self.shown)], -np.inf)
         return _mean_over_classes(learned.max(1) - zero_shot.max(1), self.targets[some])
 
-    def answers(self, logits: Numbers) -> Targets:
+    def answers(self, unseen: Numbers, offset: float) -> Targets:
         """(N,) class indices by (N, C') logits, and zero-shot's for the classes without shots."""
         of_all = self.zero_shot.copy()
-        of_all[:, self.shown] = logits
+        of_all[:, self.shown] = self.trust * (unseen - offset) + (1 - self.trust) * of_all[:, self.shown]
         return np.asarray(of_all.argmax(1))
 
     def compared(self, fold_of: Targets, answers: Targets, without: Targets) -> Folds:
@@ -178,7 +186,9 @@ class _Shots:
     def head(self, rows: Numbers, offset: float) -> tuple[Vectors, Vectors]:
         """(C, E) weight and (C,) bias, zero-shot's for the classes without shots."""
         weight, bias = self.zero_shot_features.copy(), np.zeros(len(self.zero_shot_features), np.float32)
-        weight[self.shown], bias[self.shown] = rows / self.logit_scale, -offset
+        trust = self.trust[:, None]
+        weight[self.shown] = trust * rows / self.logit_scale + (1 - trust) * weight[self.shown]
+        bias[self.shown] = -offset * self.trust
         return weight, bias
 
 
