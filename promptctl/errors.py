@@ -9,10 +9,10 @@ PromptctlError                 exit 1
 ├── InvalidName
 ├── BadContextFile (12)        CorruptContext  NewerFormat  BadCheckpoint
 ├── BackboneError              UnknownBackbone  UnsupportedBackbone  WeightsUnavailable (13)  BackboneMismatch
-│                              CheckpointMismatch  LibraryMissing
+│                              SameBackbone  CheckpointMismatch  LibraryMissing
 ├── NoShots
 ├── DatasetError               NoImages  NoLabelColumn  OneClass  TooFewShots  UnknownClasses  NameTooLong
-│                              ClassNotFound  ClassNameTaken  NearlyNamed  TooFewClasses
+│                              ClassNotFound  ClassNameTaken  NearlyNamed  TooFewClasses  PhotosMissing
 │                              ContextTooLong  BadTemplate  TemplateTooLong  TooManyClasses  CorruptTokens
 ├── StorageFailed  NotDurable  InTheWay  NoLocks  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
 ├── BadSetting (2)  WrongArgument
@@ -242,6 +242,16 @@ class OtherBackbone(BackboneError):
         )
 
 
+class SameBackbone(BackboneError):
+    """A context is to be learned again on the backbone that it has."""
+
+    def __init__(self, ref: str, model: str) -> None:
+        name = ref.partition("@")[0]
+        super().__init__(
+            f"{ref} was learned on {model} already", f"promptctl learn PHOTOS --name {name}   (more photos, or --fresh)"
+        )
+
+
 class CheckpointMismatch(BackboneError):
     def __init__(self, path: Path, model: str, reason: str, *, others: Sequence[str]) -> None:
         named = "--model " + " or ".join(others) if others else "--model with the one it was learned on"
@@ -273,6 +283,17 @@ class DatasetError(PromptctlError):
 
 class NoImages(DatasetError):
     pass
+
+
+class PhotosMissing(DatasetError):
+    """Classes none of whose photos were found again."""
+
+    def __init__(self, labels: Sequence[str], ref: str, photos: Path, command: str) -> None:
+        shown = ", ".join(f"'{label}'" for label in labels[:5]) + (", …" if len(labels) > 5 else "")
+        super().__init__(
+            f"none of the photos that {ref} learned {shown} from are in {photos}",
+            f"give the folder they are in, or leave the class{'' if len(labels) == 1 else 'es'} out: {command}",
+        )
 
 
 class NoLabelColumn(DatasetError):

@@ -37,6 +37,7 @@ from promptctl.cli.commands.merge import merge
 from promptctl.cli.commands.models import models_list, models_pull
 from promptctl.cli.commands.path import show_path
 from promptctl.cli.commands.promote import promote
+from promptctl.cli.commands.rebase import rebase
 from promptctl.cli.commands.relabel import relabel
 from promptctl.cli.commands.remove import remove
 from promptctl.cli.commands.rename import rename
@@ -61,6 +62,7 @@ COMMANDS: Mapping[str, Command] = {
     "relabel": relabel,
     "merge": merge,
     "doctor": doctor,
+    "rebase": rebase,
     "copy": copy,
     "rename": rename,
     "remove": remove,

@@ -29,6 +29,7 @@ from promptctl.commands.merge import merge
 from promptctl.commands.models import list_models, pull_model
 from promptctl.commands.path import path
 from promptctl.commands.promote import promote
+from promptctl.commands.rebase import rebase
 from promptctl.commands.relabel import relabel
 from promptctl.commands.remove import remove, to_remove
 from promptctl.commands.rename import rename
@@ -64,6 +65,7 @@ __all__ = [
     "path",
     "promote",
     "pull_model",
+    "rebase",
     "relabel",
     "remove",
     "rename",

@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,12 +90,9 @@ def _free(out: Path, force: bool, store: Store) -> Path:
 
 def _paths(photos: Path, on_progress: OnProgress | None) -> dict[str, Path]:
     """sha256 → file, of a folder."""
-    from promptctl.data.folder import ImageFolder
-    from promptctl.data.images import hash_images
+    from promptctl.commands.photos import files_by_content
 
-    reading = partial(on_progress, "reading") if on_progress else None
-    hashed, _ = hash_images(ImageFolder.scan(photos).images, reading)
-    return {image.sha256: image.path for image in hashed}
+    return files_by_content(photos, on_progress)
 
 
 def _tower(context: Context, name: str, model: str | None, device: str) -> tuple[TextTower | None, tuple[str, ...]]:

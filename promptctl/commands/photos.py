@@ -56,6 +56,16 @@ def _listed_twice(images: Sequence[LabelledImage]) -> tuple[str, ...]:
     return ()
 
 
+def files_by_content(photos: Path, on_progress: OnProgress | None = None) -> dict[str, Path]:
+    """sha256 → file, of every image in a folder tree, whatever its folders are called."""
+    from promptctl.commands.classify import gathered
+    from promptctl.data.images import LabelledImage, hash_images
+
+    reading = partial(on_progress, "reading") if on_progress else None
+    images = [LabelledImage(Path(path), "") for path in gathered([photos]).photos]
+    return {image.sha256: image.path for image in hash_images(images, reading)[0]}
+
+
 def class_entries(
     labels: Sequence[str], names_file: Path | None, known: Sequence[ClassEntry] = (), first_id: int = 0
 ) -> tuple[ClassEntry, ...]:

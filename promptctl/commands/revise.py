@@ -25,7 +25,6 @@ from promptctl.progress import OnProgress
 if TYPE_CHECKING:
     from promptctl.clip.backbone import Backbone
     from promptctl.clip.quick import QuickBackbone
-    from promptctl.clip.text_tower import TextTower
 
     AnyBackbone = Backbone | QuickBackbone
 
@@ -148,7 +147,7 @@ def revised(revision: Revision, backbone: AnyBackbone, on_progress: OnProgress |
 
     raises   NameTooLong, LearningFailed
     """
-    zero_shot = _zero_shot_rows(revision, backbone.tower)
+    zero_shot = _zero_shot_rows(revision, backbone)
     learned = _learned(revision, backbone, zero_shot, on_progress)
     card = _card(revision, backbone, learned)
     return version(card, learned, zero_shot, revision.shots, revision.settings, revision.measured, revision.prototypes)
@@ -159,7 +158,7 @@ def _card(revision: Revision, backbone: AnyBackbone, learned: Learned) -> Card:
     highest = max(entry.id for entry in (*parent.classes, *revision.classes))
     next_id = max(parent.next_id, highest + 1)
     return Card(
-        backbone=parent.backbone,
+        backbone=parent.backbone if _is_its_own(backbone, revision.parent) else backbone.id,
         classes=revision.classes,
         method=learned.method,
         shots=Shots(revision.asked, len(revision.shots) - held_out, held_out) if len(revision.shots) else parent.shots,
@@ -172,20 +171,27 @@ def _card(revision: Revision, backbone: AnyBackbone, learned: Learned) -> Card:
     )
 
 
+def _is_its_own(backbone: AnyBackbone, parent: Context) -> bool:
+    """Whether it is the one that the parent was learned on, whatever it is called."""
+    return backbone.id.fingerprint == parent.card.backbone.fingerprint
+
+
 # --------------------------------------------------------------------------- what the words say
 
 
-def _zero_shot_rows(revision: Revision, tower: TextTower) -> Rows:
+def _zero_shot_rows(revision: Revision, backbone: AnyBackbone) -> Rows:
     """(C, E) unit rows; the parent's own where nothing about them has changed."""
     from promptctl.clip import templates
 
     parent = revision.parent
-    known = revision.said_alike & (parent.card.zero_shot_template == revision.template)
-    rows = np.empty((len(revision.classes), parent.card.backbone.joint_width), np.float32)
-    rows[known] = parent.zero_shot_features[revision.came_from[known]]
+    same_words = parent.card.zero_shot_template == revision.template and _is_its_own(backbone, parent)
+    known = revision.said_alike & same_words
+    rows = np.empty((len(revision.classes), backbone.id.joint_width), np.float32)
+    if known.any():
+        rows[known] = parent.zero_shot_features[revision.came_from[known]]
     new = np.flatnonzero(~known)
     if len(new):
-        rows[new] = templates.text_features(tower, [revision.classes[i].name for i in new], revision.template)
+        rows[new] = templates.text_features(backbone.tower, [revision.classes[i].name for i in new], revision.template)
     return rows
 
 

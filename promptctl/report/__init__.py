@@ -47,6 +47,7 @@ from promptctl.report.log import Batch, LogReport, VersionRow
 from promptctl.report.models import ModelRow, ModelsReport, PulledReport
 from promptctl.report.moved import CopyReport, PromoteReport, RemoveReport, RenameReport, RestoreReport
 from promptctl.report.path import PathReport
+from promptctl.report.rebase import MissingPhoto, RebaseReport
 from promptctl.report.show import ShowReport
 
 __all__ = [
@@ -101,6 +102,7 @@ __all__ = [
     "ListedClass",
     "LogReport",
     "MergeReport",
+    "MissingPhoto",
     "ModelRow",
     "ModelsReport",
     "MovedClass",
@@ -112,6 +114,7 @@ __all__ = [
     "PlannedClass",
     "PromoteReport",
     "PulledReport",
+    "RebaseReport",
     "RelabelPlan",
     "RelabelReport",
     "RelabelledShot",
