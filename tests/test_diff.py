@@ -52,7 +52,7 @@ def test_only_confusions_that_were_none_before_are_new(pair):
 
 
 def test_a_corrected_label_is_shown_and_judged_as_it_is_now():
-    first = version([0, 1], images=[(0, 1, 1, 0), (1, 1, 1, 0), (0, 1, 1, 1), (1, 1, 1, 1)])
+    first = version([1, 0], images=[(0, 1, 1, 0), (1, 1, 1, 0), (0, 1, 1, 1), (1, 1, 1, 1)])
     second = version([0, 1], parent=first, images=[(0, 0, 1, 0), (1, 1, 1, 0), (0, 0, 1, 1), (1, 1, 1, 1)])
     stored(first, second)
     found = commands.diff("birds@1", "birds@2")
@@ -60,9 +60,12 @@ def test_a_corrected_label_is_shown_and_judged_as_it_is_now():
         (sha(0), "class_1", "class_0"),
         (sha(2), "class_1", "class_0"),
     ]
-    assert (found.shots_added, found.shots_removed, found.worse, found.better) == ((), (), (), ())
+    assert (found.shots_added, found.shots_removed, found.worse) == ((), (), ())
+    assert [flip.sha256 for flip in found.better] == [sha(2), sha(3)]
     rows = {row.label: row for row in found.classes}
-    assert (rows["class_0"].images, rows["class_0"].before) == (2, 1.0), "each image once, as it is now"
+    assert (rows["class_0"].images, rows["class_0"].before, rows["class_0"].after) == (2, 0.0, 1.0), (
+        "each image once, as it is now"
+    )
 
 
 def test_a_class_keeps_its_identity_under_another_label():

@@ -345,3 +345,14 @@ def test_a_renamed_class_is_the_same_class():
     first = named(version([0, 1], images=OLD), "emu", "ibis")
     stored(first, named(version([0, 1], parent=first, images=OLD), "emu", "white ibis"))
     assert [(row.n, row.acc) for row in commands.log("birds").versions] == [(8, 1.0), (8, 1.0)]
+
+
+def test_a_version_that_added_nothing_is_the_last_of_those_before_it():
+    first = version([0, 1], images=OLD)
+    second = version([0, 1, 2, 3], parent=first, images=[*OLD, *NEW])
+    third = version([0, 0, 2, 3], parent=second, images=[*OLD, *NEW], words="2 photos relabelled")
+    stored(first, second, third)
+    newest, before, _ = commands.log("birds").versions
+    assert (before.forgetting, before.last) == (0.0, 1.0)
+    assert (newest.forgetting, newest.bwt, newest.before) == (0.5, -0.5, None)
+    assert newest.last == pytest.approx(6 / 10)
