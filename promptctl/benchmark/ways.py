@@ -154,15 +154,19 @@ def _without_features(lesson: Lesson, before: Version | None) -> Version:
 
 
 def _replayed_by_class(lesson: Lesson, before: Version | None, *, polish: bool = False) -> Version:
-    """A context for each class: the rows of classes with new shots are learned, all others stay; or all are learned."""
+    """A context for each class: rows of classes with new shots are learned; to polish, then all of them a little."""
     if before is None:
         return _joint_by_class(lesson, None)
     assert before.vectors is not None and before.rows is not None
     n_new = len(lesson.classes) - len(before.vectors)
     vectors = np.concatenate([before.vectors, _fresh_rows(before.vectors, n_new)])
-    frozen = None if polish else ~np.isin(lesson.classes, lesson.targets[lesson.new])
+    frozen = ~np.isin(lesson.classes, lesson.targets[lesson.new])
     start = Start(vectors, frozen, before.rows[lesson.classes])
-    return _by_class(lesson, coop.UPDATE_EPOCHS, coop.UPDATE_LR, start, before.steps)
+    found = _by_class(lesson, coop.UPDATE_EPOCHS, coop.UPDATE_LR, start, before.steps)
+    if not polish:
+        return found
+    assert found.vectors is not None
+    return _by_class(lesson, coop.POLISH_EPOCHS, coop.UPDATE_LR, Start(found.vectors), found.steps)
 
 
 def _joint_by_class(lesson: Lesson, before: Version | None) -> Version:

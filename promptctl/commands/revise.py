@@ -17,7 +17,7 @@ from promptctl.context.card import Card, Change, ClassEntry, Shots
 from promptctl.context.context import Context, ShotTable
 from promptctl.context.prototypes import Prototypes
 from promptctl.encoding.pipeline import Features
-from promptctl.learners import LEARNERS
+from promptctl.learners import LEARNERS, coop
 from promptctl.learners.fitting import Learned, Start, TrainingSet, fit
 from promptctl.learners.settings import LearnSettings
 from promptctl.progress import OnProgress
@@ -43,7 +43,7 @@ class Revision:
     template: str  # the zero-shot prompt
     asked: int | None  # shots per class; None: all
     trains: bool = True  # False: the vectors stay as they are
-    polish: bool = False  # class-specific vectors learn although nothing about their shots has changed
+    polish: bool = False  # class-specific vectors learn a little, although nothing about their shots has changed
     from_scratch: bool = False  # forget the parent's vectors
     begin: Rows | None = None  # vectors to go on from; None: the parent's
     measured: Measured | None = None  # on further images than those held out
@@ -201,11 +201,24 @@ def _learned(revision: Revision, backbone: AnyBackbone, zero_shot: Rows, on_prog
     start = _start(revision) if goes_on else None
     rests = start is not None and (not revision.trains or (start.frozen is not None and start.frozen.all()))
     settings = replace(revision.settings, epochs=0) if rests else revision.settings
-    shots = Features((), (), x)
-    learned = fit(TrainingSet(revision.classes, shots, y, zero_shot, backbone, start), settings, on_progress)
+    training_set = TrainingSet(revision.classes, Features((), (), x), y, zero_shot, backbone, start)
+    learned = fit(training_set, settings, on_progress)
+    if revision.polish and start is not None and start.frozen is not None:
+        learned = _polished(learned, training_set, settings, on_progress)
     if goes_on and not revision.trains and revision.begin is None:
         learned = replace(learned, method=revision.parent.card.method)  # which its vectors came by
     return _as_the_parent(revision, learned) if goes_on else learned
+
+
+def _polished(
+    learned: Learned, training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgress | None
+) -> Learned:
+    """All vectors learned a little more together, which the new ones have learned beside the others until here."""
+    epochs = coop.POLISH_EPOCHS if settings.epochs is None else min(settings.epochs, coop.POLISH_EPOCHS)
+    together = replace(training_set, start=Start(learned.vectors))
+    found = fit(together, replace(settings, epochs=epochs), on_progress)
+    steps = learned.method.steps + found.method.steps
+    return replace(found, method=replace(learned.method, steps=steps))
 
 
 def _rehearsed(revision: Revision) -> tuple[Rows, NDArray[np.int64]]:
@@ -241,8 +254,6 @@ def _start(revision: Revision) -> Start:
         return Start(parent.vectors)
     vectors = parent.vectors[np.maximum(before, 0)].copy()  # (C, M, W)
     vectors[before < 0] = parent.vectors.mean(0)
-    if revision.polish:
-        return Start(vectors)
     frozen = (before >= 0) & revision.said_alike & ~_touched(revision)
     texts = np.zeros((len(before), parent.text_features.shape[1]), np.float32)
     texts[frozen] = parent.text_features[before[frozen]]

@@ -28,7 +28,7 @@ class UpdateSettings:
     map               folder → class, for folders that are called something else
     on_conflict       of photos that are stored under another class: relabel, keep (as stored) or error; None: error
     force_new_class   folders that look like a known class are classes of their own
-    polish            class-specific vectors of classes without new photos learn too
+    polish            class-specific vectors learn a little more all together, those of classes without new photos too
     max_forgetting    share of the held-out images that may be lost before the version is refused, from 0 to 1
     force             store the version although the guard refuses it; the card says so
     shots_kept        images of each class that are kept to learn on from; None: all

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 INIT_STD = 0.02
 UPDATE_EPOCHS, UPDATE_LR = 50, 0.005  # of the fast recipe, from the vectors of the version before (docs/benchmarks.md)
+POLISH_EPOCHS = 20  # of all class-specific vectors, after those of new classes
 PAPER_BATCH = 32
 PAPER_MOMENTUM = 0.9
 PAPER_WEIGHT_DECAY = 5e-4

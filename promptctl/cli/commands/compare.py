@@ -103,9 +103,9 @@ def compare(
     --tasks asks what a context forgets while it goes on learning. The classes come in tasks, in an order that the seed
     decides, and after each task every version is measured on all classes so far. replay goes on from the version before
     and is shown every shot; replay-head is the head fitted to them. replay-csc has a context for each class and learns
-    those of new classes, replay-csc-polish all. naive is shown the new shots alone, no-features the mean and variance
-    of the old ones, and joint starts anew with as many steps as replay took. nearest-mean, kernel-ridge, lda and clap
-    are classifiers of the same image features.
+    those of new classes, replay-csc-polish then all of them a little. naive is shown the new shots alone, no-features
+    the mean and variance of the old ones, and joint starts anew with as many steps as replay took. nearest-mean,
+    kernel-ridge, lda and clap are classifiers of the same image features.
     """
     settings = LearnSettings(
         context_tokens=context_tokens,

@@ -109,7 +109,8 @@ def learn(
     ] = None,
     force_new_class: ForceNewClass = False,
     polish: Annotated[
-        bool, typer.Option("--polish", help="Class-specific vectors learn again even where no photo is new.")
+        bool,
+        typer.Option("--polish", help="Class-specific vectors of classes without new photos learn a little more too."),
     ] = False,
     max_forgetting: MaxForgetting = 2.0,
     shots_kept: Annotated[
