@@ -217,11 +217,10 @@ def test_a_class_by_name_has_a_new_id_and_is_predicted(cli, made, kind):
     if kind != "clap":
         assert after.text_features[:4].tobytes() == before.text_features.tobytes()
     # what shows the new class as its name is read is given to it
-    read = after.text_features if kind == "bare" else after.zero_shot_features
-    assert Classifier.of(after).predict(read[4:]).best.tolist() == [4, 5]
-    if kind != "bare":
-        np.testing.assert_array_equal(after.head.weight[4:], after.zero_shot_features[4:])
-        assert (after.head.bias[4:] == 0).all() and (after.head.bias[:4] < 0).all(), "the others make way"
+    assert Classifier.of(after).predict(after.zero_shot_features[4:]).best.tolist() == [4, 5]
+    assert report["new_head"] == (before.head is None) == (kind in ("clap", "bare"))
+    np.testing.assert_array_equal(after.head.weight[4:], after.zero_shot_features[4:])
+    assert (after.head.bias[4:] == 0).all() and (after.head.bias[:4] < 0).all(), "the others make way"
     assert [entry.id for entry in after.card.classes if entry.label in before.card.labels] == [0, 1, 2, 3]
 
 
@@ -259,10 +258,13 @@ def test_ids_are_never_used_again(cli, colours):
 
 @pytest.mark.parametrize("kind", ["shared", "own", "clap", "bare"])
 def test_a_class_goes_with_its_shots_and_the_rest_stays(cli, made, kind):
-    before = has("c", made[kind])
+    before = Context.from_bytes(made[kind], "it")
+    (row,) = rows_of(before, "green")
+    predicted = np.where(np.arange(40) % 7 == 0, row, before.shots.predicted).astype(np.int32)
+    before = dataclasses.replace(before, shots=dataclasses.replace(before.shots, predicted=predicted))
+    before = has("c", before.to_bytes())
     report = run(cli, "class", "drop", "c", "green")
     after = Store()["c@2"]
-    (row,) = rows_of(before, "green")
     others = [i for i in range(4) if i != row]
     assert (report["dropped"], report["photos"]) == (["green"], 10)
     assert after.card.labels == tuple(before.card.labels[i] for i in others)
@@ -272,7 +274,7 @@ def test_a_class_goes_with_its_shots_and_the_rest_stays(cli, made, kind):
     assert after.shots.sha256.tobytes() == before.shots.sha256[stays].tobytes()
     assert (after.card.shots.train, after.card.shots.held_out) == (24, 6)
     seen = before.shots.predicted[stays]
-    assert after.shots.predicted.tolist() == [-1 if id == row else id for id in seen.tolist()]
+    assert after.shots.predicted.tolist() == [-1 if id == row else id for id in seen.tolist()] and row in seen
     # among the classes that stay the answers are the same, with the share that the other had
     old = probabilities(before)[stays][:, others]
     np.testing.assert_allclose(probabilities(after), old / old.sum(1, keepdims=True), rtol=1e-9)
@@ -484,7 +486,9 @@ def test_the_row_of_merged_classes_begins_at_that_of_the_larger(cli, tmp_path, m
     np.testing.assert_array_equal(starts[0].vectors[warm], before.vectors[amber])
     assert starts[0].frozen.tolist() == [label != "warm" for label in after.card.labels]
     others = [label for label in after.card.labels if label != "warm"]
-    assert after.vectors[rows_of(after, *others)].tobytes() == before.vectors[rows_of(before, *others)].tobytes()
+    now, then = rows_of(after, *others), rows_of(before, *others)
+    assert after.text_features[now].tobytes() == before.text_features[then].tobytes()
+    assert after.vectors[now].tobytes() == before.vectors[then].tobytes()
 
 
 def test_a_merge_into_one_of_them_keeps_its_name(cli, colours):
@@ -560,6 +564,16 @@ def test_merged_classes_are_told_apart_again_by_their_folders(cli, colours):
     assert [label[after.card.sha256][int(id)] for id in after.shots.class_ids] == [
         label[before.card.sha256][int(id)] for id in before.shots.class_ids
     ]
+
+
+def test_a_folder_of_a_merged_class_is_a_class_of_its_own_after_the_split(cli, colours, tmp_path):
+    run(cli, "class", "merge", "colours", "red", "amber", "--into", "warm")
+    report = run(cli, "class", "split", "colours", "warm", "--from", parted(colours, tmp_path, red=["1", "2", "3"]))
+    assert (report["left"], report["gone"]) == (17, False)
+    (warm,) = [entry for entry in Store()["colours"].card.classes if entry.label == "warm"]
+    assert warm.aliases == ("amber",)
+    plan = run(cli, "learn", colours / ".." / "parted", "--name", "colours", "--dry-run")
+    assert (plan["stored"], plan["moved"]) == (3, [])
 
 
 def test_a_split_with_nothing_to_split_changes_nothing(cli, colours, tmp_path):

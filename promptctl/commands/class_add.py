@@ -49,7 +49,10 @@ def add_classes(
     added = tuple(entry.label for entry in made.facts)
     verb = "answers by its name" if len(added) == 1 else "answer by their names"
     said = joined([f"'{label}'" for label in added])
-    return ClassAddReport(**judged_facts(made, f"{said} {verb}, until there are photos to learn from"), added=added)
+    has_head = bool(made.placed.context.head and not made.parent.head)
+    return ClassAddReport(
+        **judged_facts(made, f"{said} {verb}, until there are photos to learn from"), added=added, new_head=has_head
+    )
 
 
 def _plan(
@@ -63,10 +66,9 @@ def _plan(
     words = f"+{len(added)} class{'' if len(added) == 1 else 'es'} by name ({', '.join(e.label for e in added)})"
     classes = (*parent.card.classes, *added)
     found = revision_of(parent, classes, parent.shots, Change(COMMAND, words), trains=False)
-    if parent.vectors.ndim == 3:
-        # vectors that one class learned for itself say nothing of another; the head, with its offset, does
-        found = replace(found, settings=replace(found.settings, head=None))
-    return found, added
+    # whatever answered before: a name without photos is answered as seldom as what was learned is sure of its classes,
+    # and a head alone makes room for it (docs/benchmarks.md)
+    return replace(found, settings=replace(found.settings, head=None)), added
 
 
 def _entries(parent: Context, ref: str, labels: Sequence[str], force_new_class: bool) -> tuple[ClassEntry, ...]:

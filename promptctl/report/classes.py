@@ -165,6 +165,12 @@ class ClassAddReport(JudgedReport):
     type: ClassVar[str] = "class add"
 
     added: tuple[str, ...]
+    new_head: bool  # the version before answered without a head
+
+    def notes(self) -> list[str]:
+        if not self.new_head:
+            return []
+        return [f"{self.context} answers with a head, or a class without photos would hardly ever be answered"]
 
 
 @dataclass(frozen=True)
