@@ -14,6 +14,7 @@ from test_context import unit
 from test_log import version
 
 from promptctl import commands
+from promptctl.classification import references
 from promptctl.classification.doubts import PERHAPS, seen
 from promptctl.context.card import BackboneId, ClassEntry, Shots
 from promptctl.context.context import Context, ShotTable
@@ -262,3 +263,15 @@ def test_every_format_has_every_finding(output, cli):
     store(x, labels)
     out = cli("doctor", "birds", "--format", output).out
     assert "000000000000 is 'class_1', probably 'class_0'" in out
+
+
+def test_what_is_held_out_has_no_say():
+    x, truth = case(spread=0.3)
+    apart, nobody = np.arange(len(x)) % 3 == 0, np.full(len(x), -1)
+    found = seen(x, truth, np.arange(len(x)), apart, nobody)
+    scores = references.ridge(x[~apart], truth[~apart]).scores(x[apart])
+    own = scores[np.arange(len(scores)), truth[apart]].copy()
+    scores[np.arange(len(scores)), truth[apart]] = -np.inf
+    np.testing.assert_allclose(found.margin[apart], scores.max(1) - own, atol=1e-12)
+    without = seen(x[~apart], truth[~apart], np.arange((~apart).sum()), apart[~apart], nobody[~apart])
+    np.testing.assert_allclose(found.margin[~apart], without.margin, atol=1e-12)
