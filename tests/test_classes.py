@@ -226,7 +226,7 @@ def test_a_class_by_name_has_a_new_id_and_is_predicted(cli, made, kind):
 
 def test_a_class_by_name_learns_when_its_photos_come(cli, colours, tmp_path):
     run(cli, "class", "add", "colours", "grey")
-    more = paint(tmp_path / "more", images=5, seed=3, colours={"grey": (128, 128, 128)})
+    more = paint(tmp_path / "more", images=10, seed=3, colours={"grey": (128, 128, 128)})
     report = run(cli, "learn", more, "--name", "colours", "--epochs", 5)
     assert report["update"]["new_classes"] == []
     after = Store()["colours"]
