@@ -297,6 +297,16 @@ def test_copies_kept_are_the_most_typical(cli, colours, tmp_path):
     assert (shots.held_out == 1).sum() == 9
 
 
+def test_a_new_name_keeps_as_few_and_calls_folders_otherwise_too(cli, tmp_path):
+    photos = paint(tmp_path / "photos", images=10)
+    done = cli("learn", photos, "--name", "n", "--epochs", 2, "--shots-kept", 3, "--map", "red=crimson", "--json")
+    assert done.code == 0, done.err
+    context = Store()["n"]
+    assert context.card.labels == ("blue", "crimson", "green")
+    assert np.bincount(context.shots.class_ids[context.shots.held_out == 0]).tolist() == [3, 3, 3]
+    assert (context.card.shots.train, context.card.shots.held_out) == (9, 6)
+
+
 # --------------------------------------------------------------------------- the guard
 
 

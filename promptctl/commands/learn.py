@@ -15,6 +15,7 @@ from promptctl import __version__, checks
 from promptctl.clip import templates
 from promptctl.commands.backbones import check_same_model, library_needed, quick_backbone_for
 from promptctl.commands.photos import (
+    called_otherwise,
     check_name_tokens,
     class_entries,
     labelled_as_learned,
@@ -25,7 +26,7 @@ from promptctl.commands.photos import (
 from promptctl.commands.places import check_learn_places
 from promptctl.commands.storing import once_more, place, store_version
 from promptctl.context.card import Card, ClassEntry, Shots
-from promptctl.context.update import UpdateSettings
+from promptctl.context.update import UpdateSettings, thinned
 from promptctl.errors import ContextExists, WrongOption
 from promptctl.learners.settings import PLAIN, LearnSettings, settings_of
 from promptctl.progress import OnProgress
@@ -36,7 +37,7 @@ from promptctl.store.store import Entry, Store
 if TYPE_CHECKING:
     from promptctl.clip.backbone import Backbone
     from promptctl.clip.quick import QuickBackbone
-    from promptctl.context.context import Context
+    from promptctl.context.context import Context, ShotTable
     from promptctl.data.folder import ImageFolder
     from promptctl.data.images import LabelledImage
     from promptctl.encoding.files import Skipped
@@ -194,7 +195,7 @@ def _first(asked: _Asked, fresh: bool) -> LearnReport | LearnPlan:
     shots = None if asked.shots == "all" else cast("int | None", asked.shots)
     template, model = asked.template or templates.DEFAULT, asked.model or asked.default_model
     settings, on_progress = asked.settings, asked.on_progress
-    folder = ImageFolder.scan(asked.photos)
+    folder = called_otherwise(ImageFolder.scan(asked.photos), asked.rules.map)
     candidates = to_learn_from(folder)
     labels = tuple(sorted({image.label for image in candidates}))
     check_classes(labels, folder)
@@ -222,7 +223,8 @@ def _first(asked: _Asked, fresh: bool) -> LearnReport | LearnPlan:
     )
     training_set = TrainingSet(names, split.train, split.targets(split.train), zero_shot, backbone)
     learned = fit(training_set, settings, on_progress)
-    context = _context(learned, entries, shots, split, training_set, template, settings)
+    table = thinned(split.table(), asked.rules.shots_kept)
+    context = _context(learned, entries, shots, split, training_set, template, settings, table)
     entry = store_version(context, asked.name, asked.store, new=not fresh)
     if asked.seconds > _LONG:
         _keep_for_answers(backbone)
@@ -307,6 +309,7 @@ def _context(
     training_set: TrainingSet,
     template: str,
     settings: LearnSettings,
+    table: ShotTable,
 ) -> Context:
     from promptctl.commands.versions import Measured, version
 
@@ -315,13 +318,13 @@ def _context(
         backbone=backbone.id,
         classes=entries,
         method=learned.method,
-        shots=Shots(shots, len(split.train), len(split.held_out) if split.remembers_held_out else 0),
+        shots=Shots(shots, int((table.held_out == 0).sum()), int(table.held_out.sum())),
         zero_shot_template=template,
         logit_scale=backbone.logit_scale,
         written_by=f"promptctl {__version__}",
     )
     measured = Measured(split.held_out.vectors, split.targets(split.held_out), split.measured_on)
-    return version(card, learned, zero_shot, split.table(), settings, measured)
+    return version(card, learned, zero_shot, table, settings, measured)
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,15 @@ def files_by_content(photos: Path, on_progress: OnProgress | None = None) -> dic
     return {image.sha256: image.path for image in hash_images(images, reading)[0]}
 
 
+def called_otherwise(folder: ImageFolder, meant: Mapping[str, str]) -> ImageFolder:
+    """The folder with the photos of some labels under others: folder → class."""
+    from promptctl.data.names import one_form
+
+    other = {one_form(label): one_form(of) for label, of in meant.items()}
+    images = (replace(image, label=other.get(image.label, image.label)) for image in folder.images)
+    return replace(folder, images=tuple(images)) if other else folder
+
+
 def class_entries(
     labels: Sequence[str], names_file: Path | None, known: Sequence[ClassEntry] = (), first_id: int = 0
 ) -> tuple[ClassEntry, ...]:

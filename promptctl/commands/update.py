@@ -299,8 +299,7 @@ def _all_shots(found: Incoming, wishes: Wishes, taken: Sequence[HashedImage], fe
     every = _grouped(shots_of.joined(old, new), old, [image.path for image in taken])
     if wishes.shots is None and not found.hashed.part:
         every = _with_some_held_out(every, len(old), found)
-    limit = wishes.update.shots_kept
-    return shots_of.at_most(every, limit) if limit else every
+    return shots_of.thinned(every, wishes.update.shots_kept)
 
 
 def _grouped(shots: ShotTable, old: ShotTable, paths: Sequence[Path]) -> ShotTable:

@@ -94,7 +94,7 @@ def moved(shots: ShotTable, ids: NDArray[np.int64], became: Mapping[int, int] | 
     return table.only(stays)
 
 
-def at_most(shots: ShotTable, limit: int) -> ShotTable:
+def thinned(shots: ShotTable, limit: int | None) -> ShotTable:
     """No more than so many images of each class to learn from, chosen by herding; those held out stay.
 
     Herding (Welling, 2009; Rebuffi et al., iCaRL, CVPR 2017): each image brings the mean of those chosen as near as it
@@ -102,6 +102,8 @@ def at_most(shots: ShotTable, limit: int) -> ShotTable:
     """
     import numpy as np
 
+    if limit is None:
+        return shots
     keep = np.ones(len(shots), bool)
     for id in np.unique(shots.class_ids):
         own = np.flatnonzero((shots.class_ids == id) & (shots.held_out == 0))
