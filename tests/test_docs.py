@@ -38,6 +38,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 NOT_OURS = {"--install-completion", "--show-completion", "--version", "--help"}  # typer's
 OF_THE_BENCHMARKS = {
+    "--draws",
     "--large",
     "--loop",
     "--megapixels",
