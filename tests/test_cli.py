@@ -21,6 +21,7 @@ from conftest import copy_into_splits, paint
 from PIL import Image
 
 from promptctl.cells import unescape
+from promptctl.cli.app import GROUPS
 from promptctl.context.context import Context
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
@@ -804,7 +805,7 @@ def test_models_pull_offline(cli, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("columns", [80, 60])
-@pytest.mark.parametrize("group", [[], ["models"], ["cache"]])
+@pytest.mark.parametrize("group", [[], *([group] for group in GROUPS)])
 def test_help_is_cut_nowhere_on_a_narrow_terminal(cli, group, columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     text = cli(*group, "--help").out

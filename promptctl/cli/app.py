@@ -75,7 +75,7 @@ COMMANDS: Mapping[str, Command] = {
 }
 GROUPS: Mapping[str, tuple[str, Mapping[str, Command]]] = {
     "class": (
-        "List and change the classes of a context; every change is a new version.",
+        "List and change the classes of a context.",
         {
             "list": class_list,
             "rename": class_rename,

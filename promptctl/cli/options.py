@@ -127,15 +127,13 @@ Anchor = Annotated[
 ]
 Average = Annotated[bool, typer.Option("--average", help="Keep the mean of the late epochs instead of the last step.")]
 ForceNewClass = Annotated[
-    bool, typer.Option("--force-new-class", help="Folders called nearly like a class are classes of their own.")
+    bool, typer.Option("--force-new-class", help="Accept names that are nearly that of another class.")
 ]
 MaxForgetting = Annotated[
     float,
-    typer.Option(
-        min=0, max=100, help="Points of accuracy on held-out photos that a new version may lose to its parent."
-    ),
+    typer.Option(min=0, max=100, help="Points of accuracy on held-out photos that a new version may lose."),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Store the new version although it forgets.")]
+Force = Annotated[bool, typer.Option("--force", help="Store the new version although it forgets more; log says so.")]
 Blend = Annotated[
     str,
     typer.Option(

@@ -38,16 +38,19 @@ def class_list(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """List the classes of a context: labels, names in the prompt, aliases, photos."""
+    """List the classes of a context.
+
+    Their labels, names in the prompt, aliases and photos.
+    """
     finish(commands.list_classes(context), output, json, quiet=quiet)
 
 
 def class_rename(
     context: Name,
     old: Label,
-    new: Annotated[str, typer.Argument(help="What it is called from now on.")],
+    new: Annotated[str, typer.Argument(help="The new name.")],
     display_only: Annotated[
-        bool, typer.Option("--display-only", help="Keep what the prompt says, so that every answer stays as it is.")
+        bool, typer.Option("--display-only", help="Keep the name in the prompt, so that every answer stays as it is.")
     ] = False,
     force_new_class: ForceNewClass = False,
     max_forgetting: MaxForgetting = 2.0,
@@ -56,10 +59,10 @@ def class_rename(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Call a class something else.
+    """Rename a class.
 
-    The old name becomes an alias: a folder called so is still that class. The vectors stay, and the prompt says the new
-    name.
+    The old label becomes an alias, so that photos in a folder of that name are still photos of this class. The prompt
+    says the new name, read by the same vectors.
     """
     with render.progress() as progress:
         report = commands.rename_class(
@@ -78,7 +81,7 @@ def class_rename(
 
 def class_add(
     context: Name,
-    names: Annotated[list[str], typer.Argument(help="What the classes are called.")],
+    names: Annotated[list[str], typer.Argument(help="Names of the new classes.")],
     force_new_class: ForceNewClass = False,
     max_forgetting: MaxForgetting = 2.0,
     force: Force = False,
@@ -86,9 +89,10 @@ def class_add(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Add classes by their names alone, without photos.
+    """Add classes by name, without photos.
 
-    Each answers by what its name says, as zero-shot does; those that have photos make way for it.
+    Their names answer for them, as in zero-shot. The scores of the other classes are lowered by what learning raised
+    them, or a class without photos would hardly ever be answered.
     """
     with render.progress() as progress:
         report = commands.add_classes(
@@ -108,16 +112,16 @@ def class_drop(
     labels: Labels,
     purge: Annotated[
         bool,
-        typer.Option("--purge", help="Leave nothing of their photos in any version, the candidate and the trash."),
+        typer.Option("--purge", help="Take their photos out of every version, the candidate and the trash too."),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Purge without asking; needed without a terminal.")] = False,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Leave classes out, with their photos.
+    """Drop classes, with their photos.
 
-    Answers among the other classes stay as they are. Older versions keep the class, unless it is purged: that rewrites
-    them, and cannot be undone.
+    Answers among the other classes stay as they are. Older versions keep the class. --purge takes its photos out of
+    them too, and out of the candidate and the trash: it rewrites these files, and cannot be undone.
     """
     if purge and not yes:
         command = f"promptctl class drop {context} {shlex.join(labels)} --purge --yes"
@@ -128,7 +132,9 @@ def class_drop(
 def class_merge(
     context: Name,
     labels: Labels,
-    into: Annotated[str, typer.Option("--into", help="What they are called together.", metavar="CLASS")],
+    into: Annotated[
+        str, typer.Option("--into", help="Name of the merged class, new or one of theirs.", metavar="CLASS")
+    ],
     force_new_class: ForceNewClass = False,
     max_forgetting: MaxForgetting = 2.0,
     force: Force = False,
@@ -136,9 +142,9 @@ def class_merge(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Make several classes one.
+    """Merge several classes into one.
 
-    Folders called like any of them are that class from now on.
+    From now on photos in folders called like any of them are photos of that class.
     """
     with render.progress() as progress:
         report = commands.merge_classes(
@@ -165,9 +171,9 @@ def class_split(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Move photos of a class to other classes, by the folders they lie in now.
+    """Split a class by the folders of its photos.
 
-    Photos are known by their content, whatever they are called. Folders that are no class yet become one.
+    Photos are recognised by content, whatever the files are called. Folders that are no class yet become one.
     """
     with render.progress() as progress:
         report = commands.split_class(

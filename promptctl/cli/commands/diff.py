@@ -15,6 +15,6 @@ def diff(
 ) -> None:
     """Show how two contexts differ.
 
-    In classes, settings, accuracy on the shots they carry, and vectors.
+    In classes, settings, stored photos, answers to the same photos, text features and vectors.
     """
     finish(commands.diff(before, after), output, json)

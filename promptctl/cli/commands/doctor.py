@@ -21,17 +21,17 @@ def doctor(
         Path | None,
         typer.Option(help="Write the labels that look wrong to a CSV, which relabel reads.", metavar="PATH"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace that file.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing CSV.")] = False,
     model: OwnModel = None,
     device: OnDevice = Device.auto,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Look for what is wrong in a context.
+    """Look for mistakes in a context.
 
-    Labels that the other photos speak against, copies, classes that are taken for each other or have too few photos,
-    and names that say nothing to the backbone. Nothing is changed, and the exit code is 0: each finding is advice, with
-    the command that follows it.
+    Photos that look mislabelled, near-copies, classes that are taken for each other or have too few photos, and names
+    that the backbone cannot read or tell apart. Each finding comes with the command that fixes it. Nothing is changed,
+    and the exit code is 0.
     """
     with render.progress() as on_progress:
         report = commands.doctor(

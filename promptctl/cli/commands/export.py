@@ -30,7 +30,7 @@ def export(
         bool,
         typer.Option(
             "--prototypes-only",
-            help="Leave them out, and keep a mean and a variance of each class to learn on from.",
+            help="Keep a mean and a variance per class instead of them, which it can still learn more from.",
         ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,

@@ -56,7 +56,7 @@ def learn(
     name: Annotated[
         str,
         typer.Option(
-            "--name", "-n", help="Name of the context; one that exists learns more.", autocompletion=known_names
+            "--name", "-n", help="Name of the context; an existing one learns more.", autocompletion=known_names
         ),
     ],
     shots: Annotated[str, typer.Option(help="Images per class to learn from, or all.", metavar="N|all")] = "all",
@@ -79,7 +79,7 @@ def learn(
         bool | None,
         typer.Option(
             "--head/--no-head",
-            help="Fit a linear head on the photos beside the context, which answers.  [default: head; paper: no-head]",
+            help="Fit a linear head on the photos, which then answers.  [default: head; paper: no-head]",
             show_default=False,
         ),
     ] = None,
@@ -94,11 +94,11 @@ def learn(
         str | None, typer.Option("--as", metavar="NAME", help="Store what an existing name learns under another name.")
     ] = None,
     only_known: Annotated[
-        bool, typer.Option("--only-known", help="Refuse folders that are no class of the existing name.")
+        bool, typer.Option("--only-known", help="Refuse folders that are not classes of the existing name.")
     ] = False,
     mapped: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="FOLDER=CLASS", help="Which class a folder is, where it is called otherwise."),
+        typer.Option("--map", metavar="FOLDER=CLASS", help="The class of a folder with another name; may be repeated."),
     ] = None,
     on_conflict: Annotated[
         Conflict | None,
@@ -110,11 +110,11 @@ def learn(
     force_new_class: ForceNewClass = False,
     polish: Annotated[
         bool,
-        typer.Option("--polish", help="Class-specific vectors of classes without new photos learn a little more too."),
+        typer.Option("--polish", help="With --class-specific: also update the vectors of classes without new photos."),
     ] = False,
     max_forgetting: MaxForgetting = 2.0,
     shots_kept: Annotated[
-        int | None, typer.Option(min=1, help="Photos of each class whose features are kept, the most typical.")
+        int | None, typer.Option(min=1, help="Keep the features of at most N photos per class, the most typical ones.")
     ] = None,
     force: Force = False,
     output: Output = Format.table,
@@ -122,11 +122,12 @@ def learn(
 ) -> None:
     """Learn a context from labelled photos.
 
-    A name that exists learns more: folders called like its classes add shots, others add classes, and photos that it
-    knows are skipped. The plan is printed first. The next version learns from all stored shots, not from the new ones
-    alone, and takes the place of the last one unless it recognises fewer of the photos held out, by more than
-    --max-forgetting and more than chance; then it is kept as NAME@candidate, and the exit code is 4. What is not given
-    is as it was for the version before.
+    A name that exists learns more: folders named like its classes add photos, other folders add classes, and photos
+    that are stored already are skipped. The plan is printed first. The next version is learned from all stored photos
+    and the new ones, with the settings of the version before where none are given.
+
+    If the new version recognises fewer of the photos held out than the one before, by more than --max-forgetting and
+    more than chance, it is kept as NAME@candidate instead, and the exit code is 4.
     """
     given = _given(context)
     wanted: dict[str, Any] = {

@@ -30,12 +30,12 @@ class Whose(str, Enum):
 
 def merge(
     context: Name,
-    second: Annotated[str, typer.Argument(help="NAME of another.", autocompletion=known_names)],
-    name: Annotated[str, typer.Option("--name", "-n", help="Name of the context that comes of both.")],
+    second: Annotated[str, typer.Argument(help="NAME of the other context.", autocompletion=known_names)],
+    name: Annotated[str, typer.Option("--name", "-n", help="Name of the merged context.")],
     on_conflict: Annotated[
         Whose | None,
         typer.Option(
-            help="Whose class a photo has that the two have under different ones.  [default: refuse it]",
+            help="Which context decides about photos that both have, under different classes.  [default: refuse]",
             show_default=False,
         ),
     ] = None,

@@ -15,7 +15,7 @@ from promptctl.cli.output import finish
 def rebase(
     context: Name,
     photos: Annotated[Path, typer.Argument(help="Folder tree with the photos it was learned from.")],
-    model: Annotated[str, typer.Option("--model", help="The other backbone: mini or any open_clip name.")],
+    model: Annotated[str, typer.Option("--model", help="The new backbone: mini or any open_clip model.")],
     drop_missing: Annotated[
         bool, typer.Option("--drop-missing", help="Leave out classes none of whose photos are found.")
     ] = False,
@@ -25,8 +25,8 @@ def rebase(
 ) -> None:
     """Learn a context again on another backbone.
 
-    From the photos it was learned from, which are found by their content wherever they lie now. Classes, what is held
-    out and what came with which version stay as they are. It is the next version, and restore goes back.
+    From the same photos, which are found by content, wherever they are now. The classes and the photos held out stay as
+    they are. The result is the next version; restore goes back.
     """
     with render.progress() as progress:
         report = commands.rebase(

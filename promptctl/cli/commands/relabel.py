@@ -15,7 +15,7 @@ from promptctl.cli.output import finish
 def relabel(
     context: Name,
     fixes: Annotated[
-        Path, typer.Argument(help="CSV of hash,label or path,label: photos, and the class each is of after all.")
+        Path, typer.Argument(help="CSV of hash,label or path,label: each photo to correct, and its class.")
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
     max_forgetting: MaxForgetting = 2.0,
@@ -24,10 +24,10 @@ def relabel(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Correct the classes of photos, and learn from all stored photos again.
+    """Correct labels of photos and learn again.
 
-    A photo is named by its sha256, the first 8 digits or more of it, or its path. A line that is wrong changes nothing
-    at all.
+    From all stored photos. A photo is named by its sha256, by the first 8 digits of it or more, or by its path. If one
+    line is wrong, nothing is changed.
     """
     with render.progress() as progress:
         report = commands.relabel(
