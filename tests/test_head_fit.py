@@ -59,31 +59,31 @@ def test_rows_are_claps_and_a_ridge_regression(counts):
 
 
 @pytest.mark.parametrize("counts", [(20, 4, 2), (4, 2, 1)])
-def test_a_class_of_few_photos_leans_on_its_words(counts):
-    """As far as it has fewer than the largest, and than eight; the offset stands for what it does not learn."""
+def test_a_class_of_few_photos_is_helped(counts):
+    """As far as it has fewer than the largest, and than eight: by three quarters of what learning raises scores by."""
     x, y, z = shots(*counts)
     found = fitted(x, y, z)
-    trust = np.array([count / min(8, counts[0]) if count < 8 else 1.0 for count in counts])[:, None]
-    np.testing.assert_allclose(SCALE * found.weight, trust * rows_by_hand(x, y, z) + (1 - trust) * SCALE * z, atol=2e-3)
+    np.testing.assert_allclose(SCALE * found.weight, rows_by_hand(x, y, z), atol=2e-3)
     offset = found.parts["offset"]
     assert abs(offset) > 0.1
-    np.testing.assert_allclose(found.bias, -offset * trust[:, 0], rtol=1e-5)
+    lacks = [1 - min(1, count / min(8, counts[0])) for count in counts]
+    np.testing.assert_allclose(found.bias, 0.75 * offset * np.array(lacks), rtol=1e-5)
 
 
-def test_two_photos_beside_twenty_do_not_undo_what_words_say():
-    """Of photos that differ much within a class, two are hardly like the others."""
+def test_two_photos_beside_twenty_are_recognised():
     wins = []
     for seed in range(6):
         x, y, z = shots(60, 60, 60, noise=0.6, text_noise=0.1, seed=seed)
         few = np.concatenate([np.arange(20), 60 + np.arange(20), 120 + np.arange(2)])
         fresh = np.setdiff1d(np.arange(180), few)
-        right = [
-            np.mean([(of[fresh][y[fresh] == c].argmax(1) == c).mean() for c in range(3)])
-            for of in (logits(fitted(x[few], y[few], z), x), x @ z.T, x @ rows_by_hand(x[few], y[few], z).T)
-        ]
-        wins.append(right)
-    head_right, zero_shot, without = np.mean(wins, 0)
-    assert head_right > without + 0.02 and head_right > zero_shot - 0.02
+        wins.append(
+            [
+                np.mean([(of[fresh][y[fresh] == c].argmax(1) == c).mean() for c in range(3)])
+                for of in (logits(fitted(x[few], y[few], z), x), x @ rows_by_hand(x[few], y[few], z).T)
+            ]
+        )
+    helped, without = np.mean(wins, 0)
+    assert helped > without + 0.01
 
 
 def test_a_large_class_does_not_drown_small_ones():

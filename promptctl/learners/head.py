@@ -9,7 +9,7 @@ discriminant analysis. A context's own rows have no part in it: they added nothi
 not depend on the order in which its shots came, and what folds say of it is said of all of it.
 Classes without shots keep their zero-shot rows, and the others give up what learning raised the best score of unseen
 images by, or a class added by name alone would hardly ever be predicted. A class of fewer shots than the others, and
-than eight, leans on its zero-shot row as far as it has fewer: two photos beside twenty say too little of it.
+than eight, is hardly recognised by its own two photos: it gets three quarters of the same, as far as it has fewer.
 Folds of the shots say how good the head is; where three or more find zero-shot better, the head is zero-shot.
 """
 
@@ -28,7 +28,8 @@ from promptctl.learners.fitting import Targets, Vectors
 FOLDS = 5
 RIDGE = 1.0  # added to the diagonal
 GAIN = 5.0  # of the regression, in logits
-ENOUGH = 8  # shots of a class, from which on it does not lean on its words
+ENOUGH = 8  # shots of a class, from which on it needs no help beside larger ones
+HELP = 0.75  # of the offset, for a class of next to none
 _FOLDS_THAT_DECIDE = 3  # heads of half the shots say too little of the head of all
 _EPOCHS_OF_FOLDS = 60  # of CLAP, where it is fitted once more for every fold
 _ALL = slice(None)
@@ -114,10 +115,15 @@ class _Shots:
         return np.asarray(self.logit_scale * self.features.astype(np.float64) @ self.zero_shot_features.T)
 
     @cached_property
-    def trust(self) -> Numbers:
-        """(C',) how much of each class is learned, the rest its zero-shot row; 1 where all have as many shots."""
+    def help(self) -> Numbers:
+        """(C',) of the offset, what is added to the logit of each class for the shots it lacks beside the others."""
         counts = np.bincount(self.positions)
-        return np.asarray(np.minimum(1, counts / min(ENOUGH, counts.max())))
+        return np.asarray(HELP * (1 - np.minimum(1, counts / min(ENOUGH, counts.max()))))
+
+    @property
+    def raises(self) -> Numbers:
+        """(C',) of the offset, what is added to the logit of each class that has shots."""
+        return self.help - (len(self.shown) < len(self.zero_shot_features))
 
     def fitted(self, fold_of: Targets) -> FittedHead:
         """The head, or zero-shot where enough (N,) folds find that better."""
@@ -163,9 +169,9 @@ class _Shots:
         """By how much the best of the (N, C') logits that are there is above the best of zero-shot for these classes.
 
         Of images that were learned from it would be twice as much and more, and known classes hardly ever predicted.
-        0 where no class has fewer shots than it would need.
+        0 where all classes have shots, and as many or enough.
         """
-        if len(self.shown) == len(self.zero_shot_features) and (self.trust == 1).all():
+        if not self.raises.any():
             return 0.0
         learned = unseen[some]
         zero_shot = np.where(np.isfinite(learned), self.zero_shot[np.ix_(some, self.shown)], -np.inf)
@@ -174,7 +180,7 @@ class _Shots:
     def answers(self, unseen: Numbers, offset: float) -> Targets:
         """(N,) class indices by (N, C') logits, and zero-shot's for the classes without shots."""
         of_all = self.zero_shot.copy()
-        of_all[:, self.shown] = self.trust * (unseen - offset) + (1 - self.trust) * of_all[:, self.shown]
+        of_all[:, self.shown] = unseen + offset * self.raises
         return np.asarray(of_all.argmax(1))
 
     def compared(self, fold_of: Targets, answers: Targets, without: Targets) -> Folds:
@@ -186,9 +192,7 @@ class _Shots:
     def head(self, rows: Numbers, offset: float) -> tuple[Vectors, Vectors]:
         """(C, E) weight and (C,) bias, zero-shot's for the classes without shots."""
         weight, bias = self.zero_shot_features.copy(), np.zeros(len(self.zero_shot_features), np.float32)
-        trust = self.trust[:, None]
-        weight[self.shown] = trust * rows / self.logit_scale + (1 - trust) * weight[self.shown]
-        bias[self.shown] = -offset * self.trust
+        weight[self.shown], bias[self.shown] = rows / self.logit_scale, offset * self.raises
         return weight, bias
 
 

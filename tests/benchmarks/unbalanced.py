@@ -33,18 +33,18 @@ def features(folder: Path, part: str, labels: list[str], encoder) -> dict[str, R
         }
 
 
-def head_without_leaning(*arguments, **options) -> head.FittedHead:
-    enough, head.ENOUGH = head.ENOUGH, 1
+def head_without_help(*arguments, **options) -> head.FittedHead:
+    help_given, head.HELP = head.HELP, 0.0
     try:
         return head.fit(*arguments, **options)
     finally:
-        head.ENOUGH = enough
+        head.HELP = help_given
 
 
 def ways(x: Rows, y: Rows, z: Rows, names: list[str], backbone, seed: int) -> dict[str, tuple[Rows, Rows | float]]:
     """Way → rows (C, E) and bias of logits divided by the scale."""
     scale = backbone.logit_scale
-    fitted: dict[str, Callable[..., head.FittedHead]] = {"head without leaning": head_without_leaning, "head": head.fit}
+    fitted: dict[str, Callable[..., head.FittedHead]] = {"head without help": head_without_help, "head": head.fit}
     found: dict[str, tuple[Rows, Rows | float]] = {"zero-shot": (z, 0.0)}
     settings = coop.Settings(epochs=coop.fast_epochs(len(y) / len(z)), seed=seed)
     learned = coop.learn(x, y, names, backbone.tower, logit_scale=scale, settings=settings)
