@@ -15,8 +15,16 @@ __version__ = "0.3.0"
 
 if TYPE_CHECKING:
     from promptctl.classification.classifier import Answer
+    from promptctl.commands.class_add import add_classes
+    from promptctl.commands.class_drop import drop_classes
+    from promptctl.commands.class_list import list_classes
+    from promptctl.commands.class_merge import merge_classes
+    from promptctl.commands.class_rename import rename_class
+    from promptctl.commands.class_split import split_class
     from promptctl.commands.classify import classify
     from promptctl.commands.compare import compare
+    from promptctl.commands.diff import diff
+    from promptctl.commands.doctor import doctor
     from promptctl.commands.encode import encode
     from promptctl.commands.evaluate import evaluate
     from promptctl.commands.export import export
@@ -24,8 +32,15 @@ if TYPE_CHECKING:
     from promptctl.commands.inspect import inspect
     from promptctl.commands.learn import learn
     from promptctl.commands.load import ImageClassifier, load
+    from promptctl.commands.log import log
+    from promptctl.commands.merge import merge
+    from promptctl.commands.promote import promote
+    from promptctl.commands.rebase import rebase
+    from promptctl.commands.relabel import relabel
+    from promptctl.commands.restore import restore
     from promptctl.context.card import Card
     from promptctl.context.context import Context
+    from promptctl.context.update import UpdateSettings
     from promptctl.encoding.files import Skipped
     from promptctl.errors import PromptctlError
     from promptctl.learners.settings import LearnSettings
@@ -42,15 +57,30 @@ _HOMES = {
     "Ref": "store.refs",
     "Skipped": "encoding.files",
     "Store": "store.store",
+    "UpdateSettings": "context.update",
+    "add_classes": "commands.class_add",
     "classify": "commands.classify",
     "compare": "commands.compare",
+    "diff": "commands.diff",
+    "doctor": "commands.doctor",
+    "drop_classes": "commands.class_drop",
     "encode": "commands.encode",
     "evaluate": "commands.evaluate",
     "export": "commands.export",
     "import_context": "commands.import_context",
     "inspect": "commands.inspect",
     "learn": "commands.learn",
+    "list_classes": "commands.class_list",
     "load": "commands.load",
+    "log": "commands.log",
+    "merge": "commands.merge",
+    "merge_classes": "commands.class_merge",
+    "promote": "commands.promote",
+    "rebase": "commands.rebase",
+    "relabel": "commands.relabel",
+    "rename_class": "commands.class_rename",
+    "restore": "commands.restore",
+    "split_class": "commands.class_split",
 }
 
 __all__ = [
@@ -63,16 +93,31 @@ __all__ = [
     "Ref",
     "Skipped",
     "Store",
+    "UpdateSettings",
     "__version__",
+    "add_classes",
     "classify",
     "compare",
+    "diff",
+    "doctor",
+    "drop_classes",
     "encode",
     "evaluate",
     "export",
     "import_context",
     "inspect",
     "learn",
+    "list_classes",
     "load",
+    "log",
+    "merge",
+    "merge_classes",
+    "promote",
+    "rebase",
+    "relabel",
+    "rename_class",
+    "restore",
+    "split_class",
 ]
 
 

@@ -335,6 +335,7 @@ def test_the_snippets_of_python_md_run_in_their_order(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     Image.open("unsorted/1.png").save("photo.jpg", quality=95)
     Path("unsorted/notes.txt").write_text("a note", "utf-8")
+    shutil.copytree("test", "more-photos")
     page: dict[str, Any] = {}
     for block in blocks(ROOT / "docs" / "python.md", "python"):
         if "onnx" not in block:
@@ -351,6 +352,9 @@ def test_the_snippets_of_python_md_run_in_their_order(tmp_path, monkeypatch, cap
     assert "unsorted/notes.txt was skipped: " in said and "no context named 'brids' | did you mean 'birds'?" in said
     assert [item.label for item in page["answers"]] == [answer.label] * 3
     assert birds.predict(page["features"]).tolist() == page["labels"].tolist()
+    assert page["plan"].new == 24 and not page["plan"].added
+    versions = promptctl.log("birds").versions
+    assert [row.version for row in versions] == [7, 6, 5, 4, 3, 2, 1] and versions[0].change == "@1 restored"
     assert birds.evaluate("test").learned.top1 == (page["labels"] == page["truth"]).mean()
     assert page["probe"].classes_.tolist() == birds.classes_.tolist() == list(birds.classes)
     own = birds.predict_proba(birds.encode(page["picture"]))

@@ -17,6 +17,7 @@ from promptctl.commands.classes import (
     learned_version,
 )
 from promptctl.context.card import Change, ClassEntry, check_fits
+from promptctl.context.guard import MAX_FORGETTING
 from promptctl.errors import DatasetError
 from promptctl.progress import OnProgress
 from promptctl.report import ClassAddReport
@@ -35,17 +36,25 @@ def add_classes(
     labels: Sequence[str],
     *,
     force_new_class: bool = False,
+    max_forgetting: float = MAX_FORGETTING,
+    force: bool = False,
+    device: str = "auto",
     store: Store | None = None,
     on_progress: OnProgress | None = None,
-    **rules: object,
 ) -> ClassAddReport:
-    """Add classes by name: each answers by what its name says until there are photos of it.
+    """Add classes by name, without photos: their names answer for them, as in zero-shot.
 
+    name              what the context is called
+    labels            names of the new classes
     force_new_class   although a name is nearly that of a class
-    rules             max_forgetting, force and device
+    max_forgetting    fraction of the held-out images that the new version may lose, from 0 to 1
+    force             store it even if it loses more; its card says so
+    device            auto, cpu, cuda or mps
+    store             where contexts are kept; None: the store of PROMPTCTL_HOME
+    on_progress       called with what is being done, how much is done, and of how much
     """
     plan = partial(_plan, labels=tuple(labels), force_new_class=force_new_class)
-    made = learned_version(name, COMMAND, plan, Rules(**rules), store, on_progress)  # type: ignore[arg-type]
+    made = learned_version(name, COMMAND, plan, Rules(max_forgetting, force, device), store, on_progress)
     added = tuple(entry.label for entry in made.facts)
     verb = "answers by its name" if len(added) == 1 else "answer by their names"
     said = joined([f"'{label}'" for label in added])

@@ -35,7 +35,10 @@ def drop_classes(
 ) -> ClassDropReport:
     """Leave classes out of the next version; the answers among the others stay as they are.
 
-    purge   and leave nothing of their photos in any version, in the candidate and in the trash: this cannot be undone
+    name     what the context is called
+    labels   of the classes
+    purge    also take their photos out of every version, the candidate and the trash: this cannot be undone
+    store    where contexts are kept; None: the store of PROMPTCTL_HOME
     """
     store = store or Store()
     if purge:

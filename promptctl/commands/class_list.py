@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def list_classes(ref: str, *, store: Store | None = None) -> ClassListReport:
-    """The classes of a context: ids, labels, names in the prompt, aliases, shots."""
+    """The classes of a context: ids, labels, names in the prompt, aliases, shots.
+
+    ref     NAME, NAME@VERSION, NAME@candidate or a context file
+    store   where names are looked up; None: the store of PROMPTCTL_HOME
+    """
     store = store or Store()
     source = locate(ref, store)
     context = source.load()

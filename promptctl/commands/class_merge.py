@@ -18,6 +18,7 @@ from promptctl.commands.classes import (
     learned_version,
 )
 from promptctl.context.card import Change, ClassEntry, Relabelled, check_fits
+from promptctl.context.guard import MAX_FORGETTING
 from promptctl.errors import DatasetError, TooFewClasses
 from promptctl.progress import OnProgress
 from promptctl.report import ClassMergeReport, MovedClass
@@ -46,18 +47,26 @@ def merge_classes(
     into: str,
     *,
     force_new_class: bool = False,
+    max_forgetting: float = MAX_FORGETTING,
+    force: bool = False,
+    device: str = "auto",
     store: Store | None = None,
     on_progress: OnProgress | None = None,
-    **rules: object,
 ) -> ClassMergeReport:
-    """Make several classes one, which folders called like any of them mean from now on.
+    """Merge several classes into one; folders called like any of them are that class from now on.
 
+    name              what the context is called
+    labels            of two classes or more
     into              its label: that of one of them, or a new one
     force_new_class   although it is nearly the name of another class
-    rules             max_forgetting, force and device
+    max_forgetting    fraction of the held-out images that the new version may lose, from 0 to 1
+    force             store it even if it loses more; its card says so
+    device            auto, cpu, cuda or mps
+    store             where contexts are kept; None: the store of PROMPTCTL_HOME
+    on_progress       called with what is being done, how much is done, and of how much
     """
     plan = partial(_plan, labels=tuple(labels), into=into, force_new_class=force_new_class)
-    made = learned_version(name, COMMAND, plan, Rules(**rules), store, on_progress)  # type: ignore[arg-type]
+    made = learned_version(name, COMMAND, plan, Rules(max_forgetting, force, device), store, on_progress)
     facts = made.facts
     said = joined([f"'{member.label}' ({number_of(member.photos, 'photo')})" for member in facts.members])
     return ClassMergeReport(

@@ -20,6 +20,7 @@ from promptctl.commands.classes import (
     learned_version,
 )
 from promptctl.context.card import Change, ClassEntry, check_fits
+from promptctl.context.guard import MAX_FORGETTING
 from promptctl.context.limits import fault_of_text
 from promptctl.errors import DatasetError
 from promptctl.progress import OnProgress
@@ -41,22 +42,32 @@ def rename_class(
     *,
     display_only: bool = False,
     force_new_class: bool = False,
+    max_forgetting: float = MAX_FORGETTING,
+    force: bool = False,
+    device: str = "auto",
     store: Store | None = None,
     on_progress: OnProgress | None = None,
-    **rules: object,
 ) -> ClassRenameReport:
     """Call a class of a context something else; folders called as before are still that class.
 
+    name              what the context is called
+    old               label, name or alias of the class
+    new               its new label, and its name in the prompt
     display_only      the prompt says what it said, so no answer changes
     force_new_class   although the name is nearly that of another class
-    rules             max_forgetting, force and device
+    max_forgetting    fraction of the held-out images that the new version may lose, from 0 to 1
+    force             store it even if it loses more; its card says so
+    device            auto, cpu, cuda or mps
+    store             where contexts are kept; None: the store of PROMPTCTL_HOME
+    on_progress       called with what is being done, how much is done, and of how much
     """
     entries = partial(_entries, old=old, new=new, display_only=display_only, force_new_class=force_new_class)
     made: Made[Facts]
     if display_only:
         made = edited_version(name, COMMAND, partial(_edit, entries=entries), store)
     else:
-        made = learned_version(name, COMMAND, partial(_plan, entries=entries), Rules(**rules), store, on_progress)  # type: ignore[arg-type]
+        plan, rules = partial(_plan, entries=entries), Rules(max_forgetting, force, device)
+        made = learned_version(name, COMMAND, plan, rules, store, on_progress)
     before, after = made.facts
     return ClassRenameReport(
         **judged_facts(made, f"'{before.label}' is '{after.label}'{_prompt(before, after)}"),

@@ -24,6 +24,7 @@ from promptctl.commands.classes import (
     words_of,
 )
 from promptctl.context.card import Change, ClassEntry, Relabelled, check_fits
+from promptctl.context.guard import MAX_FORGETTING
 from promptctl.data.names import meant_by, one_form
 from promptctl.errors import DatasetError, TooFewClasses
 from promptctl.progress import OnProgress
@@ -55,20 +56,28 @@ def split_class(
     photos: str | os.PathLike[str],
     *,
     force_new_class: bool = False,
+    max_forgetting: float = MAX_FORGETTING,
+    force: bool = False,
+    device: str = "auto",
     store: Store | None = None,
     on_progress: OnProgress | None = None,
-    **rules: object,
 ) -> ClassSplitReport:
-    """Move photos of a class to the classes of the folders they lie in; they are known by their content.
+    """Move photos of a class to the classes of the folders they are in now; they are recognised by content.
 
+    name              what the context is called
+    label             of the class
     photos            class folders; those that are no class yet become one
     force_new_class   although a folder is called nearly like a class
-    rules             max_forgetting, force and device
+    max_forgetting    fraction of the held-out images that the new version may lose, from 0 to 1
+    force             store it even if it loses more; its card says so
+    device            auto, cpu, cuda or mps
+    store             where contexts are kept; None: the store of PROMPTCTL_HOME
+    on_progress       called with what is being done, how much is done, and of how much
     """
     folder = checks.path("photos", photos)
     hashed = _hashed(folder, on_progress)
     plan = partial(_plan, label=label, photos=hashed, folder=folder, force_new_class=force_new_class)
-    made = learned_version(name, COMMAND, plan, Rules(**rules), store, on_progress)  # type: ignore[arg-type]
+    made = learned_version(name, COMMAND, plan, Rules(max_forgetting, force, device), store, on_progress)
     facts = made.facts
     said = joined([f"'{one.label}' ({number_of(one.photos, 'photo')})" for one in facts.moved])
     rest = "has none left and is gone" if facts.is_gone else f"keeps {number_of(facts.left, 'photo')}"

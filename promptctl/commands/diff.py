@@ -37,6 +37,8 @@ FOLDS = "shots, each without having learned from it"
 def diff(a: str, b: str, *, store: Store | None = None) -> DiffReport:
     """How context b differs from a: classes, settings, shots, answers to the same images, text features, vectors.
 
+    a, b     NAME, NAME@VERSION, NAME@candidate or a context file
+    store    where names are looked up; None: the store of PROMPTCTL_HOME
     raises   as `locate`, CorruptContext and its kind
     """
     store = store or Store()

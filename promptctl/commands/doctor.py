@@ -54,6 +54,7 @@ def doctor(
     model         where to find the context's own backbone, if not under the name it was learned with
     device        auto, cpu, cuda or mps
     store         where names are looked up; None: the store of PROMPTCTL_HOME
+    on_progress   called with what is being done, how much is done, and of how much
     raises        NotInStore and BadContextFile and their kinds, BackboneError for a model, ExportFailed
     """
     model, device = checks.model(model), checks.one_of("device", device, checks.DEVICES)

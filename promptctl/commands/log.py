@@ -27,6 +27,8 @@ FOLDS = "shots, each without having learned from it"
 def log(name: str, *, store: Store | None = None) -> LogReport:
     """The versions of a context, the newest first: when, what changed, and how good each is on the same images.
 
+    name     what the context is called
+    store    where contexts are kept; None: the store of PROMPTCTL_HOME
     raises   InvalidName, ContextNotFound
     """
     store = store or Store()

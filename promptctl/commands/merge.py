@@ -22,6 +22,7 @@ from promptctl.commands.classes import (
 from promptctl.commands.sources import whole_name
 from promptctl.commands.storing import place
 from promptctl.context.card import Change, ClassEntry, check_fits
+from promptctl.context.guard import MAX_FORGETTING
 from promptctl.data.names import near_names, prompt_form
 from promptctl.errors import BackboneMismatch, ContextExists, DatasetError
 from promptctl.progress import OnProgress
@@ -62,19 +63,26 @@ def merge(
     *,
     on_conflict: str | None = None,
     force_new_class: bool = False,
+    max_forgetting: float = MAX_FORGETTING,
+    force: bool = False,
+    device: str = "auto",
     store: Store | None = None,
     on_progress: OnProgress | None = None,
-    **rules: object,
 ) -> MergeReport:
     """Learn one context from the photos of two, going on from the first.
 
+    first, second     what the two contexts are called
     name              of the context that comes of it, which is a new one
     on_conflict       whose class a photo has that each has under another: first or second; None: refuse it
     force_new_class   although classes of the second are called nearly like classes of the first
-    rules             max_forgetting, force and device
+    max_forgetting    fraction of the held-out images that the new version may lose, from 0 to 1
+    force             store it even if it loses more; its card says so
+    device            auto, cpu, cuda or mps
+    store             where contexts are kept; None: the store of PROMPTCTL_HOME
+    on_progress       called with what is being done, how much is done, and of how much
     raises            ContextExists, BackboneMismatch, NoShots, DatasetError
     """
-    started, store, kept = time.monotonic(), store or Store(), Rules(**rules)  # type: ignore[arg-type]
+    started, store, kept = time.monotonic(), store or Store(), Rules(max_forgetting, force, device)
     if on_conflict is not None:
         checks.one_of("on_conflict", on_conflict, CONFLICTS)
     check_name(checks.string("name", name, "all-birds"))

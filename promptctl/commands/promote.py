@@ -9,7 +9,12 @@ from promptctl.store.store import Store
 
 
 def promote(ref: str, *, store: Store | None = None) -> PromoteReport:
-    """Make an update that the guard refused the next version after all."""
+    """Make an update that the guard refused the next version.
+
+    ref      NAME or NAME@candidate
+    store    where contexts are kept; None: the store of PROMPTCTL_HOME
+    raises   InvalidName, ContextNotFound
+    """
     store = store or Store()
     asked = Ref.parse(ref)
     if asked.version:

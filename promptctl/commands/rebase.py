@@ -45,13 +45,15 @@ def rebase(
     store: Store | None = None,
     on_progress: OnProgress | None = None,
 ) -> RebaseReport:
-    """Learn a context again on another backbone; classes, sides, groups and what came when stay as they are.
+    """Learn a context again on another backbone, as its next version; classes and hold-out stay as they are.
 
-    name           what the context is called; the new version is its next
-    photos         a folder tree with the photos it was learned from, found by their content
+    name           what the context is called
+    photos         a folder tree with the photos it was learned from, which are found by content
     model          the backbone: mini or an open_clip name
     drop_missing   leave out classes none of whose photos are found, instead of refusing
     device         auto, cpu, cuda or mps
+    store          where contexts are kept; None: the store of PROMPTCTL_HOME
+    on_progress    called with what is being done, how much is done, and of how much
     raises         ContextNotFound, NoShots, SameBackbone, NoImages, PhotosMissing, BackboneError and its kind
     """
     started = time.monotonic()

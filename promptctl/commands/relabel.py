@@ -13,6 +13,7 @@ from promptctl import checks
 from promptctl.commands.classes import Rules, check_has_shots, class_meant, judged_facts, learned_version, newest
 from promptctl.commands.sources import whole_name
 from promptctl.context.card import Change, ClassEntry, Relabelled
+from promptctl.context.guard import MAX_FORGETTING
 from promptctl.errors import DatasetError
 from promptctl.progress import OnProgress
 from promptctl.report import CorrectedPhoto, RelabelPlan, RelabelReport
@@ -40,20 +41,27 @@ def relabel(
     fixes: str | os.PathLike[str],
     *,
     dry_run: bool = False,
+    max_forgetting: float = MAX_FORGETTING,
+    force: bool = False,
+    device: str = "auto",
     store: Store | None = None,
     on_progress: OnProgress | None = None,
-    **rules: object,
 ) -> RelabelReport | RelabelPlan:
-    """Correct the classes of photos and learn from all of them again; a line that is wrong changes nothing at all.
+    """Correct labels of photos and learn from all of them again; if one line is wrong, nothing is changed.
 
-    fixes     a CSV: the photo by its sha256, the first 8 digits or more of it, or its path; and its class
-    dry_run   say what would change, and change nothing
-    rules     max_forgetting, force and device
-    returns   a plan for a dry run, and where every photo has its class already
+    name              what the context is called
+    fixes             a CSV: the photo by its sha256, the first 8 digits or more of it, or its path; and its class
+    dry_run           say what would change, and change nothing
+    max_forgetting    fraction of the held-out images that the new version may lose, from 0 to 1
+    force             store it even if it loses more; its card says so
+    device            auto, cpu, cuda or mps
+    store             where contexts are kept; None: the store of PROMPTCTL_HOME
+    on_progress       called with what is being done, how much is done, and of how much
+    returns           a plan for a dry run, and where every photo has its class already
     """
     from promptctl.data.readers.fixes import read_fixes
 
-    path, kept = checks.path("fixes", fixes), Rules(**rules)  # type: ignore[arg-type]
+    path, kept = checks.path("fixes", fixes), Rules(max_forgetting, force, device)
     lines = read_fixes(path)
     entry, context = newest(whole_name(name, COMMAND), store or Store())
     facts = _facts(context, str(entry.ref), path, lines)

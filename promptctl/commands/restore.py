@@ -8,7 +8,11 @@ from promptctl.store.store import Store
 
 
 def restore(ref: str, *, store: Store | None = None) -> RestoreReport:
-    """Make an old version the newest, or bring back what was removed."""
+    """Make an old version the newest again, or bring back what was removed.
+
+    ref     NAME@VERSION of an old version; NAME or NAME@candidate in the trash
+    store   where contexts are kept; None: the store of PROMPTCTL_HOME
+    """
     store = store or Store()
     asked = Ref.parse(ref)
     entry = store.restore(asked)
