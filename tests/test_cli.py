@@ -337,7 +337,7 @@ def test_an_existing_name_that_cannot_learn_on_is_refused_before_any_work(cli, p
     refused(
         cli("learn", photos, "--name", "small"),
         1,
-        "small@1 can classify but not learn on: the features of its shots were left out of this file",
+        "small@1 can classify but not learn on: the features of its shots were left out",
         "--fresh learns the next version of 'small' from these photos alone; old versions stay",
     )
     assert n_cached(home) == 0 and Store().numbers("small") == (1,)

@@ -339,7 +339,8 @@ def test_the_snippets_of_python_md_run_in_their_order(tmp_path, monkeypatch, cap
     page: dict[str, Any] = {}
     for block in blocks(ROOT / "docs" / "python.md", "python"):
         if "onnx" not in block:
-            exec(block.replace("shots=4)", "shots=4, epochs=20)"), page)  # a fifth of the time
+            block = block.replace("shots=4)", "shots=4, epochs=20)")  # a fifth of the time
+            exec(block.replace("max_forgetting=0.02)", "max_forgetting=0.02, epochs=5)"), page)
         elif all(find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")):
             with monkeypatch.context() as patch:  # mini's tower would take ten seconds to translate, the tiny one two
                 patch.setenv("PROMPTCTL_HOME", str(tmp_path / "of onnx"))

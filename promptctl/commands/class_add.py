@@ -12,7 +12,6 @@ from promptctl.commands.classes import (
     check_free,
     check_has_shots,
     class_named,
-    first_new_id,
     judged_facts,
     learned_version,
 )
@@ -83,7 +82,7 @@ def _plan(
 def _entries(parent: Context, ref: str, labels: Sequence[str], force_new_class: bool) -> tuple[ClassEntry, ...]:
     if not labels:
         raise DatasetError("no class is named", f"promptctl class add {ref.partition('@')[0]} NAME")
-    first, known = first_new_id(parent), list(parent.card.classes)
+    first, known = parent.card.unused_id, list(parent.card.classes)
     for number, label in enumerate(labels):
         entry = class_named(first + number, label)
         if not entry.name:

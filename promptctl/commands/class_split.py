@@ -18,7 +18,6 @@ from promptctl.commands.classes import (
     check_has_shots,
     class_meant,
     class_named,
-    first_new_id,
     judged_facts,
     learned_version,
     words_of,
@@ -157,7 +156,7 @@ def _targets(
     bare = replace(split, aliases=())
     known = [bare if entry.id == split.id else entry for entry in parent.card.classes]
     target: dict[str, ClassEntry] = {}
-    first = first_new_id(parent)
+    first = parent.card.unused_id
     for folder in sorted({image.label for image in own}):
         meant = meant_by([folder], known)
         if meant:

@@ -89,26 +89,14 @@ def class_named(id: int, label: str, aliases: Sequence[str] = ()) -> ClassEntry:
     return ClassEntry(id, label, readable(label), tuple(alias for alias in others if alias != label))
 
 
-def first_new_id(parent: Context) -> int:
-    """The id of the next class: none is ever used again."""
-    card = parent.card
-    return max(card.next_id, 1 + max(entry.id for entry in card.classes))
-
-
 def check_has_shots(parent: Context, ref: str, doing: str, hint: str = "", *, each: bool = False) -> None:
     """NoShots for a context that keeps nothing of its images to learn from.
 
     each   what is done is about single images, so that means of them will not do
     """
-    if each and parent.prototypes is not None:
-        because = "it keeps means of its shots in place of them"
-    elif len(parent.shots) or parent.prototypes is not None:
-        return
-    elif parent.card.is_imported:
-        because = "it was imported and has no shots"
-    else:
-        because = "the features of its shots were left out"
-    raise NoShots(ref, doing, because, hint or f"promptctl learn PHOTOS --name {ref.partition('@')[0]} --fresh")
+    because = parent.why_no_shots(each=each)
+    if because:
+        raise NoShots(ref, doing, because, hint or f"promptctl learn PHOTOS --name {ref.partition('@')[0]} --fresh")
 
 
 # --------------------------------------------------------------------------- the next version

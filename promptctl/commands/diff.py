@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from promptctl.commands.sources import Source, locate
 from promptctl.context import diff as differences
+from promptctl.context.card import HELD_OUT, UNSEEN_SHOTS
 from promptctl.report import (
     ClassDiff,
     Confusion,
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from promptctl.context.context import Context
 
     Ids = NDArray[np.int64]
-
-HELD_OUT = "images held out"
-FOLDS = "shots, each without having learned from it"
 
 
 def diff(a: str, b: str, *, store: Store | None = None) -> DiffReport:
@@ -220,7 +218,7 @@ def _on_folds(pair: _Pair) -> _Seen | None:
     if not hashes:
         return None
     columns = ([new[sha][0] for sha in hashes], [old[sha][1] for sha in hashes], [new[sha][1] for sha in hashes])
-    return _Seen(FOLDS, pair.labels, tuple(hashes), *(np.array(column, np.int64) for column in columns))
+    return _Seen(UNSEEN_SHOTS, pair.labels, tuple(hashes), *(np.array(column, np.int64) for column in columns))
 
 
 def _seen_by_folds(pair: _Pair, context: Context) -> dict[bytes, tuple[int, int]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from promptctl import __version__
-from promptctl.context.card import HELD_OUT, Change, ClassEntry, Score, Shots
+from promptctl.context.card import HELD_OUT, Change, ClassEntry, Score, Shots, next_id_after
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,13 +36,10 @@ def without_classes(context: Context, ids: Collection[int]) -> Context:
 
     card, head = context.card, context.head
     stays = np.array([entry.id not in ids for entry in card.classes], dtype=bool)
-    highest = max(entry.id for entry in card.classes)
     classes = tuple(entry for entry in card.classes if entry.id not in ids)
-    next_id = max(card.next_id, highest + 1)
-    least = max(entry.id for entry in classes) + 1
     sliced = replace(
         context,
-        card=replace(card, classes=classes, next_id=next_id if next_id > least else 0),
+        card=replace(card, classes=classes, next_id=next_id_after(card, classes)),
         vectors=context.vectors[stays] if context.vectors.ndim == 3 else context.vectors,
         text_features=context.text_features[stays],
         zero_shot_features=context.zero_shot_features[stays],

@@ -126,20 +126,14 @@ def _on_held_out(parent: Context, candidate: Context) -> tuple[Paired, Ids, Pair
         dtype=bool,
     )
     x, ids = as_kept(shots.features[chosen].astype(np.float32)), shots.class_ids[chosen].astype(np.int64)
-    old, new = (_answers(Classifier.of(one), one, x, both) for one in (parent, candidate))
-    with_new = _answers(Classifier.of(candidate), candidate, x, _ids(candidate))
-    by_hand = _answers(Classifier.zero_shot(candidate), candidate, x, _ids(candidate))
-    old_of_all = _answers(*_extended(parent, candidate), x, None)
-    full = Paired(old_of_all == ids, with_new == ids)
-    return Paired(old == ids, new == ids), ids, full, by_hand == ids
+    before, after = Classifier.of(parent), Classifier.of(candidate)
+    same = Paired(_answers(before, x, both) == ids, _answers(after, x, both) == ids)
+    full = Paired(_answers(extended(parent, candidate), x) == ids, _answers(after, x) == ids)
+    return same, ids, full, _answers(Classifier.zero_shot(candidate), x) == ids
 
 
 def extended(parent: Context, candidate: Context) -> Classifier:
     """The parent with zero-shot rows for the classes that only the candidate has, in the candidate's order."""
-    return _extended(parent, candidate)[0]
-
-
-def _extended(parent: Context, candidate: Context) -> tuple[Classifier, Context]:
     answer, row_of = Classifier.of(parent), {entry.id: row for row, entry in enumerate(parent.card.classes)}
     weight = candidate.zero_shot_features.copy()
     bias = np.zeros(len(weight), np.float32)
@@ -147,12 +141,12 @@ def _extended(parent: Context, candidate: Context) -> tuple[Classifier, Context]
         if entry.id in row_of:
             weight[row] = answer.weight[row_of[entry.id]]
             bias[row] = 0.0 if answer.bias is None else answer.bias[row_of[entry.id]]
-    return Classifier(weight, answer.logit_scale, candidate.card.classes, bias=bias), candidate
+    return Classifier(weight, answer.logit_scale, candidate.card.classes, bias=bias)
 
 
-def _answers(classifier: Classifier, context: Context, x: NDArray[np.float32], among: set[int] | None) -> Ids:
-    """(N,) the id of the most probable of some classes."""
-    ids = np.array([entry.id for entry in context.card.classes], dtype=np.int64)
+def _answers(classifier: Classifier, x: NDArray[np.float32], among: set[int] | None = None) -> Ids:
+    """(N,) the id of the most probable class, of some where they are given; -1 where there is none."""
+    ids = np.array([entry.id for entry in classifier.classes], dtype=np.int64)
     columns = np.flatnonzero(np.isin(ids, list(among))) if among is not None else np.arange(len(ids))
     if not len(x) or not len(columns):
         return np.full(len(x), -1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from promptctl.commands.sources import whole_name
 from promptctl.commands.stored import changed_at, stored_facts
 from promptctl.context import diff as differences
-from promptctl.context.card import Card
+from promptctl.context.card import HELD_OUT, UNSEEN_SHOTS, Card
 from promptctl.errors import BadContextFile, reason_of
 from promptctl.report import (
     Batch,
@@ -19,9 +19,6 @@ from promptctl.store.store import Entry, Store
 
 if TYPE_CHECKING:
     from promptctl.commands.history import Exam, Found, Line, Version
-
-HELD_OUT = "images held out"
-FOLDS = "shots, each without having learned from it"
 
 
 def log(name: str, *, store: Store | None = None) -> LogReport:
@@ -47,7 +44,7 @@ def log(name: str, *, store: Store | None = None) -> LogReport:
         name=entries[0].ref.name,
         versions=tuple(reversed(rows)),
         candidate=store.candidate(name) is not None,
-        measured_on=None if exam is None else HELD_OUT if exam.held_out else FOLDS,
+        measured_on=None if exam is None else HELD_OUT if exam.held_out else UNSEEN_SHOTS,
         measured_of=exam.version if exam else None,
         images=len(exam.truth) if exam else 0,
         batches=tuple(Batch(version, images) for version, images in line.batches),

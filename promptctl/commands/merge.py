@@ -13,7 +13,6 @@ from promptctl.commands.classes import (
     Made,
     Rules,
     check_has_shots,
-    first_new_id,
     judged_facts,
     judged_revision,
     newest,
@@ -154,7 +153,7 @@ def _both(
     new = [entry for entry in other.card.classes if entry.id not in same]
     if not force_new_class:
         _refuse_near(new, parent.card.classes, ref, other_ref)
-    first = first_new_id(parent)
+    first = parent.card.unused_id
     id_of = {**same, **{entry.id: first + i for i, entry in enumerate(new)}}
     second = _with_ids(other, id_of)
     words = {id_of[entry.id]: words_of(entry) for entry in other.card.classes if entry.id in same}

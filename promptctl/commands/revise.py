@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from promptctl import __version__
 from promptctl.classification.blend import as_kept
 from promptctl.commands.versions import Measured, version
-from promptctl.context.card import Card, Change, ClassEntry, Shots
+from promptctl.context.card import Card, Change, ClassEntry, Shots, next_id_after
 from promptctl.context.context import Context, ShotTable
 from promptctl.context.prototypes import Prototypes
 from promptctl.encoding.pipeline import Features
@@ -155,8 +155,6 @@ def revised(revision: Revision, backbone: AnyBackbone, on_progress: OnProgress |
 
 def _card(revision: Revision, backbone: AnyBackbone, learned: Learned) -> Card:
     parent, held_out = revision.parent.card, int(revision.shots.held_out.sum())
-    highest = max(entry.id for entry in (*parent.classes, *revision.classes))
-    next_id = max(parent.next_id, highest + 1)
     return Card(
         backbone=parent.backbone if _is_its_own(backbone, revision.parent) else backbone.id,
         classes=revision.classes,
@@ -167,7 +165,7 @@ def _card(revision: Revision, backbone: AnyBackbone, learned: Learned) -> Card:
         written_by=f"promptctl {__version__}",
         parent=parent.sha256,
         change=revision.change,
-        next_id=0 if next_id == max(entry.id for entry in revision.classes) + 1 else next_id,
+        next_id=next_id_after(parent, revision.classes),
     )
 
 

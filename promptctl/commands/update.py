@@ -112,12 +112,9 @@ def incoming(parent: Context, ref: str, wishes: Wishes, on_progress: OnProgress 
 
 def check_can_learn(parent: Context, ref: str) -> None:
     """CannotLearnOn for a context without the features of its shots."""
-    if len(parent.shots) or parent.prototypes is not None:
-        return
-    name = ref.partition("@")[0]
-    if parent.card.is_imported:
-        raise CannotLearnOn(ref, name, "it was imported and has no shots to rehearse")
-    raise CannotLearnOn(ref, name, "the features of its shots were left out of this file")
+    because = parent.why_no_shots()
+    if because:
+        raise CannotLearnOn(ref, ref.partition("@")[0], because)
 
 
 def _called(image: LabelledImage, meant: Mapping[str, str]) -> LabelledImage:
@@ -154,8 +151,7 @@ def _refuse_near(unknown: Sequence[str], classes: Sequence[ClassEntry], wishes: 
 
 def _new_classes(labels: Sequence[str], parent: Context, wishes: Wishes) -> tuple[ClassEntry, ...]:
     card = parent.card
-    first = max(card.next_id, 1 + max(entry.id for entry in card.classes))
-    return class_entries(labels, wishes.classes, card.classes, first) if labels else ()
+    return class_entries(labels, wishes.classes, card.classes, card.unused_id) if labels else ()
 
 
 def _sorted_out(

@@ -34,6 +34,7 @@ _NO_FORMAT = 1_000_000
 _RESERVED_FOR_THE_REST = 16 << 10  # of a header, beside the classes
 UNSEALED = "0" * 64
 HELD_OUT = "images held out"  # what most scores are of
+UNSEEN_SHOTS = "shots, each without having learned from it"  # where none is held out
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,11 @@ class Card:
         return tuple(entry.name for entry in self.classes)
 
     @property
+    def unused_id(self) -> int:
+        """The id of the next new class: higher than any that was ever used."""
+        return max(self.next_id, 1 + max(entry.id for entry in self.classes))
+
+    @property
     def is_imported(self) -> bool:
         """Learned elsewhere: nothing is known of its images, start, rate and seed."""
         return not self.shots.train
@@ -179,6 +185,12 @@ class Card:
 
 
 _LATER = ("change", "head", "folds", "next_id")
+
+
+def next_id_after(parent: Card, classes: Sequence[ClassEntry]) -> int:
+    """`next_id` of a card with these classes that goes on from another; 0 where the classes themselves say it."""
+    of_classes = 1 + max(entry.id for entry in classes)
+    return 0 if of_classes >= parent.unused_id else parent.unused_id
 
 
 def context_file(path: Path) -> Path:

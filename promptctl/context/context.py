@@ -138,6 +138,19 @@ class Context:
         classes = f"{len(card.classes)} class{'' if len(card.classes) == 1 else 'es'}"
         return f"<Context of {classes} on {card.backbone.name}, {card.method.learner}, sha256 {digest[:12]}>"
 
+    def why_no_shots(self, *, each: bool = False) -> str | None:
+        """Why it has nothing to learn on from, in words; None where it has.
+
+        each   means and variances of its shots will not do
+        """
+        if each and self.prototypes is not None:
+            return "it keeps means of its shots in place of them"
+        if len(self.shots) or self.prototypes is not None:
+            return None
+        return (
+            "it was imported and has no shots" if self.card.is_imported else "the features of its shots were left out"
+        )
+
     def learned_from(self) -> tuple[Floats, NDArray[np.int64]]:
         """(N, E) features and (N,) class indices of the shots it was learned from, without those held out."""
         return self._images(self.shots.held_out == 0)

@@ -1,4 +1,4 @@
-"""History: how one context differs from another, in words, from their cards alone."""
+"""Diff: how one context differs from another, in words, from their cards alone."""
 
 from __future__ import annotations
 

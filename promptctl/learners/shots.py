@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from promptctl.context.card import HELD_OUT
 from promptctl.context.context import ShotTable
 from promptctl.data import images, near_copies, remarks, sampling
 from promptctl.data.folder import ImageFolder
@@ -227,7 +228,7 @@ def _divide(
 def _measured_on(photos: HashedPhotos, shots: int | None) -> str:
     if photos.part:
         return f"images of {photos.part}/"
-    return "images held out" if shots is None else "images not sampled"
+    return HELD_OUT if shots is None else "images not sampled"
 
 
 def measurable(
