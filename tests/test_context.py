@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import struct
 
@@ -267,3 +268,18 @@ def test_a_card_that_cannot_be_true_is_refused(changed):
     card = dataclasses.replace(context.card, **changed)
     with pytest.raises(CorruptContext):
         Context.from_bytes(dataclasses.replace(context, card=card).to_bytes(), "x")
+
+
+@pytest.mark.parametrize("classes", [3, 6000])
+def test_what_is_noted_of_relabelled_images_never_makes_a_header_that_nobody_reads(classes):
+    # 12 000 photos in one `class merge`: the header they would need is refused by every reader
+    noted = tuple(Relabelled(hashlib.sha256(str(i).encode()).hexdigest(), i % 7, 1) for i in range(12_000))
+    context = make(classes)
+    context = dataclasses.replace(
+        context, card=dataclasses.replace(context.card, change=Change("class merge", "a + b → c", noted))
+    )
+    kept = Context.from_bytes(context.to_bytes(), "x").card.change
+    assert kept.words == "a + b → c" and kept.relabelled == noted[: len(kept.relabelled)]
+    assert 3000 < len(kept.relabelled) < 12_000
+    few = dataclasses.replace(context.card, change=Change("class merge", "", noted[:100]))
+    assert dataclasses.replace(context, card=few).card.fitting() == few

@@ -32,6 +32,7 @@ KEY = "promptctl"
 LONGEST_HEADER = 1 << 20  # bytes; ten thousand classes fit
 _NO_FORMAT = 1_000_000
 _RESERVED_FOR_THE_REST = 16 << 10  # of a header, beside the classes
+_RESERVED_FOR_TENSORS = 4 << 10  # of these, for what safetensors says of fourteen of them
 UNSEALED = "0" * 64
 HELD_OUT = "images held out"  # what most scores are of
 UNSEEN_SHOTS = "shots, each without having learned from it"  # where none is held out
@@ -183,8 +184,19 @@ class Card:
                 del fields[name]
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
+    def fitting(self) -> Card:
+        """The same with no more of the relabelled images than its header has room for; its words still count them."""
+        change = self.change
+        room = LONGEST_HEADER - _RESERVED_FOR_TENSORS - len(json.dumps(self.to_json()))  # as JSON inside JSON
+        if room >= 0 or change is None:
+            return self
+        least = len(json.dumps(json.dumps(dataclasses.asdict(_SHORTEST), separators=(",", ":"))))
+        kept = change.relabelled[: max(0, len(change.relabelled) - math.ceil(-room / (least - 2)))]
+        return dataclasses.replace(self, change=dataclasses.replace(change, relabelled=kept))
+
 
 _LATER = ("change", "head", "folds", "next_id")
+_SHORTEST = Relabelled(UNSEALED, 0, 0)
 
 
 def next_id_after(parent: Card, classes: Sequence[ClassEntry]) -> int:

@@ -179,7 +179,7 @@ class Context:
     def _unsealed(self) -> bytes:
         # no clock inside the file and one metadata key only: same images, settings and seed, same bytes
         card = dataclasses.replace(self.card, sha256=UNSEALED, format=WITH_HEAD if self.head else FORMAT)
-        return save(self._tensors(), metadata={KEY: card.to_json()})
+        return save(self._tensors(), metadata={KEY: card.fitting().to_json()})
 
     @staticmethod
     def from_bytes(data: bytes, path: Path | str) -> Context:
