@@ -319,12 +319,13 @@ class OneClass(DatasetError):
 
 
 class LooksKnown(DatasetError):
-    """A folder whose name is nearly that of a class."""
+    """A folder whose name, or what --map calls it, is nearly that of a class."""
 
-    def __init__(self, folder: str, label: str, more: int, command: str) -> None:
+    def __init__(self, folder: str, word: str, label: str, more: int, command: str) -> None:
         others = f", and {more} more like this" if more else ""
+        called = f"the folder '{folder}'" if word == folder else f"'{word}', which the folder '{folder}' is to be,"
         super().__init__(
-            f"the folder '{folder}' is called nearly like the class '{label}'{others}",
+            f"{called} is called nearly like the class '{label}'{others}",
             f"{command}   (it is that class), or --force-new-class   (it is another)",
         )
 

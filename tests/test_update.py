@@ -180,6 +180,39 @@ def test_only_known_classes_where_that_is_asked(cli, colours, tmp_path):
     assert Store().numbers("colours") == (1,)
 
 
+def test_a_folder_that_is_mapped_to_a_new_class_is_not_known(cli, colours, tmp_path):
+    done = cli("learn", more(tmp_path, **GREY), "--name", "colours", "--map", "grey=ash", "--only-known")
+    assert done.code == 1 and "'ash' is no class of colours@1" in done.err
+    assert Store().numbers("colours") == (1,)
+
+
+def test_a_folder_that_is_mapped_nearly_to_a_class_stops(cli, colours, tmp_path):
+    photos = more(tmp_path, crimson=COLOURS["red"])
+    done = cli("learn", photos, "--name", "colours", "--map", "crimson=Reds")
+    assert done.code == 1 and "'Reds', which the folder 'crimson' is to be, is called nearly like" in done.err
+    assert "--map crimson=red " in done.err and Store().numbers("colours") == (1,)
+    report = learned(cli, photos, "--map", "crimson=Reds", "--force-new-class")
+    assert report["update"]["new_classes"] == ["Reds"]
+
+
+def test_a_folder_cannot_be_mapped_to_two_classes(cli, colours, tmp_path):
+    photos = more(tmp_path, crimson=COLOURS["red"])
+    done = cli("learn", photos, "--name", "colours", "--map", "crimson=red", "--map", "crimson=blue")
+    assert done.code == 2 and "'crimson' is both 'red' and 'blue'" in done.err
+
+
+def test_a_list_of_names_may_name_the_classes_that_are_known(cli, colours, tmp_path):
+    names = tmp_path / "names.csv"
+    names.write_text("folder,name\ngrey,ash\nred,crimson\nblue,blue\n")
+    done = cli("learn", more(tmp_path, **GREY), "--name", "colours", "--epochs", 0, "--classes", names)
+    assert done.code == 0, done.err
+    assert "the prompt goes on to call 'red' 'red', not 'crimson': promptctl class rename" in done.err
+    assert "'blue'" not in done.err and Store()["colours"].card.names == ("blue", "green", "red", "ash")
+    names.write_text("gray,ash\n")
+    done = cli("learn", more(tmp_path, "again"), "--name", "colours", "--classes", names)
+    assert done.code == 1 and "names a folder that is not there: 'gray'" in done.err
+
+
 def test_an_alias_is_the_class(cli, colours, tmp_path):
     context = Store()["colours@1"]
     entries = list(context.card.classes)

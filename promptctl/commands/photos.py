@@ -80,13 +80,15 @@ def class_entries(
 ) -> tuple[ClassEntry, ...]:
     """New classes in the order of their labels, named by a file or after their folders; odd ones are warned of.
 
-    known   classes that there are already, which they must differ from
+    known   classes that there are already, which they must differ from; a file may name them too, which changes nothing
     """
     from promptctl.data import remarks
     from promptctl.data.names import check_names, readable
     from promptctl.data.readers.class_names import read_names
 
-    names: Mapping[str, str] = read_names(names_file, labels) if names_file else {}
+    every = [*labels, *(entry.label for entry in known)]
+    names: Mapping[str, str] = read_names(names_file, every) if names_file else {}
+    remarks.say(remarks.named_otherwise(names, known))
     entries = tuple(
         ClassEntry(first_id + i, label, names.get(label, readable(label))) for i, label in enumerate(labels)
     )

@@ -128,30 +128,35 @@ def _meant(folders: Sequence[str], parent: Context, ref: str, wishes: Wishes) ->
     own |= {one_form(entry.name): entry.label for entry in classes if entry.name != readable(entry.label)}
     meant = {folder: own[folder] for folder in folders if folder in own}
     asked = {one_form(folder): one_form(label) for folder, label in rules.map.items()}
-    meant |= {folder: own.get(label, label) for folder, label in asked.items()}
-    unknown = [folder for folder in folders if folder not in meant]
+    mapped = {folder: asked[one_form(folder)] for folder in folders if one_form(folder) in asked}
+    meant |= {folder: own.get(label, label) for folder, label in mapped.items()}
+    labels = {entry.label for entry in classes}
+    unknown = [folder for folder in folders if meant.get(folder) not in labels]
     if unknown and not rules.force_new_class:
-        _refuse_near(unknown, classes, wishes, ref)
+        _refuse_near(unknown, meant, classes, wishes, ref)
     if unknown and rules.only_known:
-        raise UnknownFolders(unknown, ref)
+        raise UnknownFolders([meant.get(folder, folder) for folder in unknown], ref)
     return meant
 
 
-def _refuse_near(unknown: Sequence[str], classes: Sequence[ClassEntry], wishes: Wishes, ref: str) -> None:
+def _refuse_near(
+    unknown: Sequence[str], meant: Mapping[str, str], classes: Sequence[ClassEntry], wishes: Wishes, ref: str
+) -> None:
     # what a class is called only because of its folder is no name that another folder could mean
     by_folder = [replace(c, name=c.label) if c.name == readable(c.label) else c for c in classes]
-    near = near_names(unknown, by_folder)
+    near = near_names([meant.get(folder, folder) for folder in unknown], by_folder)
     if near:
-        folder, label = next(iter(near.items()))
+        word, label = next(iter(near.items()))
+        folder = next(folder for folder in unknown if meant.get(folder, folder) == word)
         name = ref.partition("@")[0]
         rule = shlex.quote(f"{folder}={label}")
         command = f"promptctl learn {shlex.quote(str(wishes.photos))} --name {name} --map {rule}"
-        raise LooksKnown(folder, label, len(near) - 1, command)
+        raise LooksKnown(folder, word, label, len(near) - 1, command)
 
 
 def _new_classes(labels: Sequence[str], parent: Context, wishes: Wishes) -> tuple[ClassEntry, ...]:
     card = parent.card
-    return class_entries(labels, wishes.classes, card.classes, card.unused_id) if labels else ()
+    return class_entries(labels, wishes.classes, card.classes, card.unused_id) if labels or wishes.classes else ()
 
 
 def _sorted_out(

@@ -6,9 +6,13 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from promptctl.data.walk import is_beside, visible_files, visible_folders
 from promptctl.errors import NoImages
+
+if TYPE_CHECKING:
+    from promptctl.context.card import ClassEntry
 
 _LOG = logging.getLogger("promptctl")
 _SHOWN = 5  # of a kind
@@ -137,6 +141,16 @@ def numbered(names: Sequence[str]) -> list[str]:
     return [
         f"every class has a number before its name ({_quoted(names[:2])} …), and the prompt contains it: "
         "--classes names.csv (folder,name) gives names without it"
+    ]
+
+
+def named_otherwise(names: Mapping[str, str], known: Sequence[ClassEntry]) -> list[str]:
+    """Of known classes that a list calls something else, which an update does not change."""
+    return [
+        f"the prompt goes on to call '{entry.label}' '{entry.name}', not '{names[entry.label]}': "
+        "promptctl class rename changes that"
+        for entry in known
+        if names.get(entry.label, entry.name) != entry.name
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -141,7 +142,7 @@ def learn(
         "dry_run": dry_run,
         "into": into,
         "only_known": only_known,
-        "map": dict(map(_rule, mapped or ())),
+        "map": _rules(mapped or ()),
         "on_conflict": on_conflict.value if on_conflict else None,
         "force_new_class": force_new_class,
         "polish": polish,
@@ -180,6 +181,15 @@ def _given(context: typer.Context) -> dict[str, Any]:
 
 
 _TYPED = ("COMMANDLINE", "PROMPT")
+
+
+def _rules(mapped: Sequence[str]) -> dict[str, str]:
+    """Folder → class; a folder that is to be two classes is a mistake."""
+    rules: dict[str, str] = {}
+    for folder, label in map(_rule, mapped):
+        if rules.setdefault(folder, label) != label:
+            raise typer.BadParameter(f"'{folder}' is both '{rules[folder]}' and '{label}'", param_hint="--map")
+    return rules
 
 
 def _rule(text: str) -> tuple[str, str]:
