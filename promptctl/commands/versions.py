@@ -108,9 +108,9 @@ def _score_of(folds: Folds | None) -> Score | None:
 
 
 def _parts(found: FittedHead) -> tuple[HeadPart, ...]:
-    if found.parts["rows"] == "zero-shot":
-        return (HeadPart("zero-shot", 1.0),)
-    return HeadPart("clap", 1.0), HeadPart("ridge", float(found.parts["gain"]))
+    share = float(found.parts["share"])
+    learned = (HeadPart("clap", share), HeadPart("ridge", share * float(found.parts["gain"]))) if share else ()
+    return learned if share == 1 else (*learned, HeadPart("zero-shot", 1 - share))
 
 
 def _with_answers(context: Context) -> ShotTable:

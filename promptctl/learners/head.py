@@ -10,7 +10,8 @@ not depend on the order in which its shots came, and what folds say of it is sai
 Classes without shots keep their zero-shot rows, and the others give up what learning raised the best score of unseen
 images by, or a class added by name alone would hardly ever be predicted. A class of fewer shots than the others, and
 than eight, is hardly recognised by its own two photos: it gets three quarters of the same, as far as it has fewer.
-Folds of the shots say how good the head is; where three or more find zero-shot better, the head is zero-shot.
+Folds of the shots say how good the head is; where three or more find zero-shot better, the head is mixed with it, with
+the largest share that is not below zero-shot there, at worst none.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ RIDGE = 1.0  # added to the diagonal
 GAIN = 5.0  # of the regression, in logits
 ENOUGH = 8  # shots of a class, from which on it needs no help beside larger ones
 HELP = 0.75  # of the offset, for a class of next to none
+SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of what was learned, the rest zero-shot
 _FOLDS_THAT_DECIDE = 3  # heads of half the shots say too little of the head of all
 _EPOCHS_OF_FOLDS = 60  # of CLAP, where it is fitted once more for every fold
 _ALL = slice(None)
@@ -132,15 +134,17 @@ class _Shots:
         unseen = self.out_of_fold(apart)
         offset = self.offset(unseen, apart >= 0)
         if not judged.any():
-            return FittedHead(*self.head(rows, offset), fold_of, _parts(offset), None)
-        answers, without = self.answers(unseen, offset), np.asarray(self.zero_shot.argmax(1))
-        folds = self.compared(fold_of, answers, without)
-        if folds.is_below_zero_shot and folds.n_folds >= _FOLDS_THAT_DECIDE:
-            parts: Parts = {"rows": "zero-shot", "accuracy_refused": folds.accuracy}
-            bias = np.zeros(len(self.zero_shot_features), np.float32)
-            folds = replace(folds, accuracy=folds.zero_shot_accuracy)
-            return FittedHead(self.zero_shot_features.copy(), bias, np.where(judged, without, -1), parts, folds)
-        return FittedHead(*self.head(rows, offset), np.where(judged, answers, -1), _parts(offset), folds)
+            return FittedHead(*self.head(rows, offset), fold_of, _parts(offset, 1.0), None)
+        without = np.asarray(self.zero_shot.argmax(1))
+        for share in SHARES:
+            answers = self.answers(unseen, offset, share)
+            folds = self.compared(fold_of, answers, without)
+            if not folds.is_below_zero_shot or folds.n_folds < _FOLDS_THAT_DECIDE:
+                break
+        weight, bias = self.head(rows, offset)
+        weight = np.asarray(share * weight + (1 - share) * self.zero_shot_features, np.float32)
+        predicted = np.where(judged, answers, -1)
+        return FittedHead(weight, np.asarray(share * bias, np.float32), predicted, _parts(offset, share), folds)
 
     def rows(self, some: Mask | slice = _ALL, epochs: int = clap.Settings.epochs) -> Numbers:
         """Rows of logits from some images, (C'', E) for the classes that these have."""
@@ -177,10 +181,12 @@ class _Shots:
         zero_shot = np.where(np.isfinite(learned), self.zero_shot[np.ix_(some, self.shown)], -np.inf)
         return _mean_over_classes(learned.max(1) - zero_shot.max(1), self.targets[some])
 
-    def answers(self, unseen: Numbers, offset: float) -> Targets:
-        """(N,) class indices by (N, C') logits, and zero-shot's for the classes without shots."""
+    def answers(self, unseen: Numbers, offset: float, share: float) -> Targets:
+        """(N,) class indices by a share of (N, C') logits, the rest and the classes without shots zero-shot's."""
         of_all = self.zero_shot.copy()
-        of_all[:, self.shown] = unseen + offset * self.raises
+        if share:
+            learned = unseen + offset * self.raises
+            of_all[:, self.shown] = share * learned + (1 - share) * of_all[:, self.shown]
         return np.asarray(of_all.argmax(1))
 
     def compared(self, fold_of: Targets, answers: Targets, without: Targets) -> Folds:
@@ -196,8 +202,8 @@ class _Shots:
         return weight, bias
 
 
-def _parts(offset: float) -> Parts:
-    return {"rows": "clap", "ridge": RIDGE, "gain": GAIN, "offset": offset}
+def _parts(offset: float, share: float) -> Parts:
+    return {"rows": "clap", "ridge": RIDGE, "gain": GAIN, "offset": offset, "share": share}
 
 
 def folds_of(targets: Targets, groups: Targets, seed: int) -> Targets:

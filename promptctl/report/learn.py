@@ -198,10 +198,11 @@ class LearnReport(Report):
         if self.update and self.update.kept_as_stored:
             photos = number_of(self.update.kept_as_stored, "photo")
             found.append(f"{photos} kept the class that is stored, not that of the folder")
-        if self.head == ("zero-shot",):
+        if "zero-shot" in self.head:
+            how = "answers as zero-shot does" if len(self.head) == 1 else "mixes what it learned with zero-shot"
             found.append(
-                f"zero-shot recognises more of the shots than what learned from the others, so {self.context} answers "
-                "as zero-shot does: promptctl doctor looks for wrong labels"
+                f"zero-shot recognises more of the shots than what learned from the others, so {self.context} {how}: "
+                "promptctl doctor looks for wrong labels"
             )
         if self.accuracy is not None and self.accuracy < (self.zero_shot_accuracy or 0):
             found.append(
