@@ -129,7 +129,5 @@ def _ids(parent: Context, became: dict[int, int]) -> NDArray[np.int64]:
 
 def _relabelled(parent: Context, became: dict[int, int]) -> tuple[Relabelled, ...]:
     """Every photo that has another class now, so that the classes can be told apart again."""
-    pairs = zip(parent.shots.sha256, parent.shots.class_ids.tolist(), strict=True)
-    return tuple(
-        Relabelled(sha.tobytes().hex(), id, became[id]) for sha, id in pairs if id in became and became[id] != id
-    )
+    pairs = zip(parent.shots.hashes, parent.shots.class_ids.tolist(), strict=True)
+    return tuple(Relabelled(sha, id, became[id]) for sha, id in pairs if id in became and became[id] != id)

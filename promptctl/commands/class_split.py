@@ -22,7 +22,7 @@ from promptctl.commands.classes import (
     learned_version,
     words_of,
 )
-from promptctl.context.card import Change, ClassEntry, Relabelled, check_fits
+from promptctl.context.card import Change, ClassEntry, check_fits
 from promptctl.context.guard import MAX_FORGETTING
 from promptctl.data.names import meant_by, one_form
 from promptctl.errors import DatasetError, TooFewClasses
@@ -33,7 +33,7 @@ from promptctl.store.store import Store
 
 if TYPE_CHECKING:
     from promptctl.commands.revise import Revision
-    from promptctl.context.context import Context, ShotTable
+    from promptctl.context.context import Context
     from promptctl.data.images import HashedImage
 
 COMMAND = "class split"
@@ -107,11 +107,12 @@ def _plan(
     parent: Context, ref: str, *, label: str, photos: Sequence[HashedImage], folder: Path, force_new_class: bool
 ) -> tuple[Revision, _Facts]:
     from promptctl.commands.revise import revision_of
+    from promptctl.context.update import relabelled
 
     check_has_shots(parent, ref, "tell which photos were of which class", each=True)
     split = class_meant(label, parent.card.classes, ref)
-    stored = _stored(parent)
-    own = [image for image in photos if split.id in stored.get(bytes.fromhex(image.sha256), ())]
+    stored = parent.shots.classes_of_images()
+    own = [image for image in photos if split.id in stored.get(image.sha256, ())]
     if not own:
         learn = f"promptctl learn {shlex.quote(str(folder))} --name {ref.partition('@')[0]}"
         raise DatasetError(
@@ -119,7 +120,8 @@ def _plan(
             f"{learn}   (photos that are not stored yet)",
         )
     target = _targets(own, split, parent, ref, force_new_class)
-    shots, relabelled = _moved(parent, split, {bytes.fromhex(i.sha256): target[i.label].id for i in own})
+    to = {image.sha256: target[image.label].id for image in own}
+    shots, changed = relabelled(parent.shots, to, of=split.id)
     count = Counter(int(id) for id in shots.class_ids)
     is_gone = not count[split.id]
     entries = {entry.id: entry for entry in (*parent.card.classes, *target.values())}
@@ -128,25 +130,18 @@ def _plan(
     if len(classes) < 2:
         raise TooFewClasses(ref, len(classes))
     check_fits(classes)
-    came = Counter(image.after for image in relabelled)
+    came = Counter(image.after for image in changed)
     moved = tuple(MovedClass(entries[id].label, id, n) for id, n in sorted(came.items()))
-    change = Change(COMMAND, f"{split.label} → {', '.join(f'{m.label} {m.photos}' for m in moved)}", relabelled)
+    change = Change(COMMAND, f"{split.label} → {', '.join(f'{m.label} {m.photos}' for m in moved)}", changed)
     facts = _Facts(
         split=split,
         moved=moved,
         left=count[split.id],
-        not_stored=sum(bytes.fromhex(image.sha256) not in stored for image in photos),
-        of_others=sum(split.id not in stored.get(bytes.fromhex(i.sha256), {split.id}) for i in photos),
+        not_stored=sum(image.sha256 not in stored for image in photos),
+        of_others=sum(split.id not in stored.get(image.sha256, {split.id}) for image in photos),
         is_gone=is_gone,
     )
     return revision_of(parent, classes, shots, change, trains=True), facts
-
-
-def _stored(parent: Context) -> dict[bytes, set[int]]:
-    stored: dict[bytes, set[int]] = {}
-    for sha, id in zip(parent.shots.sha256, parent.shots.class_ids.tolist(), strict=True):
-        stored.setdefault(sha.tobytes(), set()).add(id)
-    return stored
 
 
 def _targets(
@@ -170,21 +165,6 @@ def _targets(
             "put those of another class into a folder called like it",
         )
     return target
-
-
-def _moved(parent: Context, split: ClassEntry, target: dict[bytes, int]) -> tuple[ShotTable, tuple[Relabelled, ...]]:
-    import numpy as np
-
-    from promptctl.context.update import moved
-
-    ids = parent.shots.class_ids.astype(np.int64)
-    relabelled = []
-    for i, sha in enumerate(parent.shots.sha256):
-        after = target.get(sha.tobytes(), split.id)
-        if ids[i] == split.id != after:
-            relabelled.append(Relabelled(sha.tobytes().hex(), split.id, after))
-            ids[i] = after
-    return moved(parent.shots, ids), tuple(relabelled)
 
 
 def _without_words(entry: ClassEntry, split: ClassEntry, others: Iterable[ClassEntry]) -> ClassEntry:

@@ -128,8 +128,8 @@ def _shot_changes(pair: _Pair) -> tuple[tuple[ShotOf, ...], tuple[ShotOf, ...], 
 
 def _by_hash(pair: _Pair, context: Context) -> dict[str, set[int]]:
     found: dict[str, set[int]] = {}
-    for sha, id in zip(context.shots.sha256, pair.classes_of_shots(context), strict=True):
-        found.setdefault(sha.tobytes().hex(), set()).add(id)
+    for sha, id in zip(context.shots.hashes, pair.classes_of_shots(context), strict=True):
+        found.setdefault(sha, set()).add(id)
     return found
 
 

@@ -141,10 +141,6 @@ class _Case:
     def classes(self) -> dict[int, ClassEntry]:
         return {entry.id: entry for entry in self.context.card.classes}
 
-    @cached_property
-    def hashes(self) -> list[str]:
-        return [sha.tobytes().hex() for sha in self.context.shots.sha256]
-
     def label(self, row: int) -> str:
         """Of an image."""
         return self.classes[int(self.context.shots.class_ids[row])].label
@@ -153,14 +149,14 @@ class _Case:
         return f"promptctl learn PHOTOS --name {self.name}{more}   (more photos of {_quoted(labels[:_SHOWN])})"
 
     def finding(self, kind: str, severity: str, what: str, command: str, **facts: object) -> Finding:
-        images = [self.hashes[row] for row in facts.pop("rows", ())]  # type: ignore[attr-defined]
+        images = [self.context.shots.hashes[row] for row in facts.pop("rows", ())]  # type: ignore[attr-defined]
         paths = tuple(self.paths.get(image) for image in images)
         return Finding(kind, severity, what, command, images=tuple(images), paths=paths, **facts)  # type: ignore[arg-type]
 
     def image(self, row: int) -> str:
         """How a person finds an image: its file, where that is known, else the first digits of its checksum."""
-        path = self.paths.get(self.hashes[row])
-        return self.hashes[row][:12] if path is None else str(path)
+        path = self.paths.get(self.context.shots.hashes[row])
+        return self.context.shots.hashes[row][:12] if path is None else str(path)
 
     # ------------------------------------------------------------------------- images
 
@@ -178,7 +174,7 @@ class _Case:
 
         shots, nowhere = self.context.shots, [None] * len(self.context.shots)
         labels = [self.label(row) for row in range(len(shots))]
-        return groups_of(self.features, labels, self.hashes, nowhere, before=shots.groups.tolist())
+        return groups_of(self.features, labels, self.context.shots.hashes, nowhere, before=shots.groups.tolist())
 
     @cached_property
     def features(self) -> NDArray[np.float32]:

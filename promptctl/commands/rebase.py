@@ -130,7 +130,7 @@ def _instead(asked: _Asked) -> str:
 
 def _found(asked: _Asked) -> dict[str, Path]:
     """sha256 → file, of the photos that the context was learned from."""
-    own = {sha.tobytes().hex() for sha in asked.parent.shots.sha256}
+    own = set(asked.parent.shots.hashes)
     found = files_by_content(asked.photos, asked.on_progress)
     paths = {sha: path for sha, path in found.items() if sha in own}
     if not paths:
@@ -178,8 +178,8 @@ def _checked(
     label_of = {entry.id: entry.label for entry in parent.card.classes}
     had, has = set(), set()
     missing = []
-    for sha, id, apart in zip(parent.shots.sha256, parent.shots.class_ids, parent.shots.held_out, strict=True):
-        digest, is_here = sha.tobytes().hex(), sha.tobytes().hex() in here
+    for digest, id, apart in zip(parent.shots.hashes, parent.shots.class_ids, parent.shots.held_out, strict=True):
+        is_here = digest in here
         if not apart:
             had.add(int(id))
             has |= {int(id)} if is_here else set()
@@ -205,10 +205,9 @@ def _shots(old: ShotTable, classes: Sequence[ClassEntry], features: dict[str, ND
     import numpy as np
 
     ids = [entry.id for entry in classes]
-    hashes = [sha.tobytes().hex() for sha in old.sha256]
-    rows = [i for i, sha in enumerate(hashes) if sha in features and old.class_ids[i] in ids]
+    rows = [i for i, sha in enumerate(old.hashes) if sha in features and old.class_ids[i] in ids]
     kept = old.only(np.array(rows, dtype=np.int64))
-    new = np.array([features[hashes[i]] for i in rows], dtype=np.float16)
+    new = np.array([features[old.hashes[i]] for i in rows], dtype=np.float16)
     return replace(kept, features=new, predicted=np.full(len(rows), -1, np.int32))
 
 

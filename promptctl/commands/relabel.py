@@ -85,8 +85,7 @@ def _plan(parent: Context, ref: str, *, path: Path, lines: Sequence[Fix]) -> tup
     facts = _facts(parent, ref, path, lines)
     if not facts.photos:
         raise DatasetError(f"every photo of {path} has its class in {ref} already", f"promptctl class list {ref}")
-    target = {bytes.fromhex(photo.sha256): photo.after for photo in facts.photos}
-    shots, relabelled = _corrected(parent, target)
+    shots, relabelled = _corrected(parent, facts.photos)
     words = f"{number_of(len(facts.photos), 'photo')} relabelled"
     return revision_of(parent, parent.card.classes, shots, Change(COMMAND, words, relabelled), trains=True), facts
 
@@ -96,7 +95,7 @@ def _facts(parent: Context, ref: str, path: Path, lines: Sequence[Fix]) -> _Fact
     import numpy as np
 
     check_has_shots(parent, ref, "correct the classes of its photos", each=True)
-    of_photo = _classes_of_photos(parent)
+    of_photo = parent.shots.classes_of_images()
     meant: dict[str, tuple[ClassEntry, int]] = {}
     for fix in lines:
         where = f" in line {fix.line} of {path}"
@@ -112,16 +111,9 @@ def _facts(parent: Context, ref: str, path: Path, lines: Sequence[Fix]) -> _Fact
         for sha, entry in changed.items()
     )
     ids = {entry.label: entry.id for entry in parent.card.classes}
-    shots, _ = _corrected(parent, {bytes.fromhex(photo.sha256): photo.after for photo in photos})
+    shots, _ = _corrected(parent, photos)
     gone = set(parent.shots.class_ids.tolist()) - set(np.unique(shots.class_ids).tolist())
     return _Facts(photos, len(meant) - len(changed), tuple(label for label, id in ids.items() if id in gone))
-
-
-def _classes_of_photos(parent: Context) -> dict[str, set[int]]:
-    stored: dict[str, set[int]] = {}
-    for sha, id in zip(parent.shots.sha256, parent.shots.class_ids.tolist(), strict=True):
-        stored.setdefault(sha.tobytes().hex(), set()).add(id)
-    return stored
 
 
 def _sha256(fix: Fix, known: Mapping[str, object], ref: str, where: str) -> str:
@@ -159,17 +151,9 @@ def _sha256_of_file(fix: Fix, known: Mapping[str, object], ref: str, where: str)
     return sha
 
 
-def _corrected(parent: Context, target: Mapping[bytes, str]) -> tuple[ShotTable, tuple[Relabelled, ...]]:
-    """The shots with their new classes: sha256 → label."""
-    import numpy as np
-
-    from promptctl.context.update import moved
+def _corrected(parent: Context, photos: Sequence[CorrectedPhoto]) -> tuple[ShotTable, tuple[Relabelled, ...]]:
+    """The shots with the classes that photos have now, and which of them changed."""
+    from promptctl.context.update import relabelled
 
     id_of = {entry.label: entry.id for entry in parent.card.classes}
-    ids, relabelled = parent.shots.class_ids.astype(np.int64), []
-    for i, sha in enumerate(parent.shots.sha256):
-        label = target.get(sha.tobytes())
-        if label is not None and ids[i] != id_of[label]:
-            relabelled.append(Relabelled(sha.tobytes().hex(), int(ids[i]), id_of[label]))
-            ids[i] = id_of[label]
-    return moved(parent.shots, ids), tuple(relabelled)
+    return relabelled(parent.shots, {photo.sha256: id_of[photo.after] for photo in photos})

@@ -164,9 +164,7 @@ def _sorted_out(
 ) -> tuple[int, tuple[HashedImage, ...], tuple[tuple[HashedImage, int, int], ...]]:
     """How many are stored already, those that are new, and those stored under other classes alone."""
     id_of = {entry.label: entry.id for entry in (*parent.card.classes, *new_classes)}
-    known: dict[str, set[int]] = {}
-    for sha, id in zip(parent.shots.sha256, parent.shots.class_ids, strict=True):
-        known.setdefault(sha.tobytes().hex(), set()).add(int(id))
+    known = parent.shots.classes_of_images()
     shown: dict[str, set[int]] = {}
     for image in photos:
         shown.setdefault(image.sha256, set()).add(id_of[image.label])
@@ -265,7 +263,7 @@ def _encoded(
         usable, features, damaged = encode_chosen(found.new, chosen, backbone.encoder, cache, encoding)
         taken = tuple(chosen(usable, ()))
         others = found.hashed.to_measure_on if found.hashed.part else [i for i in usable if i not in set(taken)]
-        known = {sha.tobytes().hex() for sha in found.parent.shots.sha256}
+        known = set(found.parent.shots.hashes)
         unseen, leaked = measurable(others, set(found.ids), taken)
         some = sampling.at_most([i for i in unseen if i.sha256 not in known], MOST_MEASURED)
         seen, lost = encode_files([image.path for image in some], backbone.encoder, cache, encoding)
@@ -288,7 +286,7 @@ def _some_of_each(images: Sequence[HashedImage], limit: int | None, seed: int) -
 def _all_shots(found: Incoming, wishes: Wishes, taken: Sequence[HashedImage], features: Features) -> ShotTable:
     """The stored shots, some with other classes, and the new ones behind them."""
     parent = found.parent
-    old = shots_of.relabelled(parent.shots, {bytes.fromhex(i.sha256): now for i, _, now in found.relabels})
+    old, _ = shots_of.relabelled(parent.shots, {image.sha256: now for image, _, now in found.relabels})
     version = int(found.ref.rpartition("@")[2]) if "@" in found.ref else 1
     new = ShotTable(
         features=features.vectors.astype(np.float16),
@@ -305,20 +303,18 @@ def _all_shots(found: Incoming, wishes: Wishes, taken: Sequence[HashedImage], fe
 
 def _grouped(shots: ShotTable, old: ShotTable, paths: Sequence[Path]) -> ShotTable:
     """The shots with what belongs together; new ones, which stand last, have photos to look at."""
-    hashes = [sha.tobytes().hex() for sha in shots.sha256]
     labels = [str(int(id)) for id in shots.class_ids]
     rows = as_kept(shots.features.astype(np.float32))
     before = [*old.groups.tolist(), *(-1 for _ in paths)]
-    groups = groups_of(rows, labels, hashes, [*(None for _ in range(len(old))), *paths], before=before)
+    groups = groups_of(rows, labels, shots.hashes, [*(None for _ in range(len(old))), *paths], before=before)
     return replace(shots, groups=first_places(groups).astype(np.int32))
 
 
 def _with_some_held_out(shots: ShotTable, n_old: int, found: Incoming) -> ShotTable:
     """A fifth of each class kept apart, those stored where they are."""
-    hashes = [sha.tobytes().hex() for sha in shots.sha256]
-    known = {sha: bool(side) for sha, side in zip(hashes[:n_old], shots.held_out[:n_old], strict=True)}
+    known = {sha: bool(side) for sha, side in zip(shots.hashes[:n_old], shots.held_out[:n_old], strict=True)}
     labels = [str(int(id)) for id in shots.class_ids]
-    sides = sampling.held_out(labels, hashes, groups=shots.groups.tolist(), known=known)
+    sides = sampling.held_out(labels, shots.hashes, groups=shots.groups.tolist(), known=known)
     return replace(shots, held_out=np.array(sides, np.uint8))
 
 

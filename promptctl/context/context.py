@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,18 @@ class ShotTable:
             "groups": np.arange(n, dtype=np.int32),
             "predicted": np.full(n, -1, np.int32),
         }
+
+    @cached_property
+    def hashes(self) -> tuple[str, ...]:
+        """(N,) sha256 of each image in hexadecimal digits."""
+        return tuple(sha.tobytes().hex() for sha in self.sha256)
+
+    def classes_of_images(self) -> dict[str, set[int]]:
+        """sha256 → ids of the classes that the image is stored under."""
+        found: dict[str, set[int]] = {}
+        for sha, id in zip(self.hashes, self.class_ids.tolist(), strict=True):
+            found.setdefault(sha, set()).add(id)
+        return found
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """As a file holds them."""

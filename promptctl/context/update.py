@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from promptctl import checks
+from promptctl.context.card import Relabelled
 from promptctl.context.guard import MAX_FORGETTING
 from promptctl.errors import BadSetting
 
@@ -68,12 +69,23 @@ def joined(old: ShotTable, new: ShotTable) -> ShotTable:
     return replace(old, **{name: np.concatenate([column, new.columns()[name]]) for name, column in columns.items()})
 
 
-def relabelled(shots: ShotTable, classes: Mapping[bytes, int]) -> ShotTable:
-    """The images with other classes, by sha256; what was seen in them stays."""
+def relabelled(
+    shots: ShotTable, target: Mapping[str, int], *, of: int | None = None
+) -> tuple[ShotTable, tuple[Relabelled, ...]]:
+    """The images with other classes, by sha256, each content once in a class; and which of them changed.
+
+    target   sha256 → class id
+    of       the only class whose images change; None: any
+    """
     import numpy as np
 
-    ids = [classes.get(sha.tobytes(), int(id)) for sha, id in zip(shots.sha256, shots.class_ids, strict=True)]
-    return replace(shots, class_ids=np.array(ids, np.int32))
+    ids, changed = shots.class_ids.astype(np.int64), []
+    for row, (sha, before) in enumerate(zip(shots.hashes, ids.tolist(), strict=True)):
+        after = target.get(sha, before)
+        if after != before and of in (None, before):
+            changed.append(Relabelled(sha, before, after))
+            ids[row] = after
+    return moved(shots, ids), tuple(changed)
 
 
 def moved(shots: ShotTable, ids: NDArray[np.int64], became: Mapping[int, int] | None = None) -> ShotTable:
