@@ -79,7 +79,9 @@ def test_the_same_folder_again_makes_no_version(cli, colours):
     assert (report["nothing_new"], report["stored"], report["new"]) == (True, 30, 0)
     assert [one.name for one in path.parent.iterdir()] == ["1.safetensors"] and path.read_bytes() == before
     plain = cli("learn", colours, "--name", "colours")
-    assert (plain.code, plain.out.splitlines()[0]) == (0, "nothing new for colours@1: no version was made")
+    nothing, classes, known = plain.out.splitlines()
+    assert (plain.code, nothing) == (0, "nothing new for colours@1: no version was made")
+    assert classes.startswith("classes: ") and known.endswith("of the folder stored already, skipped")
 
 
 def test_a_new_folder_is_a_class_behind_the_others(cli, colours, tmp_path):

@@ -104,7 +104,7 @@ class LearnPlan(Report):
 
     def summary(self) -> list[str]:
         if self.nothing_new:
-            return [f"nothing new for {self.context}: no version was made"]
+            return [f"nothing new for {self.context}: no version was made", *self.lines()]
         photos = self._brings() if self.is_first else []
         return [*self.lines(), *photos, "nothing was learned: this was a dry run"]
 
