@@ -104,3 +104,13 @@ def test_a_file_of_prototypes_learns_on(cli, photos, tiny, tmp_path, monkeypatch
     right = [one.label == photo.parent.name for photo in sorted(photos.glob("*/*.png")) for one in [
         promptctl.load("theirs").classify(photo)]]  # fmt: skip
     assert np.mean(right) > 0.8, "what it knew it knows"
+
+
+def test_means_of_old_shots_beside_new_ones_do_not_do_for_single_images():
+    context = of_counts(9, 9, 9)
+    both = dataclasses.replace(context, prototypes=Prototypes.of(context))
+    means = "it keeps means of its shots in place of them"
+    assert both.why_no_shots() is None and both.why_no_shots(each=True) == means
+    assert context.why_no_shots(each=True) is None
+    assert context.with_prototypes_only().why_no_shots() is None
+    assert context.without_shots().why_no_shots() == "the features of its shots were left out"
