@@ -167,7 +167,7 @@ def test_a_head_has_labels_and_names_and_does_not_mix_them_up():
 def with_head(context: Context) -> Context:
     weight = np.random.default_rng(1).normal(size=context.text_features.shape).astype(np.float32)
     bias = np.arange(len(weight), dtype=np.float32)
-    card = dataclasses.replace(context.card, head=(HeadPart("clap", 0.5), HeadPart("text", 0.5)))
+    card = dataclasses.replace(context.card, head=(HeadPart("clap", 0.5), HeadPart("ridge", 0.5)))
     return dataclasses.replace(context, card=card, head=LinearHead(weight, bias))
 
 

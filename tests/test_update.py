@@ -15,7 +15,8 @@ from PIL import Image
 
 import promptctl
 from promptctl.classification.classifier import Classifier
-from promptctl.commands import guarding
+from promptctl.commands import guarding, revise
+from promptctl.context.card import Change
 from promptctl.context.context import Context
 from promptctl.store.store import Store
 
@@ -490,3 +491,26 @@ def test_a_burst_stays_on_one_side_of_an_update(cli, colours, tmp_path):
         sides.setdefault(int(group), set()).add(int(side))
     assert len(sides) == 30 and all(len(side) == 1 for side in sides.values())
     assert (shots.held_out == 1).sum() == 3 * (40 // 5)
+
+
+def test_before_a_refusal_it_leans_on_what_the_parent_answers(cli, tiny, tmp_path):
+    """Where a head answers the vectors have no part in it: shares of the two heads are tried, for classes of both."""
+    assert cli("learn", paint(tmp_path / "old", images=80), "--name", "s", "--epochs", 20, "--lr", 0.02).code == 0
+    parent = Store()["s@1"]
+    assert parent.card.shots.held_out >= 40
+    more = paint(tmp_path / "more", images=5, seed=3, colours=GREY)
+    assert cli("learn", more, "--name", "s", "--epochs", 2).code == 0
+    candidate = Store()["s@2"]
+    turned = dataclasses.replace(candidate.head, weight=candidate.head.weight[[1, 2, 0, 3]])
+    worse = dataclasses.replace(candidate, head=turned)
+    assert guarding.judged(parent, worse, 0.02).verdict.refused
+
+    revision = revise.revision_of(parent, candidate.card.classes, candidate.shots, Change("learn"), trains=True)
+    tried = list(guarding._retries(revision, worse, None, None))
+    assert [kept for kept, _ in tried] == [f"{share} of the parent's head" for share in (0.25, 0.5, 0.75)]
+    half = tried[1][1]
+    np.testing.assert_allclose(half.head.weight[:3], (parent.head.weight + turned.weight[:3]) / 2, atol=1e-6)
+    np.testing.assert_array_equal(half.head.weight[3], turned.weight[3])
+    assert [part.kind for part in half.card.head] == ["clap", "ridge", "parent"]
+    Context.from_bytes(half.to_bytes(), "half")
+    assert not guarding.judged(parent, tried[2][1], 0.02).verdict.refused

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from promptctl.classification.blend import as_kept
 from promptctl.classification.classifier import Classifier
 from promptctl.commands.revise import Revision, revised
-from promptctl.context.card import HELD_OUT, GuardRecord
-from promptctl.context.context import Context
+from promptctl.commands.versions import answering
+from promptctl.context.card import HELD_OUT, GuardRecord, HeadPart
+from promptctl.context.context import Context, LinearHead
 from promptctl.context.guard import FEWEST_IMAGES, Paired, Verdict, judge
 from promptctl.progress import OnProgress
 from promptctl.report import ClassMoved, GuardFacts
@@ -72,14 +73,42 @@ def guarded(
     first = judged(revision.parent, revised(revision, backbone, on_progress), max_forgetting)
     if not first.verdict.refused or not revision.trains:
         return first
-    for kept, another in _retries(revision, first.context):
-        found = judged(revision.parent, revised(another, backbone, on_progress), max_forgetting)
+    for kept, another in _retries(revision, first.context, backbone, on_progress):
+        found = judged(revision.parent, another, max_forgetting)
         if not found.verdict.refused:
             return replace(found, kept=kept)
     return first
 
 
-def _retries(revision: Revision, refused: Context) -> Iterator[tuple[str, Revision]]:
+def _retries(
+    revision: Revision, refused: Context, backbone: AnyBackbone, on_progress: OnProgress | None
+) -> Iterator[tuple[str, Context]]:
+    """Other versions of the same photos, each made when it is asked for; where a head answers, of the head alone."""
+    if refused.head is not None:
+        for share in _OF_PARENT:
+            yield f"{share:g} of the parent's head", _with_head_of(revision, refused, share)
+        return
+    for kept, another in _with_other_vectors(revision, refused):
+        yield kept, revised(another, backbone, on_progress)
+
+
+def _with_head_of(revision: Revision, candidate: Context, share: float) -> Context:
+    """The candidate with a share of what its parent answers, for the classes that both have."""
+    assert candidate.head is not None
+    before = extended(revision.parent, candidate)
+    both = np.isin([entry.id for entry in candidate.card.classes], list(_ids(revision.parent)))
+    of_parent = np.where(both, share, 0.0).astype(np.float32)
+    bias = np.zeros(len(both), np.float32) if before.bias is None else before.bias
+    head = LinearHead(
+        of_parent[:, None] * before.weight + (1 - of_parent)[:, None] * candidate.head.weight,
+        of_parent * bias + (1 - of_parent) * candidate.head.bias,
+    )
+    parts = (*(HeadPart(p.kind, (1 - share) * p.share) for p in candidate.card.head), HeadPart("parent", share))
+    card = replace(candidate.card, head=parts)
+    return answering(replace(candidate, card=card, head=head), revision.measured)
+
+
+def _with_other_vectors(revision: Revision, refused: Context) -> Iterator[tuple[str, Revision]]:
     if not revision.goes_on():
         return
     settings, parent = revision.settings, revision.parent

@@ -50,6 +50,11 @@ def version(
     context = Context(card, learned.vectors, learned.text_features, zero_shot, shots, prototypes=prototypes)
     if _has_head(settings, context):
         context = _with_head(context, settings.seed)
+    return answering(context, measured)
+
+
+def answering(context: Context, measured: Measured | None = None) -> Context:
+    """The context with what it answers to the images it holds out, and its score; `measured` as in `version`."""
     measured = measured if measured is not None and len(measured) else held_out(context)
     context = replace(context, shots=_with_answers(context))
     return replace(context, card=replace(context.card, score=_score(context, measured)))
