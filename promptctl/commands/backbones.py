@@ -100,6 +100,20 @@ def library_needed(model: str) -> Iterator[None]:
         raise LibraryMissing(model, (error.name or "torch").partition(".")[0]) from error
 
 
+def fetched_backbone(model: str, device: str) -> Backbone | QuickBackbone:
+    """The backbone of a name that somebody typed, downloaded where it is not on this machine.
+
+    raises   BackboneError and its kind
+    """
+    with library_needed(model):
+        from promptctl.clip.registry import ensure_available
+
+        ensure_available(model)
+        from promptctl.clip.quick import backbone_of
+
+        return backbone_of(model, device)
+
+
 def chosen_share(
     asked: float | None,
     context: Context,

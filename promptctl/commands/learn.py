@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from promptctl import __version__, checks
 from promptctl.clip import templates
-from promptctl.commands.backbones import check_same_model, library_needed, quick_backbone_for
+from promptctl.commands.backbones import check_same_model, fetched_backbone, quick_backbone_for
 from promptctl.commands.photos import (
     called_otherwise,
     check_name_tokens,
@@ -37,11 +37,10 @@ from promptctl.store.store import Entry, Store
 if TYPE_CHECKING:
     from promptctl.clip.backbone import Backbone
     from promptctl.clip.quick import QuickBackbone
-    from promptctl.context.context import Context, ShotTable
+    from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
     from promptctl.data.images import LabelledImage
     from promptctl.encoding.files import Skipped
-    from promptctl.learners.fitting import Learned, TrainingSet
     from promptctl.learners.shots import FewShotSplit
 
 _LONG = 20.0  # seconds of learning, beside which those it takes to keep a backbone for answers are few
@@ -152,6 +151,11 @@ class _Asked:
     started: float
 
     @property
+    def shots_per_class(self) -> int | None:
+        """None: all of them."""
+        return self.shots if isinstance(self.shots, int) else None
+
+    @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
@@ -189,12 +193,8 @@ def _changed(settings: LearnSettings | None) -> dict[str, object]:
 
 
 def _first(asked: _Asked, fresh: bool) -> LearnReport | LearnPlan:
-    from promptctl.clip.registry import ensure_available
     from promptctl.data.folder import ImageFolder, check_classes
 
-    shots = None if asked.shots == "all" else cast("int | None", asked.shots)
-    template, model = asked.template or templates.DEFAULT, asked.model or asked.default_model
-    settings, on_progress = asked.settings, asked.on_progress
     folder = called_otherwise(ImageFolder.scan(asked.photos), asked.rules.map)
     candidates = to_learn_from(folder)
     labels = tuple(sorted({image.label for image in candidates}))
@@ -204,27 +204,14 @@ def _first(asked: _Asked, fresh: bool) -> LearnReport | LearnPlan:
     if asked.dry_run:
         return plan
     asked.store.check_writable()
-    with library_needed(model):
-        ensure_available(model)
-        from promptctl.clip.quick import backbone_of
-        from promptctl.learners.fitting import TrainingSet, fit
-        from promptctl.learners.shots import sample_shots
-
-        backbone = backbone_of(model, asked.device)
+    backbone, settings = fetched_backbone(asked.model or asked.default_model, asked.device), asked.settings
     names = tuple(entry.name for entry in entries)
     # NameTooLong and the like before anything dear
     backbone.tower.prompts(names, settings.tokens(backbone.tower), position=settings.position)
     check_name_tokens(entries, backbone.tower)
     folder = labelled_as_learned(folder, entries, backbone.tower)
     asked.on_plan(plan)
-    zero_shot = templates.text_features(backbone.tower, names, template)
-    split = sample_shots(
-        folder, candidates, shots=shots, seed=settings.seed, encoder=backbone.encoder, on_progress=on_progress
-    )
-    training_set = TrainingSet(names, split.train, split.targets(split.train), zero_shot, backbone)
-    learned = fit(training_set, settings, on_progress)
-    table = thinned(split.table(), asked.rules.shots_kept)
-    context = _context(learned, entries, shots, split, training_set, template, settings, table)
+    split, context = _learned(asked, entries, folder, candidates, backbone)
     entry = store_version(context, asked.name, asked.store, new=not fresh)
     if asked.seconds > _LONG:
         _keep_for_answers(backbone)
@@ -235,7 +222,7 @@ def _plan_of_first(
     asked: _Asked, candidates: Sequence[LabelledImage], labels: tuple[str, ...], folder: ImageFolder
 ) -> LearnPlan:
     count = Counter(image.label for image in candidates)
-    limit = asked.shots if isinstance(asked.shots, int) else None
+    limit = asked.shots_per_class
     per_class = tuple(PlannedClass(label, 0, min(count[label], limit or count[label])) for label in labels)
     return LearnPlan(
         context=asked.name,
@@ -272,7 +259,7 @@ def _update(asked: _Asked) -> LearnReport | LearnPlan:
         check_same_model(asked.model, parent, ref)
     wishes = update.Wishes(
         photos=asked.photos,
-        shots=parent.card.shots.asked if asked.shots is None else None if asked.shots == "all" else int(asked.shots),
+        shots=parent.card.shots.asked if asked.shots is None else asked.shots_per_class,
         settings=settings_like(parent, asked.typed),
         template=asked.template or parent.card.zero_shot_template,
         classes=asked.classes,
@@ -301,19 +288,27 @@ def _keep_for_answers(backbone: Backbone | QuickBackbone) -> None:
         keep(backbone)
 
 
-def _context(
-    learned: Learned,
+def _learned(
+    asked: _Asked,
     entries: tuple[ClassEntry, ...],
-    shots: int | None,
-    split: FewShotSplit,
-    training_set: TrainingSet,
-    template: str,
-    settings: LearnSettings,
-    table: ShotTable,
-) -> Context:
+    folder: ImageFolder,
+    candidates: Sequence[LabelledImage],
+    backbone: Backbone | QuickBackbone,
+) -> tuple[FewShotSplit, Context]:
+    """What was learned, and from which of the candidates."""
     from promptctl.commands.versions import Measured, version
+    from promptctl.learners.fitting import TrainingSet, fit
+    from promptctl.learners.shots import sample_shots
 
-    backbone, zero_shot = training_set.backbone, training_set.zero_shot_features
+    shots, template, settings = asked.shots_per_class, asked.template or templates.DEFAULT, asked.settings
+    names = tuple(entry.name for entry in entries)
+    zero_shot = templates.text_features(backbone.tower, names, template)
+    split = sample_shots(
+        folder, candidates, shots=shots, seed=settings.seed, encoder=backbone.encoder, on_progress=asked.on_progress
+    )
+    training_set = TrainingSet(names, split.train, split.targets(split.train), zero_shot, backbone)
+    learned = fit(training_set, settings, asked.on_progress)
+    table = thinned(split.table(), asked.rules.shots_kept)
     card = Card(
         backbone=backbone.id,
         classes=entries,
@@ -324,7 +319,7 @@ def _context(
         written_by=f"promptctl {__version__}",
     )
     measured = Measured(split.held_out.vectors, split.targets(split.held_out), split.measured_on)
-    return version(card, learned, zero_shot, table, settings, measured)
+    return split, version(card, learned, zero_shot, table, settings, measured)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import checks
-from promptctl.commands.backbones import library_needed
+from promptctl.commands.backbones import fetched_backbone
 from promptctl.commands.classes import check_has_shots, newest
 from promptctl.commands.photos import check_name_tokens, files_by_content
 from promptctl.commands.sources import whole_name
@@ -143,13 +143,7 @@ def _found(asked: _Asked) -> dict[str, Path]:
 
 def _backbone(asked: _Asked, device: str) -> AnyBackbone:
     """The new one; SameBackbone where it is the old one."""
-    with library_needed(asked.model):
-        from promptctl.clip.registry import ensure_available
-
-        ensure_available(asked.model)
-        from promptctl.clip.quick import backbone_of
-
-        backbone = backbone_of(asked.model, device)
+    backbone = fetched_backbone(asked.model, device)
     if backbone.id.fingerprint == asked.parent.card.backbone.fingerprint:
         raise SameBackbone(asked.ref, asked.model)
     return backbone
