@@ -69,7 +69,8 @@ def test_the_file_carries_them_and_no_byte_of_a_shot(tmp_path):
 
 @pytest.mark.parametrize(
     "changed", [{"count": np.array([-1, 1, 1], np.int32)}, {"variance": np.full((3, 5), -1, np.float32)},
-                {"mean": np.full((3, 5), 1e9, np.float32)}, {"mean": np.full((3, 5), np.nan, np.float32)}]
+                {"mean": np.full((3, 5), 1e9, np.float32)}, {"mean": np.full((3, 5), np.nan, np.float32)},
+                {"mean": np.zeros((3, 5), np.float32), "variance": np.zeros((3, 5), np.float32)}]
 )  # fmt: skip
 def test_prototypes_of_no_images_are_refused(changed):
     bad = dataclasses.replace(Prototypes.of(of_counts(9, 9, 9)), **changed)

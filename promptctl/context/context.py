@@ -303,6 +303,7 @@ def _check_values(context: Context) -> None:
         (prototypes.count < 0).any()
         or not (prototypes.variance >= 0).all()
         or max(np.abs(prototypes.mean).max(), prototypes.variance.max()) > limits.FEATURE_LENGTHS[1]
+        or (_squared_lengths(prototypes)[prototypes.count > 0] < limits.FEATURE_LENGTHS[0] ** 2).any()
     ):
         raise ValueError("a prototype is of no images that there can be")
     for name, rows in (
@@ -315,6 +316,12 @@ def _check_values(context: Context) -> None:
         if not ((least <= lengths) & (lengths <= most)).all():
             raise ValueError(f"{name} holds a row that is far from a unit row")
     _check_shots(context.shots, context.card)
+
+
+def _squared_lengths(prototypes: Prototypes) -> NDArray[np.float64]:
+    """(C,) the mean squared length of the rows that they stand for."""
+    mean, variance = (rows.astype(np.float64) for rows in (prototypes.mean, prototypes.variance))
+    return np.asarray((mean**2 + variance).sum(1))
 
 
 def _check_shots(shots: ShotTable, card: Card) -> None:
