@@ -283,3 +283,15 @@ def test_what_is_noted_of_relabelled_images_never_makes_a_header_that_nobody_rea
     assert 3000 < len(kept.relabelled) < 12_000
     few = dataclasses.replace(context.card, change=Change("class merge", "", noted[:100]))
     assert dataclasses.replace(context, card=few).card.fitting() == few
+
+
+def test_a_checksum_of_zeros_in_a_strangers_file_is_no_seal():
+    noted = (Relabelled("0" * 64, 0, 1), Relabelled("0" * 64, 1, 2))
+    context = make()
+    context = dataclasses.replace(context, card=dataclasses.replace(context.card, change=Change("learn", "", noted)))
+    back = Context.from_bytes(context.to_bytes(), "x")
+    assert back.card.change.relabelled == noted and back == context
+    damaged = bytearray(context.to_bytes())
+    damaged[damaged.index(b"0" * 64)] ^= 1
+    with pytest.raises(CorruptContext):
+        Context.from_bytes(bytes(damaged), "x")
