@@ -253,6 +253,14 @@ def test_ids_are_never_used_again(cli, colours):
     assert [entry.id for entry in Store()["colours"].card.classes] == [0, 1, 5]
 
 
+def test_many_classes_by_name_do_not_fill_the_line_of_log(colours):
+    labels = [f"new{i:02}" for i in range(20)]
+    commands.add_classes("colours", labels)
+    assert Store()["colours"].card.change.words == "+20 classes by name (new00, new01, new02, …)"
+    commands.drop_classes("colours", labels[:5])
+    assert Store()["colours"].card.change.words == "-5 classes (new00, new01, new02, …)"
+
+
 # --------------------------------------------------------------------------- drop
 
 

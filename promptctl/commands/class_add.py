@@ -20,7 +20,7 @@ from promptctl.context.guard import MAX_FORGETTING
 from promptctl.errors import DatasetError
 from promptctl.progress import OnProgress
 from promptctl.report import ClassAddReport
-from promptctl.report.phrases import joined
+from promptctl.report.phrases import first_few, joined
 from promptctl.store.store import Store
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _plan(
     added = _entries(parent, ref, labels, force_new_class)
     if parent.head or parent.vectors.ndim == 3 or not len(parent.vectors):
         check_has_shots(parent, ref, "weigh a class that it has only the name of")
-    words = f"+{len(added)} class{'' if len(added) == 1 else 'es'} by name ({', '.join(e.label for e in added)})"
+    words = f"+{len(added)} class{'' if len(added) == 1 else 'es'} by name ({first_few([e.label for e in added])})"
     classes = (*parent.card.classes, *added)
     found = revision_of(parent, classes, parent.shots, Change(COMMAND, words), trains=False)
     # whatever answered before: a name without photos is answered as seldom as what was learned is sure of its classes,

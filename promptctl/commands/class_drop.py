@@ -13,7 +13,7 @@ from promptctl.commands.sources import whole_name
 from promptctl.context.card import Change, ClassEntry
 from promptctl.errors import ClassNotFound, TooFewClasses
 from promptctl.report import ClassDropReport, HeldElsewhere
-from promptctl.report.phrases import joined, number_of
+from promptctl.report.phrases import first_few, joined, number_of
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
@@ -103,7 +103,7 @@ def _edit(context: Context, ref: str, *, labels: Sequence[str]) -> tuple[Context
     gone = _to_drop(context, ref, labels)
     ids = {entry.id for entry in gone}
     photos = int(np.isin(context.shots.class_ids, list(ids)).sum())
-    words = f"-{len(gone)} class{'' if len(gone) == 1 else 'es'} ({', '.join(entry.label for entry in gone)})"
+    words = f"-{len(gone)} class{'' if len(gone) == 1 else 'es'} ({first_few([entry.label for entry in gone])})"
     dropped = edited.next_version(edited.without_classes(context, ids), context, Change(COMMAND, words))
     return dropped, _Dropped(gone, photos)
 

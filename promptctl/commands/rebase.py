@@ -21,7 +21,7 @@ from promptctl.context.card import Change, ClassEntry
 from promptctl.errors import NoImages, PhotosMissing, SameBackbone, TooFewClasses
 from promptctl.progress import OnProgress
 from promptctl.report import MissingPhoto, RebaseReport
-from promptctl.report.phrases import joined, number_of
+from promptctl.report.phrases import first_few, number_of
 from promptctl.store.store import Entry, Store
 
 if TYPE_CHECKING:
@@ -208,7 +208,9 @@ def _shots(old: ShotTable, classes: Sequence[ClassEntry], features: dict[str, ND
 def _in_words(asked: _Asked, facts: _Facts) -> str:
     parts = [f"{asked.parent.card.backbone.name} → {asked.model}"]
     if facts.dropped:
-        parts.append(f"-{len(facts.dropped)} class{'' if len(facts.dropped) == 1 else 'es'} ({joined(facts.dropped)})")
+        parts.append(
+            f"-{len(facts.dropped)} class{'' if len(facts.dropped) == 1 else 'es'} ({first_few(facts.dropped)})"
+        )
     if facts.missing:
         parts.append(f"-{number_of(len(facts.missing), 'photo')}")
     return ", ".join(parts)

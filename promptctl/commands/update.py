@@ -34,6 +34,7 @@ from promptctl.errors import CannotLearnOn, LooksKnown, Relabels, UnknownFolders
 from promptctl.learners.shots import MOST_MEASURED, HashedPhotos, encode_chosen, hash_photos, measurable
 from promptctl.progress import OnProgress
 from promptctl.report import LearnPlan, MovedPhoto, PlannedClass, UpdateFacts
+from promptctl.report.phrases import first_few
 
 if TYPE_CHECKING:
     from promptctl.commands.revise import AnyBackbone
@@ -326,8 +327,7 @@ def _in_words(found: Incoming, n_new: int) -> str:
     parts = []
     if found.new_classes:
         labels = [entry.label for entry in found.new_classes]
-        shown = ", ".join(labels[:3]) + (", …" if len(labels) > 3 else "")
-        parts.append(f"+{len(labels)} class{'' if len(labels) == 1 else 'es'} ({shown})")
+        parts.append(f"+{len(labels)} class{'' if len(labels) == 1 else 'es'} ({first_few(labels)})")
     if n_new:
         parts.append(f"+{n_new} photo{'' if n_new == 1 else 's'}")
     if found.relabels:

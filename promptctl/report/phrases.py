@@ -112,6 +112,11 @@ def number_of(count: int, thing: str) -> str:
     return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
+def first_few(names: Sequence[str], shown: int = 3) -> str:
+    """`emu, ibis, kiwi, …`, for a line of `log`, and for a header, which has room for the classes once."""
+    return ", ".join(names[:shown]) + (", …" if len(names) > shown else "")
+
+
 def listed(names: Sequence[str], shown: int = 12) -> str:
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
