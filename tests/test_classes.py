@@ -316,6 +316,17 @@ def test_two_classes_stay(cli, colours):
     assert Store().numbers("colours") == (1,)
 
 
+def test_what_has_lost_every_class_with_photos_was_not_imported(cli, colours):
+    labels = Store()["colours"].card.labels
+    run(cli, "class", "add", "colours", "grey", "black")
+    run(cli, "class", "drop", "colours", *labels)
+    assert not Store()["colours"].card.is_imported
+    done = cli("learn", colours, "--name", "colours")
+    assert done.code == 1 and "no class with photos is left" in done.err
+    done = cli("class", "merge", "colours", "grey", "black", "--into", "dark")
+    assert done.code == 1 and "no class with photos is left" in done.err and "imported" not in done.err
+
+
 def test_restore_brings_a_class_back_to_the_bit(cli, colours):
     before = Store().find(Ref("colours")).card.sha256
     report = run(cli, "class", "drop", "colours", "red")
@@ -621,8 +632,9 @@ def test_the_list_says_what_each_class_is_and_since_when(cli, colours):
 def test_what_has_no_shots_says_what_it_cannot_do(cli, made, imported, tmp_path):
     context = Context.from_bytes(made["bare"], "it").without_shots()
     if imported:
-        card = dataclasses.replace(context.card.shots, train=0, held_out=0)
-        context = dataclasses.replace(context, card=dataclasses.replace(context.card, shots=card))
+        shots = dataclasses.replace(context.card.shots, train=0, held_out=0)
+        method = dataclasses.replace(context.card.method, lr=0.0)
+        context = dataclasses.replace(context, card=dataclasses.replace(context.card, shots=shots, method=method))
     Store().save("bare", context.to_bytes(), new=True)
     with pytest.raises(
         NoShots, match="bare@1 cannot make several classes one: it was imported" if imported else "left out"

@@ -160,7 +160,8 @@ def test_a_folder_without_its_photos_is_refused(photos, other, tmp_path):
 def test_a_context_without_shots_is_refused_in_words(photos, other):
     bare = Store()["colours@1"].without_shots()
     Store().save("bare", bare.to_bytes(), new=True)
-    imported = dataclasses.replace(bare, card=dataclasses.replace(bare.card, shots=Shots(None, 0, 0)))
+    method = dataclasses.replace(bare.card.method, lr=0.0)
+    imported = dataclasses.replace(bare, card=dataclasses.replace(bare.card, shots=Shots(None, 0, 0), method=method))
     Store().save("imported", imported.to_bytes(), new=True)
     with pytest.raises(NoShots, match="bare@1 cannot be learned again: the features of its shots were left out") as no:
         commands.rebase("bare", photos, model=other)

@@ -278,7 +278,8 @@ def test_what_has_no_shots_cannot_learn_on(cli, colours, tmp_path, without):
     context = Store()["colours@1"].without_shots()
     if without == "imported":
         shots = dataclasses.replace(context.card.shots, train=0, held_out=0)
-        context = dataclasses.replace(context, card=dataclasses.replace(context.card, shots=shots))
+        method = dataclasses.replace(context.card.method, lr=0.0)
+        context = dataclasses.replace(context, card=dataclasses.replace(context.card, shots=shots, method=method))
     Store().save("bare", context.to_bytes(), new=True)
     done = cli("learn", more(tmp_path), "--name", "bare")
     assert done.code == 1 and "can classify but not learn on" in done.err and "--fresh" in done.err

@@ -174,7 +174,7 @@ class Card:
     @property
     def is_imported(self) -> bool:
         """Learned elsewhere: nothing is known of its images, start, rate and seed."""
-        return not self.shots.train
+        return not (self.shots.train or self.method.lr)
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, ASCII."""

@@ -160,9 +160,9 @@ class Context:
             return "it keeps means of its shots in place of them"
         if len(self.shots) or self.prototypes is not None:
             return None
-        return (
-            "it was imported and has no shots" if self.card.is_imported else "the features of its shots were left out"
-        )
+        if self.card.is_imported:
+            return "it was imported and has no shots"
+        return "the features of its shots were left out" if self.card.shots.train else "no class with photos is left"
 
     def learned_from(self) -> tuple[Floats, NDArray[np.int64]]:
         """(N, E) features and (N,) class indices of the shots it was learned from, without those held out."""
