@@ -66,7 +66,7 @@ def evaluated(names: list[str]) -> EvaluateReport:
     scores = Scores(0.5, 1.0, 0.5, 0.1)
     classes = tuple(ClassScore(n, n, 9, i % 5 / 5, 0.5, 0.5, names[0]) for i, n in enumerate(names))
     return EvaluateReport(
-        "birds@1", 1.0, False, "photos", 99, 0, len(names), scores, scores, "a photo of a {}.", classes, (), {}
+        "birds@1", 1.0, False, "photos", 99, 0, len(names), scores, None, scores, "a photo of a {}.", classes, (), {}
     )
 
 
