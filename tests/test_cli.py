@@ -611,9 +611,9 @@ def test_a_folder_where_a_context_goes_is_named_beside_a_guess(cli, learned, tmp
 
 def test_inspect_tells_what_it_is_and_the_words_nearby(cli, photos, learned):
     lines = cli("inspect", "colours", "--top", 2).out.splitlines()
-    facts = [line.split(":")[0] for line in lines[:8]]
-    assert facts == ["colours@1", "backbone", "vectors", "learned", "shots", "template", "accuracy", "file"]
-    assert len(lines) == 8 + 1 + 16
+    facts = [line.split(":")[0] for line in lines[:9]]
+    assert facts == ["colours@1", "backbone", "vectors", "learned", "head", "shots", "template", "accuracy", "file"]
+    assert len(lines) == 9 + 1 + 16
 
 
 def test_inspect_covers_every_vector_of_every_class(cli, photos):
