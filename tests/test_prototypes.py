@@ -13,7 +13,7 @@ from test_context import make, unit
 import promptctl
 from promptctl.context.card import Change, Relabelled
 from promptctl.context.context import Context, ShotTable
-from promptctl.context.prototypes import FEWEST, MOST_MADE, Prototypes
+from promptctl.context.prototypes import MOST_MADE, Prototypes
 from promptctl.errors import CorruptContext
 from promptctl.store.store import Store
 
@@ -32,7 +32,7 @@ def of_counts(*counts: int) -> Context:
 
 
 def test_prototypes_are_means_and_variances_of_what_was_learned_from():
-    context = of_counts(20, 6, FEWEST - 1)
+    context = of_counts(20, 6, 4)
     found = Prototypes.of(context)
     x, y = context.learned_from()
     assert found.count.tolist() == [20, 6, 0]
@@ -43,9 +43,9 @@ def test_prototypes_are_means_and_variances_of_what_was_learned_from():
 
 
 def test_images_made_up_lie_around_them():
-    prototypes = Prototypes.of(of_counts(400, 6, 2))
+    prototypes = Prototypes.of(of_counts(400, 5, 2))
     x, y = prototypes.made_up(1)
-    assert np.bincount(y).tolist() == [MOST_MADE, 6]
+    assert np.bincount(y).tolist() == [MOST_MADE, 5]
     np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(prototypes.made_up(1)[0], x)
     assert not np.array_equal(prototypes.made_up(2)[0], x)

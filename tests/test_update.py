@@ -18,6 +18,7 @@ from promptctl.classification.classifier import Classifier
 from promptctl.commands import guarding, revise
 from promptctl.context.card import Change
 from promptctl.context.context import Context
+from promptctl.context.update import herded
 from promptctl.store.store import Store
 
 GREY = {"grey": (128, 128, 128)}
@@ -515,3 +516,36 @@ def test_before_a_refusal_it_leans_on_what_the_parent_answers(cli, tiny, tmp_pat
     assert [part.kind for part in half.card.head] == ["clap", "ridge", "parent"]
     Context.from_bytes(half.to_bytes(), "half")
     assert not guarding.judged(parent, tried[2][1], 0.02).verdict.refused
+
+
+def test_before_a_refusal_other_vectors_are_tried_where_the_context_answers(cli, tiny, tmp_path):
+    """More steps, shares of the parent's vectors, and vectors of each class beside those that stay."""
+    from promptctl.clip.backbone import Backbone
+
+    options = ["--no-head", "--epochs", 4, "--lr", 0.02]
+    assert cli("learn", paint(tmp_path / "old", images=6), "--name", "v", *options).code == 0
+    assert cli("learn", paint(tmp_path / "more", images=5, seed=3, colours=GREY), "--name", "v", *options).code == 0
+    parent, candidate = Store()["v@1"], Store()["v@2"]
+    revision = revise.revision_of(parent, candidate.card.classes, candidate.shots, Change("learn"), trains=True)
+    revision = dataclasses.replace(revision, settings=dataclasses.replace(revision.settings, epochs=2))
+    tried = dict(guarding._retries(revision, candidate, Backbone(tiny), None))
+    assert list(tried) == [
+        "3 times the steps",
+        *(f"{share} of the parent's vectors" for share in (0.25, 0.5, 0.75)),
+        "class-specific vectors",
+    ]
+    assert tried["3 times the steps"].card.method.steps == 6
+    half = (parent.vectors + candidate.vectors) / 2
+    np.testing.assert_allclose(tried["0.5 of the parent's vectors"].vectors, half, atol=1e-6)
+    own = tried["class-specific vectors"]
+    np.testing.assert_array_equal(own.vectors[:3], np.repeat(parent.vectors[None], 3, 0))
+    np.testing.assert_array_equal(own.text_features[:3], parent.text_features)
+    assert np.abs(own.vectors[3] - parent.vectors).max() > 1e-4
+
+
+def test_herding_takes_no_image_twice():
+    """Of Welling's rule by hand: each brings the mean of those taken as near as it can to the mean of all."""
+    rows = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0], [5.0, 1.0], [-3.0, 1.0]])
+    assert herded(rows, 1) == [1]
+    assert herded(rows, 3) == [1, 0, 2]
+    assert sorted(herded(rows, 5)) == [0, 1, 2, 3, 4]
