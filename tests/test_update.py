@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from conftest import COLOURS, paint
 from PIL import Image
+from test_context import make
 
 import promptctl
 from promptctl.classification.classifier import Classifier
 from promptctl.commands import guarding, revise
-from promptctl.context.card import Change
+from promptctl.context.card import Change, ClassEntry
 from promptctl.context.context import Context
 from promptctl.context.update import herded
 from promptctl.store.store import Store
@@ -549,3 +550,18 @@ def test_herding_takes_no_image_twice():
     assert herded(rows, 1) == [1]
     assert herded(rows, 3) == [1, 0, 2]
     assert sorted(herded(rows, 5)) == [0, 1, 2, 3, 4]
+
+
+def test_an_image_seen_as_a_new_class_by_folds_says_nothing_of_the_old_ones():
+    """Which of the old it would have been seen as nobody knows; what is seen as another old one got worse."""
+    parent = make(3, shots=6)
+    ids = parent.shots.class_ids
+    parent = dataclasses.replace(parent, shots=dataclasses.replace(parent.shots, predicted=ids))
+    classes = (*parent.card.classes, ClassEntry(3, "new", "new"))
+    seen = ids.copy()
+    seen[0], seen[1] = 3, (ids[1] + 1) % 3
+    shots = dataclasses.replace(parent.shots, predicted=seen)
+    candidate = dataclasses.replace(parent, card=dataclasses.replace(parent.card, classes=classes), shots=shots)
+    pairs, of_images = guarding._on_folds(parent, candidate)
+    assert (len(pairs), pairs.worse, pairs.better) == (6, 1, 0)
+    assert of_images.tolist() == ids.tolist()
