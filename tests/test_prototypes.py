@@ -115,3 +115,16 @@ def test_means_of_old_shots_beside_new_ones_do_not_do_for_single_images():
     assert context.why_no_shots(each=True) is None
     assert context.with_prototypes_only().why_no_shots() is None
     assert context.without_shots().why_no_shots() == "the features of its shots were left out"
+
+
+def test_a_head_of_few_photos_is_warned_of_where_features_are_left_out(cli, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROMPTCTL_MODEL", tiny)
+    photos = paint(tmp_path / "photos", images=4)
+    for name, options in (("headed", ()), ("headless", ("--no-head",))):
+        assert cli("learn", photos, "--name", name, "--epochs", 2, *options).code == 0
+    warned = [
+        "fewer than 5 photos of 'blue', 'green', 'red'" in cli("export", name, tmp_path / f"{name}{i}", *options).err
+        for name in ("headed", "headless")
+        for i, options in enumerate([("--without-shots",), ("--prototypes-only",), ()])
+    ]
+    assert warned == [True, True, False, False, False, False]

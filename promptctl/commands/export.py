@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,12 +95,24 @@ def _export_context(source: Source, out: Path, shots: bool, prototypes: bool, fo
     data = source.path.read_bytes()
     context = Context.from_bytes(data, source.path)
     if prototypes or not shots:
+        _say_what_a_head_tells(context)
         context = context.with_prototypes_only() if prototypes else context.without_shots()
         data = context.to_bytes()
     place_file(out, data, force)
     kept = context.prototypes
     known = 0 if kept is None else int((kept.count > 0).sum())
     return ContextExported(source.name, out, len(context.shots), known, len(data))
+
+
+def _say_what_a_head_tells(context: Context) -> None:
+    """A row of a head that was fitted to hardly any photo is nearly that photo's own."""
+    from promptctl.context.prototypes import FEWEST
+    from promptctl.data import remarks
+
+    counts = Counter(context.learned_from()[1].tolist())
+    few = [entry.label for row, entry in enumerate(context.card.classes) if 0 < counts[row] < FEWEST]
+    if context.head is not None and few:
+        remarks.say([remarks.head_of_few(few, FEWEST)])
 
 
 def _export_checkpoint(source: Source, out: Path, model: str | None, force: bool) -> CheckpointExported:

@@ -132,6 +132,14 @@ def near_copies(pairs: Iterable[tuple[Path, Path | str]]) -> list[str]:
     return [f"{path} looks nearly the same as {known}, so measuring on it says little" for path, known in pairs]
 
 
+def head_of_few(labels: Sequence[str], fewest: int) -> str:
+    """What to say of a head that goes to somebody who shall not have the photos' features."""
+    return (
+        f"the head in this file was fitted to fewer than {fewest} photos of {_quoted(labels)}, and what it says of "
+        "them is close to those photos' features: learn with --no-head, or more photos, to give away less"
+    )
+
+
 def numbered(names: Sequence[str]) -> list[str]:
     """What to say of class names with a number before each, such as '001.Black footed Albatross'."""
     found = [match for name in names if (match := _NUMBERED.fullmatch(name))]
