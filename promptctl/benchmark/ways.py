@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from promptctl.context.prototypes import around, shrunk
 from promptctl.learners import clap, coop, head
 from promptctl.learners.fitting import Start
 
@@ -29,7 +30,6 @@ Scores = Callable[[Vectors], Vectors]  # (N, E) unit rows → (N, C), NaN where 
 
 _JOINT_TIMES = 5
 _RIDGE = {"kernel": "rbf", "gamma": 0.1, "alpha": 1e-3}  # RAIL's
-_POOLED = 2.0  # images that the variance of all classes counts as beside that of one
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,13 +312,5 @@ def _drawn(old: Lesson) -> tuple[Vectors, Indices]:
     seen = [c for c in old.classes if (old.targets == c).any()]
     groups = [old.features[old.targets == c] for c in seen]
     pooled = np.mean([group.var(0) for group in groups], 0)
-    made = [_around(group, pooled, chance) for group in groups]
+    made = [around(group.mean(0), shrunk(group, pooled), len(group), chance) for group in groups]
     return np.concatenate(made), np.repeat(np.array(seen, np.int64), [len(group) for group in groups])
-
-
-def _around(group: Vectors, pooled: Vectors, chance: np.random.Generator) -> Vectors:
-    """(n, E) unit rows around the mean of (n, E)."""
-    variance = (len(group) * group.var(0) + _POOLED * pooled) / (len(group) + _POOLED)
-    drawn = group.mean(0) + chance.normal(size=group.shape) * np.sqrt(variance)
-    unit: Vectors = (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
-    return unit

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import typer
 
 from promptctl import render
-from promptctl.cli.options import Format
+from promptctl.cli.options import Device, Format
 from promptctl.errors import NeedsAnswer
 from promptctl.report import Report
 
@@ -28,6 +29,19 @@ def finish(
     code = report.exit_code if exit_code is None else exit_code
     if code:
         raise typer.Exit(code)
+
+
+def finish_version(
+    command: Callable[..., Report], output: Format, json: bool, *, max_forgetting: float, force: bool, device: Device
+) -> None:
+    """Run a command that makes a version the guard judges, with its progress, and finish with what it found.
+
+    command          takes the rest by keyword
+    max_forgetting   points of accuracy
+    """
+    with render.progress() as progress:
+        report = command(max_forgetting=max_forgetting / 100, force=force, device=device.value, on_progress=progress)
+    finish(report, output, json)
 
 
 def ask(question: str, doing: str, command: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from promptctl import __version__, checks
 from promptctl.clip import templates
 from promptctl.commands.backbones import check_same_model, fetched_backbone, quick_backbone_for
+from promptctl.commands.classes import newest
 from promptctl.commands.photos import (
     called_otherwise,
     check_name_tokens,
@@ -250,10 +251,9 @@ def _more(asked: _Asked) -> LearnReport | LearnPlan:
 def _update(asked: _Asked) -> LearnReport | LearnPlan:
     from promptctl.commands import update
     from promptctl.commands.revise import settings_like
-    from promptctl.context.context import Context
 
-    source = asked.store.find(Ref(asked.name))
-    parent, ref = Context.load(source.path), str(source.ref)
+    source, parent = newest(asked.name, asked.store)
+    ref = str(source.ref)
     update.check_can_learn(parent, ref)
     if asked.model is not None:
         check_same_model(asked.model, parent, ref)

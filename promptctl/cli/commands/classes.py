@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from promptctl import commands, render
+from promptctl import commands
 from promptctl.cli.completion import known_classes
 from promptctl.cli.options import (
     ContextRef,
@@ -22,7 +23,7 @@ from promptctl.cli.options import (
     OnDevice,
     Output,
 )
-from promptctl.cli.output import ask, finish
+from promptctl.cli.output import ask, finish, finish_version
 
 Label = Annotated[
     str, typer.Argument(help="A class, by its label, an alias or its name.", autocompletion=known_classes)
@@ -64,19 +65,10 @@ def class_rename(
     The old label becomes an alias, so that photos in a folder of that name are still photos of this class. The prompt
     says the new name, read by the same vectors.
     """
-    with render.progress() as progress:
-        report = commands.rename_class(
-            context,
-            old,
-            new,
-            display_only=display_only,
-            force_new_class=force_new_class,
-            max_forgetting=max_forgetting / 100,
-            force=force,
-            device=device.value,
-            on_progress=progress,
-        )
-    finish(report, output, json)
+    command = partial(
+        commands.rename_class, context, old, new, display_only=display_only, force_new_class=force_new_class
+    )
+    finish_version(command, output, json, max_forgetting=max_forgetting, force=force, device=device)
 
 
 def class_add(
@@ -94,17 +86,8 @@ def class_add(
     Their names answer for them, as in zero-shot. The scores of the other classes are lowered by what learning raised
     them, or a class without photos would hardly ever be answered.
     """
-    with render.progress() as progress:
-        report = commands.add_classes(
-            context,
-            names,
-            force_new_class=force_new_class,
-            max_forgetting=max_forgetting / 100,
-            force=force,
-            device=device.value,
-            on_progress=progress,
-        )
-    finish(report, output, json)
+    command = partial(commands.add_classes, context, names, force_new_class=force_new_class)
+    finish_version(command, output, json, max_forgetting=max_forgetting, force=force, device=device)
 
 
 def class_drop(
@@ -146,18 +129,8 @@ def class_merge(
 
     From now on photos in folders called like any of them are photos of that class.
     """
-    with render.progress() as progress:
-        report = commands.merge_classes(
-            context,
-            labels,
-            into,
-            force_new_class=force_new_class,
-            max_forgetting=max_forgetting / 100,
-            force=force,
-            device=device.value,
-            on_progress=progress,
-        )
-    finish(report, output, json)
+    command = partial(commands.merge_classes, context, labels, into, force_new_class=force_new_class)
+    finish_version(command, output, json, max_forgetting=max_forgetting, force=force, device=device)
 
 
 def class_split(
@@ -175,15 +148,5 @@ def class_split(
 
     Photos are recognised by content, whatever the files are called. Folders that are no class yet become one.
     """
-    with render.progress() as progress:
-        report = commands.split_class(
-            context,
-            label,
-            photos,
-            force_new_class=force_new_class,
-            max_forgetting=max_forgetting / 100,
-            force=force,
-            device=device.value,
-            on_progress=progress,
-        )
-    finish(report, output, json)
+    command = partial(commands.split_class, context, label, photos, force_new_class=force_new_class)
+    finish_version(command, output, json, max_forgetting=max_forgetting, force=force, device=device)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from promptctl import commands, render
+from promptctl import commands
 from promptctl.cli.completion import known_names
 from promptctl.cli.options import (
     Device,
@@ -20,7 +21,7 @@ from promptctl.cli.options import (
     OnDevice,
     Output,
 )
-from promptctl.cli.output import finish
+from promptctl.cli.output import finish_version
 
 
 class Whose(str, Enum):
@@ -51,16 +52,12 @@ def merge(
     Both stay as they are. Classes that have a label, an alias or a name in common are one. The backbone must be the
     same.
     """
-    with render.progress() as progress:
-        report = commands.merge(
-            context,
-            second,
-            name,
-            on_conflict=on_conflict.value if on_conflict else None,
-            force_new_class=force_new_class,
-            max_forgetting=max_forgetting / 100,
-            force=force,
-            device=device.value,
-            on_progress=progress,
-        )
-    finish(report, output, json)
+    command = partial(
+        commands.merge,
+        context,
+        second,
+        name,
+        on_conflict=on_conflict.value if on_conflict else None,
+        force_new_class=force_new_class,
+    )
+    finish_version(command, output, json, max_forgetting=max_forgetting, force=force, device=device)

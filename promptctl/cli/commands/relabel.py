@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from promptctl import commands, render
+from promptctl import commands
 from promptctl.cli.options import Device, Force, Format, Json, MaxForgetting, Name, OnDevice, Output
-from promptctl.cli.output import finish
+from promptctl.cli.output import finish_version
 
 
 def relabel(
@@ -29,14 +30,5 @@ def relabel(
     From all stored photos. A photo is named by its sha256, by the first 8 digits of it or more, or by its path. If one
     line is wrong, nothing is changed.
     """
-    with render.progress() as progress:
-        report = commands.relabel(
-            context,
-            fixes,
-            dry_run=dry_run,
-            max_forgetting=max_forgetting / 100,
-            force=force,
-            device=device.value,
-            on_progress=progress,
-        )
-    finish(report, output, json)
+    command = partial(commands.relabel, context, fixes, dry_run=dry_run)
+    finish_version(command, output, json, max_forgetting=max_forgetting, force=force, device=device)
