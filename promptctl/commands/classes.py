@@ -21,7 +21,7 @@ from promptctl.store.store import Entry, Store
 
 if TYPE_CHECKING:
     from promptctl.commands.guarding import Judged
-    from promptctl.commands.revise import AnyBackbone, Revision
+    from promptctl.commands.revise import Revision
     from promptctl.context.context import Context
     from promptctl.report import GuardFacts
 
@@ -159,11 +159,13 @@ def judged_revision(revision: Revision, ref: str, rules: Rules, store: Store, on
     """
     from promptctl.commands import guarding
     from promptctl.commands.backbones import quick_backbone_for
+    from promptctl.commands.photos import check_prompts
 
     check_names(revision.classes)
     store.check_writable()
     backbone = quick_backbone_for(revision.parent, ref, None, rules.device)
-    _check_prompts(revision, backbone)
+    new_names = not revision.said_alike.all()
+    check_prompts(revision.classes, revision.settings, backbone.tower, new_names=new_names)
     return guarding.guarded(revision, backbone, rules.max_forgetting, on_progress)
 
 
@@ -188,15 +190,6 @@ def newest(name: str, store: Store) -> tuple[Entry, Context]:
 
     source = store.find(Ref(name))
     return source, Context.load(source.path)
-
-
-def _check_prompts(revision: Revision, backbone: AnyBackbone) -> None:
-    from promptctl.commands.photos import check_name_tokens
-
-    settings, tower = revision.settings, backbone.tower
-    tower.prompts(revision.classes, settings.tokens(tower), position=settings.position)
-    if not revision.said_alike.all():
-        check_name_tokens(revision.classes, tower)
 
 
 # --------------------------------------------------------------------------- what is said of it

@@ -17,7 +17,7 @@ from promptctl.commands.backbones import check_same_model, fetched_backbone, qui
 from promptctl.commands.classes import newest
 from promptctl.commands.photos import (
     called_otherwise,
-    check_name_tokens,
+    check_prompts,
     class_entries,
     labelled_as_learned,
     passed_over,
@@ -205,11 +205,8 @@ def _first(asked: _Asked, fresh: bool) -> LearnReport | LearnPlan:
     if asked.dry_run:
         return plan
     asked.store.check_writable()
-    backbone, settings = fetched_backbone(asked.model or asked.default_model, asked.device), asked.settings
-    names = tuple(entry.name for entry in entries)
-    # NameTooLong and the like before anything dear
-    backbone.tower.prompts(names, settings.tokens(backbone.tower), position=settings.position)
-    check_name_tokens(entries, backbone.tower)
+    backbone = fetched_backbone(asked.model or asked.default_model, asked.device)
+    check_prompts(entries, asked.settings, backbone.tower)  # before anything dear
     folder = labelled_as_learned(folder, entries, backbone.tower)
     asked.on_plan(plan)
     split, context = _learned(asked, entries, folder, candidates, backbone)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from promptctl.encoding.encoder import ImageEncoder
     from promptctl.encoding.files import Skipped
     from promptctl.encoding.pipeline import Features
+    from promptctl.learners.settings import LearnSettings
 
 
 def to_learn_from(folder: ImageFolder) -> tuple[LabelledImage, ...]:
@@ -97,6 +98,15 @@ def class_entries(
     remarks.say(remarks.odd_labels([label for label in labels if label not in names]))
     remarks.say(remarks.numbered([entry.name for entry in entries]))
     return entries
+
+
+def check_prompts(
+    entries: Sequence[ClassEntry], settings: LearnSettings, tower: TextTower, *, new_names: bool = True
+) -> None:
+    """NameTooLong for a class that leaves no room for the context, and what `check_name_tokens` raises of new names."""
+    tower.prompts(entries, settings.tokens(tower), position=settings.position)
+    if new_names:
+        check_name_tokens(entries, tower)
 
 
 def check_name_tokens(entries: Sequence[ClassEntry], tower: TextTower) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from promptctl.classification.blend import as_kept
 from promptctl.classification.classifier import Classifier
 from promptctl.commands import guarding
-from promptctl.commands.photos import check_name_tokens, class_entries, passed_over, skipped_files, to_learn_from
+from promptctl.commands.photos import check_prompts, class_entries, passed_over, skipped_files, to_learn_from
 from promptctl.commands.revise import Revision
 from promptctl.commands.versions import Measured
 from promptctl.context import update as shots_of
@@ -229,10 +229,7 @@ def taught(found: Incoming, wishes: Wishes, backbone: AnyBackbone, on_progress: 
 
     raises   NameTooLong, LearningFailed
     """
-    names = tuple(entry.name for entry in found.classes)
-    backbone.tower.prompts(names, wishes.settings.tokens(backbone.tower), position=wishes.settings.position)
-    if found.new_classes:
-        check_name_tokens(found.classes, backbone.tower)
+    check_prompts(found.classes, wishes.settings, backbone.tower, new_names=bool(found.new_classes))
     taken, features, measured, skipped = _encoded(found, wishes, backbone, on_progress)
     shots = _all_shots(found, wishes, taken, features)
     revision = Revision(
