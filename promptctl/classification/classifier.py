@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from promptctl.encoding import pipeline
 from promptctl.encoding.files import Skipped
 
 if TYPE_CHECKING:
+    from promptctl.classification.gate import Gate
     from promptctl.context.card import ClassEntry
     from promptctl.context.context import Context
     from promptctl.encoding.cache import FeatureCache
@@ -55,6 +56,10 @@ class Answer:
     sha256: str | None  # of the file
     classes: tuple[ClassEntry, ...]
     probabilities: NDArray[np.float64]  # (C,) they sum to 1
+    alone: NDArray[np.float64] | None = None  # (C,) what it shows by itself, where others had a part in the answer
+    likeness: float | None = None  # cosine to what the context knows; None: not asked for
+    unknown: bool = False  # too unlike all that the context knows
+    doubtful: bool = False  # not unknown, but too likely wrong
 
     def __repr__(self) -> str:
         where = "" if self.path is None else f"{self.path}: "
@@ -81,8 +86,18 @@ class Answer:
 
     def top(self, k: int) -> tuple[tuple[ClassEntry, float], ...]:
         """The k most probable classes with their probabilities, best first; ties go to the earlier class."""
-        best = Predictions(self.probabilities[None]).top(k)[0]
-        return tuple((self.classes[c], float(self.probabilities[c])) for c in best)
+        return _top(self.probabilities, self.classes, k)
+
+    def top_alone(self, k: int) -> tuple[tuple[ClassEntry, float], ...]:
+        """The same of the image by itself."""
+        return _top(self.probabilities if self.alone is None else self.alone, self.classes, k)
+
+
+def _top(
+    probabilities: NDArray[np.float64], classes: tuple[ClassEntry, ...], k: int
+) -> tuple[tuple[ClassEntry, float], ...]:
+    best = Predictions(probabilities[None]).top(k)[0]
+    return tuple((classes[c], float(probabilities[c])) for c in best)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +109,7 @@ class Classifier:
     classes: tuple[ClassEntry, ...] = ()  # empty where positions are enough
     share: float = 1.0  # of what was learned, the rest is zero-shot's
     bias: Vectors | None = None  # (C,)
+    gate: Gate | None = None  # which answers are taken; None: all
 
     @staticmethod
     def of(context: Context, *, share: float = 1.0, head: bool = True) -> Classifier:
@@ -153,8 +169,29 @@ class Classifier:
 
     def answer(self, image: Encoded | Seen) -> Answer:
         """What one image shows whose feature is known."""
-        probabilities = self.predict(image.vector[None]).probabilities[0]
-        return Answer(image.path, image.sha256, self.classes, probabilities)
+        return self.answers([image], self.predict(image.vector[None]))[0]
+
+    def answers(
+        self, images: Sequence[Encoded | Seen], found: Predictions, alone: Predictions | None = None
+    ) -> list[Answer]:
+        """What images show that are known as features, each taken or not as the gate has it.
+
+        found   of the N images
+        alone   of each by itself, where other images had a part in `found`
+        """
+        features = np.array([image.vector for image in images], np.float32)
+        passed = self.gate.passed(features, found) if self.gate and len(images) else None
+        return [
+            Answer(
+                image.path,
+                image.sha256,
+                self.classes,
+                found.probabilities[i],
+                None if alone is None else alone.probabilities[i],
+                *((None, False, False) if passed is None else passed.of(i)),
+            )
+            for i, image in enumerate(images)
+        ]
 
     def predict(self, features: Vectors) -> Predictions:
         """Softmax over scaled cosine similarities, as CLIP does, or over those of a head.

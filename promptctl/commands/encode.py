@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from promptctl import checks
 from promptctl.commands.backbones import library_needed
-from promptctl.commands.classify import gathered, most_first
+from promptctl.commands.gather import gathered, most_first
 from promptctl.commands.photos import encode_photos, passed_over, skipped_files, without_named
 from promptctl.commands.writing import check_free, place_file, refuse_inside_store
 from promptctl.errors import ExtraMissing, WrongOption

@@ -59,7 +59,7 @@ def _listed_twice(images: Sequence[LabelledImage]) -> tuple[str, ...]:
 
 def files_by_content(photos: Path, on_progress: OnProgress | None = None) -> dict[str, Path]:
     """sha256 → file, of every image in a folder tree, whatever its folders are called."""
-    from promptctl.commands.classify import gathered
+    from promptctl.commands.gather import gathered
     from promptctl.data.images import LabelledImage, hash_images
 
     reading = partial(on_progress, "reading") if on_progress else None

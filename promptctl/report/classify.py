@@ -32,11 +32,16 @@ class Classified:
 
     path: Path
     top: tuple[Guess, ...]
+    unknown: bool = False  # too unlike all that the context knows
+    doubtful: bool = False  # not unknown, but too likely wrong
+    likeness: float | None = None  # cosine to what the context knows; None: not asked for
+    alone: Guess | None = None  # what it shows by itself, where others had a part in the answer
+    sha256: str | None = None  # of the file
 
     def record(self) -> Row:
         # the path and the answer come first, for whoever reads only these
-        first = dataclasses.asdict(self.top[0])
-        return {"path": self.path, **first, "top": [dataclasses.asdict(guess) for guess in self.top], "type": "result"}
+        first, rest = dataclasses.asdict(self.top[0]), dataclasses.asdict(self)
+        return {"path": self.path, **first, **{key: rest[key] for key in rest if key != "path"}, "type": "result"}
 
     def entry(self) -> Row:
         return dataclasses.asdict(self)

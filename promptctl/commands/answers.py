@@ -1,0 +1,46 @@
+"""Answers: photos as features, and what a context or words say of them, for every command that acts on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptctl.commands.backbones import chosen_share, load_encoder_for
+from promptctl.progress import OnProgress
+
+if TYPE_CHECKING:
+    from promptctl.classification.classifier import Answer, Classifier
+    from promptctl.context.context import Context
+    from promptctl.encoding.encoder import ImageEncoder
+    from promptctl.encoding.files import Skipped
+
+
+@dataclass(frozen=True, eq=False)
+class Answering:
+    """What photos are answered by."""
+
+    context: str | None  # None: words
+    classifier: Classifier
+    encoder: ImageEncoder
+
+    def answers(self, photos: Sequence[str], on_progress: OnProgress | None) -> Iterator[Answer | Skipped]:
+        """What every photo shows, in the order of the paths and as soon as it is known, and what is passed over."""
+        from promptctl.encoding.cache import FeatureCache
+
+        total = len(photos)
+        on_done = (lambda done: on_progress("encoding", done, total)) if on_progress else None
+        with FeatureCache() as cache:
+            yield from self.classifier.classify(map(Path, photos), self.encoder, cache, on_done)
+
+
+def answering_by_context(
+    context: Context, name: str, blend: float | None, model: str | None, device: str, on_progress: OnProgress | None
+) -> Answering:
+    """A context in use, and what it is called; the other arguments and errors as in `classify`."""
+    from promptctl.classification.classifier import Classifier
+
+    encoder = load_encoder_for(context, name, model, device)
+    share = chosen_share(blend, context, name, model, device, on_progress)
+    return Answering(name, Classifier.of(context, share=share), encoder)
