@@ -68,6 +68,84 @@ def test_a_person_sees_the_measures_and_the_curve(cli, split, tiny):
     assert sum(line.startswith("replay\t") for line in lines) == 2
 
 
+def pool_of(split, tiny, depth):
+    folder, backbone = ImageFolder.scan(split), Backbone(tiny)
+    divided, names = divide_photos(folder, folder.only("train")), {label: label for label in folder.labels}
+    return encode_pool(divided, folder, names, Reach((1, 5), depth), backbone, TEMPLATE)[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "versions"),
+    [
+        (["months", "--tasks", 2], ["month 1", "month 2"]),
+        (["labels", "--shots", 4], ["wrong", "corrected", "right"]),
+    ],
+)
+def test_months_and_labels_are_measured_as_their_protocols_do(cli, split, tiny, asked, versions):
+    common = ("--seeds", "1,5", "--model", tiny, "--template", TEMPLATE, "--json")
+    found = json.loads(cli("compare", split, "--protocol", *asked, *common).out)
+    assert (found["protocol"], found["versions"], found["shots"]) == (
+        asked[0],
+        versions,
+        {"months": 8}.get(asked[0], 4),
+    )
+    assert [row["way"] for row in found["ways"]] == list(ways.FOR_PEOPLE)
+    pool = pool_of(split, tiny, 4)
+    if asked[0] == "months":
+        photos = continual.photos_by_month(pool, 2, 5)
+        courses = continual.monthly(photos, ways.FOR_PEOPLE, seed=5, months=2)
+    else:
+        courses = continual.corrected(continual.photos_of(pool, 4, 5), ways.FOR_PEOPLE, seed=5)
+    for row, course in zip(found["ways"], courses, strict=True):
+        assert row["runs"][1]["accuracies"] == list(course.accuracies), row["way"]
+        of_seeds = np.array([run["accuracies"] for run in row["runs"]])
+        assert row["accuracies"] == pytest.approx(of_seeds.mean(0)) and len(row["accuracies"]) == len(versions)
+        assert row["accuracies_std"] == pytest.approx(of_seeds.std(0))
+        step = np.diff(of_seeds.mean(0)).min() if asked[0] == "months" else None
+        assert row["worst_step"] == (step if step is None else pytest.approx(step))
+
+
+def test_by_month_no_more_photos_are_encoded_than_can_come(split, tiny):
+    pool = pool_of(split, tiny, 3)
+    assert continual.most_by_month(3) == 14
+    assert [len(continual.photos_by_month(pool, months, 1).train) for months in (1, 2)] == [8, 16]
+
+
+def test_a_person_sees_a_line_for_each_way_by_month_and_of_labels(cli, split, tiny):
+    done = cli("compare", split, "--protocol", "months", "--tasks", 2, "--seeds", 1, "--model", tiny)
+    first, heads, *lines = done.out.splitlines()
+    assert first.startswith(
+        "top-1 in % on 8 images of test/; 2 photos of 4 classes, and then 6 more of 1 of them every month, one seed, "
+    )
+    assert heads.split("\t") == ["learned by", "month 1", "month 2", "worst step", "seconds"]
+    assert len(lines) == len(ways.FOR_PEOPLE) and lines[0].split("\t")[3] == "+0.0"
+    asked = ("--protocol", "labels", "--shots", 4, "--seeds", "1,2", "--model", tiny)
+    rows = list(csv.DictReader(io.StringIO(cli("compare", split, *asked, "--format", "csv").out)))
+    assert [(row["way"], row["seed"]) for row in rows] == [(way, seed) for way in ways.FOR_PEOPLE for seed in "12"]
+    assert list(rows[0]) == ["way", "seed", "seconds", "wrong", "corrected", "right"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "error"),
+    [
+        (["labels", "--tasks", 2], 1, "error: --protocol labels has two versions, so --tasks has no effect"),
+        (["labels", "--shots", 2], 2, "error: shots is 2, a whole number from 3 to "),
+        (["labels", "--shots", "3,4"], 2, "--shots: --protocol labels takes one number of images per class"),
+        (["months", "--shots", 4], 1, "error: the months say how many photos come, so --shots has no effect"),
+        (["months", "--plot", "curve.png"], 2, "Invalid value for --plot: it has no effect with --protocol months"),
+        (
+            ["months", "--tasks", 30],
+            1,
+            " has photos for 5 months, 30 were asked for\nhint:  --tasks 5, or more photos\n",
+        ),
+        (["days"], 2, "'days' is not one of 'classes', 'months', 'labels'"),
+    ],
+)
+def test_what_a_protocol_does_not_take_is_refused(cli, split, tiny, asked, code, error):
+    done = cli("compare", split, "--seeds", 1, "--model", tiny, "--protocol", *asked)
+    assert (done.code, done.out) == (code, "") and error in done.err
+
+
 def test_csv_has_a_row_for_each_way_and_seed(cli, split, tiny):
     asked = ("--tasks", 3, "--shots", 2, "--seeds", "1,2", "--model", tiny, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(cli("compare", split, *asked).out)))

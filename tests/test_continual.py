@@ -190,18 +190,25 @@ def test_drawn_images_are_like_those_they_stand_for(photos):
 
 def test_months_bring_two_shots_of_all_and_then_six_of_some():
     targets = np.repeat(np.arange(10), 40)
-    month_of = continual._months(targets, 10, seed=2)
+    month_of = continual.months_of(targets, 10, seed=2)
     per_month = np.array([np.bincount(targets[month_of == month], minlength=10) for month in range(1, 7)])
     assert (per_month[0] == 2).all()
     assert all(sorted(set(counts)) == [0, 6] and (counts == 6).sum() == 4 for counts in per_month[1:])
-    few = np.bincount(continual._months(np.repeat(np.arange(10), 3), 10, 2), minlength=7)
+    few = np.bincount(continual.months_of(np.repeat(np.arange(10), 3), 10, 2), minlength=7)
     assert few.sum() == 30 and few[1] == 20, "no more than there are"
+
+
+def test_a_month_is_of_classes_that_have_photos_left_as_long_as_any_has():
+    targets = np.repeat(np.arange(4), (30, 3, 3, 3))
+    month_of = continual.months_of(targets, 4, seed=2, months=20)
+    assert month_of.min() > 0, "all of them come"
+    assert set(month_of) == set(range(1, 10)), "28 of the large class in five months, one of each other: none is empty"
 
 
 def test_every_month_is_measured_on_all_classes(photos):
     more = replace(photos, train=np.tile(photos.train, (5, 1)), targets=np.tile(photos.targets, 5))
     (course,) = continual.monthly(more, ("nearest-mean",), seed=1)
-    month_of = continual._months(more.targets, 6, 1)
+    month_of = continual.months_of(more.targets, 6, 1)
     for month, accuracy in enumerate(course.accuracies, 1):
         shown = (month_of > 0) & (month_of <= month)
         means = unit(np.stack([more.train[shown & (more.targets == c)].mean(0) for c in range(6)]))
@@ -214,13 +221,13 @@ def test_a_month_brings_what_is_new_and_all_that_was_there(photos, monkeypatch):
     spy = ways.Way(lambda lesson, before: lessons.append(lesson) or WAYS["nearest-mean"].learn(lesson, before))
     monkeypatch.setitem(ways.WAYS, "spy", spy)
     continual.monthly(photos, ("spy",), seed=1)
-    month_of = continual._months(photos.targets, 6, 1)
+    month_of = continual.months_of(photos.targets, 6, 1)
     for month, lesson in enumerate(lessons, 1):
         shown = (month_of > 0) & (month_of <= month)
         np.testing.assert_array_equal(lesson.features, photos.train[shown])
         np.testing.assert_array_equal(lesson.targets, photos.targets[shown])
         np.testing.assert_array_equal(lesson.new, month_of[shown] == month)
-    assert len(lessons) == 6 and not lessons[1].new.all()
+    assert len(lessons) == month_of.max() > 1 and not lessons[1].new.all()
 
 
 def test_a_quarter_of_every_class_is_mislabelled():
@@ -236,6 +243,12 @@ def test_corrected_labels_are_learned_as_if_they_had_been_right(photos):
     assert noisy < mended == clean
     assert replay.accuracies[1] > replay.accuracies[0]
     assert replay.accuracies[1] > naive.accuracies[1], "only the corrections are shown to the naive one"
+
+
+def test_progress_of_corrections_is_of_all_three_versions(photos):
+    told = []
+    continual.corrected(photos, ("nearest-mean", "lda"), seed=1, on_progress=lambda *step: told.append(step))
+    assert told == [("comparing", done, 6) for done in range(1, 7)]
 
 
 # --------------------------------------------------------------------------- the guard

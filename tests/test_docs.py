@@ -50,7 +50,6 @@ OF_THE_BENCHMARKS = {
     "--names",
     "--threads",
     "--methods",
-    "--protocol",
     "--seeds",
     "--small",
     "--together",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from promptctl.benchmark.forgetting import Measures, measure
+from promptctl.benchmark.pool import Reach
 from promptctl.benchmark.ways import WAYS, Indices, Lesson, Photos, Vectors, Version, among
 from promptctl.data import sampling
 from promptctl.progress import OnProgress
@@ -70,6 +71,16 @@ def photos_of(pool: Pool, shots: int | None, seed: int) -> Photos:
     return Photos(pool.names, *train, *test, zero_shot, backbone.tower, backbone.logit_scale)
 
 
+def photos_by_month(pool: Pool, months: int, seed: int) -> Photos:
+    """Of every class as many images as so many months could bring, chosen by content and seed; and all test images."""
+    return photos_of(replace(pool, train=Reach((seed,), most_by_month(months)).of(pool.train)), None, seed)
+
+
+def most_by_month(months: int) -> int:
+    """Images of a class that has some every month."""
+    return FIRST_MONTH + (months - 1) * LATER_MONTH
+
+
 def tasks_of(n_classes: int, n_tasks: int, seed: int) -> tuple[Indices, ...]:
     """The classes of every task, as many in each as can be, in an order that the seed decides."""
     order: Indices = np.random.default_rng(seed).permutation(n_classes)
@@ -98,14 +109,14 @@ def class_incremental(
 
 
 def monthly(
-    photos: Photos, ways: Sequence[str], *, seed: int, on_progress: OnProgress | None = None
+    photos: Photos, ways: Sequence[str], *, seed: int, months: int = MONTHS, on_progress: OnProgress | None = None
 ) -> tuple[Course, ...]:
-    """The same classes and more photos of some of them every month, as far as there are any."""
-    month_of = _months(photos.targets, len(photos.names), seed)
+    """The same classes and more photos of some of them every month, as long as there are any."""
+    month_of = months_of(photos.targets, len(photos.names), seed, months)
     everything = np.arange(len(photos.names))
     lessons = [
         Lesson.of(photos, month, everything, (month_of > 0) & (month_of <= month), month_of == month, seed)
-        for month in range(1, MONTHS + 1)
+        for month in range(1, month_of.max() + 1)
     ]
     return _courses(photos, lessons, ways, on_progress)
 
@@ -121,17 +132,41 @@ def corrected(
     wrong = _mislabelled(right, len(photos.names), seed)
     noisy = Lesson.of(photos, 1, everything, right >= 0, right >= 0, seed, targets=wrong)
     mended = replace(noisy, number=2, targets=right, new=wrong != right)
-    courses = _courses(photos, [noisy, mended], ways, on_progress)
-    clean = _courses(photos, [replace(noisy, targets=right)], ways, on_progress)
+    courses = _courses(photos, [noisy, mended], ways, _part(on_progress, 0, 2))
+    clean = _courses(photos, [replace(noisy, targets=right)], ways, _part(on_progress, 2, 1))
     return tuple(
         Course(one.way, one.accuracies + ideal.accuracies, one.seconds + ideal.seconds)
         for one, ideal in zip(courses, clean, strict=True)
     )
 
 
+def _part(on_progress: OnProgress | None, first: int, versions: int) -> OnProgress | None:
+    """The progress of some of the three versions, from `first` on, as part of that of all."""
+    if on_progress is None:
+        return None
+    return lambda stage, step, steps: on_progress(stage, first * steps // versions + step, 3 * steps // versions)
+
+
 def some_of(n_classes: int) -> int:
     """How many classes get more photos."""
     return max(1, round(SOME * n_classes))
+
+
+def months_of(targets: Indices, n_classes: int, seed: int, months: int = MONTHS) -> Indices:
+    """(N,) in which month each photo comes, from 1; 0 for those that never do.
+
+    The last month is an earlier one than asked where no class has photos left for another.
+    """
+    chance = np.random.default_rng(seed)
+    waiting = [list(chance.permutation(np.flatnonzero(targets == c))) for c in range(n_classes)]
+    month_of = np.zeros(len(targets), np.int64)
+    for month in range(1, months + 1):
+        left = np.array([c for c in range(n_classes) if waiting[c]], np.int64)
+        some = chance.choice(left, min(some_of(n_classes), len(left)), replace=False)
+        classes, shots = (range(n_classes), FIRST_MONTH) if month == 1 else (some, LATER_MONTH)
+        for c in classes:
+            month_of[[waiting[c].pop() for _ in range(min(shots, len(waiting[c])))]] = month
+    return month_of
 
 
 Taken = Mapping[str, Sequence[tuple[Version, float]]]  # by way, its versions and the seconds that each took
@@ -201,19 +236,6 @@ def _courses(
         Course(way, tuple(_accuracy(one, photos.test_targets, everything, everything) for _, one in of_way), seconds)
         for way, of_way, seconds in found
     )
-
-
-def _months(targets: Indices, n_classes: int, seed: int) -> Indices:
-    """(N,) in which month each shot comes, from 1; 0 for those that never do."""
-    chance = np.random.default_rng(seed)
-    waiting = [list(chance.permutation(np.flatnonzero(targets == c))) for c in range(n_classes)]
-    month_of = np.zeros(len(targets), np.int64)
-    for month in range(1, MONTHS + 1):
-        some = chance.choice(n_classes, some_of(n_classes), replace=False)
-        classes, shots = (range(n_classes), FIRST_MONTH) if month == 1 else (some, LATER_MONTH)
-        for c in classes:
-            month_of[[waiting[c].pop() for _ in range(min(shots, len(waiting[c])))]] = month
-    return month_of
 
 
 def _mislabelled(targets: Indices, n_classes: int, seed: int) -> Indices:

@@ -24,7 +24,15 @@ from promptctl.report.classes import (
 )
 from promptctl.report.classify import Classified, ClassifyReport, Guess, NotAPhoto
 from promptctl.report.compare import BaseToNewRow, ComparedRow, CompareReport
-from promptctl.report.continual import ContinualReport, ContinualRow, ContinualRun, TaskOrder
+from promptctl.report.continual import (
+    ContinualReport,
+    ContinualRow,
+    ContinualRun,
+    CourseRow,
+    CourseRun,
+    CoursesReport,
+    TaskOrder,
+)
 from promptctl.report.diff import ClassDiff, Confusion, DiffReport, Flip, RelabelledShot, ShotOf, VectorDrift
 from promptctl.report.doctor import DoctorReport, Finding
 from promptctl.report.encode import EncodeReport
@@ -82,6 +90,9 @@ __all__ = [
     "ContinualRun",
     "CopyReport",
     "CorrectedPhoto",
+    "CourseRow",
+    "CourseRun",
+    "CoursesReport",
     "DiffReport",
     "DoctorReport",
     "EncodeReport",

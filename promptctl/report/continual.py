@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,11 @@ from promptctl.report.phrases import passed_over_lines, percent, skipped_lines, 
 _MEASURES = ("average", "last", "forgetting", "pure_forgetting", "learned", "bwt", "fwt")
 _ZERO_SHOT = "zero-shot"
 _ROUNDING = 1e-9
+_MEANING = {
+    "months": "worst step: from one month to the next, the largest fall of the mean, or its smallest gain",
+    "labels": "wrong: a quarter of the labels are those of other classes; corrected: the next version, from the right "
+    "ones; right: one that never saw the others",
+}
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,7 @@ class ContinualReport(Report):
     photos: Path
     backbone: str
     template: str
+    protocol: str  # classes
     classes: int
     shots: int  # per class
     test_images: int
@@ -132,11 +139,10 @@ class ContinualReport(Report):
         return ["learned", "pure"]
 
     def summary(self) -> list[str]:
-        over = f"mean ± deviation over {len(self.seeds)} seeds" if len(self.seeds) > 1 else "one seed"
         sizes = " or ".join(map(str, sorted({len(task) for task in self.orders[0].tasks}, reverse=True)))
         return [
             f"top-1 in % on {self.test_images} {self.measured_on}; {self.n_tasks} tasks of {sizes} classes, "
-            f"{self.shots} shots each, {over}, on {self.backbone}"
+            f"{self.shots} shots each, {_over(self.seeds)}, on {self.backbone}"
         ]
 
     def closing(self) -> list[str]:
@@ -146,10 +152,7 @@ class ContinualReport(Report):
         ]
 
     def warnings(self) -> list[str]:
-        zero_shot = next((row.last for row in self.ways if row.way == _ZERO_SHOT), None)
-        worse = [row for row in self.ways if zero_shot is not None and row.last < zero_shot - _ROUNDING]
-        below = [f"{row.way} ends at {percent(row.last)}, below zero-shot ({percent(zero_shot)})" for row in worse]
-        return skipped_lines(self.skipped) + below
+        return skipped_lines(self.skipped) + _below_zero_shot({row.way: row.last for row in self.ways})
 
     def _after_each_task(self, row: ContinualRow) -> Row:
         """What a person sees of the accuracy on everything seen so far."""
@@ -159,13 +162,130 @@ class ContinualReport(Report):
         return cells
 
 
+@dataclass(frozen=True)
+class CourseRun:
+    """One way with the photos, months or mistakes of one seed."""
+
+    seed: int
+    accuracies: tuple[float, ...]  # of each version on all test images, fraction
+    seconds: float  # all versions together, without encoding
+
+
+@dataclass(frozen=True)
+class CourseRow:
+    """One way to learn version after version of the same classes, over the seeds."""
+
+    way: str
+    accuracies: tuple[float, ...]  # of each version, fraction
+    accuracies_std: tuple[float, ...] | None  # of the population; None over one seed
+    worst_step: float | None  # the smallest difference of a version and the one before; None where none follows
+    seconds: float
+    runs: tuple[CourseRun, ...]
+
+    @staticmethod
+    def of(way: str, runs: Sequence[CourseRun], *, is_followed: bool) -> CourseRow:
+        """`is_followed`: each version goes on from the one before it."""
+        of_versions = list(zip(*(run.accuracies for run in runs), strict=True))
+        means = tuple(map(_mean, of_versions))
+        return CourseRow(
+            way=way,
+            accuracies=means,
+            accuracies_std=tuple(map(_deviation, of_versions)) if len(runs) > 1 else None,
+            worst_step=min(after - before for before, after in pairwise(means)) if is_followed else None,
+            seconds=_mean([run.seconds for run in runs]),
+            runs=tuple(runs),
+        )
+
+
+@dataclass(frozen=True)
+class CoursesReport(Report):
+    """Of --protocol months and labels."""
+
+    type: ClassVar[str] = "compare"
+
+    photos: Path
+    backbone: str
+    template: str
+    protocol: str  # months or labels
+    classes: int
+    shots: int  # per class, at most
+    test_images: int
+    measured_on: str  # which images these are
+    seeds: tuple[int, ...]
+    update_steps: int  # of CoOp for every version but the first
+    versions: tuple[str, ...]  # what each is called: month 1, or wrong, corrected, right
+    about: str  # what comes of which classes, in words
+    final: int  # the version that people end up with, from 0
+    ways: tuple[CourseRow, ...]
+    skipped: tuple[SkippedFile, ...]
+    passed_over: Mapping[str, int]  # files that were no photos, by the end of their names
+
+    def notes(self) -> list[str]:
+        return passed_over_lines(self.passed_over)
+
+    def rows(self) -> list[Row]:
+        """A row for each way and seed."""
+        keys = [version.replace(" ", "_") for version in self.versions]
+        return [
+            {"way": row.way, "seed": run.seed, "seconds": run.seconds, **dict(zip(keys, run.accuracies, strict=True))}
+            for row in self.ways
+            for run in row.runs
+        ]
+
+    def records(self) -> list[Row]:
+        return [{"type": "course", **dataclasses.asdict(row)} for row in self.ways]
+
+    def tables(self) -> list[list[Row]]:
+        return [[self._line(row) for row in self.ways]]
+
+    def spare(self) -> list[str]:
+        return ["seconds"]
+
+    def summary(self) -> list[str]:
+        on = f"top-1 in % on {self.test_images} {self.measured_on}"
+        return [f"{on}; {self.about}, {_over(self.seeds)}, on {self.backbone}"]
+
+    def closing(self) -> list[str]:
+        return [_MEANING[self.protocol]]
+
+    def warnings(self) -> list[str]:
+        return skipped_lines(self.skipped) + _below_zero_shot(
+            {row.way: row.accuracies[self.final] for row in self.ways}
+        )
+
+    def _line(self, row: CourseRow) -> Row:
+        deviations = row.accuracies_std or (None,) * len(row.accuracies)
+        cells: Row = {"learned by": row.way}
+        for version, mean, deviation in zip(self.versions, row.accuracies, deviations, strict=True):
+            cells[version] = spread(mean, deviation)
+        if row.worst_step is not None:
+            cells["worst step"] = f"{100 * row.worst_step:+.1f}"
+        return {**cells, "seconds": f"{row.seconds:.1f}"}
+
+
+def _over(seeds: Sequence[int]) -> str:
+    return f"mean ± deviation over {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
+
+
+def _below_zero_shot(ends: Mapping[str, float]) -> list[str]:
+    """A line for every way that ends below zero-shot, fractions."""
+    zero_shot = ends.get(_ZERO_SHOT, 0.0)
+    worse = {way: end for way, end in ends.items() if end < zero_shot - _ROUNDING}
+    return [f"{way} ends at {percent(end)}, below zero-shot ({percent(zero_shot)})" for way, end in worse.items()]
+
+
 def _mean_and_spread(values: Sequence[float | None]) -> tuple[float | None, float | None]:
     """None where a seed has none, and no deviation of one."""
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return None, None
-    mean = _mean(known)
-    return mean, math.sqrt(_mean([(value - mean) ** 2 for value in known])) if len(known) > 1 else None
+    return _mean(known), _deviation(known) if len(known) > 1 else None
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Of the population."""
+    mean = _mean(values)
+    return math.sqrt(_mean([(value - mean) ** 2 for value in values]))
 
 
 def _mean(values: Sequence[float]) -> float:

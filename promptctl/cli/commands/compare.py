@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -39,8 +40,14 @@ from promptctl.clip import templates
 from promptctl.errors import option_of
 from promptctl.learners.settings import PLAIN, LearnSettings
 
-_SHOTS, _SHOTS_OF_TASKS = "1,2,4,8,16", "16"
+_SHOTS = "1,2,4,8,16"
 _LEARNERS = "zero-shot,linear-probe,coop,coop-csc,clap"
+
+
+class Protocol(str, Enum):
+    classes = "classes"
+    months = "months"
+    labels = "labels"
 
 
 def compare(
@@ -48,7 +55,7 @@ def compare(
     shots: Annotated[
         str | None,
         typer.Option(
-            help=f"Numbers of images per class: {_SHOTS} if not given; with --tasks one number, {_SHOTS_OF_TASKS}.",
+            help=f"Numbers of images per class: {_SHOTS} if not given; with --tasks one number, 16.",
             metavar="N,N,…",
         ),
     ] = None,
@@ -65,7 +72,17 @@ def compare(
     ] = False,
     tasks: Annotated[
         int | None,
-        typer.Option(help="Let the classes come in so many tasks, one after another.", metavar="N", min=2),
+        typer.Option(
+            help="Let the classes come in so many tasks, one after another; with --protocol months, the months.",
+            metavar="N",
+            min=2,
+        ),
+    ] = None,
+    protocol: Annotated[
+        Protocol | None,
+        typer.Option(
+            help="What comes with every version: new classes, more photos or corrected labels.",
+        ),
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the accuracies to a .png, .svg or .pdf file.", metavar="FILE")
@@ -106,6 +123,10 @@ def compare(
     those of new classes, replay-csc-polish then all of them a little. naive is shown the new shots alone, no-features
     the mean and variance of the old ones, and joint starts anew with as many steps as replay took. nearest-mean,
     kernel-ridge, lda and clap are classifiers of the same image features.
+
+    --protocol months asks the same of photos that come by the month: two of every class, and then six more of about a
+    third of the classes each month. --protocol labels gives the first version a quarter of the labels of each class
+    wrong and puts them right in the second, beside one that was learned from the right ones.
     """
     settings = LearnSettings(
         context_tokens=context_tokens,
@@ -119,14 +140,16 @@ def compare(
         anchor=anchor,
         average=average,
     )
-    if tasks is not None:
+    if tasks is not None or protocol is not None:
+        option = "--tasks" if tasks is not None else f"--protocol {protocol.value}" if protocol else ""
         of_the_curve = {"learners": learners != _LEARNERS, "base_to_new": base_to_new, "plot": plot, "force": force}
-        _refuse_beside_tasks([*(name for name, given in of_the_curve.items() if given), *_given(settings)])
+        _refuse_beside([*(name for name, given in of_the_curve.items() if given), *_given(settings)], option)
         with render.progress() as progress:
             found = commands.compare_tasks(
                 photos,
+                protocol=(protocol or Protocol.classes).value,
                 tasks=tasks,
-                shots=_one_number(_SHOTS_OF_TASKS if shots is None else shots),
+                shots=None if shots is None else _one_number(shots, option),
                 seeds=parse_numbers(seeds, "--seeds", least=0),
                 template=template,
                 model=model,
@@ -160,13 +183,13 @@ def _given(settings: LearnSettings) -> Iterator[str]:
             yield field.name
 
 
-def _refuse_beside_tasks(given: list[str]) -> None:
+def _refuse_beside(given: list[str], option: str) -> None:
     if given:
-        raise typer.BadParameter("it has no effect with --tasks", param_hint=option_of(given[0]))
+        raise typer.BadParameter(f"it has no effect with {option}", param_hint=option_of(given[0]))
 
 
-def _one_number(shots: str) -> int:
+def _one_number(shots: str, option: str) -> int:
     first, *others = parse_numbers(shots, "--shots")
     if others:
-        raise typer.BadParameter("--tasks takes one number of images per class", param_hint="--shots")
+        raise typer.BadParameter(f"{option} takes one number of images per class", param_hint="--shots")
     return first
