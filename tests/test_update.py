@@ -20,6 +20,7 @@ from promptctl.commands import guarding, revise
 from promptctl.context.card import Change, ClassEntry
 from promptctl.context.context import Context
 from promptctl.context.update import herded
+from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
 GREY = {"grey": (128, 128, 128)}
@@ -232,6 +233,17 @@ def test_a_version_may_go_elsewhere(cli, colours, tmp_path):
     report = learned(cli, more(tmp_path), "--as", "colours2")
     assert report["context"] == "colours2@1" and Store().numbers("colours") == (1,)
     assert Store()["colours2"].card.parent == Store()["colours"].card.sha256
+
+
+def test_where_there_is_nothing_new_the_other_name_is_a_copy(cli, colours):
+    dry = cli("learn", colours, "--name", "colours", "--as", "colours2", "--dry-run")
+    assert dry.out.startswith("nothing new for colours@1: no version was made\n") and not Store().has("colours2")
+    done = cli("learn", colours, "--name", "colours", "--as", "colours2")
+    assert (done.code, done.out.splitlines()[0]) == (0, "nothing new for colours@1: colours2@1 is a copy of it")
+    one, other = (Store().find(Ref(name)).path.read_bytes() for name in ("colours", "colours2"))
+    assert one == other and Store().numbers("colours") == Store().numbers("colours2") == (1,)
+    report = learned(cli, colours, "--as", "colours3")
+    assert (report["nothing_new"], report["copied_as"]) == (True, "colours3@1")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -264,8 +264,11 @@ def _update(asked: _Asked) -> LearnReport | LearnPlan:
     )
     found = update.incoming(parent, ref, wishes, asked.on_progress)
     plan = update.plan_of(found, wishes, dry_run=asked.dry_run)
-    if asked.dry_run or found.brings_nothing:
+    if asked.dry_run:
         return plan
+    if found.brings_nothing:
+        into = asked.rules.into
+        return replace(plan, copied_as=str(asked.store.copy(source.ref, into).ref)) if into else plan
     asked.on_plan(plan)
     asked.store.check_writable()
     backbone = quick_backbone_for(parent, ref, asked.model, asked.device)

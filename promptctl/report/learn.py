@@ -72,6 +72,7 @@ class LearnPlan(Report):
     per_class: tuple[PlannedClass, ...]
     skipped: tuple[SkippedFile, ...]
     passed_over: Mapping[str, int]
+    copied_as: str | None = None  # birds2@1, of what has nothing new to learn and was to be stored there
 
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(row) for row in self.per_class]
@@ -104,7 +105,8 @@ class LearnPlan(Report):
 
     def summary(self) -> list[str]:
         if self.nothing_new:
-            return [f"nothing new for {self.context}: no version was made", *self.lines()]
+            became = f"{self.copied_as} is a copy of it" if self.copied_as else "no version was made"
+            return [f"nothing new for {self.context}: {became}", *self.lines()]
         photos = self._brings() if self.is_first else []
         return [*self.lines(), *photos, "nothing was learned: this was a dry run"]
 
