@@ -383,6 +383,17 @@ class UnknownFolders(DatasetError):
         )
 
 
+class NothingToMap(DatasetError):
+    """A folder that is to be called otherwise and is not there."""
+
+    def __init__(self, folder: str, photos: Path, found: Sequence[str], near: str | None, of: str) -> None:
+        shown = ", ".join(f"'{one}'" for one in found[:12]) + (", …" if len(found) > 12 else "")
+        super().__init__(
+            f"{photos} has no class folder '{folder}' to take for '{of}': it has {shown}",
+            f"--map {shlex.quote(f'{near}={of}')}" if near else "--map FOLDER=CLASS with one of these, or leave it out",
+        )
+
+
 class Relabels(DatasetError):
     """Photos that are stored under another class than their folder's."""
 

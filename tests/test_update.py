@@ -207,6 +207,17 @@ def test_a_folder_cannot_be_mapped_to_two_classes(cli, colours, tmp_path):
     assert done.code == 2 and "'crimson' is both 'red' and 'blue'" in done.err
 
 
+@pytest.mark.parametrize("name", ["colours", "new"])
+def test_a_folder_that_is_mapped_has_to_be_there(cli, colours, tmp_path, name):
+    photos = more(tmp_path, crimson=COLOURS["red"], blue=COLOURS["blue"])
+    done = cli("learn", photos, "--name", name, "--map", "crimsn=red")
+    found = f"error: {photos} has no class folder 'crimsn' to take for 'red': it has 'blue', 'crimson'"
+    assert (done.code, done.out) == (1, "") and done.err == f"{found}\nhint:  --map crimson=red\n"
+    done = cli("learn", photos, "--name", name, "--map", "crimson=red", "--map", "X=blue")
+    assert done.code == 1 and done.err.endswith("hint:  --map FOLDER=CLASS with one of these, or leave it out\n")
+    assert Store().names() == ("colours",) and Store().numbers("colours") == (1,)
+
+
 def test_a_list_of_names_may_name_the_classes_that_are_known(cli, colours, tmp_path):
     names = tmp_path / "names.csv"
     names.write_text("folder,name\ngrey,ash\nred,crimson\nblue,blue\n")

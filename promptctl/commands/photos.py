@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl.context.card import ClassEntry, check_fits
-from promptctl.errors import (
-    DatasetError,
-    NoImages,
-)
+from promptctl.errors import DatasetError, NoImages, NothingToMap
 from promptctl.progress import OnProgress
 from promptctl.report import SkippedFile
 
@@ -67,10 +65,25 @@ def files_by_content(photos: Path, on_progress: OnProgress | None = None) -> dic
     return {image.sha256: image.path for image in hash_images(images, reading)[0]}
 
 
-def called_otherwise(folder: ImageFolder, meant: Mapping[str, str]) -> ImageFolder:
-    """The folder with the photos of some labels under others: folder → class."""
+def check_mapped(folder: ImageFolder, meant: Mapping[str, str]) -> None:
+    """NothingToMap where a folder that is to be called otherwise is not there: folder → class."""
     from promptctl.data.names import one_form
 
+    found = sorted({image.label for image in folder.images})
+    for asked, of in meant.items():
+        if one_form(asked) not in found:
+            near = get_close_matches(one_form(asked), found, n=1)
+            raise NothingToMap(asked, folder.root, found, near[0] if near else None, of)
+
+
+def called_otherwise(folder: ImageFolder, meant: Mapping[str, str]) -> ImageFolder:
+    """The folder with the photos of some labels under others: folder → class.
+
+    raises   NothingToMap
+    """
+    from promptctl.data.names import one_form
+
+    check_mapped(folder, meant)
     other = {one_form(label): one_form(of) for label, of in meant.items()}
     images = (replace(image, label=other.get(image.label, image.label)) for image in folder.images)
     return replace(folder, images=tuple(images)) if other else folder

@@ -15,7 +15,14 @@ import numpy as np
 from promptctl.classification.blend import as_kept
 from promptctl.classification.classifier import Classifier
 from promptctl.commands import guarding
-from promptctl.commands.photos import check_prompts, class_entries, passed_over, skipped_files, to_learn_from
+from promptctl.commands.photos import (
+    check_mapped,
+    check_prompts,
+    class_entries,
+    passed_over,
+    skipped_files,
+    to_learn_from,
+)
 from promptctl.commands.revise import Revision
 from promptctl.commands.versions import Measured
 from promptctl.context import update as shots_of
@@ -96,6 +103,7 @@ def incoming(parent: Context, ref: str, wishes: Wishes, on_progress: OnProgress 
     check_can_learn(parent, ref)
     folder = ImageFolder.scan(wishes.photos)
     candidates = to_learn_from(folder)
+    check_mapped(folder, wishes.update.map)
     meant = _meant(sorted({image.label for image in folder.images}), parent, ref, wishes)
     folder = replace(folder, images=tuple(_called(image, meant) for image in folder.images))
     candidates = tuple(_called(image, meant) for image in candidates)
