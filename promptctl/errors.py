@@ -3,8 +3,8 @@
 ```
 PromptctlError                 exit 1
 ├── NotInStore (10)            ContextNotFound  VersionNotFound  CandidateNotFound  NotInTrash
-│                              NoSuchFile  NotAFile  NotAContext
-├── StoreLocked (11)
+│                              NoSuchFile  NotAFile  NotAContext  NoSuchOperation
+├── StoreLocked (11)           OperationRuns
 ├── ContextExists  NewestVersion  Outdated
 ├── InvalidName
 ├── BadContextFile (12)        CorruptContext  NewerFormat  BadCheckpoint
@@ -15,6 +15,7 @@ PromptctlError                 exit 1
 │                              ClassNotFound  ClassNameTaken  NearlyNamed  TooFewClasses  PhotosMissing
 │                              ContextTooLong  BadTemplate  TemplateTooLong  TooManyClasses  CorruptTokens
 ├── StorageFailed  NotDurable  InTheWay  NoLocks  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
+├── BadJournal (12)            JournalDamaged  NewerJournal
 ├── BadSetting (2)  WrongArgument
 ├── NeedsAnswer  InvalidSetting  HomeUnknown  UnknownLearner  SettingsClash  SettingUnheeded  UnknownSort  WrongOption
 │                              ExtraMissing
@@ -527,6 +528,39 @@ class StoreLocked(PromptctlError):
         super().__init__(
             f"{holder} has held {path} too long", "end it, or wait longer with PROMPTCTL_LOCK_TIMEOUT=SECONDS"
         )
+
+
+class NoSuchOperation(NotInStore):
+    """A number that no operation of the journal has, or no operation at all."""
+
+    def __init__(self, number: int | None = None) -> None:
+        what = "nothing is recorded that could be taken back" if number is None else f"there is no operation {number}"
+        super().__init__(what, "promptctl operations")
+
+
+class OperationRuns(PromptctlError):
+    """Another program is at an operation this moment."""
+
+    exit_code = 11
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"operation {number} is still running in another program", "wait for it, or end it")
+
+
+class BadJournal(PromptctlError):
+    """A file of the journal that cannot be acted on."""
+
+    exit_code = 12
+
+
+class JournalDamaged(BadJournal):
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is damaged: it does not begin as an operation does", f"head {shlex.quote(str(path))}")
+
+
+class NewerJournal(BadJournal):
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} was written by a newer promptctl", "update promptctl")
 
 
 class OutputFailed(PromptctlError):

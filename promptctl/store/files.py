@@ -59,9 +59,7 @@ def is_part(path: Path) -> bool:
 def write(path: Path, data: bytes, mtime_ns: int | None = None) -> None:
     """A new file, durable but for its name; FileExistsError when it is there."""
     with _open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)) as descriptor:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+        _write_all(descriptor, data)
         if mtime_ns is not None:
             os.utime(path, ns=(mtime_ns, mtime_ns))
         os.fsync(descriptor)
@@ -70,15 +68,32 @@ def write(path: Path, data: bytes, mtime_ns: int | None = None) -> None:
 def link_exclusive(finished: Path, target: Path) -> None:
     """Give a finished file its name in the same folder, or FileExistsError; the name it had may stay."""
     with signals.step():
-        try:
-            os.link(finished, target)
-        except FileExistsError:
-            raise
-        except OSError:
-            # no hard links here (some network and memory-card file systems), and renaming replaces without a word
-            if target.exists():
-                raise FileExistsError(f"{target} exists") from None
-            os.rename(finished, target)
+        name_exclusively(finished, target)
+
+
+def name_exclusively(finished: Path, target: Path) -> None:
+    """The same where it is not what a command is about, so that Ctrl-C is heard before and after."""
+    try:
+        os.link(finished, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # no hard links here (some network and memory-card file systems), and renaming replaces without a word
+        if target.exists():
+            raise FileExistsError(f"{target} exists") from None
+        os.rename(finished, target)
+
+
+def open_to_append(path: Path) -> int:
+    """A descriptor of a file that is there, which the caller closes."""
+    return os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0), 0o666)
+
+
+def append(descriptor: int, data: bytes, *, durable: bool) -> None:
+    """More at the end of an open file."""
+    _write_all(descriptor, data)
+    if durable:
+        os.fsync(descriptor)
 
 
 def move(source: Path, target: Path) -> None:
@@ -146,6 +161,12 @@ def fsync_folder(folder: Path) -> None:
         except OSError as error:
             if error.errno not in _NOT_FOR_FOLDERS:
                 raise
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 @contextlib.contextmanager

@@ -44,6 +44,18 @@ def only_writer(home: Path) -> Iterator[None]:
             _release(descriptor)
 
 
+def hold(descriptor: int, path: Path) -> bool:
+    """Hold an open file until it is closed, or False where another program does; NoLocks, OSError."""
+    return _taken(descriptor, path)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a program holds a file this moment; False where there is no such file."""
+    with contextlib.suppress(FileNotFoundError), _opened(path, os.O_RDWR) as descriptor:
+        return not _taken(descriptor, path)  # closing it frees it again
+    return False
+
+
 def _wait(descriptor: int, path: Path, note: Path) -> None:
     started, longest, said = time.monotonic(), _patience(), False
     while not _taken(descriptor, path):
@@ -72,12 +84,14 @@ def _taken(descriptor: int, path: Path) -> bool:
 if sys.platform == "win32":
     import msvcrt
 
+    _BYTE = 2**31 - 2  # which nobody reads: a byte that is locked cannot be read by others
+
     def _take(descriptor: int) -> None:
-        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.lseek(descriptor, _BYTE, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
     def _release(descriptor: int) -> None:
-        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.lseek(descriptor, _BYTE, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
 else:
