@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from promptctl.context.context import Context
     from promptctl.encoding.encoder import ImageEncoder
     from promptctl.encoding.files import Skipped
+    from promptctl.encoding.pipeline import Encoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +28,27 @@ class Answering:
 
     def answers(self, photos: Sequence[str], on_progress: OnProgress | None) -> Iterator[Answer | Skipped]:
         """What every photo shows, in the order of the paths and as soon as it is known, and what is passed over."""
-        from promptctl.encoding.cache import FeatureCache
+        return self.of(encoded(photos, self.encoder, on_progress))
 
-        total = len(photos)
-        on_done = (lambda done: on_progress("encoding", done, total)) if on_progress else None
-        with FeatureCache() as cache:
-            yield from self.classifier.classify(map(Path, photos), self.encoder, cache, on_done)
+    def of(self, images: Iterator[Encoded | Skipped]) -> Iterator[Answer | Skipped]:
+        """What images show that are encoded as they are taken, each in its place, and what is passed over."""
+        from promptctl.encoding.files import Skipped
+
+        for image in images:
+            yield image if isinstance(image, Skipped) else self.classifier.answer(image)
+
+
+def encoded(
+    photos: Sequence[str], encoder: ImageEncoder, on_progress: OnProgress | None
+) -> Iterator[Encoded | Skipped]:
+    """Photos as an encoder sees them, in the order of the paths, and what is passed over."""
+    from promptctl.encoding.cache import FeatureCache
+    from promptctl.encoding.pipeline import stream
+
+    total = len(photos)
+    on_done = (lambda done: on_progress("encoding", done, total)) if on_progress else None
+    with FeatureCache() as cache:
+        yield from stream(map(Path, photos), encoder, cache, on_done)
 
 
 def answering_by_context(
