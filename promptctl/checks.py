@@ -55,6 +55,12 @@ def text(setting: str, found: object, example: str) -> str:
     return words
 
 
+def texts(setting: str, found: object) -> list[str]:
+    """One text or several; the bytes of a file name may be anything."""
+    some = found if isinstance(found, Iterable) and not isinstance(found, (str, bytes)) else [found]
+    return [string(setting, one, "raw/") for one in some]
+
+
 def string(setting: str, found: object, example: str) -> str:
     if not isinstance(found, str):
         raise BadSetting(setting, found, "text", example)

@@ -141,6 +141,24 @@ Blend = Annotated[
         "auto chooses it by cross-validation on the shots."
     ),
 ]
+FilesFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--files-from", metavar="FILE", help="Take more files and folders from a list, one a line; - is stdin."
+    ),
+]
+Null = Annotated[
+    bool,
+    typer.Option(
+        "-0", "--null", help="A NUL ends each path, not a line end: in --files-from, and in what --quiet prints."
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN", help="Leave out files and folders, as .gitignore does; can be given several times."
+    ),
+]
 
 
 def parse_shots(text: str) -> int | None:

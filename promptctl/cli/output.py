@@ -19,11 +19,13 @@ def finish(
     json: bool,
     *,
     quiet: bool = False,
+    null: bool = False,
     complaint: str | None = None,
     exit_code: int | None = None,
     progress: render.Progress | None = None,
 ) -> None:
-    render.render(report, "json" if json else "names" if quiet else output.value, progress)
+    names = "null" if null else "names"
+    render.render(report, "json" if json else names if quiet else output.value, progress)
     if complaint := complaint or report.complaint():
         render.talk(f"error: {complaint}")
     code = report.exit_code if exit_code is None else exit_code

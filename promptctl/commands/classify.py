@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import checks
 from promptctl.commands.answers import Answering, answering_by_context
-from promptctl.commands.gather import Gathered, gathered, named, no_photo
+from promptctl.commands.gather import Gathered, gathered, listed_in, named, no_photo
 from promptctl.commands.places import check_places
 from promptctl.commands.sources import locate
 from promptctl.errors import WrongOption
@@ -27,11 +28,14 @@ _Found = Classified | SkippedFile | NotAPhoto
 
 
 def classify(
-    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
     ref: str | os.PathLike[str] | None = None,
     *,
     words: str | Sequence[str] | None = None,
     template: str | None = None,
+    files_from: str | os.PathLike[str] | None = None,
+    null: bool = False,
+    exclude: str | Sequence[str] = (),
     top: int = 3,
     blend: float | None = 1.0,
     model: str | None = None,
@@ -47,6 +51,9 @@ def classify(
     ref           NAME, NAME@VERSION or a context file
     words         instead of a context: class names with commas between them or one by one, told apart zero-shot
     template      of words: a sentence with {}, or a name that clip.templates knows; None: "a photo of a {}."
+    files_from    a list of more files and folders, one a line; "-": stdin
+    null          its paths end in a NUL instead
+    exclude       files and folders to leave out, as in a .gitignore: one pattern or several
     top           classes per image, from 1
     blend         of a context: share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by
                   folds of its shots
@@ -61,9 +68,10 @@ def classify(
     """
     paths, top = checks.paths("inputs", inputs), checks.whole("top", top, 1, checks.MOST, 3)
     blend, model, device = checks.share(blend), checks.model(model), checks.one_of("device", device, checks.DEVICES)
+    asked = _Asked.of(paths, files_from, checks.flag("null", null), checks.texts("exclude", exclude))
     if words is not None:
         _check_words_alone(ref, blend)
-        answering, files = _answering_by_words(words, template, model or "mini", device), gathered(paths)
+        answering, files = _answering_by_words(words, template, model or "mini", device), asked.gathered()
     elif ref is None:
         raise WrongOption("a context or words are needed to classify with", 'add --prompt NAME, or --words "emu, ibis"')
     elif template is not None:
@@ -71,7 +79,7 @@ def classify(
     else:
         check_places(ref, paths, store, "promptctl classify {photos} --prompt {context}")
         source = locate(ref, store)
-        context, files = source.load(), gathered(paths)
+        context, files = source.load(), asked.gathered()
         answering = answering_by_context(context, source.name, blend, model, device, on_progress)
     classifier = answering.classifier
     top = min(top, len(classifier.classes))
@@ -82,9 +90,30 @@ def classify(
         class_names=classifier.names,
         top=top,
         files=files.photos,
-        found=_found(paths, files, answering, top, on_progress),
+        found=_found(asked, files, answering, top, on_progress),
         passed_over=files.beside,
     )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Which files somebody asked about."""
+
+    inputs: Sequence[Path]
+    listed: Sequence[str]
+    exclude: Sequence[str]
+
+    @staticmethod
+    def of(
+        inputs: Sequence[Path], files_from: str | os.PathLike[str] | None, null: bool, exclude: Sequence[str]
+    ) -> _Asked:
+        if files_from is None and not inputs:
+            raise WrongOption("there is nothing to classify", "give photos or folders, or a list with --files-from")
+        listed = [] if files_from is None else listed_in(checks.path("files_from", files_from), null=null)
+        return _Asked(inputs, listed, exclude)
+
+    def gathered(self) -> Gathered:
+        return gathered(self.inputs, self.listed, self.exclude)
 
 
 def _check_words_alone(ref: str | os.PathLike[str] | None, blend: float | None) -> None:
@@ -104,10 +133,10 @@ def _answering_by_words(words: str | Sequence[str], template: str | None, model:
 
 
 def _found(
-    inputs: Sequence[Path], files: Gathered, answering: Answering, top: int, on_progress: OnProgress | None
+    asked: _Asked, files: Gathered, answering: Answering, top: int, on_progress: OnProgress | None
 ) -> Iterator[_Found]:
     """Every file as it is classified or found to be none; NoImages after the last when all were something else."""
-    meant, total = named(inputs), len(files.photos)
+    meant, total = named(asked.inputs), len(files.photos)
     others = Counter(files.beside)
     yield from files.closed
     for image in answering.answers(files.photos, on_progress):
@@ -115,7 +144,7 @@ def _found(
         others.update([item.suffix] if isinstance(item, NotAPhoto) else [])
         yield item
     if others.total() - files.beside.total() == total and not files.closed:
-        raise no_photo(inputs, others)
+        raise no_photo(asked.inputs, others, excluding=bool(asked.exclude))
 
 
 def _item(image: Answer | Skipped, meant: frozenset[str], top: int) -> _Found:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from promptctl.data.remarks import not_photos
-from promptctl.errors import NoImages
+from promptctl.errors import NoImages, WrongOption
 from promptctl.report import SkippedFile
 
 
@@ -22,8 +24,13 @@ class Gathered:
     closed: list[SkippedFile]  # folders that cannot be read
 
 
-def gathered(inputs: Sequence[Path]) -> Gathered:
-    """NoImages when there is nothing to look at, or something that is named does not exist."""
+def gathered(inputs: Sequence[Path], listed: Sequence[str] = (), exclude: Sequence[str] = ()) -> Gathered:
+    """NoImages when there is nothing to look at, or something that is named does not exist.
+
+    listed    more files and folders, from a list: of these one that does not exist is passed over like a broken photo
+    exclude   patterns as in a .gitignore; a folder that one covers is not entered
+    """
+    from promptctl.data.exclusion import Exclusion
     from promptctl.data.walk import Closed, every_file, is_beside, suffix_of
 
     missing = next((path for path in inputs if not os.path.lexists(path)), None)
@@ -31,7 +38,7 @@ def gathered(inputs: Sequence[Path]) -> Gathered:
         raise NoImages(f"there is no file or folder {missing}", f"ls {missing.parent}")
     meant = named(inputs)
     files = Gathered([], Counter(), [])
-    for found in every_file(inputs):
+    for found in every_file([*inputs, *listed], exclusion=Exclusion.of(exclude)):
         if isinstance(found, Closed):
             files.closed.append(SkippedFile(found.path, found.reason))
         elif is_beside(found) and found not in meant:
@@ -39,8 +46,29 @@ def gathered(inputs: Sequence[Path]) -> Gathered:
         else:
             files.photos.append(found)
     if not files.photos and not files.closed:
-        raise no_photo(inputs, files.beside)
+        raise no_photo(inputs, files.beside, excluding=bool(exclude))
     return files
+
+
+def listed_in(file: Path, *, null: bool) -> list[str]:
+    """The paths in a list, relative to where the command runs, whatever bytes they are made of.
+
+    file   - is what comes in on stdin
+    null   each ends in a NUL, as `find -print0` and `git ls-files -z` write them; else in a line end
+    """
+    data = sys.stdin.buffer.read() if _is_stdin(file) else file.read_bytes()
+    if null:
+        parts = data.split(b"\0")
+    elif b"\0" in data:
+        called = "on stdin" if _is_stdin(file) else file
+        raise WrongOption(f"the list {called} has a NUL between paths and no line end", "add --null")
+    else:
+        parts = [line.removesuffix(b"\r") for line in data.removeprefix(codecs.BOM_UTF8).split(b"\n")]
+    return [str(Path(os.fsdecode(part))) for part in parts if part]
+
+
+def _is_stdin(file: Path) -> bool:
+    return str(file) == "-"
 
 
 def named(inputs: Sequence[Path]) -> frozenset[str]:
@@ -48,10 +76,11 @@ def named(inputs: Sequence[Path]) -> frozenset[str]:
     return frozenset(map(os.fspath, inputs))
 
 
-def no_photo(inputs: Sequence[Path], others: Counter[str]) -> NoImages:
-    where = f"in {', '.join(map(str, inputs))}"
+def no_photo(inputs: Sequence[Path], others: Counter[str], *, excluding: bool = False) -> NoImages:
+    where = f"in {', '.join(map(str, inputs)) or 'the list'}" + ", apart from what --exclude leaves out" * excluding
     if others:
-        return NoImages(f"there is no photo {where}, only {not_photos(most_first(others))}", f"ls {inputs[0]}")
+        hint = f"ls {inputs[0]}" if inputs else "list photos, or folders that have some in them"
+        return NoImages(f"there is no photo {where}, only {not_photos(most_first(others))}", hint)
     return NoImages(f"there is no file {where}", "give photos, or folders that have some in them")
 
 

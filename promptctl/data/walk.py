@@ -7,8 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from promptctl.errors import NoImages, reason_of
+
+if TYPE_CHECKING:
+    from promptctl.data.exclusion import Exclusion
 
 # what systems, servers and photo programs put among photos: never a photo, never a class, at any depth
 _CLUTTER = frozenset(
@@ -56,20 +60,23 @@ class Closed:
     reason: str
 
 
-def every_file(roots: Sequence[Path], *, excluded: Iterable[Path] = ()) -> Iterator[str | Closed]:
+def every_file(
+    roots: Sequence[str | Path], *, excluded: Iterable[Path] = (), exclusion: Exclusion | None = None
+) -> Iterator[str | Closed]:
     """Every visible file under the roots, once, as it is found; a root that is a file is taken as it is.
 
     Real folders are told by device and inode, so links that lead back are followed once.
 
-    excluded   folders that are not entered from here, wherever a link leads, unless they are roots
+    excluded    folders that are not entered from here, wherever a link leads, unless they are roots
+    exclusion   of files and folders below a root, and of roots that are files, as they are written
     returns paths as text, because a hundred thousand of them are many, and the folders that stayed closed
     """
     seen: set[str] = set()
     entered = {identity for folder in excluded if (identity := _identity(folder))}
-    entered -= {identity for root in roots if (identity := _identity(root))}
-    waiting = [(os.fspath(root), _is_folder(root)) for root in roots][::-1]
+    entered -= {identity for root in roots if (identity := _identity(root))} if entered else set()
+    waiting = list(_placed(roots, exclusion))[::-1]
     while waiting:  # no recursion: a tree may be deeper than Python's stack
-        path, is_folder = waiting.pop()
+        path, is_folder, start = waiting.pop()
         if not is_folder:
             if path not in seen:
                 seen.add(path)
@@ -79,9 +86,22 @@ def every_file(roots: Sequence[Path], *, excluded: Iterable[Path] = ()) -> Itera
             identity = _enter(path)
             if identity not in entered:
                 entered.add(identity)
-                waiting += _visible(path)[::-1]
+                inside = ((one, is_one, start) for one, is_one in _visible(path))
+                waiting += [one for one in inside if not _covered(exclusion, *one)][::-1]
         except OSError as error:  # no permission, or a path longer than the system takes
             yield Closed(Path(path), reason_of(error))
+
+
+def _placed(roots: Iterable[str | Path], exclusion: Exclusion | None) -> Iterator[tuple[str, bool, int]]:
+    """(path, whether it is a folder, where the part of a path below it starts) of the roots that are looked at."""
+    for root in (os.fspath(one) for one in roots):
+        is_folder = _is_folder(root)
+        if is_folder or not _covered(exclusion, os.path.normpath(root).lstrip(os.sep), False, 0):
+            yield root, is_folder, len(os.path.join(root, ""))  # noqa: PTH118
+
+
+def _covered(exclusion: Exclusion | None, path: str, is_folder: bool, start: int) -> bool:
+    return exclusion is not None and exclusion.covers(path[start:], is_folder)
 
 
 def walk(roots: Sequence[Path], *, excluded: Iterable[Path] = ()) -> Tree:
@@ -136,14 +156,14 @@ def _is_clutter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
-def _is_folder(entry: os.DirEntry[str] | Path) -> bool:
+def _is_folder(entry: os.DirEntry[str] | str) -> bool:
     try:
-        return entry.is_dir()
+        return os.path.isdir(entry) if isinstance(entry, str) else entry.is_dir()  # noqa: PTH112  a Path costs its length
     except OSError:  # whoever opens it will say why
         return False
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
+def _identity(folder: str | Path) -> tuple[int, int] | None:
     try:
         return _enter(os.fspath(folder))
     except OSError:

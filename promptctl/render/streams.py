@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from promptctl.render.formats import csv_lines, dumps, joined, prose, tsv_head, tsv_row
 from promptctl.render.table import StandingTable
-from promptctl.render.text import columns_of, piped
+from promptctl.render.text import columns_of, for_stream, piped
 from promptctl.render.values import columns_in
 from promptctl.report import Item, Row, StreamedReport
 
@@ -74,11 +74,28 @@ def csv_stream(report: StreamedReport) -> Iterator[str]:
         yield before
 
 
+def names_stream(report: StreamedReport) -> Iterator[str]:
+    for parts in _plain(report):
+        yield "\t".join(for_stream(part, sys.stdout) for part in parts) + "\n"
+
+
+def null_stream(report: StreamedReport) -> Iterator[str]:
+    """The same with the path as it is, and a NUL after it: what no path contains."""
+    for *parts, path in _plain(report):
+        yield "\t".join([*(for_stream(part, sys.stdout) for part in parts), path]) + "\0"
+
+
+def _plain(report: StreamedReport) -> Iterator[tuple[str, ...]]:
+    return (parts for item in report.items() if (parts := item.plain()) is not None)
+
+
 STREAMS: dict[str, Callable[[StreamedReport], Iterator[str]]] = {
     "table": table_stream,
     "json": json_stream,
     "jsonl": jsonl_stream,
     "csv": csv_stream,
+    "names": names_stream,
+    "null": null_stream,
 }
 
 

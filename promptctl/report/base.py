@@ -27,6 +27,9 @@ class SkippedFile:
 
     row = cell_row = entry  # no table has it
 
+    def plain(self) -> None:
+        """Nor does -q, which says what was found."""
+
 
 class Item(Protocol):
     """One of the many things that a report finds, as each format says it; None where a format leaves it out."""
@@ -42,6 +45,9 @@ class Item(Protocol):
 
     def cell_row(self) -> Row | None:
         """A row of the table that a person sees."""
+
+    def plain(self) -> tuple[str, ...] | None:
+        """What -q prints of it; the last part is a path, which may be of any bytes."""
 
 
 @dataclass(frozen=True)

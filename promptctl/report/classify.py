@@ -52,6 +52,10 @@ class Classified:
             row |= dict(zip(_columns_of(rank), dataclasses.astuple(guess), strict=True))
         return row
 
+    def plain(self) -> tuple[str, ...]:
+        label = "unknown" if self.unknown else "doubtful" if self.doubtful else self.top[0].label
+        return label, str(self.path)
+
     def cell_row(self) -> Row:
         others = {ordinal(rank): f"{g.name} {percent(g.probability)}" for rank, g in enumerate(self.top[1:], 2)}
         return {"path": self.path, "class": self.top[0].name, "probability": self.top[0].probability, **others}

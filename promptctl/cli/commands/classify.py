@@ -10,12 +10,14 @@ import typer
 
 from promptctl import commands, render
 from promptctl.cli.completion import known_refs
-from promptctl.cli.options import Blend, Device, Format, Json, OnDevice, Output, parse_share
+from promptctl.cli.options import Blend, Device, Exclude, FilesFrom, Format, Json, Null, OnDevice, Output, parse_share
 from promptctl.cli.output import finish
 
 
 def classify(
-    inputs: Annotated[list[Path], typer.Argument(help="Image files, and folders to search for images.")],
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(help="Image files, and folders to search for images.", show_default=False)
+    ] = None,
     prompt: Annotated[
         str | None,
         typer.Option("--prompt", "-p", help="NAME, NAME@VERSION or a context file.", autocompletion=known_refs),
@@ -29,6 +31,9 @@ def classify(
         typer.Option(help="For --words: a sentence with {}, or a name as in learn.  [default: a photo of a {}.]"),
     ] = None,
     top: Annotated[int, typer.Option("--top", "--top-k", min=1, help="Classes to show per image.")] = 3,
+    files_from: FilesFrom = None,
+    null: Null = False,
+    exclude: Exclude = None,
     blend: Blend = "1",
     model: Annotated[
         str | None,
@@ -41,20 +46,30 @@ def classify(
     device: OnDevice = Device.auto,
     output: Output = Format.table,
     json: Json = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Print class and path only, a tab between them, one photo a line.")
+    ] = False,
 ) -> None:
     """Classify photos, or whole folders of them."""
+    if null and not quiet and files_from is None:
+        raise typer.BadParameter("nothing here ends in a NUL: add --files-from FILE or --quiet", param_hint="--null")
     if prompt is None and words is None:
         raise typer.BadParameter("give a context, or class names with --words", param_hint="--prompt")
     with render.progress() as progress:
         report = commands.classify(
-            inputs,
+            inputs or (),
             prompt,
             words=words,
             template=template,
+            files_from=files_from,
+            null=null,
+            exclude=exclude or (),
             top=top,
             blend=parse_share(blend),
             model=model or (os.environ.get("PROMPTCTL_MODEL") if words is not None else None),
             device=device.value,
             on_progress=progress,
         )
-        finish(report, output, json, progress=progress)  # photos are encoded while their rows are printed
+        finish(
+            report, output, json, quiet=quiet, null=null, progress=progress
+        )  # photos are encoded while their rows are printed
