@@ -16,6 +16,7 @@ PromptctlError                 exit 1
 │                              ContextTooLong  BadTemplate  TemplateTooLong  TooManyClasses  CorruptTokens
 ├── StorageFailed  NotDurable  InTheWay  NoLocks  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
 ├── BadJournal (12)            JournalDamaged  NewerJournal
+├── CannotTakeBack
 ├── BadSetting (2)  WrongArgument
 ├── NeedsAnswer  InvalidSetting  HomeUnknown  UnknownLearner  SettingsClash  SettingUnheeded  UnknownSort  WrongOption
 │                              ExtraMissing
@@ -545,6 +546,13 @@ class OperationRuns(PromptctlError):
 
     def __init__(self, number: int) -> None:
         super().__init__(f"operation {number} is still running in another program", "wait for it, or end it")
+
+
+class CannotTakeBack(PromptctlError):
+    """An operation that no other can take back."""
+
+    def __init__(self, number: int, reason: str, hint: str) -> None:
+        super().__init__(f"operation {number} cannot be taken back: {reason}", hint)
 
 
 class BadJournal(PromptctlError):

@@ -105,14 +105,21 @@ def test_the_file_is_durable_before_it_has_its_name_and_the_folder_after(store, 
         original = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *a, _o=original, _n=name: (calls.append(_n), _o(*a))[1])
     store.save("birds", DATA, new=False)
-    assert calls == ["fsync", "link", "fsync", "fsync"]
+    journal, end = ["fsync", "link", "fsync"], ["fsync"]
+    assert calls == [*journal, "fsync", "link", "fsync", "fsync", *end]
 
 
 def fsynced(monkeypatch) -> list[Path]:
-    """The folders that are made durable from here on, in order."""
+    """The folders that are made durable from here on, in order, and not the journal's."""
     seen: list[Path] = []
     original = files.fsync_folder
-    monkeypatch.setattr(files, "fsync_folder", lambda folder: (seen.append(folder), original(folder))[1])
+
+    def fsync_folder(folder: Path) -> None:
+        if folder.name != "journal":
+            seen.append(folder)
+        original(folder)
+
+    monkeypatch.setattr(files, "fsync_folder", fsync_folder)
     return seen
 
 
@@ -125,7 +132,7 @@ def test_every_folder_that_changes_is_made_durable(store, monkeypatch):
         return list(seen)
 
     assert synced(lambda: store.save("birds", DATA, new=True)) == [
-        *(store.home.parent, store.home, contexts),  # each holds a new folder
+        *(store.home.parent, store.home, store.home, contexts),  # each holds a new folder, home the journal too
         *(contexts / "birds", contexts),
     ]
     store.save("birds", DATA, new=False)
@@ -250,11 +257,23 @@ def test_where_links_are_missing_a_version_is_still_claimed_once(store, monkeypa
 
 
 def test_nothing_half_written_is_left_when_the_disk_is_full(store, monkeypatch):
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
+    def full(folder, data):
+        raise OSError(28, "No space left on device", str(folder))
 
     store.save("birds", DATA, new=True)
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(files, "finished_file", full)
+    with pytest.raises(StorageFailed) as failed:
+        store.save("birds", DATA, new=False)
+    assert "no space left on device" in str(failed.value), "of the journal"
+    monkeypatch.undo()
+    write = os.write
+
+    def full_but_for_the_journal(descriptor, data):
+        if len(data) == len(DATA):
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", full_but_for_the_journal)
     with pytest.raises(StorageFailed) as failed:
         store.save("birds", DATA, new=False)
     assert f"cannot store the context: {store.home / 'contexts' / 'birds'}: " in str(failed.value)

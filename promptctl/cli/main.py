@@ -7,7 +7,7 @@ import gc
 import sys
 from typing import NoReturn
 
-from promptctl import signals
+from promptctl import signals, typed
 from promptctl.errors import Interrupted, OutputFailed, PromptctlError, ReaderLeft, reason_of
 
 # an import makes many objects and no garbage: by default Python would look for cycles every 700 of them
@@ -34,6 +34,7 @@ def _run() -> int | str | None:
     from promptctl.cli.process import prepare_process
 
     prepare_process()
+    typed.remember(sys.argv[1:])
     try:
         app()
     except SystemExit as end:

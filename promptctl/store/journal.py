@@ -137,17 +137,18 @@ class Operation:
             if error is None:
                 self.end()
             elif isinstance(error, PromptctlError):
-                with contextlib.suppress(StorageFailed):  # the error is what is told
-                    self._give_up(error)
+                self.give_up(error)
         finally:
             os.close(self._descriptor)
 
-    def _give_up(self, error: PromptctlError) -> None:
-        if isinstance(error, NotDurable):  # it has happened all the same
-            self.became(done=tuple(self._open))
-        else:
-            self.became(left=dict.fromkeys(self._open, str(error)))
-        self.end()
+    def give_up(self, error: Exception) -> None:
+        """End with an error, for which nothing that is open was done; which is told, whatever becomes of this."""
+        with contextlib.suppress(StorageFailed):
+            if isinstance(error, NotDurable):  # it has happened all the same
+                self.became(done=tuple(self._open))
+            else:
+                self.became(left=dict.fromkeys(self._open, str(error)))
+            self.end()
 
     def _append(self, lines: Sequence[Mapping[str, Any]], *, durable: bool) -> None:
         start = b"" if self._whole else b"\n"

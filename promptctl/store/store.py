@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import secrets
@@ -13,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptctl import checks, signals
+from promptctl import checks, signals, typed
 from promptctl.context.card import Card, read_card, verify
 from promptctl.errors import (
     BadContextFile,
@@ -31,6 +32,7 @@ from promptctl.errors import (
 )
 from promptctl.paths import data_home
 from promptctl.store import files
+from promptctl.store.journal import UNDO, Journal, Operation, Step
 from promptctl.store.lock import only_writer
 from promptctl.store.refs import CANDIDATE, Ref, check_name, is_name
 
@@ -104,12 +106,16 @@ class Store:
         store = Store()
         "birds" in store, len(store), list(store), store["birds@2"]
 
-    home     the folder; None: that of PROMPTCTL_HOME, else the system's for data
-    raises   BadSetting for what is no path
+    Every change is an operation of the journal, written down before it is made.
+
+    home         the folder; None: that of PROMPTCTL_HOME, else the system's for data
+    takes_back   number of the operation that its changes take back
+    raises       BadSetting for what is no path
     """
 
-    def __init__(self, home: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, home: str | os.PathLike[str] | None = None, *, takes_back: int | None = None) -> None:
         self.home = data_home() if home is None else checks.path("home", home)
+        self._takes_back = takes_back
 
     def __repr__(self) -> str:
         return f"Store({os.fspath(self.home)!r})"
@@ -231,8 +237,9 @@ class Store:
                 raise ContextExists(name)
             self._check_newest(name, after)
             folder = self._folder(name) or self._contexts / name
-            files.make_folder(folder)
-            return self._add(folder, data)
+            with self._saved(folder, data):
+                files.make_folder(folder)
+                return self._add(folder, data)
 
     def save_candidate(self, name: str, data: bytes, *, after: int | None = None) -> tuple[Entry, Removed | None]:
         """Store the bytes of a context beside the versions of a name, as none of them; `after` as in `save`.
@@ -242,24 +249,30 @@ class Store:
         with self._changing("store the candidate"):
             self._check_newest(name, after)
             folder = self.find(Ref(name)).path.parent
-            before = None
-            with files.finished_file(folder, data) as temporary:
-                if _candidate(folder):
-                    before = self._discard(_candidate_file(folder))
+            before, place = None, self._place_in_trash(folder.name)
+            replaced = place.name if _candidate(folder) else None
+            with (
+                self._recorded("candidate", name=folder.name, replaced=replaced),
+                files.finished_file(folder, data) as temporary,
+            ):
+                if replaced:
+                    before = self._discard(_candidate_file(folder), place)
                 files.link_exclusive(temporary, _candidate_file(folder))
-            files.fsync_folders(folder)
+                files.fsync_folders(folder)
             return self._candidate_of(folder), before
 
     def promote(self, name: str) -> Entry:
         """The candidate of a name becomes its next version."""
         with self._changing("promote the candidate"):
             found = self.find(Ref(name, candidate=True))
-            verify(found.path.read_bytes(), found.path)  # or a damaged version would be the newest
+            data = found.path.read_bytes()
+            verify(data, found.path)  # or a damaged version would be the newest
             folder = found.path.parent
             version = max(_versions(folder)) + 1
             while os.path.lexists(_file(folder, version)):  # something that is no version, and that renaming replaces
                 version += 1
-            files.move(found.path, _file(folder, version))
+            with self._saved(folder, data):
+                files.move(found.path, _file(folder, version))
             return _entry(Ref(folder.name, version), _file(folder, version))
 
     def copy(self, source: Ref, name: str) -> Entry:
@@ -277,7 +290,8 @@ class Store:
                     files.write(_file(part, number), entry.path.read_bytes(), entry.mtime_ns)
                 files.fsync_folder(part)
                 self._make_way(name)
-                files.move(part, self._contexts / name)
+                with self._recorded("copy", source=str(found.ref), name=name):
+                    files.move(part, self._contexts / name)
             finally:
                 if part.exists():
                     files.delete(part)
@@ -292,7 +306,8 @@ class Store:
                 raise ContextExists(target, "choose another name")
             if folder != self._folder(target):
                 self._make_way(target)
-            files.move(folder, self._contexts / target)
+            with self._recorded("rename", name=folder.name, target=target):
+                files.move(folder, self._contexts / target)
             return self.find(Ref(target))
 
     def remove(self, ref: Ref) -> Removed:
@@ -301,11 +316,12 @@ class Store:
             found = self.find(ref)
             folder = found.path.parent
             kept = _versions(folder)
-            if ref.is_whole or (ref.version and len(kept) == 1):
-                return self._discard(folder)
-            if ref.version == max(kept):
+            whole = ref.is_whole or (ref.version is not None and len(kept) == 1)
+            if not whole and ref.version == max(kept):
                 raise NewestVersion(str(found.ref), str(Ref(folder.name, sorted(kept)[-2])))
-            return self._discard(found.path)
+            place = self._place_in_trash(folder.name)
+            with self._recorded("remove", name=folder.name, place=place.name):
+                return self._discard(folder if whole else found.path, place)
 
     def restore(self, ref: Ref) -> Entry:
         """An old version becomes the newest; or what was removed comes back, if its name or number is free."""
@@ -316,13 +332,24 @@ class Store:
                 old = self.find(ref)
                 data = old.path.read_bytes()
                 verify(data, old.path)  # or a damaged version would be the newest
-                return self._add(old.path.parent, data)
+                with self._saved(old.path.parent, data):
+                    return self._add(old.path.parent, data)
             removed = next((r for r in self._removed(ref.name) if ref.version in (None, *r.versions)), None)
             if removed is None:
                 if ref.version and self.has(ref.name):
                     self.find(ref)  # VersionNotFound
                 raise NotInTrash(str(ref), stored=self.has(ref.name))
             return self._bring_back(removed, ref.version)
+
+    def bring_back(self, name: str, place: str) -> Entry:
+        """What lies in one folder of the trash comes back; NotInTrash, and ContextExists where something is there."""
+        with self._changing("restore the context"):
+            removed = next((item for item in self._in_trash(name) if item.path.name == place), None)
+            if removed is None or not removed.refs:
+                raise NotInTrash(name, stored=self.has(name))
+            if not removed.versions:
+                return self._bring_candidate_back(name, removed)
+            return self._bring_back(removed, None)
 
     def kept_of(self, name: str) -> tuple[Path, ...]:
         """Every file of a name: its versions, its candidate, and what was removed under this name."""
@@ -347,8 +374,9 @@ class Store:
             finished: list[tuple[Path, Path]] = []
             try:
                 self._make_again(_parents_first(found), make, finished)
-                for part, path in reversed(finished):
-                    files.replace(part, path)
+                with self._recorded("purge", name=name):
+                    for part, path in reversed(finished):
+                        files.replace(part, path)
             finally:
                 for part, _ in finished:
                     with contextlib.suppress(FileNotFoundError):
@@ -389,10 +417,8 @@ class Store:
         if newest.version != after:
             raise Outdated(newest.name, after, newest.version or 0)
 
-    def _discard(self, path: Path) -> Removed:
-        """Move the folder of a name, or one file out of it, to the trash."""
-        name = path.name if path.parent == self._contexts else path.parent.name
-        place = self._trash / f"{name}@{self._stamp()}-{secrets.token_hex(3)}"
+    def _discard(self, path: Path, place: Path) -> Removed:
+        """Move the folder of a name, or one file out of it, to its place in the trash."""
         if path.parent == self._contexts:
             files.make_folder(self._trash)
             files.move(path, place)
@@ -403,15 +429,19 @@ class Store:
         assert removed is not None
         return removed
 
-    def _bring_candidate_back(self, name: str) -> Entry:
+    def _place_in_trash(self, name: str) -> Path:
+        return self._trash / f"{name}@{self._stamp()}-{secrets.token_hex(3)}"
+
+    def _bring_candidate_back(self, name: str, removed: Removed | None = None) -> Entry:
         folder = self.find(Ref(name)).path.parent
         candidate = Ref(folder.name, candidate=True)
         if _candidate(folder):
             raise ContextExists(str(candidate), f"promptctl promote {candidate}   (it becomes the next version)")
-        removed = self._lone_candidate(name)
+        removed = removed or self._lone_candidate(name)
         if removed is None:
             raise NotInTrash(str(candidate), stored=False)
-        files.move(_candidate_file(removed.path), _candidate_file(folder))
+        with self._recorded("bring back", name=folder.name, ref=str(candidate)):
+            files.move(_candidate_file(removed.path), _candidate_file(folder))
         with contextlib.suppress(OSError):
             files.delete_empty(removed.path)
         return self._candidate_of(folder)
@@ -458,6 +488,34 @@ class Store:
                 yield
         except OSError as error:
             raise StorageFailed(error, doing, self.home) from error
+
+    def _saved(self, folder: Path, data: bytes) -> contextlib.AbstractContextManager[None]:
+        """Around the storing of the next version in the folder of a name."""
+        version = max(_versions(folder), default=0) + 1
+        return self._recorded("save", name=folder.name, version=version, sha256=hashlib.sha256(data).hexdigest())
+
+    @contextlib.contextmanager
+    def _recorded(self, step: str, **what: str | int | None) -> Iterator[None]:
+        """Around one change, written down before it is made; once made it stands, whatever the journal has room for."""
+        made = False
+        try:
+            with self._operation({"do": step, **what}) as operation:
+                try:
+                    yield
+                except OSError as error:  # NotDurable apart, it did not come about
+                    operation.give_up(error)
+                    raise
+                made = True
+                operation.became(done=[0])
+        except StorageFailed:
+            if not made:
+                raise
+
+    def _operation(self, step: Step) -> Operation:
+        words, journal = typed.words(), Journal(self.home)
+        if self._takes_back is not None:
+            return journal.begin(UNDO, words, about={"of": self._takes_back}, steps=[step])
+        return journal.begin(words[0] if words else str(step["do"]), words, steps=[step])
 
     @property
     def _contexts(self) -> Path:
@@ -526,7 +584,8 @@ class Store:
         if not stored and version is None:
             self._make_way(removed.name)
             files.make_folder(self._contexts)
-            files.move(removed.path, self._contexts / removed.name)
+            with self._recorded("bring back", name=removed.name, ref=removed.name):
+                files.move(removed.path, self._contexts / removed.name)
             return self.find(Ref(removed.name))
         # what was removed alone is older than what stayed; anything else is another life of the name
         if version is None and len(removed.versions) == 1 and removed.versions[0] < max(stored):
@@ -535,7 +594,8 @@ class Store:
             raise ContextExists(removed.name, f"promptctl rename {removed.name} ANOTHER-NAME   (then restore it)")
         folder = folder or self._contexts / removed.name
         files.make_folder(folder)
-        files.move(_file(removed.path, version), _file(folder, version))
+        with self._recorded("bring back", name=folder.name, ref=str(Ref(folder.name, version))):
+            files.move(_file(removed.path, version), _file(folder, version))
         with contextlib.suppress(OSError):  # there is more in it
             files.delete_empty(removed.path)
         return self.find(Ref(folder.name, version))
