@@ -182,6 +182,9 @@ def test_a_merge_that_forgets_either_lies_beside_the_first(cli, monkeypatch):
     assert (done.code, report["context"]) == (4, "colours@candidate") and "of warm@1, no" in done.err
     assert not Store().has("all") and Store().numbers("colours") == (1,)
     assert report["next"][-1] == "promptctl copy colours@candidate all"
+    assert report["sentence"].startswith("colours@1 and warm@1 would be one context of ") and report["name"] == "all"
+    said = "error: there is no 'all': what was learned lies beside colours@1, as colours@candidate, since of warm@1, no"
+    assert said in done.err.splitlines()
     assert cli(*report["next"][-1].split()[1:]).code == 0 and Store().find(Ref("all")).card.labels[-1] == "crimson"
 
 

@@ -101,7 +101,8 @@ def merge(
     forced = kept.force and found.refused
     made = Made(source, parent, placed, found, both, time.monotonic() - started, forced)
     photos, n = number_of(len(both.shots), "photo"), len(both.classes)
-    facts = judged_facts(made, f"{ref} and {other_ref} are one context of {n} classes and {photos}")
+    become = "would be" if placed.refused else "are"
+    facts = judged_facts(made, f"{ref} and {other_ref} {become} one context of {n} classes and {photos}")
     facts["next"] = _next(ref, name, made.name, placed.refused)
     return MergeReport(
         **facts,
@@ -110,6 +111,7 @@ def merge(
         added=both.added,
         shared=both.shared,
         learned_by_other=both.learned_by_other,
+        name=name,
     )
 
 

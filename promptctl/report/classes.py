@@ -285,6 +285,15 @@ class MergeReport(JudgedReport):
     added: tuple[str, ...]  # classes of the second alone
     shared: int  # photos that both have
     learned_by_other: int  # photos that one held out and the other learned from
+    name: str  # what the new context was to be called, which is not there if it is refused
+
+    def complaint(self) -> str | None:
+        if not self.refused or self.guard is None:
+            return None
+        reasons = "; ".join(self.guard.reasons)
+        return (
+            f"there is no '{self.name}': what was learned lies beside {self.parent}, as {self.context}, since {reasons}"
+        )
 
     def warnings(self) -> list[str]:
         found = super().warnings()
