@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from promptctl.context import guard
+from promptctl.context import graded, guard
 from promptctl.context.card import _build
 from promptctl.context.guard import Paired, Verdict, detectable_drop, judge, mcnemar
 
@@ -288,3 +289,114 @@ def test_a_bare_threshold_would_refuse_honest_updates(monkeypatch):
     """Why there is a test at all."""
     monkeypatch.setattr(guard, "ALPHA", 1.1)
     assert refused(HONEST, 40, times=72, seed=0) > 0.05
+
+
+# ------------------------------------------------------------- probabilities beside the answers
+
+
+def swapped(steps) -> tuple[float, float]:
+    """Every way to swap the two versions, one after another: the share that loses as much in the mean, and by class."""
+    ways = np.array(list(itertools.product((1, -1), repeat=len(steps)))) * steps
+    halves = ways[:, ::2], ways[:, 1::2]  # two classes, one image after another
+    by_class = sum(np.maximum(0, half.sum(1)) for half in halves)
+    return float((ways.sum(1) >= ways[0].sum()).mean()), float((by_class >= by_class[0]).mean())
+
+
+@given(st.lists(st.integers(-200, 200), min_size=1, max_size=11), st.sampled_from([0.0, 0.02, 0.1]))
+def test_graded_tests_are_exact(half_points, allowed):
+    lost = np.array(half_points) / 200
+    mean, by_class = swapped(np.array(half_points) - round(200 * allowed))
+    assert graded.p_of_more_than(allowed, lost) == pytest.approx(mean, abs=1e-9)
+    assert graded.p_of_classes_losing(allowed, lost, np.arange(len(lost)) % 2) == pytest.approx(by_class, abs=1e-9)
+
+
+def test_of_answers_alone_the_graded_test_is_mcnemars():
+    for worse, better in [(8, 2), (20, 1), (5, 5), (0, 3), (130, 90)]:
+        pairs = paired(300, worse=worse, better=better)
+        lost = pairs.parent.astype(float) - pairs.candidate
+        assert graded.p_of_more_than(0.0, lost) == pytest.approx(mcnemar(worse, better), abs=1e-12)
+    assert graded.p_of_more_than(0.02, np.zeros(0)) == graded.p_of_classes_losing(0.02, np.zeros(0), np.zeros(0)) == 1
+
+
+def test_a_surer_version_is_not_a_better_one():
+    chance = np.random.default_rng(0)
+    logits, targets = chance.normal(size=(200, 5)), chance.integers(0, 5, 200)
+    logits[np.arange(200), targets] += 1.5
+    found = []
+    for sharper in (0.5, 1, 2):
+        weights = np.exp(sharper * logits)
+        found.append(graded.right_probability(weights / weights.sum(1, keepdims=True), targets))
+    assert np.ptp([one.mean() for one in found]) < 0.005
+    assert np.isfinite(graded.right_probability(np.eye(5)[targets], (targets + 1) % 5)).all(), "certain and wrong"
+
+
+def with_losses(images: int, *, worse: int, better: int, lost: float) -> Paired:
+    """All right classes lose as much, give or take a tenth."""
+    pairs = paired(images, worse=worse, better=better)
+    return Paired(pairs.parent, pairs.candidate, lost + 0.1 * np.resize([-1, 1], images))
+
+
+def test_a_drop_of_few_answers_is_refused_where_all_images_say_so():
+    found = judged(with_losses(100, worse=8, better=4, lost=0.08))
+    assert found.refused and found.p > 0.05 and found.p_graded < 0.001
+    assert found.reasons[0] == (
+        "it recognises 4.0 points fewer of 100 images of the known classes (8 worse, 4 better, p 0.19), and the right"
+        " class is 8.0 points less probable in the mean, more than 2.0 points and more than chance (p below 0.0001)"
+    )
+    assert judged(with_losses(100, worse=8, better=4, lost=0.02)).refused is False, "no more than may be forgotten"
+    assert judged(with_losses(100, worse=4, better=4, lost=0.08)).refused is False, "no fewer are recognised"
+    assert judged(with_losses(100, worse=8, better=4, lost=0.08), max_forgetting=0.08).refused is False
+
+
+def test_answers_that_changed_by_a_hair_are_answers_that_changed():
+    assert judged(with_losses(100, worse=12, better=0, lost=0.0)).refused is True
+    assert judged(with_losses(100, worse=8, better=1, lost=0.0)).refused is False, "p 0.02, and nothing else says so"
+    assert judged(paired(100, worse=8, better=1)).refused is True, "where nothing else can"
+
+
+def classes_fall(losing: int, of: int, classes: int = 20) -> tuple[Paired, np.ndarray]:
+    """Five images of each class; some classes lose of theirs, and what they lose the others gain."""
+    ids = np.repeat(np.arange(classes), 5)
+    worse = (ids < losing) & (np.arange(len(ids)) % 5 < of)
+    better = np.arange(len(ids)) >= len(ids) - worse.sum()
+    return Paired(~better, ~worse, np.where(worse, 0.6, np.where(better, -0.6, 0.0))), ids
+
+
+def test_classes_that_lose_together_are_refused_though_the_others_gain():
+    pairs, ids = classes_fall(7, of=4)
+    found = judge(pairs, ids, LABELS)
+    assert (found.drop, [row.dropped for row in found.classes]) == (0, [False] * 20)
+    assert found.refused
+    assert found.reasons == (
+        "it recognises 7 of 35 images of classes that fell, 35 before, more than 5.0 points and more than chance"
+        f" (p {guard._chance(graded.p_of_classes_losing(0.05, pairs.lost, ids))}): 'class 0' (1 of 5, 5 before),"
+        " 'class 1' (1 of 5, 5 before), 'class 2' (1 of 5, 5 before), 'class 3' (1 of 5, 5 before),"
+        " 'class 4' (1 of 5, 5 before), 2 more",
+    )
+    few = judge(*classes_fall(3, of=1), LABELS)
+    assert (few.refused, few.reasons) == (False, ()), "which is what chance does"
+    assert judge(pairs, ids, LABELS, max_forgetting=0.5).refused is False
+
+
+def test_probabilities_alone_refuse_nothing():
+    pairs, ids = classes_fall(7, of=4)
+    same = Paired(pairs.parent, pairs.parent, pairs.lost)
+    assert judge(same, ids, LABELS).reasons == ()
+
+
+@given(bools, ids, st.integers(0, 9))
+def test_graded_verdicts_depend_on_no_order_and_survive_the_card(parent, class_ids, seed):
+    lost = np.random.default_rng(seed).normal(0.1, 0.3, len(parent)).clip(-1, 1)
+    pairs = Paired(parent, parent & (lost < 0.3), lost)
+    order = np.random.default_rng(seed).permutation(len(parent))
+    found, again = judge(pairs, class_ids, LABELS), judge(pairs.of(order), class_ids[order], LABELS)
+    assert (again.refused, again.classes, len(again.reasons)) == (found.refused, found.classes, len(found.reasons))
+    assert again.p_graded == pytest.approx(found.p_graded, abs=1e-9)
+    assert Verdict.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert judge(Paired(parent, parent, np.zeros(len(parent))), class_ids, LABELS).reasons == ()
+
+
+def test_thousands_of_images_are_graded_in_a_moment():
+    lost = np.random.default_rng(0).normal(0, 0.2, 5000).clip(-1, 1)
+    assert 0 < graded.p_of_more_than(0.0, lost) < 1
+    assert 0 < graded.p_of_classes_losing(0.05, lost, np.arange(5000) % 100) <= 1

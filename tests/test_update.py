@@ -16,9 +16,10 @@ from test_context import make
 
 import promptctl
 from promptctl.classification.classifier import Classifier
-from promptctl.commands import guarding, revise
+from promptctl.commands import edited, guarding, revise
 from promptctl.context.card import Change, ClassEntry
 from promptctl.context.context import Context
+from promptctl.context.graded import right_probability
 from promptctl.context.update import herded
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
@@ -439,6 +440,23 @@ def test_the_guard_counts_what_either_version_answers(colours):
     )
     assert len(same) == 6 and same.worse and (ids == rows).all()
     assert (full.parent == same.parent).all() and len(zero_shot) == 6
+
+
+def test_the_guard_knows_what_the_right_classes_lost_among_those_that_both_have(colours):
+    parent = Store()["colours@1"]
+    first, *others = parent.card.classes
+    weight = parent.head.weight[[1, 0, 2]]
+    worse = dataclasses.replace(parent, head=dataclasses.replace(parent.head, weight=weight))
+    same, ids, *_ = guarding._on_held_out(parent, edited.without_classes(worse, {first.id}))
+    x, rows = parent.held_out()
+    x, rows = x[rows > 0], rows[rows > 0]
+    assert len(same) == 4 and ids.tolist() == [others[row - 1].id for row in rows]
+    was, becomes = (
+        right_probability(np.exp(parent.card.logit_scale * x @ head.weight[1:].T + head.bias[1:]), rows - 1)
+        for head in (parent.head, worse.head)
+    )
+    np.testing.assert_allclose(same.lost, was - becomes, atol=1e-4)
+    assert np.ptp(same.lost) > 0.1
 
 
 def test_another_update_meanwhile_is_learned_on_top_of(colours, tmp_path, tiny, monkeypatch):

@@ -15,6 +15,7 @@ from promptctl.commands.revise import Revision, revised
 from promptctl.commands.versions import answering
 from promptctl.context.card import HELD_OUT, GuardRecord, HeadPart
 from promptctl.context.context import Context, LinearHead
+from promptctl.context.graded import right_probability
 from promptctl.context.guard import FEWEST_IMAGES, Paired, Verdict, judge
 from promptctl.progress import OnProgress
 from promptctl.report import ClassMoved, GuardFacts
@@ -156,9 +157,28 @@ def _on_held_out(parent: Context, candidate: Context) -> tuple[Paired, Ids, Pair
     )
     x, ids = as_kept(shots.features[chosen].astype(np.float32)), shots.class_ids[chosen].astype(np.int64)
     before, after = Classifier.of(parent), Classifier.of(candidate)
-    same = Paired(_answers(before, x, both) == ids, _answers(after, x, both) == ids)
+    same = _compared(before, after, x, ids, both)
     full = Paired(_answers(extended(parent, candidate), x) == ids, _answers(after, x) == ids)
     return same, ids, full, _answers(Classifier.zero_shot(candidate), x) == ids
+
+
+def _compared(before: Classifier, after: Classifier, x: NDArray[np.float32], ids: Ids, both: set[int]) -> Paired:
+    """What two versions answer to (N, E) unit rows of some ids, among the classes that both have."""
+    old_right, new_right = (_answers(one, x, both) == ids for one in (before, after))
+    if not len(x):
+        return Paired(old_right, new_right)
+    was, becomes = (right_probability(*_among(one, x, ids, both)) for one in (before, after))
+    return Paired(old_right, new_right, was - becomes)
+
+
+def _among(
+    classifier: Classifier, x: NDArray[np.float32], ids: Ids, both: set[int]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(N, K) probabilities of some classes, and (N,) the column of each image's own."""
+    known = np.array([entry.id for entry in classifier.classes], dtype=np.int64)
+    columns = np.flatnonzero(np.isin(known, list(both)))
+    targets = (ids[:, None] == known[columns]).argmax(1)
+    return classifier.predict(x).probabilities[:, columns].astype(np.float64), targets
 
 
 def extended(parent: Context, candidate: Context) -> Classifier:

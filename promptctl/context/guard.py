@@ -1,8 +1,11 @@
-"""Guard: whether a new version answers worse than the one before it, by an exact paired test.
+"""Guard: whether a new version answers worse than the one before it, by exact paired tests.
 
 Two versions answer the same images, so only the images that they answer differently say anything (McNemar, 1947): of
 b that got worse and c that got better, b is Binomial(b + c, 1/2) if neither version is better. A bare threshold would
 refuse honest updates wherever one photo is more than it: on 40 images one photo is 2.5 points.
+Where probabilities are known too, all images say something: whether the right classes lost more than may be forgotten
+(`graded.py`). Either test is enough, if the answers fell as far: probabilities alone refuse nothing, and answers that
+changed by a hair are answers that changed.
 """
 
 from __future__ import annotations
@@ -17,12 +20,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Right = NDArray[np.bool_]  # (N,) whether each image is recognised
+    Fractions = NDArray[np.float64]  # (N,)
 
 MAX_FORGETTING = 0.02  # fraction of the images
-ALPHA = 0.05
+ALPHA = 0.05  # where only answers are known
+ALPHA_WITH_PROBABILITIES = 0.01  # of either test: there is evidence to spare, and 0.05 refused honest updates
+ALPHA_OF_CLASSES = 0.05  # of all of them together
 FEWEST_IMAGES = 40  # below which no version is refused
 FEWEST_OF_A_CLASS = 8
 LARGEST_DROP_OF_A_CLASS = 0.25  # fraction of its images
+LARGEST_DROP_OF_CLASSES = 0.05  # of those that lose, where together they do by more than chance
 REFERENCE_AHEAD = 0.03  # fraction of the images
 _SHOWN = 5
 
@@ -45,7 +52,8 @@ class Verdict:
     """What the guard found, as it stands in the card of the new version.
 
     drop         fraction of the images, below 0 for a gain
-    p            of a drop as large by chance
+    p            of a drop as large by chance, by the answers that changed
+    p_graded     of right classes as much less probable than may be forgotten; None where only answers are known
     detectable   the smallest drop that would have been significant with as many changed answers; None where none is
     """
 
@@ -56,6 +64,7 @@ class Verdict:
     better: int
     drop: float
     p: float
+    p_graded: float | None
     max_forgetting: float  # fraction
     detectable: float | None
     classes: tuple[ClassChange, ...]
@@ -83,9 +92,11 @@ class Paired:
 
     parent: Right
     candidate: Right
+    lost: Fractions | None = None  # by how much the right class became less probable; None: not known
 
     def __post_init__(self) -> None:
         assert self.parent.shape == self.candidate.shape
+        assert self.lost is None or self.lost.shape == self.parent.shape
         assert self.parent.dtype == self.candidate.dtype == bool
 
     def __len__(self) -> int:
@@ -107,9 +118,21 @@ class Paired:
     def p(self) -> float:
         return mcnemar(self.worse, self.better)
 
+    @property
+    def alpha(self) -> float:
+        return ALPHA if self.lost is None else ALPHA_WITH_PROBABILITIES
+
+    def p_graded(self, allowed: float) -> float | None:
+        """Of losing as much more than a fraction by chance; None where only answers are known."""
+        if self.lost is None:
+            return None
+        from promptctl.context.graded import p_of_more_than
+
+        return p_of_more_than(allowed, self.lost)
+
     def of(self, chosen: Right) -> Paired:
         """The images that are chosen."""
-        return Paired(self.parent[chosen], self.candidate[chosen])
+        return Paired(self.parent[chosen], self.candidate[chosen], None if self.lost is None else self.lost[chosen])
 
 
 def judge(
@@ -136,13 +159,21 @@ def judge(
     """
     assert len(same) == len(class_ids)
     classes = _classes(same, class_ids, labels)
-    reasons = tuple(_reasons(same, classes, max_forgetting))
+    p_graded = same.p_graded(max_forgetting)
+    falls = same.drop > max_forgetting
+    certain = same.p < same.alpha or (p_graded is not None and p_graded < same.alpha)
+    reasons = (
+        *(_less_than_allowed(same, p_graded, max_forgetting) if falls and certain else ()),
+        *_fallen(classes),
+        *_falling(same, class_ids, classes, max(max_forgetting, LARGEST_DROP_OF_CLASSES)),
+    )
     advisory = len(same) < FEWEST_IMAGES
     answers = full or same  # as the candidate would answer
     warnings = (
         *(_advice(same) if advisory else ()),
         *(reasons if advisory else ()),
-        *_doubtful(same, full, max_forgetting),
+        *(_perhaps_chance(same) if falls and not certain else ()),
+        *_drawn_away(full, max_forgetting),
         *(_behind_zero_shot(answers.candidate, zero_shot, class_ids, labels) if zero_shot is not None else ()),
         *_behind(answers.candidate, references or {}),
     )
@@ -154,8 +185,9 @@ def judge(
         better=same.better,
         drop=same.drop,
         p=same.p,
+        p_graded=p_graded,
         max_forgetting=max_forgetting,
-        detectable=detectable_drop(same.worse + same.better, len(same)),
+        detectable=detectable_drop(same.worse + same.better, len(same), same.alpha),
         classes=classes,
         reasons=reasons,
         warnings=warnings,
@@ -172,9 +204,9 @@ def mcnemar(worse: int, better: int) -> float:
     return total / (1 << changed)
 
 
-def detectable_drop(changed: int, images: int) -> float | None:
+def detectable_drop(changed: int, images: int, alpha: float = ALPHA) -> float | None:
     """The smallest drop (fraction) that is significant if `changed` answers differ; None where there is none."""
-    worst = next((worse for worse in range(changed // 2, changed + 1) if mcnemar(worse, changed - worse) < ALPHA), None)
+    worst = next((worse for worse in range(changed // 2, changed + 1) if mcnemar(worse, changed - worse) < alpha), None)
     return None if worst is None else (2 * worst - changed) / images
 
 
@@ -187,42 +219,76 @@ def _classes(same: Paired, class_ids: NDArray[np.integer[Any]], labels: Mapping[
 
 def _class_change(id: int, label: str, pairs: Paired, tested: int) -> ClassChange:
     # with many classes one of them falls far by chance (Bonferroni)
-    dropped = len(pairs) >= FEWEST_OF_A_CLASS and pairs.drop > LARGEST_DROP_OF_A_CLASS and pairs.p < ALPHA / tested
+    far = len(pairs) >= FEWEST_OF_A_CLASS and pairs.drop > LARGEST_DROP_OF_A_CLASS
+    dropped = far and pairs.p < ALPHA_OF_CLASSES / tested
     return ClassChange(id, label, len(pairs), int(pairs.parent.sum()), int(pairs.candidate.sum()), pairs.p, dropped)
 
 
-def _reasons(same: Paired, classes: tuple[ClassChange, ...], max_forgetting: float) -> list[str]:
-    """Why the candidate is refused."""
-    found = []
-    if same.drop > max_forgetting and same.p < ALPHA:
-        found.append(f"it recognises {_less(same)}, more than {_points(max_forgetting)} and more than chance")
-    found += [
+def _less_than_allowed(same: Paired, p_graded: float | None, max_forgetting: float) -> tuple[str]:
+    allowed = _points(max_forgetting)
+    if same.p < same.alpha or p_graded is None or same.lost is None:
+        return (f"it recognises {_less(same)}, more than {allowed} and more than chance",)
+    lost = f"the right class is {_points(float(same.lost.mean()))} less probable in the mean"
+    return (
+        f"it recognises {_less(same)}, and {lost}, more than {allowed} and more than chance (p {_chance(p_graded)})",
+    )
+
+
+def _fallen(classes: tuple[ClassChange, ...]) -> list[str]:
+    return [
         f"it recognises {row.after} of {row.images} images of '{row.label}', {row.before} before (p {_chance(row.p)})"
         for row in classes
         if row.dropped
     ]
-    return found
+
+
+def _falling(
+    same: Paired, class_ids: NDArray[np.integer[Any]], classes: tuple[ClassChange, ...], allowed: float
+) -> tuple[str, ...]:
+    """Classes that lose together, each of too few images to be sure of, and whatever the others gain."""
+    if same.lost is None or not len(same):
+        return ()
+    from promptctl.context.graded import p_of_classes_losing
+
+    losing = [row for row in classes if same.lost[class_ids == row.id].mean() > allowed]
+    images, before, after = (sum(getattr(row, of) for row in losing) for of in ("images", "before", "after"))
+    if before - after <= allowed * images:
+        return ()
+    p = p_of_classes_losing(allowed, same.lost, class_ids)
+    if p >= ALPHA_OF_CLASSES:
+        return ()
+    furthest = sorted(losing, key=lambda row: (row.after - row.before) / row.images)
+    named = [f"'{row.label}' ({row.after} of {row.images}, {row.before} before)" for row in furthest]
+    return (
+        f"it recognises {after} of {images} images of classes that fell, {before} before, more than {_points(allowed)}"
+        f" and more than chance (p {_chance(p)}): {', '.join(_first(named))}",
+    )
+
+
+def _first(named: list[str]) -> list[str]:
+    return [*named[:_SHOWN], *([f"{len(named) - _SHOWN} more"] if len(named) > _SHOWN else [])]
 
 
 def _advice(same: Paired) -> tuple[str]:
     images = f"{len(same)} image{'' if len(same) == 1 else 's'}"
     if not len(same):
         return ("no image of the known classes is held out, so nobody knows what was forgotten",)
-    smallest = detectable_drop(same.worse + same.better, len(same))
+    smallest = detectable_drop(same.worse + same.better, len(same), same.alpha)
     if smallest is None:
         changed = same.worse + same.better
         return (f"cannot detect any drop with {images}, {changed} of which changed: too few to refuse a version",)
     return (f"cannot detect drops below {_points(smallest)} with {images}: too few to refuse a version",)
 
 
-def _doubtful(same: Paired, full: Paired | None, max_forgetting: float) -> list[str]:
-    """Drops that nothing is refused for."""
-    found = []
-    if same.drop > max_forgetting and same.p >= ALPHA:
-        found.append(f"it recognises {_less(same)}, which may be chance")
-    if full is not None and full.drop > max_forgetting:
-        found.append(f"with the new classes to choose from, it recognises {_less(full)}")
-    return found
+def _perhaps_chance(same: Paired) -> tuple[str]:
+    return (f"it recognises {_less(same)}, which may be chance",)
+
+
+def _drawn_away(full: Paired | None, max_forgetting: float) -> list[str]:
+    """What new classes take from the old ones, for which nothing is refused."""
+    if full is None or full.drop <= max_forgetting:
+        return []
+    return [f"with the new classes to choose from, it recognises {_less(full)}"]
 
 
 def _behind_zero_shot(
@@ -234,8 +300,7 @@ def _behind_zero_shot(
         ours, theirs = int(candidate[own].sum()), int(zero_shot[own].sum())
         if theirs > ours:
             behind.append(f"'{labels[id]}' ({theirs} of {int(own.sum())} images, this version {ours})")
-    more = [f"{len(behind) - _SHOWN} more"] if len(behind) > _SHOWN else []
-    return [f"zero-shot is better on {', '.join([*behind[:_SHOWN], *more])}"] if behind else []
+    return [f"zero-shot is better on {', '.join(_first(behind))}"] if behind else []
 
 
 def _behind(candidate: Right, references: Mapping[str, float]) -> list[str]:

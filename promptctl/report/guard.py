@@ -27,7 +27,7 @@ class GuardFacts:
     compared_images: int
     worse: int  # that only the version before recognises
     better: int
-    p: float  # of so many worse by chance: McNemar, exact, one-sided
+    p: float  # of so many worse by chance, by the answers alone: McNemar, exact, one-sided
     refused: bool
     advisory: bool  # too few images to refuse anything
     kept: str  # which of the guard's retries this is; empty: the first try
