@@ -9,6 +9,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -17,6 +18,7 @@ from huggingface_hub import constants
 
 from promptctl.clip import network, registry
 from promptctl.clip.backbone import Backbone, choose_device
+from promptctl.encoding.torch import _in_full_precision
 from promptctl.errors import BackboneError, UnknownBackbone, WeightsUnavailable
 
 
@@ -413,6 +415,21 @@ def test_the_pictures_layout_does_not_change_the_features(tiny_folder):
     with torch.no_grad():
         expected = plain.encode_image(pictures, normalize=True).numpy()
     assert abs(backbone.encoder.encode(pictures.numpy()) - expected).max() < 1e-6
+
+
+def test_a_gpus_convolutions_are_in_float32_while_a_tower_runs():
+    before = torch.backends.cudnn.allow_tf32
+    with _in_full_precision(torch.device("cuda")):
+        assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cudnn.enabled
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+def test_a_gpu_gives_the_features_of_the_processor():
+    on_gpu, on_cpu = (Backbone("mini", device).encoder for device in ("cuda", "cpu"))
+    pixels = np.random.default_rng(0).normal(size=(4, 3, on_cpu.size, on_cpu.size)).astype(np.float32)
+    np.testing.assert_allclose(on_gpu.encode(pixels), on_cpu.encode(pixels), rtol=0, atol=2e-6)
 
 
 def test_a_device_that_is_not_here_is_refused():

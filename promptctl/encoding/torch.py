@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,7 +41,7 @@ class TorchEncoder:
         pixels    (N, 3, S, S) from `preprocess`
         returns   (N, E) rows, of unit length unless `unit` is off
         """
-        with torch.inference_mode():
+        with torch.inference_mode(), _in_full_precision(self.device):
             pictures = torch.from_numpy(pixels)
             vectors = self._image_tower(pictures)(pictures).float()
             if self.unit:
@@ -62,3 +63,13 @@ class TorchEncoder:
         pictures = pictures.to(self.device).contiguous(memory_format=torch.channels_last)
         vectors: torch.Tensor = self.visual(pictures)
         return vectors
+
+
+def _in_full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """Convolutions in float32 on a GPU too, which would take ten bits of a number.
+
+    The features of all devices lie in one cache.
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
