@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,12 @@ class Predictions:
     """A probability of every class for every image."""
 
     probabilities: NDArray[np.float64]  # (N, C) rows sum to 1
+
+    @staticmethod
+    def of(logits: NDArray[np.float64]) -> Predictions:
+        """The softmax of (N, C) logits."""
+        weights = np.exp(logits - logits.max(1, keepdims=True, initial=-np.inf))
+        return Predictions(weights / weights.sum(1, keepdims=True))
 
     @property
     def best(self) -> NDArray[np.int64]:
@@ -110,6 +116,7 @@ class Classifier:
     share: float = 1.0  # of what was learned, the rest is zero-shot's
     bias: Vectors | None = None  # (C,)
     gate: Gate | None = None  # which answers are taken; None: all
+    temperature: float = 1.0  # that logits are divided by before they are made probabilities; it changes no answer
 
     @staticmethod
     def of(context: Context, *, share: float = 1.0, head: bool = True) -> Classifier:
@@ -120,8 +127,12 @@ class Classifier:
         scale, classes = context.card.logit_scale, context.card.classes
         if context.head and head and share:
             own = context.head
-            return Classifier.of_head(own.weight, own.bias, context.zero_shot_features, scale, share, classes)
-        return Classifier(mixed(context.text_features, context.zero_shot_features, share), scale, classes, share)
+            found = Classifier.of_head(own.weight, own.bias, context.zero_shot_features, scale, share, classes)
+        else:
+            found = Classifier(mixed(context.text_features, context.zero_shot_features, share), scale, classes, share)
+        # fitted to what answers; zero-shot has none, nor has what a head answers in place of
+        answers = share > 0 and (head or not context.head)
+        return replace(found, temperature=context.card.temperature**share) if answers else found
 
     @staticmethod
     def of_head(
@@ -194,16 +205,16 @@ class Classifier:
         ]
 
     def predict(self, features: Vectors) -> Predictions:
-        """Softmax over scaled cosine similarities, as CLIP does, or over those of a head.
+        """Softmax over scaled cosine similarities, as CLIP does, or over those of a head, divided by the temperature.
 
         features   (N, E) unit rows
         """
-        logits = self.logit_scale * features.astype(np.float64) @ self._weight.T  # (N, C)
-        if self.bias is not None:
-            logits += self.bias
-        logits -= logits.max(1, keepdims=True, initial=-np.inf)
-        weights = np.exp(logits)
-        return Predictions(weights / weights.sum(1, keepdims=True))
+        return Predictions.of(self.logits(features) / self.temperature)
+
+    def logits(self, features: Vectors) -> NDArray[np.float64]:
+        """(N, C) before the temperature; arguments as in `predict`."""
+        logits = self.logit_scale * features.astype(np.float64) @ self._weight.T
+        return np.asarray(logits if self.bias is None else logits + self.bias)
 
     def right(self, features: Vectors, targets: NDArray[np.int64]) -> NDArray[np.bool_]:
         """(N,) which images are given their own class; (N, E) unit rows and (N,) class indices."""

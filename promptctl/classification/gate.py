@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from promptctl.classification import calibration
+from promptctl.classification.calibration import Line, OwnPhotos, Promise
+
 if TYPE_CHECKING:
     from promptctl.classification.classifier import Predictions
+    from promptctl.context.context import Context
 
 Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -32,19 +37,52 @@ class Passed:
 class Gate:
     """Unknown is an image less alike than its class asks for, doubtful an answer less probable than is asked for."""
 
-    references: NDArray[np.float32] | None = None  # (R, E) unit rows: what is known; None: no image is unknown
+    known: Context | None = None  # that says what is known; None: no image is unknown
     floors: Numbers | None = None  # (C,) least likeness of an image given this class; -inf: any
-    least: float = 0.0  # probability from which on an answer is taken
+    least: float = 0.0  # probability from which on an answer is taken; above 1: none is
+    promise: Promise | None = None  # of the floors
+    line: Line | None = None  # what is known of answers that are taken; None: nothing, or nobody asked
+
+    @staticmethod
+    def of(
+        context: Context, *, unknown: float | None, min_confidence: float = 0.0, accept_error: float | None = None
+    ) -> Gate:
+        """What a context's own photos ask for.
+
+        unknown          share of its own photos that may be called unknown; None: no photo is
+        min_confidence   probability from which on an answer is taken
+        accept_error     share of wrong ones among the answers that are taken; None: any
+        """
+        own = OwnPhotos.of(context)
+        shown = np.bincount(context.learned_from()[1], minlength=len(context.card.classes)) > 0
+        found = own.threshold(shown, unknown) if unknown is not None else None
+        line = _line(own, min_confidence, accept_error)
+        return Gate(
+            known=context if found else None,
+            floors=found.floors if found else None,
+            least=2.0 if line is None and accept_error is not None else line.least if line else 0.0,
+            promise=found.promise if found else None,
+            line=line,
+        )
 
     def passed(self, features: NDArray[np.float32], found: Predictions) -> Passed:
         """What of N images is taken; (N, E) unit rows, and what they were found to show."""
         likeness, unknown = None, np.zeros(len(features), bool)
-        if self.references is not None and self.floors is not None:
-            likeness = self.likeness(features)
+        if self.known is not None and self.floors is not None:
+            likeness = calibration.likeness(features, self._rows)
             unknown = likeness < self.floors[found.best]
         return Passed(likeness, unknown, (found.confidence < self.least) & ~unknown)
 
-    def likeness(self, features: NDArray[np.float32]) -> Numbers:
-        """(N,) cosine of each image to the nearest of what is known."""
-        assert self.references is not None
-        return np.asarray((features.astype(np.float64) @ self.references.T.astype(np.float64)).max(1))
+    @cached_property
+    def _rows(self) -> Numbers:
+        """(R, E)"""
+        assert self.known is not None
+        return calibration.known_rows(self.known)
+
+
+def _line(own: OwnPhotos, min_confidence: float, accept_error: float | None) -> Line | None:
+    """The higher of the two; None where nobody asks, or none is high enough."""
+    if accept_error is None:
+        return own.line_at(min_confidence) if min_confidence else None
+    found = own.line_for(accept_error)
+    return found if found is None or found.least >= min_confidence else own.line_at(min_confidence)

@@ -39,14 +39,14 @@ class Head:
     @staticmethod
     def of(context: Context, name: str, *, share: float) -> Head:
         card, answer = context.card, Classifier.of(context, share=share)
-        bias = np.zeros(len(card.classes), np.float32) if answer.bias is None else answer.bias
+        bias = np.zeros(len(card.classes), np.float32) if answer.bias is None else answer.bias / answer.temperature
         return Head(
             answer.weight,
-            bias,
+            np.asarray(bias, np.float32),
             answer.bias is not None,
             card.labels,
             card.names,
-            card.logit_scale,
+            card.logit_scale / answer.temperature,
             share,
             card.backbone,
             name,

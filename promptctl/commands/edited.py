@@ -76,8 +76,11 @@ def by_name_alone(context: Context, ids: Collection[int]) -> Context:
 
 
 def scored(context: Context) -> Context:
-    """With folds and score recomputed from the shots that are stored."""
+    """With folds, score and likeness recomputed from the shots that are stored."""
+    from promptctl.classification import calibration
+
     folds = _folds(context)
+    context = replace(context, shots=calibration.scored(context, again=True))
     score = _on_held_out(context) or folds
     return replace(context, card=replace(context.card, folds=folds, score=score))
 

@@ -109,12 +109,14 @@ class ImageClassifier:
         import numpy as np
 
         bias = self._classifier.bias
-        return np.zeros(len(self.classes), np.float32) if bias is None else bias
+        if bias is None:
+            return np.zeros(len(self.classes), np.float32)
+        return np.asarray(bias / self._classifier.temperature, np.float32)
 
     @property
     def logit_scale(self) -> float:
         """What cosine similarities are multiplied with before the softmax."""
-        return self._classifier.logit_scale
+        return self._classifier.logit_scale / self._classifier.temperature
 
     # ---------------------------------------------------------------- features
 

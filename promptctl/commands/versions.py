@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from promptctl.classification import calibration
 from promptctl.classification.blend import as_kept
-from promptctl.classification.classifier import Classifier
+from promptctl.classification.classifier import Classifier, Predictions
 from promptctl.context.card import HELD_OUT, Card, HeadPart, Score
-from promptctl.context.context import Context, LinearHead, ShotTable
+from promptctl.context.context import NOT_JUDGED, Context, LinearHead, ShotTable
 from promptctl.context.prototypes import Prototypes
 from promptctl.learners import LEARNERS, head
 from promptctl.learners.fitting import Learned
@@ -47,16 +48,23 @@ def version(
     zero_shot   (C, E) unit rows
     measured    what the score is of; None: those of the shots that are held out
     """
-    context = Context(card, learned.vectors, learned.text_features, zero_shot, shots, prototypes=prototypes)
+    unjudged = replace(shots, confidence=np.full(len(shots), NOT_JUDGED, np.float32))
+    context = Context(card, learned.vectors, learned.text_features, zero_shot, unjudged, prototypes=prototypes)
     if _has_head(settings, context):
         context = _with_head(context, settings.seed)
+    else:
+        context = _with_temperature_of_held_out(context)
     return answering(context, measured)
 
 
 def answering(context: Context, measured: Measured | None = None) -> Context:
-    """The context with what it answers to the images it holds out, and its score; `measured` as in `version`."""
+    """The context with what it answers to the images it holds out, how alike all its images are, and its score.
+
+    measured   as in `version`
+    """
     measured = measured if measured is not None and len(measured) else held_out(context)
     context = replace(context, shots=_with_answers(context))
+    context = replace(context, shots=calibration.scored(context, again=True))
     return replace(context, card=replace(context.card, score=_score(context, measured)))
 
 
@@ -87,16 +95,27 @@ def _with_head(context: Context, seed: int) -> Context:
         groups=_groups(context.shots.groups[own], len(rows)),
         seed=seed,
     )
+    temperature = calibration.temperature(found.logits[:n_own], rows[:n_own])
     ids = np.array([entry.id for entry in context.card.classes], np.int32)
-    predicted = context.shots.predicted.copy()
+    predicted, confidence = context.shots.predicted.copy(), context.shots.confidence.copy()
     seen = found.predicted[:n_own]
     predicted[own] = np.where(seen < 0, -1, ids[seen])
+    confidence[own] = np.where(seen < 0, NOT_JUDGED, Predictions.of(found.logits[:n_own] / temperature).confidence)
+    card = replace(context.card, head=_parts(found), folds=_score_of(found.folds), temperature=temperature)
     return replace(
         context,
-        card=replace(context.card, head=_parts(found), folds=_score_of(found.folds)),
+        card=card,
         head=LinearHead(found.weight, found.bias),
-        shots=replace(context.shots, predicted=predicted),
+        shots=replace(context.shots, predicted=predicted, confidence=confidence),
     )
+
+
+def _with_temperature_of_held_out(context: Context) -> Context:
+    """The same, its probabilities fitted to images it does not learn from, where there are enough of them."""
+    features, rows = context.held_out()
+    enough = len(rows) >= calibration.FEWEST
+    temperature = calibration.temperature(Classifier.of(context).logits(as_kept(features)), rows) if enough else 1.0
+    return replace(context, card=replace(context.card, temperature=temperature))
 
 
 def _groups(groups: NDArray[np.int32], n: int) -> NDArray[np.int64]:
@@ -123,10 +142,11 @@ def _with_answers(context: Context) -> ShotTable:
     shots, apart = context.shots, context.shots.held_out == 1
     if not apart.any():
         return shots
-    best = Classifier.of(context).predict(as_kept(shots.features[apart].astype(np.float32))).best
-    predicted = shots.predicted.copy()
-    predicted[apart] = np.array([entry.id for entry in context.card.classes], np.int32)[best]
-    return replace(shots, predicted=predicted)
+    found = Classifier.of(context).predict(as_kept(shots.features[apart].astype(np.float32)))
+    predicted, confidence = shots.predicted.copy(), shots.confidence.copy()
+    predicted[apart] = np.array([entry.id for entry in context.card.classes], np.int32)[found.best]
+    confidence[apart] = found.confidence
+    return replace(shots, predicted=predicted, confidence=confidence)
 
 
 def _score(context: Context, measured: Measured) -> Score | None:

@@ -156,6 +156,7 @@ class Card:
     change: Change | None = None  # None: learned from scratch, or imported
     head: tuple[HeadPart, ...] = ()  # how the head is mixed; empty where there is none
     folds: Score | None = None  # on the shots, each by a fold that did not learn from it
+    temperature: float = 1.0  # that learned logits are divided by before they are made probabilities
     next_id: int = 0  # of a class to come, where a higher one was used before; ids are never used again
 
     @property
@@ -195,7 +196,7 @@ class Card:
         return dataclasses.replace(self, change=dataclasses.replace(change, relabelled=kept))
 
 
-_LATER = ("change", "head", "folds", "next_id")
+_LATER = ("change", "head", "folds", "temperature", "next_id")
 _SHORTEST = Relabelled(UNSEALED, 0, 0)
 
 

@@ -43,7 +43,11 @@ _COLUMNS = {  # tensor of a file, without "shot_" → field
     "since": "since",
     "group": "groups",
     "predicted": "predicted",
+    "likeness": "likeness",
+    "confidence": "confidence",
 }
+UNSCORED = -9.0  # of a likeness; no product of such rows is as small
+NOT_JUDGED = -1.0  # of a confidence
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,19 +61,23 @@ class ShotTable:
     since: NDArray[np.int32] = _UNSAID  # (N,) number of the version that added it
     groups: NDArray[np.int32] = _UNSAID  # (N,) images of one group are near-copies, and always on one side
     predicted: NDArray[np.int32] = _UNSAID  # (N,) id of the class that was seen without learning from it; -1: not known
+    likeness: Floats = _UNSAID  # (N,) to the others, see classification/calibration.py; UNSCORED: not known
+    confidence: Floats = _UNSAID  # (N,) probability of `predicted`; NOT_JUDGED: not known
 
     def __post_init__(self) -> None:
         for name, usual in self._usual().items():
             if getattr(self, name) is _UNSAID:
                 object.__setattr__(self, name, usual)
 
-    def _usual(self) -> dict[str, NDArray[np.int32]]:
-        """What files say by saying nothing: all of the first version, each by itself, none predicted."""
+    def _usual(self) -> dict[str, NDArray[Any]]:
+        """What files say by saying nothing: all of the first version, each by itself, none predicted or scored."""
         n = len(self.class_ids)
         return {
             "since": np.ones(n, np.int32),
             "groups": np.arange(n, dtype=np.int32),
             "predicted": np.full(n, -1, np.int32),
+            "likeness": np.full(n, UNSCORED, np.float32),
+            "confidence": np.full(n, NOT_JUDGED, np.float32),
         }
 
     @cached_property
@@ -271,6 +279,8 @@ def _assemble(card: Card, tensors: dict[str, NDArray[Any]]) -> Context:
             since=take("shot_since", (n_shots,), np.int32, optional=True),
             groups=take("shot_group", (n_shots,), np.int32, optional=True),
             predicted=take("shot_predicted", (n_shots,), np.int32, optional=True),
+            likeness=take("shot_likeness", (n_shots,), np.float32, optional=True),
+            confidence=take("shot_confidence", (n_shots,), np.float32, optional=True),
         ),
         head=(  # a file of format 1 answers with its text features, whatever else somebody put into it
             LinearHead(take("head_weight", (classes, joint), np.float32), take("head_bias", (classes,), np.float32))
@@ -332,6 +342,12 @@ def _check_shots(shots: ShotTable, card: Card) -> None:
         raise ValueError("shot_held_out holds a value other than 0 and 1")
     if (shots.since < 1).any() or (shots.groups < 0).any() or (shots.predicted < -1).any():
         raise ValueError("a shot has a version, a group or an answer that does not exist")
+    scored = shots.likeness[shots.likeness != UNSCORED]
+    if (np.abs(scored) > limits.LARGEST_LIKENESS).any():
+        raise ValueError("a shot is more alike than any can be")
+    judged = shots.confidence[shots.confidence != NOT_JUDGED]
+    if ((judged < 0) | (judged > 1)).any():
+        raise ValueError("a shot has a probability beyond 0 and 1")
     held_out = int(shots.held_out.sum())
     found, said = (len(shots) - held_out, held_out), (card.shots.train, card.shots.held_out)
     if len(shots) and found != said:

@@ -15,6 +15,8 @@ LONGEST_CONTEXT = 248  # vectors; the longest text towers there are read 248 tok
 LARGEST_VALUE = 1e15  # of a context vector and a learning rate: sums of squares stay finite in float32
 LARGEST_HEAD = 1e4  # of a weight and a bias, which stand beside unit rows times the logit scale
 HEAD_PARTS = ("clap", "ridge", "zero-shot", "parent")
+LARGEST_LIKENESS = 2.0  # of unit rows
+TEMPERATURES = (0.01, 100.0)
 FEATURE_LENGTHS = (0.1, 10.0)  # between which a row that is written as a unit row is believed
 _WIDEST = 1 << 16
 _LARGEST_VOCABULARY = 1 << 21  # tokens; the largest there are have a quarter of a million
@@ -165,6 +167,7 @@ def _faults_of_head(card: Card) -> Iterator[str | None]:
 
 
 def _faults_of_rest(card: Card) -> Iterator[str | None]:
+    yield _outside("temperature", card.temperature, *TEMPERATURES)
     if not 0 < card.logit_scale <= _HIGHEST_SCALE:
         yield f"its logit scale is {_short(card.logit_scale)}"
     if "\0" in card.zero_shot_template + card.written_by:

@@ -62,6 +62,7 @@ class FittedHead:
     weight: Vectors  # (C, E), W
     bias: Vectors  # (C,), b
     predicted: Targets  # (N,) the class that a head which had not seen the image gave it; -1 where there was none
+    logits: Numbers  # (N, C) that such a head gave it; NaN where there was none
     parts: Parts  # how it came about, for the card
     folds: Folds | None  # None where no class has two images, or two groups of them
 
@@ -86,9 +87,9 @@ def fit(
     order = np.array(sorted(range(len(targets)), key=lambda i: (targets[i], features[i].tobytes())), dtype=np.int64)
     shots = _Shots(features[order], targets[order], zero_shot_features, logit_scale, seed)
     found = shots.fitted(folds_of(shots.targets, np.arange(len(order)) if groups is None else groups[order], seed))
-    predicted = np.empty_like(found.predicted)
-    predicted[order] = found.predicted
-    return replace(found, predicted=predicted)
+    predicted, logits = np.empty_like(found.predicted), np.empty_like(found.logits)
+    predicted[order], logits[order] = found.predicted, found.logits
+    return replace(found, predicted=predicted, logits=logits)
 
 
 @dataclass(frozen=True)
@@ -134,17 +135,20 @@ class _Shots:
         unseen = self.out_of_fold(apart)
         offset = self.offset(unseen, apart >= 0)
         if not judged.any():
-            return FittedHead(*self.head(rows, offset), fold_of, _parts(offset, 1.0), None)
+            none = np.full_like(self.zero_shot, np.nan)
+            return FittedHead(*self.head(rows, offset), fold_of, none, _parts(offset, 1.0), None)
         without = np.asarray(self.zero_shot.argmax(1))
         for share in SHARES:
-            answers = self.answers(unseen, offset, share)
+            logits = self.logits(unseen, offset, share)
+            answers = np.asarray(logits.argmax(1))
             folds = self.compared(fold_of, answers, without)
             if not folds.is_below_zero_shot or folds.n_folds < _FOLDS_THAT_DECIDE:
                 break
         weight, bias = self.head(rows, offset)
         weight = np.asarray(share * weight + (1 - share) * self.zero_shot_features, np.float32)
-        predicted = np.where(judged, answers, -1)
-        return FittedHead(weight, np.asarray(share * bias, np.float32), predicted, _parts(offset, share), folds)
+        predicted, logits[~judged] = np.where(judged, answers, -1), np.nan
+        bias = np.asarray(share * bias, np.float32)
+        return FittedHead(weight, bias, predicted, logits, _parts(offset, share), folds)
 
     def rows(self, some: Mask | slice = _ALL, epochs: int = clap.Settings.epochs) -> Numbers:
         """Rows of logits from some images, (C'', E) for the classes that these have."""
@@ -181,13 +185,13 @@ class _Shots:
         zero_shot = np.where(np.isfinite(learned), self.zero_shot[np.ix_(some, self.shown)], -np.inf)
         return _mean_over_classes(learned.max(1) - zero_shot.max(1), self.targets[some])
 
-    def answers(self, unseen: Numbers, offset: float, share: float) -> Targets:
-        """(N,) class indices by a share of (N, C') logits, the rest and the classes without shots zero-shot's."""
-        of_all = self.zero_shot.copy()
+    def logits(self, unseen: Numbers, offset: float, share: float) -> Numbers:
+        """(N, C) of a share of (N, C') logits, the rest and the classes without shots zero-shot's."""
+        of_all: Numbers = self.zero_shot.copy()
         if share:
             learned = unseen + offset * self.raises
             of_all[:, self.shown] = share * learned + (1 - share) * of_all[:, self.shown]
-        return np.asarray(of_all.argmax(1))
+        return of_all
 
     def compared(self, fold_of: Targets, answers: Targets, without: Targets) -> Folds:
         """How often answers were right, and those without learning; (N,) class indices."""
