@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,9 +40,22 @@ class Answering:
             yield image if isinstance(image, Skipped) else self.classifier.answer(image)
 
 
+def answered(
+    answerings: Sequence[Answering], photos: Sequence[str], on_progress: OnProgress | None
+) -> Iterator[tuple[Answer, ...] | Skipped]:
+    """What every photo shows by each of several contexts of one backbone, which encodes it once; as `answers`."""
+    from promptctl.encoding.files import Skipped
+
+    with closing(encoded(photos, answerings[0].encoder, on_progress)) as images:
+        shared = tee(images, len(answerings))
+        for found in zip(*(one.of(some) for one, some in zip(answerings, shared, strict=True)), strict=True):
+            skipped = next((one for one in found if isinstance(one, Skipped)), None)
+            yield skipped or tuple(one for one in found if not isinstance(one, Skipped))
+
+
 def encoded(
     photos: Sequence[str], encoder: ImageEncoder, on_progress: OnProgress | None
-) -> Iterator[Encoded | Skipped]:
+) -> Generator[Encoded | Skipped, None, None]:
     """Photos as an encoder sees them, in the order of the paths, and what is passed over."""
     from promptctl.encoding.cache import FeatureCache
     from promptctl.encoding.pipeline import stream
@@ -52,11 +67,21 @@ def encoded(
 
 
 def answering_by_context(
-    context: Context, name: str, blend: float | None, model: str | None, device: str, on_progress: OnProgress | None
+    context: Context,
+    name: str,
+    blend: float | None,
+    model: str | None,
+    device: str,
+    on_progress: OnProgress | None,
+    *,
+    encoder: ImageEncoder | None = None,
 ) -> Answering:
-    """A context in use, and what it is called; the other arguments and errors as in `classify`."""
+    """A context in use, and what it is called; the other arguments and errors as in `classify`.
+
+    encoder   where it is loaded already
+    """
     from promptctl.classification.classifier import Classifier
 
-    encoder = load_encoder_for(context, name, model, device)
+    encoder = encoder or load_encoder_for(context, name, model, device)
     share = chosen_share(blend, context, name, model, device, on_progress)
     return Answering(name, Classifier.of(context, share=share), encoder)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import checks
-from promptctl.commands.answers import Answering, answering_by_context
+from promptctl.commands.answers import Answering, answered, answering_by_context
 from promptctl.commands.gather import Gathered, gathered, listed_in, named, no_photo
 from promptctl.commands.places import check_places
-from promptctl.commands.sources import locate
+from promptctl.commands.sources import Source, locate
 from promptctl.errors import WrongOption
 from promptctl.progress import OnProgress
-from promptctl.report import Classified, ClassifyReport, Guess, NotAPhoto, SkippedFile
+from promptctl.report import Classified, ClassifyReport, Guess, NotAPhoto, SkippedFile, Told
 from promptctl.store.store import Store
 
 if TYPE_CHECKING:
     from promptctl.classification.classifier import Answer
     from promptctl.context.card import ClassEntry
+    from promptctl.context.context import Context
     from promptctl.encoding.files import Skipped
 
 _Found = Classified | SkippedFile | NotAPhoto
@@ -29,7 +31,7 @@ _Found = Classified | SkippedFile | NotAPhoto
 
 def classify(
     inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
-    ref: str | os.PathLike[str] | None = None,
+    ref: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     *,
     words: str | Sequence[str] | None = None,
     template: str | None = None,
@@ -48,7 +50,7 @@ def classify(
     Images are encoded while the items of the report are taken; whatever can be refused before is refused here.
 
     inputs        files and folders, searched through
-    ref           NAME, NAME@VERSION or a context file
+    ref           NAME, NAME@VERSION or a context file; or several of one backbone, which encodes every image once
     words         instead of a context: class names with commas between them or one by one, told apart zero-shot
     template      of words: a sentence with {}, or a name that clip.templates knows; None: "a photo of a {}."
     files_from    a list of more files and folders, one a line; "-": stdin
@@ -68,29 +70,35 @@ def classify(
     """
     paths, top = checks.paths("inputs", inputs), checks.whole("top", top, 1, checks.MOST, 3)
     blend, model, device = checks.share(blend), checks.model(model), checks.one_of("device", device, checks.DEVICES)
-    asked = _Asked.of(paths, files_from, checks.flag("null", null), checks.texts("exclude", exclude))
+    refs, asked = (
+        _several(ref),
+        _Asked.of(paths, files_from, checks.flag("null", null), checks.texts("exclude", exclude)),
+    )
     if words is not None:
-        _check_words_alone(ref, blend)
-        answering, files = _answering_by_words(words, template, model or "mini", device), asked.gathered()
-    elif ref is None:
+        _check_words_alone(refs, blend)
+        answerings, files = [_answering_by_words(words, template, model or "mini", device)], asked.gathered()
+    elif not refs:
         raise WrongOption("a context or words are needed to classify with", 'add --prompt NAME, or --words "emu, ibis"')
     elif template is not None:
         raise WrongOption("a context has a template of its own, --template has no effect", "leave out --template")
     else:
-        check_places(ref, paths, store, "promptctl classify {photos} --prompt {context}")
-        source = locate(ref, store)
-        context, files = source.load(), asked.gathered()
-        answering = answering_by_context(context, source.name, blend, model, device, on_progress)
-    classifier = answering.classifier
-    top = min(top, len(classifier.classes))
+        for one in refs:
+            check_places(one, paths, store, "promptctl classify {photos} --prompt {context}")
+        sources = [locate(one, store) for one in refs]
+        contexts, files = _of_one_backbone(sources), asked.gathered()
+        answerings = _answerings_by_contexts(contexts, blend, model, device, on_progress)
+    first, *others = answerings
+    classifier = first.classifier
     return ClassifyReport(
-        context=answering.context,
+        context=first.context,
         blend=classifier.share,
         blend_chosen=blend is None,
+        others={str(other.context): other.classifier.share for other in others},
         class_names=classifier.names,
-        top=top,
+        names_of_others={str(other.context): other.classifier.names for other in others},
+        top=min(top, len(classifier.classes)),
         files=files.photos,
-        found=_found(asked, files, answering, top, on_progress),
+        found=_found(asked, files, answerings, top, on_progress),
         passed_over=files.beside,
     )
 
@@ -116,8 +124,41 @@ class _Asked:
         return gathered(self.inputs, self.listed, self.exclude)
 
 
-def _check_words_alone(ref: str | os.PathLike[str] | None, blend: float | None) -> None:
-    if ref is not None:
+def _several(ref: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[str | os.PathLike[str]]:
+    if ref is None:
+        return []
+    return [ref] if isinstance(ref, (str, bytes, os.PathLike)) else list(ref)
+
+
+def _of_one_backbone(sources: Sequence[Source]) -> dict[str, Context]:
+    """What each is called, and the context; WrongOption for two that one pass over the photos does not answer."""
+    contexts: dict[str, Context] = {}
+    for source in sources:
+        if source.name in contexts:
+            raise WrongOption(f"{source.name} is given twice", f"leave out one --prompt {shlex.quote(source.name)}")
+        contexts[source.name] = source.load()
+    (first, backbone), *others = ((name, context.card.backbone) for name, context in contexts.items())
+    for name, other in others:
+        if other.fingerprint != backbone.fingerprint:
+            raise WrongOption(
+                f"{first} is of the backbone {backbone.name} and {name} of {other.name}, and one pass has one backbone",
+                f"classify once more, with --prompt {shlex.quote(name)}",
+            )
+    return contexts
+
+
+def _answerings_by_contexts(
+    contexts: Mapping[str, Context], blend: float | None, model: str | None, device: str, on_progress: OnProgress | None
+) -> list[Answering]:
+    answerings: list[Answering] = []
+    for name, context in contexts.items():
+        encoder = answerings[0].encoder if answerings else None
+        answerings.append(answering_by_context(context, name, blend, model, device, on_progress, encoder=encoder))
+    return answerings
+
+
+def _check_words_alone(refs: Sequence[str | os.PathLike[str]], blend: float | None) -> None:
+    if refs:
         raise WrongOption("a context has classes of its own, --words has no effect", "leave out --words or --prompt")
     if blend != 1:
         raise WrongOption("nothing is learned from words, --blend has no effect", "leave out --blend")
@@ -133,37 +174,52 @@ def _answering_by_words(words: str | Sequence[str], template: str | None, model:
 
 
 def _found(
-    asked: _Asked, files: Gathered, answering: Answering, top: int, on_progress: OnProgress | None
+    asked: _Asked, files: Gathered, answerings: Sequence[Answering], top: int, on_progress: OnProgress | None
 ) -> Iterator[_Found]:
     """Every file as it is classified or found to be none; NoImages after the last when all were something else."""
     meant, total = named(asked.inputs), len(files.photos)
     others = Counter(files.beside)
     yield from files.closed
-    for image in answering.answers(files.photos, on_progress):
-        item = _item(image, meant, top)
+    contexts = [str(one.context) for one in answerings[1:]]
+    for image in answered(answerings, files.photos, on_progress):
+        item = _item(image, contexts, meant, top)
         others.update([item.suffix] if isinstance(item, NotAPhoto) else [])
         yield item
     if others.total() - files.beside.total() == total and not files.closed:
         raise no_photo(asked.inputs, others, excluding=bool(asked.exclude))
 
 
-def _item(image: Answer | Skipped, meant: frozenset[str], top: int) -> _Found:
+def _item(image: tuple[Answer, ...] | Skipped, contexts: Sequence[str], meant: frozenset[str], top: int) -> _Found:
+    """A photo as the report has it; `contexts` are those of all answers but the first."""
     from promptctl.data.walk import suffix_of
     from promptctl.encoding.files import Skipped
 
     if not isinstance(image, Skipped):
-        return _classified(image, top)
+        return _classified(image, contexts, top)
     if image.foreign and os.fspath(image.path) not in meant:
         return NotAPhoto(suffix_of(image.path))
     return SkippedFile(image.path, image.reason)
 
 
-def _classified(image: Answer, top: int) -> Classified:
+def _classified(answers: tuple[Answer, ...], contexts: Sequence[str], top: int) -> Classified:
+    image, *rest = answers
     assert image.path is not None  # it came from one
-    alone = _guesses(image.top_alone(1))[0] if image.alone is not None else None
+    first, *others = (_told(answer, top) for answer in (image, *rest))
     return Classified(
-        image.path, _guesses(image.top(top)), image.unknown, image.doubtful, image.likeness, alone, image.sha256
+        image.path,
+        first.top,
+        first.unknown,
+        first.doubtful,
+        first.likeness,
+        first.alone,
+        image.sha256,
+        dict(zip(contexts, others, strict=True)),
     )
+
+
+def _told(answer: Answer, top: int) -> Told:
+    alone = _guesses(answer.top_alone(1))[0] if answer.alone is not None else None
+    return Told(_guesses(answer.top(top)), answer.unknown, answer.doubtful, answer.likeness, alone)
 
 
 def _guesses(top: Sequence[tuple[ClassEntry, float]]) -> tuple[Guess, ...]:

@@ -31,7 +31,8 @@ def columns_in(rows: Sequence[Row]) -> list[str]:
 
 
 def heading(key: str) -> str:
-    return _HEADINGS.get(key, key.replace("_", " "))
+    # what a context is called, birds@3 or a path, is no identifier and stays as it is
+    return _HEADINGS.get(key, key.replace("_", " ") if key.isidentifier() else key)
 
 
 def as_cell(key: str, value: object) -> str:

@@ -22,7 +22,7 @@ from promptctl.report.classes import (
     RelabelReport,
     VersionReport,
 )
-from promptctl.report.classify import Classified, ClassifyReport, Guess, NotAPhoto
+from promptctl.report.classify import Classified, ClassifyReport, Guess, NotAPhoto, Told
 from promptctl.report.compare import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.report.continual import (
     ContinualReport,
@@ -142,6 +142,7 @@ __all__ = [
     "StoredContext",
     "StreamedReport",
     "TaskOrder",
+    "Told",
     "TrashReport",
     "UpdateFacts",
     "VectorDrift",

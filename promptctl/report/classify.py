@@ -27,6 +27,20 @@ class Guess:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What one of several contexts says of an image: the most probable classes, best first, and the rest of it."""
+
+    top: tuple[Guess, ...]
+    unknown: bool = False  # as in Classified
+    doubtful: bool = False
+    likeness: float | None = None
+    alone: Guess | None = None
+
+    def record(self) -> Row:
+        return {**dataclasses.asdict(self.top[0]), **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True)
 class Classified:
     """One image and its most probable classes, best first."""
 
@@ -37,10 +51,12 @@ class Classified:
     likeness: float | None = None  # cosine to what the context knows; None: not asked for
     alone: Guess | None = None  # what it shows by itself, where others had a part in the answer
     sha256: str | None = None  # of the file
+    others: Mapping[str, Told] = field(default_factory=dict)  # what other contexts say, by what they are called
 
     def record(self) -> Row:
         # the path and the answer come first, for whoever reads only these
-        first, rest = dataclasses.asdict(self.top[0]), dataclasses.asdict(self)
+        first, rest = dataclasses.asdict(self.top[0]), self.entry()
+        rest["others"] = {context: told.record() for context, told in self.others.items()}
         return {"path": self.path, **first, **{key: rest[key] for key in rest if key != "path"}, "type": "result"}
 
     def entry(self) -> Row:
@@ -50,6 +66,8 @@ class Classified:
         row: Row = {"path": self.path}
         for rank, guess in enumerate(self.top, 1):
             row |= dict(zip(_columns_of(rank), dataclasses.astuple(guess), strict=True))
+        for context, told in self.others.items():
+            row |= dict(zip(_columns_of(1, context), dataclasses.astuple(told.top[0]), strict=True))
         return row
 
     def plain(self) -> tuple[str, ...]:
@@ -57,8 +75,14 @@ class Classified:
         return label, str(self.path)
 
     def cell_row(self) -> Row:
-        others = {ordinal(rank): f"{g.name} {percent(g.probability)}" for rank, g in enumerate(self.top[1:], 2)}
-        return {"path": self.path, "class": self.top[0].name, "probability": self.top[0].probability, **others}
+        first = self.top[0]
+        others = {context: _said(told.top[0]) for context, told in self.others.items()}
+        ranks = {ordinal(rank): _said(guess) for rank, guess in enumerate(self.top[1:], 2)}
+        return {"path": self.path, "class": first.name, "probability": first.probability, **others, **ranks}
+
+
+def _said(guess: Guess) -> str:
+    return f"{guess.name} {percent(guess.probability)}"
 
 
 @dataclass(frozen=True)
@@ -73,12 +97,15 @@ class _Tally:
     """What is known once all items have come."""
 
     of_class: Counter[str] = field(default_factory=Counter)  # class name → images
+    of_others: dict[str, Counter[str]] = field(default_factory=dict)  # the same of every other context
     skipped: list[SkippedFile] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
 
     def add(self, item: Classified | SkippedFile | NotAPhoto) -> None:
         if isinstance(item, Classified):
             self.of_class[item.top[0].name] += 1
+            for context, told in item.others.items():
+                self.of_others.setdefault(context, Counter())[told.top[0].name] += 1
         elif isinstance(item, SkippedFile):
             self.skipped.append(item)
         else:
@@ -98,6 +125,8 @@ class ClassifyReport(StreamedReport):
     files: Sequence[str]  # that are looked at
     found: Iterable[Classified | SkippedFile | NotAPhoto]
     passed_over: Mapping[str, int] = field(default_factory=dict)  # by their names alone: the end of a name → files
+    others: Mapping[str, float] = field(default_factory=dict)  # what other contexts are called → blend
+    names_of_others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what they are called → class names
     _tally: _Tally = field(default_factory=_Tally, init=False, repr=False, compare=False)
 
     def items(self) -> Iterator[Item]:
@@ -113,23 +142,30 @@ class ClassifyReport(StreamedReport):
         return self._tally.of_class.total()
 
     def head(self) -> Row:
-        return {**super().head(), "context": self.context, "blend": self.blend, "blend_chosen": self.blend_chosen}
+        others = {context: {"blend": blend} for context, blend in self.others.items()}
+        own = {"context": self.context, "blend": self.blend, "blend_chosen": self.blend_chosen}
+        return {**super().head(), **own, "others": others}
 
     def tail(self) -> Row:
         skipped = [dataclasses.asdict(item) for item in self._tally.skipped]
         return {"skipped": skipped, "passed_over": dict(_most_first(self._tally.passed_over))}
 
     def columns(self) -> list[str]:
-        return ["path", *(column for rank in range(1, self.top + 1) for column in _columns_of(rank))]
+        ranks = (column for rank in range(1, self.top + 1) for column in _columns_of(rank))
+        return ["path", *ranks, *(column for context in self.others for column in _columns_of(1, context))]
 
     def samples(self) -> list[Row]:
         longest = heapq.nlargest(_LONGEST_PATHS, self.files, key=_about_as_wide)
         paths, names = longest or [""], self.class_names or ("",)
-        rows = zip_longest(paths, names)
-        return [self._sample(Path(path or paths[0]), name or names[0]).cell_row() for path, name in rows]
+        rows = zip_longest(paths, names, *self.names_of_others.values())
+        return [
+            self._sample(Path(path or paths[0]), name or names[0], others).cell_row() for path, name, *others in rows
+        ]
 
-    def _sample(self, path: Path, name: str) -> Classified:
-        return Classified(path, tuple(Guess("", name, 1 / rank) for rank in range(1, self.top + 1)))
+    def _sample(self, path: Path, name: str, names_of_others: Sequence[str | None]) -> Classified:
+        others = zip(self.names_of_others.items(), names_of_others, strict=True)
+        told = {context: Told((Guess("", one or names[0], 1.0),)) for (context, names), one in others}
+        return Classified(path, tuple(Guess("", name, 1 / rank) for rank in range(1, self.top + 1)), others=told)
 
     def spare(self) -> list[str]:
         return [ordinal(rank) for rank in range(self.top, 1, -1)]
@@ -138,7 +174,9 @@ class ClassifyReport(StreamedReport):
         """How many photos of which class, the most frequent first."""
         if not self.images:
             return []
-        return [f"{self.images:,} photo{'' if self.images == 1 else 's'}: {counted(_most_first(self._tally.of_class))}"]
+        photos = f"{self.images:,} photo{'' if self.images == 1 else 's'}"
+        of_others = [f"{context}: {counted(_most_first(n))}" for context, n in self._tally.of_others.items()]
+        return [f"{photos}: {counted(_most_first(self._tally.of_class))}", *of_others]
 
     def notes(self) -> list[str]:
         return passed_over_lines(dict(_most_first(self._tally.passed_over)))
@@ -154,9 +192,9 @@ class ClassifyReport(StreamedReport):
         return 0 if not self._tally.skipped else 3 if self.images else 1
 
 
-def _columns_of(rank: int) -> list[str]:
-    end = "" if rank == 1 else f"_{rank}"
-    return [f"{key}{end}" for key in ("label", "name", "probability")]
+def _columns_of(rank: int, context: str | None = None) -> list[str]:
+    start, end = "" if context is None else f"{context} ", "" if rank == 1 else f"_{rank}"
+    return [f"{start}{key}{end}" for key in ("label", "name", "probability")]
 
 
 def _about_as_wide(path: str) -> int:

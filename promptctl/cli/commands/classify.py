@@ -19,8 +19,13 @@ def classify(
         list[Path] | None, typer.Argument(help="Image files, and folders to search for images.", show_default=False)
     ] = None,
     prompt: Annotated[
-        str | None,
-        typer.Option("--prompt", "-p", help="NAME, NAME@VERSION or a context file.", autocompletion=known_refs),
+        list[str] | None,
+        typer.Option(
+            "--prompt",
+            "-p",
+            help="NAME, NAME@VERSION or a context file; given several times, each says what it finds.",
+            autocompletion=known_refs,
+        ),
     ] = None,
     words: Annotated[
         str | None,
@@ -53,12 +58,12 @@ def classify(
     """Classify photos, or whole folders of them."""
     if null and not quiet and files_from is None:
         raise typer.BadParameter("nothing here ends in a NUL: add --files-from FILE or --quiet", param_hint="--null")
-    if prompt is None and words is None:
+    if not prompt and words is None:
         raise typer.BadParameter("give a context, or class names with --words", param_hint="--prompt")
     with render.progress() as progress:
         report = commands.classify(
             inputs or (),
-            prompt,
+            prompt or None,
             words=words,
             template=template,
             files_from=files_from,
