@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import subprocess
 import sys
 
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from promptctl.context import graded, guard
-from promptctl.context.card import _build
 from promptctl.context.guard import Paired, Verdict, detectable_drop, judge, mcnemar
 
 LABELS = {id: f"class {id}" for id in range(20)}
@@ -217,15 +215,6 @@ def test_nothing_depends_on_the_order_of_the_images_and_no_one_is_worse_than_its
     assert (still.refused, still.drop, still.p) == (False, 0.0, 1.0)
     assert sum(row.images for row in found.classes) == found.images
     assert sum(row.before - row.after for row in found.classes) == found.worse - found.better
-
-
-@given(bools, bools, ids)
-def test_a_verdict_survives_the_card(parent, candidate, class_ids):
-    found = judge(Paired(parent, candidate), class_ids, LABELS, zero_shot=~candidate, references={"ridge": 0.8})
-    text = json.dumps(found.to_json(), sort_keys=True, allow_nan=False)
-    assert Verdict.from_json(json.loads(text)) == found
-    assert Verdict.from_json({**json.loads(text), "later": 1}) == found
-    assert _build(Verdict, json.loads(text)) == found, "as the card reads its fields"
 
 
 @given(st.integers(0, 80), st.integers(1, 500))

@@ -51,7 +51,6 @@ def rows_by_hand(x, y, z, epochs=300):
 def test_rows_are_claps_and_a_ridge_regression(counts):
     x, y, z = shots(*counts)
     found = fitted(x, y, z)
-    assert found.parts["rows"] == "clap"
     assert (found.weight.dtype, found.bias.dtype) == (np.float32, np.float32)
     np.testing.assert_allclose(SCALE * found.weight, rows_by_hand(x, y, z), atol=2e-3)
     assert not found.bias.any()
@@ -64,7 +63,7 @@ def test_a_class_of_few_photos_is_helped(counts):
     x, y, z = shots(*counts)
     found = fitted(x, y, z)
     np.testing.assert_allclose(SCALE * found.weight, rows_by_hand(x, y, z), atol=2e-3)
-    offset = found.parts["offset"]
+    offset = found.offset
     assert abs(offset) > 0.1
     lacks = [1 - min(1, count / min(8, counts[0])) for count in counts]
     np.testing.assert_allclose(found.bias, 0.75 * offset * np.array(lacks), rtol=1e-5)
@@ -109,7 +108,7 @@ def test_the_order_of_the_images_changes_no_byte(counts):
         other = fitted(x[again], y[again], z, groups=None if own is None else own[again])
         assert other.weight.tobytes() == one.weight.tobytes()
         assert other.bias.tobytes() == one.bias.tobytes()
-        assert (other.parts, other.folds) == (one.parts, one.folds)
+        assert (other.offset, other.share, other.folds) == (one.offset, one.share, one.folds)
         assert other.predicted.tolist() == one.predicted[again].tolist()
 
 
@@ -136,7 +135,7 @@ def test_classes_without_shots_keep_their_text_and_the_others_give_up_the_offset
     offset = np.mean(raised)
     assert abs(offset) > 0.5
     np.testing.assert_allclose(found.bias[shown], -offset, atol=2e-3)
-    assert found.parts["offset"] == pytest.approx(offset, abs=2e-3)
+    assert found.offset == pytest.approx(offset, abs=2e-3)
 
 
 def folds_seen(x, y):
@@ -226,7 +225,7 @@ def test_it_is_mixed_with_zero_shot_where_folds_find_that_better(noise):
     }
     assert right[1] < right[0]
     share = next(share for share, count in right.items() if count >= right[0])
-    assert found.parts["share"] == share < 1
+    assert found.share == share < 1
     assert found.folds is not None and found.folds.accuracy == pytest.approx(right[share] / 18)
     wanted = share * rows_by_hand(x, y, z) + (1 - share) * SCALE * z
     np.testing.assert_allclose(SCALE * found.weight, wanted, atol=2e-3)
@@ -238,7 +237,7 @@ def test_two_folds_do_not_decide():
     found = fitted(x, y, z)
     assert found.folds is not None
     assert found.folds.accuracy < found.folds.zero_shot_accuracy
-    assert found.parts["share"] == 1
+    assert found.share == 1
 
 
 def test_fractions_that_rounding_parts_are_the_same():
@@ -251,7 +250,7 @@ def test_equally_good_is_good_enough():
     found = fitted(x, y, z)
     assert found.folds is not None
     assert found.folds.accuracy == found.folds.zero_shot_accuracy == 1
-    assert found.parts["rows"] == "clap"
+    assert found.share == 1
 
 
 @pytest.mark.parametrize("counts", [(1,), (3,), (1, 0), (0, 2)])

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from promptctl.classification import references
 from promptctl.context.prototypes import around, shrunk
 from promptctl.learners import clap, coop, head
 from promptctl.learners.fitting import Start
@@ -175,9 +176,7 @@ def _joint_by_class(lesson: Lesson, before: Version | None) -> Version:
 
 
 def _nearest_mean(lesson: Lesson, before: Version | None) -> Version:
-    means = np.stack([lesson.features[lesson.targets == c].mean(0) for c in lesson.classes])
-    unit = means / np.linalg.norm(means, axis=1, keepdims=True)
-    return Version(partial(_spread, lesson, lambda x: x @ unit.T))
+    return Version(partial(_spread, lesson, references.nearest_mean(lesson.features, lesson.positions).scores))
 
 
 def _kernel_ridge(lesson: Lesson, before: Version | None) -> Version:
@@ -294,7 +293,7 @@ def _by_rows(rows: Vectors, lesson: Lesson) -> Version:
     return Version(lambda x: scale * x @ rows.T, rows=rows)
 
 
-def _spread(lesson: Lesson, of_known: Callable[[Vectors], Vectors], x: Vectors) -> Vectors:
+def _spread(lesson: Lesson, of_known: Callable[[Vectors], NDArray[np.floating]], x: Vectors) -> Vectors:
     """(N, C) from scores of the K known classes."""
     scores = np.full((len(x), len(lesson.photos.names)), np.nan, np.float32)
     scores[:, lesson.classes] = of_known(x)

@@ -232,6 +232,24 @@ class Classifier:
         return self.weight.astype(np.float64)
 
 
+def extended(
+    ids: NDArray[np.int64], weight: Vectors, bias: Vectors | None, others: NDArray[np.int64], names: Vectors
+) -> tuple[Vectors, Vectors]:
+    """Rows and biases for the classes of a later version: those of a class it shares, or else its row by name alone.
+
+    ids, weight, bias   (C,) class ids, (C, E) and (C,) of what answers; None: no bias
+    others, names       (C',) class ids of the later version, and their (C', E) zero-shot rows
+    returns             (C', E), (C',)
+    """
+    rows, biases = names.copy(), np.zeros(len(names), np.float32)
+    row_of = {id: row for row, id in enumerate(ids.tolist())}
+    for row, id in enumerate(others.tolist()):
+        if id in row_of:
+            rows[row] = weight[row_of[id]]
+            biases[row] = 0.0 if bias is None else bias[row_of[id]]
+    return rows, biases
+
+
 def mixed(learned: Vectors, zero_shot: Vectors, share: float) -> Vectors:
     """(C, E) unit rows: w = norm((1 - a) z + a t), a share a of the learned text features and the rest zero-shot ones.
 

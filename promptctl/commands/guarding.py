@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from promptctl.classification import classifier
 from promptctl.classification.blend import as_kept
 from promptctl.classification.classifier import Classifier
 from promptctl.commands.revise import Revision, revised
@@ -183,23 +184,24 @@ def _among(
 
 def extended(parent: Context, candidate: Context) -> Classifier:
     """The parent with zero-shot rows for the classes that only the candidate has, in the candidate's order."""
-    answer, row_of = Classifier.of(parent), {entry.id: row for row, entry in enumerate(parent.card.classes)}
-    weight = candidate.zero_shot_features.copy()
-    bias = np.zeros(len(weight), np.float32)
-    for row, entry in enumerate(candidate.card.classes):
-        if entry.id in row_of:
-            weight[row] = answer.weight[row_of[entry.id]]
-            bias[row] = 0.0 if answer.bias is None else answer.bias[row_of[entry.id]]
-    return Classifier(weight, answer.logit_scale, candidate.card.classes, bias=bias)
+    answer, own, classes = Classifier.of(parent), _in_order(parent), candidate.card.classes
+    names = candidate.zero_shot_features
+    weight, bias = classifier.extended(own, answer.weight, answer.bias, _in_order(candidate), names)
+    return Classifier(weight, answer.logit_scale, classes, bias=bias)
 
 
-def _answers(classifier: Classifier, x: NDArray[np.float32], among: set[int] | None = None) -> Ids:
+def _in_order(context: Context) -> Ids:
+    """(C,) the ids of the classes"""
+    return np.array([entry.id for entry in context.card.classes], np.int64)
+
+
+def _answers(answering: Classifier, x: NDArray[np.float32], among: set[int] | None = None) -> Ids:
     """(N,) the id of the most probable class, of some where they are given; -1 where there is none."""
-    ids = np.array([entry.id for entry in classifier.classes], dtype=np.int64)
+    ids = np.array([entry.id for entry in answering.classes], dtype=np.int64)
     columns = np.flatnonzero(np.isin(ids, list(among))) if among is not None else np.arange(len(ids))
     if not len(x) or not len(columns):
         return np.full(len(x), -1)
-    probabilities = classifier.predict(x).probabilities[:, columns]
+    probabilities = answering.predict(x).probabilities[:, columns]
     return np.asarray(ids[columns][probabilities.argmax(1)], dtype=np.int64)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from promptctl.benchmark.forgetting import Measures, measure
 from promptctl.classification import references
 from promptctl.classification.blend import as_kept
+from promptctl.classification.classifier import extended
 from promptctl.context import diff as differences
 from promptctl.context.card import Card
 from promptctl.context.context import Context, ShotTable
@@ -351,7 +352,9 @@ class _Matrix:
         if parent is None or not self.exam.held_out:
             return None, None
         here, some = self.seen[j], self.batch_of == j
-        answers = _extended(self.seen[parent].version.own, here.version.zero_shot).best(self.exam.features)
+        own, names = self.seen[parent].version.own, here.version.zero_shot
+        rows = extended(own.ids, own.weight, own.bias, names.ids, names.weight)
+        answers = Answers(names.ids, *rows).best(self.exam.features)
         before = _renamed(answers, here.today)
         truth = self.exam.truth
         return here.accuracy(truth, some, before), here.accuracy(truth, some, here.by["zero_shot"])
@@ -372,13 +375,3 @@ def _table(
 
 def _among(matrix: _Matrix, rows: Sequence[int], batches: Sequence[int]) -> list[list[float]] | None:
     return _table(matrix.among_known, rows, batches) if matrix.among_known else None
-
-
-def _extended(parent: Answers, names: Answers) -> Answers:
-    """The parent's answers for the classes of a later version; by their names alone for those it does not know."""
-    weight, bias = names.weight.copy(), names.bias.copy()
-    row_of = {id: row for row, id in enumerate(parent.ids.tolist())}
-    for row, id in enumerate(names.ids.tolist()):
-        if id in row_of:
-            weight[row], bias[row] = parent.weight[row_of[id]], parent.bias[row_of[id]]
-    return Answers(names.ids, weight, bias)

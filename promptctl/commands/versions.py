@@ -132,8 +132,8 @@ def _score_of(folds: Folds | None) -> Score | None:
 
 
 def _parts(found: FittedHead) -> tuple[HeadPart, ...]:
-    share = float(found.parts["share"])
-    learned = (HeadPart("clap", share), HeadPart("ridge", share * float(found.parts["gain"]))) if share else ()
+    share = found.share
+    learned = (HeadPart("clap", share), HeadPart("ridge", share * head.GAIN)) if share else ()
     return learned if share == 1 else (*learned, HeadPart("zero-shot", 1 - share))
 
 

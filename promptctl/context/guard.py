@@ -10,7 +10,6 @@ changed by a hair are answers that changed.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -49,7 +48,7 @@ class ClassChange:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the guard found, as it stands in the card of the new version.
+    """What the guard found.
 
     drop         fraction of the images, below 0 for a gain
     p            of a drop as large by chance, by the answers that changed
@@ -70,20 +69,6 @@ class Verdict:
     classes: tuple[ClassChange, ...]
     reasons: tuple[str, ...]  # why it is refused, or would be with more images
     warnings: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for the card."""
-        fields = dataclasses.asdict(self)
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in fields.items()}
-
-    @staticmethod
-    def from_json(fields: Mapping[str, Any]) -> Verdict:
-        """What `to_json` gave; KeyError for a field that is missing, and one that is not known is left out."""
-        values: dict[str, Any] = {field.name: fields[field.name] for field in dataclasses.fields(Verdict)}
-        known = [field.name for field in dataclasses.fields(ClassChange)]
-        rows = tuple(ClassChange(**{key: row[key] for key in known}) for row in fields["classes"])
-        values |= {"classes": rows, "reasons": tuple(values["reasons"]), "warnings": tuple(values["warnings"])}
-        return Verdict(**values)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,6 @@ the largest share that is not below zero-shot there, at worst none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -38,7 +37,6 @@ _ALL = slice(None)
 
 Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-Parts = Mapping[str, str | float | int]
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,8 @@ class FittedHead:
     bias: Vectors  # (C,), b
     predicted: Targets  # (N,) the class that a head which had not seen the image gave it; -1 where there was none
     logits: Numbers  # (N, C) that such a head gave it; NaN where there was none
-    parts: Parts  # how it came about, for the card
+    offset: float  # logits that learning raised the best score by; 0 where that is of no use
+    share: float  # of what was learned, the rest zero-shot
     folds: Folds | None  # None where no class has two images, or two groups of them
 
 
@@ -136,7 +135,7 @@ class _Shots:
         offset = self.offset(unseen, apart >= 0)
         if not judged.any():
             none = np.full_like(self.zero_shot, np.nan)
-            return FittedHead(*self.head(rows, offset), fold_of, none, _parts(offset, 1.0), None)
+            return FittedHead(*self.head(rows, offset), fold_of, none, offset, 1.0, None)
         without = np.asarray(self.zero_shot.argmax(1))
         for share in SHARES:
             logits = self.logits(unseen, offset, share)
@@ -147,8 +146,7 @@ class _Shots:
         weight, bias = self.head(rows, offset)
         weight = np.asarray(share * weight + (1 - share) * self.zero_shot_features, np.float32)
         predicted, logits[~judged] = np.where(judged, answers, -1), np.nan
-        bias = np.asarray(share * bias, np.float32)
-        return FittedHead(weight, bias, predicted, logits, _parts(offset, share), folds)
+        return FittedHead(weight, np.asarray(share * bias, np.float32), predicted, logits, offset, share, folds)
 
     def rows(self, some: Mask | slice = _ALL, epochs: int = clap.Settings.epochs) -> Numbers:
         """Rows of logits from some images, (C'', E) for the classes that these have."""
@@ -204,10 +202,6 @@ class _Shots:
         weight, bias = self.zero_shot_features.copy(), np.zeros(len(self.zero_shot_features), np.float32)
         weight[self.shown], bias[self.shown] = rows / self.logit_scale, offset * self.raises
         return weight, bias
-
-
-def _parts(offset: float, share: float) -> Parts:
-    return {"rows": "clap", "ridge": RIDGE, "gain": GAIN, "offset": offset, "share": share}
 
 
 def folds_of(targets: Targets, groups: Targets, seed: int) -> Targets:
