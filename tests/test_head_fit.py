@@ -232,7 +232,7 @@ def test_it_is_mixed_with_zero_shot_where_folds_find_that_better(noise):
 
 
 def test_two_folds_do_not_decide():
-    """A head of one shot a class says little about that of two."""
+    """A head of one shot a class says little about that of two: tests/benchmarks/two_folds.py."""
     x, y, z = shots(*[2] * 6, noise=0.9, text_noise=0.0)
     found = fitted(x, y, z)
     assert found.folds is not None
