@@ -161,7 +161,7 @@ def test_a_list_too_long_for_the_memory_gives_the_same_gradients(towers, monkeyp
         return found.detach(), context.grad, len(prompts.parts)
 
     whole, whole_gradient, one = run()
-    monkeypatch.setattr("promptctl.clip.packing._PART_ROWS", 20)
+    monkeypatch.setattr(text_tower, "PART_ROWS", {"cpu": 20})
     monkeypatch.setitem(text_tower._KEPT_BYTES, "cpu", kept)
     found, gradient, many = run()
     assert many > max(one, 3)

@@ -14,12 +14,14 @@ Position = Literal["end", "middle", "front"]
 POSITIONS: tuple[str, ...] = get_args(Position)
 
 # one more bucket costs about as much as this many more rows: measured on two cores; a GPU, where starting
-# a kernel costs more than its work, rather pads (reckoned, not measured)
+# a kernel costs more than its work, rather pads (of 16, 100, 500 and 2000 measured on an H100, docs/benchmarks.md)
 _BUCKET_IN_ROWS = {"cpu": 16}
 
 _BUCKET_IN_ROWS_ON_GPU = 500
 
-_PART_ROWS = 1024
+PART_ROWS = {"cuda": 4096}  # of a part at most: fewer run three times as slowly on an H100
+
+PART_ROWS_ELSEWHERE = 1024
 
 
 @dataclass(frozen=True)
@@ -81,20 +83,20 @@ def buckets_for(lengths: Sequence[int], *, extra: int) -> list[tuple[int, int]]:
     return best[-1][1]
 
 
-def pieces_of(classes: int, tokens: int) -> list[tuple[int, int]]:
-    """A bucket in pieces of at most _PART_ROWS rows."""
-    most = max(1, _PART_ROWS // tokens)
+def pieces_of(classes: int, tokens: int, *, rows: int) -> list[tuple[int, int]]:
+    """A bucket in pieces of at most so many rows."""
+    most = max(1, rows // tokens)
     return [(min(most, classes - done), tokens) for done in range(0, classes, most)]
 
 
-def parts_of(sizes: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
-    """Neighbouring buckets together, as long as they have at most _PART_ROWS rows."""
+def parts_of(sizes: list[tuple[int, int]], *, rows: int) -> list[list[tuple[int, int]]]:
+    """Neighbouring buckets together, as long as they have at most so many rows."""
     parts: list[list[tuple[int, int]]] = [[]]
-    rows = 0
+    held = 0
     for classes, tokens in sizes:
-        if parts[-1] and rows + classes * tokens > _PART_ROWS:
+        if parts[-1] and held + classes * tokens > rows:
             parts.append([])
-            rows = 0
+            held = 0
         parts[-1].append((classes, tokens))
-        rows += classes * tokens
+        held += classes * tokens
     return parts

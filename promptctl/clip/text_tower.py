@@ -12,6 +12,8 @@ from torch.utils.checkpoint import checkpoint
 from promptctl.clip.packing import (
     _BUCKET_IN_ROWS,
     _BUCKET_IN_ROWS_ON_GPU,
+    PART_ROWS,
+    PART_ROWS_ELSEWHERE,
     LengthBucket,
     Part,
     Prompts,
@@ -194,9 +196,10 @@ class TextTower:
             )
         else:
             sizes = [(len(rows), self.length - 1 - n_shared)]  # towers that see the padding run all of it
-        sizes = [piece for size in sizes for piece in pieces_of(*size)]
+        most = PART_ROWS.get(device.type, PART_ROWS_ELSEWHERE)
+        sizes = [piece for size in sizes for piece in pieces_of(*size, rows=most)]
         parts, done = [], 0
-        for group in parts_of(sizes):
+        for group in parts_of(sizes, rows=most):
             chosen = by_length[done : done + sum(classes for classes, _ in group)]
             parts.append(self._part(chosen, [rows[c] for c in chosen], group, n_context, n_shared))
             done += len(chosen)
