@@ -198,3 +198,20 @@ def test_a_tower_that_cannot_be_followed_exactly_is_refused_in_words(tmp_path):
     assert str(refused.value) == (
         "'odd' cannot learn a context: its text tower reads a class token after the prompt (CoCa)"
     )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+@pytest.mark.parametrize("position", POSITIONS)
+def test_a_gpu_gives_the_same_gradient_every_time(tmp_path, position):
+    model = open_clip.create_model(f"local-dir:{build_clip(tmp_path, TINY, seed=0)}", device="cuda").eval()
+    tower = TextTower(model, open_clip.get_tokenizer(f"local-dir:{tmp_path}"))
+    prompts = tower.prompts(NAMES * 20, 4, position=position)
+    start = torch.randn((4, tower.width), generator=torch.Generator().manual_seed(1)) * 0.02
+
+    def gradient() -> torch.Tensor:
+        context = start.cuda().requires_grad_()
+        (found,) = torch.autograd.grad(tower.encode(context, prompts).square().sum().sqrt(), context)
+        return found
+
+    first = gradient()
+    assert all(torch.equal(gradient(), first) for _ in range(10))

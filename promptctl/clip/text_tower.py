@@ -298,7 +298,7 @@ def _context_rows(context: torch.Tensor, part: Part, prompts: Prompts) -> torch.
     own = context if context.ndim == 2 else context.index_select(0, part.classes)  # (C', M, W)
     bank = torch.cat([own, own.new_zeros(*own.shape[:-2], 1, own.shape[-1])], -2)  # (…, M + 1, W)
     row = part.slot if context.ndim == 2 else part.owner * (prompts.n_context + 1) + part.slot
-    return bank.flatten(0, -2).index_select(0, row)
+    return F.embedding(row, bank.flatten(0, -2))  # index_select adds up its gradient in any order on a GPU
 
 
 def _block(block: Any, x: torch.Tensor, n_prefix: int, buckets: Sequence[LengthBucket]) -> torch.Tensor:
