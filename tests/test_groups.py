@@ -14,6 +14,7 @@ from PIL import Image, ImageChops, ImageOps
 from test_likeness import scene
 
 from promptctl.context.context import Context
+from promptctl.data import bursts as burst_times
 from promptctl.data import groups as grouping
 from promptctl.data.folder import ImageFolder
 from promptctl.data.groups import BURST, LOOKED_AT, equal_pairs, groups_of, joined
@@ -120,7 +121,7 @@ def test_pictures_of_one_moment_that_show_something_else_are_no_group(tmp_path):
 
 
 def test_a_clock_that_stands_still_tells_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(grouping, "_MOST_A_SECOND", 3)
+    monkeypatch.setattr(burst_times, "_MOST_A_SECOND", 3)
     paths = [save(scene(i), tmp_path / f"{i}.jpg", moment=TAKEN % 7) for i in range(4)]
     paths += [save(scene(i), tmp_path / f"{i}.jpg", moment=TAKEN % 30) for i in range(4, 7)]
     assert grouped(paths, alike(7, 0.9)) == pairs([0], [1], [2], [3], [4, 5, 6])
@@ -132,7 +133,8 @@ def test_when_a_picture_was_taken_is_read_to_the_fraction_of_a_second(tmp_path, 
         pytest.skip("this Pillow writes no AVIF")
     path = tmp_path / f"a.{suffix}"
     scene(0).save(path, exif=exif_of(TAKEN % 2, "25"))
-    assert taken_at(path.read_bytes()) == glance(path, SIDE)[1] == 1714557602.25
+    taken = taken_at(path.read_bytes())
+    assert taken is not None and taken.seconds == glance(path, SIDE)[1] == 1714557602.25
     np.testing.assert_array_equal(glance(path, SIDE)[0], thumbnail(path, SIDE))
 
 

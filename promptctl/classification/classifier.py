@@ -66,6 +66,7 @@ class Answer:
     likeness: float | None = None  # cosine to what the context knows; None: not asked for
     unknown: bool = False  # too unlike all that the context knows
     doubtful: bool = False  # not unknown, but too likely wrong
+    burst: Path | None = None  # the first photo of a burst that is answered as one
 
     def __repr__(self) -> str:
         where = "" if self.path is None else f"{self.path}: "

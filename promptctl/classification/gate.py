@@ -67,9 +67,13 @@ class Gate:
 
     def passed(self, features: NDArray[np.float32], found: Predictions) -> Passed:
         """What of N images is taken; (N, E) unit rows, and what they were found to show."""
-        likeness, unknown = None, np.zeros(len(features), bool)
-        if self.known is not None and self.floors is not None:
-            likeness = calibration.likeness(features, self._rows)
+        is_asked = self.known is not None and self.floors is not None
+        return self.judged(calibration.likeness(features, self._rows) if is_asked else None, found)
+
+    def judged(self, likeness: Numbers | None, found: Predictions) -> Passed:
+        """The same of N images whose likeness is known; None: no image is unknown."""
+        unknown = np.zeros(len(found.probabilities), bool)
+        if likeness is not None and self.floors is not None:
             unknown = likeness < self.floors[found.best]
         return Passed(likeness, unknown, (found.confidence < self.least) & ~unknown)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -159,6 +160,22 @@ Exclude = Annotated[
         metavar="PATTERN", help="Leave out files and folders, as .gitignore does; can be given several times."
     ),
 ]
+Burst = Annotated[
+    str | None,
+    typer.Option(
+        metavar="60s",
+        help="Answer photos of one folder as one that were taken no further apart, by their EXIF: 60s, 2m.",
+    ),
+]
+
+
+def parse_seconds(text: str | None, option: str) -> float | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(s|m|min|h)?", text.strip(), re.ASCII)
+    if not found:
+        raise typer.BadParameter(f"'{text}' is no time such as 60s, 2m or 0.5s", param_hint=option)
+    return float(found[1]) * {"m": 60, "min": 60, "h": 3600}.get(found[2] or "s", 1)
 
 
 def parse_shots(text: str) -> int | None:

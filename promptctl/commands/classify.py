@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from promptctl.context.context import Context
     from promptctl.encoding.files import Skipped
 
+_LONGEST_BURST = 86400.0  # seconds between two photos
 _Found = Classified | SkippedFile | NotAPhoto
 
 
@@ -39,6 +40,7 @@ def classify(
     null: bool = False,
     exclude: str | Sequence[str] = (),
     top: int = 3,
+    burst: float | None = None,
     blend: float | None = 1.0,
     model: str | None = None,
     device: str = "auto",
@@ -57,6 +59,7 @@ def classify(
     null          its paths end in a NUL instead
     exclude       files and folders to leave out, as in a .gitignore: one pattern or several
     top           classes per image, from 1
+    burst         seconds between photos of one folder, by their EXIF, that are answered as one; None: each by itself
     blend         of a context: share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by
                   folds of its shots
     model         of a context: where to find its own backbone, if not under the name it was learned with; of words:
@@ -70,6 +73,7 @@ def classify(
     """
     paths, top = checks.paths("inputs", inputs), checks.whole("top", top, 1, checks.MOST, 3)
     blend, model, device = checks.share(blend), checks.model(model), checks.one_of("device", device, checks.DEVICES)
+    burst = None if burst is None else checks.number("burst", burst, 0, _LONGEST_BURST, 60)
     refs, asked = (
         _several(ref),
         _Asked.of(paths, files_from, checks.flag("null", null), checks.texts("exclude", exclude)),
@@ -98,7 +102,8 @@ def classify(
         names_of_others={str(other.context): other.classifier.names for other in others},
         top=min(top, len(classifier.classes)),
         files=files.photos,
-        found=_found(asked, files, answerings, top, on_progress),
+        burst=burst,
+        found=_found(asked, files, answerings, top, burst, on_progress),
         passed_over=files.beside,
     )
 
@@ -174,14 +179,19 @@ def _answering_by_words(words: str | Sequence[str], template: str | None, model:
 
 
 def _found(
-    asked: _Asked, files: Gathered, answerings: Sequence[Answering], top: int, on_progress: OnProgress | None
+    asked: _Asked,
+    files: Gathered,
+    answerings: Sequence[Answering],
+    top: int,
+    burst: float | None,
+    on_progress: OnProgress | None,
 ) -> Iterator[_Found]:
     """Every file as it is classified or found to be none; NoImages after the last when all were something else."""
     meant, total = named(asked.inputs), len(files.photos)
     others = Counter(files.beside)
     yield from files.closed
     contexts = [str(one.context) for one in answerings[1:]]
-    for image in answered(answerings, files.photos, on_progress):
+    for image in answered(answerings, files.photos, on_progress, burst=burst):
         item = _item(image, contexts, meant, top)
         others.update([item.suffix] if isinstance(item, NotAPhoto) else [])
         yield item
@@ -214,6 +224,7 @@ def _classified(answers: tuple[Answer, ...], contexts: Sequence[str], top: int) 
         first.alone,
         image.sha256,
         dict(zip(contexts, others, strict=True)),
+        image.burst,
     )
 
 

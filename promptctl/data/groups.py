@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from promptctl.data.bursts import believed
 from promptctl.data.near_copies import BY_ITSELF, SIDE, Rows, near_each_other, plain_row, telling
 from promptctl.encoding.decode import glance
 from promptctl.encoding.files import UnreadableImage
@@ -18,7 +19,6 @@ LOOKED_AT = 0.7  # cosine of features from which on; small sizes of a picture ma
 BURST = 3.0  # seconds between pictures of one moment
 MOST_FILES = 4000  # that are looked at, those that are most like another first
 MOST_BYTES = 1_000_000_000  # and of no more bytes together: decoding takes a while
-_MOST_A_SECOND = 60  # pictures that a camera takes; more say that its clock stood still
 _TILE = 1024  # rows that are compared with as many at once
 
 Pairs = NDArray[np.int64]  # (P, 2) places of images
@@ -76,7 +76,7 @@ class _Images:
         seen = _glances({i: self.files[i] for i in self._worth_a_look()})
         index = np.array(list(seen), np.int64)
         thumbnails = np.array([row for row, _ in seen.values()], np.float32).reshape(-1, SIDE * SIDE)
-        taken = _believed(np.array([taken for _, taken in seen.values()], np.float64))
+        taken = believed(np.array([taken for _, taken in seen.values()], np.float64))
         for a, b, cosines in _tiles(self.rows[index]):
             near = near_each_other(cosines, thumbnails[a], thumbnails[b])
             near |= np.abs(taken[a, None] - taken[None, b]) <= BURST
@@ -126,12 +126,6 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _believed(taken: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The times, without those of a clock that stood still."""
-    _, of_each, counts = np.unique(np.floor(taken), return_inverse=True, return_counts=True)
-    return np.where(counts[of_each.reshape(-1)] > _MOST_A_SECOND, np.nan, taken)
 
 
 def _tiles(rows: Rows) -> Iterator[tuple[slice, slice, Rows]]:

@@ -29,16 +29,17 @@ from PIL import (
 
 from promptctl.encoding import formats
 from promptctl.encoding.budget import PICTURES, OverBudget, return_free_memory
-from promptctl.encoding.files import UnreadableImage, check_start, file_bytes, megabytes
+from promptctl.encoding.files import UnreadableImage, check_start, file_bytes, megabytes, read_start
 from promptctl.encoding.formats import Format
 from promptctl.encoding.metadata import Pixels, taken_at, without_metadata
 from promptctl.encoding.rgb import shrink_factor, to_rgb
 from promptctl.encoding.shrink import Look, Size, shrink
-from promptctl.encoding.tiff import Tiff
+from promptctl.encoding.tiff import Moment, Tiff
 
 DECODER = "upright-rgb-3"  # part of every cached feature's key: change it when decoded() or look_of() changes
 _SMALLEST = Look(1, 1)  # no backbone needs less; which one it is, is not known yet when files are identified
 _DETAIL_OF_THUMBNAIL = 8  # so that what is cut from the edges of a shrunk picture does not tell in it
+_START_BYTES = 1 << 17  # a segment of a JPEG has half of it, and that of EXIF comes first
 _MUCH = 200_000_000  # bytes; giving memory back takes a while
 _STRIP_BYTES = 24_000_000  # memory for strips of a large picture, and for a decoder's own small tables
 
@@ -92,7 +93,23 @@ def glance(path: Path, side: int) -> tuple[np.ndarray[Any, np.dtype[np.float64]]
     """The thumbnail of an image file, and when it was taken in seconds on its camera's clock; or UnreadableImage."""
     with file_bytes(path) as data, decoded(data, Look(side, _DETAIL_OF_THUMBNAIL)) as picture:
         greys = picture.convert("L").resize((side, side), Image.Resampling.BOX)
-        return np.asarray(greys, dtype=np.float64), taken_at(data)
+        taken = taken_at(data)
+        return np.asarray(greys, dtype=np.float64), None if taken is None else taken.seconds
+
+
+def moment_of(path: Path) -> Moment | None:
+    """When a picture was taken, as its file says; None where it does not, or cannot be read.
+
+    Of a JPEG only the beginning is read, where its EXIF stands, and of other formats the file; pixels are not decoded.
+    """
+    try:
+        start = read_start(path, _START_BYTES)
+        if len(start) < _START_BYTES or check_start(start) is formats.JPEG:
+            return taken_at(start)
+        with file_bytes(path) as data:
+            return taken_at(data)
+    except UnreadableImage:
+        return None
 
 
 @contextmanager

@@ -45,6 +45,12 @@ def read_file(path: Path) -> bytes:
         return _read(file, n_bytes)
 
 
+def read_start(path: Path, n_bytes: int) -> bytes:
+    """The first bytes of a regular file that starts like an image we read, or UnreadableImage."""
+    with _opened(path) as (file, _):
+        return _read(file, n_bytes)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """A file and how large it is, or UnreadableImage where its kind, its start or its size says not to read it."""

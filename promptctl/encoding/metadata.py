@@ -20,7 +20,7 @@ from typing import IO, cast
 from promptctl.encoding import avif, formats
 from promptctl.encoding.budget import bounded
 from promptctl.encoding.formats import Format
-from promptctl.encoding.tiff import Tiff, orientation_of_exif, taken_of_exif
+from promptctl.encoding.tiff import Moment, Tiff, orientation_of_exif, taken_of_exif
 
 Part = bytes | memoryview
 
@@ -105,8 +105,10 @@ def _orientation(exif: Iterable[bytes], xmp: Iterable[bytes]) -> int:
 _EXIF_STARTS = (b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08")  # in every format; where it stands in a file is not asked
 
 
-def taken_at(data: bytes) -> float | None:
-    """Seconds on its camera's clock when a picture was taken, as the EXIF in its file says; None where it does not."""
+def taken_at(data: bytes) -> Moment | None:
+    """When a picture was taken, as the EXIF in its file says; None where it does not."""
+    if (taken := taken_of_exif(data)) is not None:  # a TIFF, which says so anywhere
+        return taken
     for start in _EXIF_STARTS:
         at = data.find(start)
         for _ in range(_MOST_BLOCKS):

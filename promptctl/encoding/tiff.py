@@ -6,6 +6,7 @@ not there.
 
 from __future__ import annotations
 
+import re
 import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +18,13 @@ ORIENTATION = 274
 _SUBFILE_TYPE, _PHOTOMETRIC, _COMPRESSION, _SUB_DIRECTORIES, _DNG_VERSION = 254, 262, 259, 330, 50706
 _BITS, _SAMPLES, _ROWS, _TILE_WIDTH, _TILE_LENGTH, _WIDTH, _HEIGHT = 258, 277, 278, 322, 323, 256, 257
 _STRIPS, _TILES = 273, 324  # where they are
-_EXIF, _TAKEN, _TAKEN_FRACTION = 34665, 36867, 37521  # DateTimeOriginal and its SubSecTime
+_EXIF, _TAKEN, _TAKEN_OFFSET, _TAKEN_FRACTION = (
+    34665,
+    36867,
+    36881,
+    37521,
+)  # DateTimeOriginal, its offset, its SubSecTime
+_OFFSET = re.compile(r"([+-])(\d\d):([0-5]\d)")
 _TEXT = 2  # a type
 # what decoding needs: sizes, layout, compression, palette, colour model
 _OF_PIXELS = frozenset(
@@ -208,11 +215,30 @@ def orientation_of_exif(block: bytes) -> int | None:
     return first.orientation if first else None
 
 
-def taken_of_exif(block: bytes) -> float | None:
-    """Seconds on its camera's clock when a picture was taken, from an EXIF block; None from what cannot be read."""
+@dataclass(frozen=True)
+class Moment:
+    """When a picture was taken."""
+
+    seconds: float  # on its camera's clock, since 1970
+    offset: float | None = None  # seconds by which that clock is ahead of UTC; None: it does not say
+
+    @property
+    def utc(self) -> float:
+        """Seconds since 1970, of a camera that says no offset on its own clock."""
+        return self.seconds - (self.offset or 0.0)
+
+
+def taken_of_exif(block: bytes) -> Moment | None:
+    """When a picture was taken, from an EXIF block; None from what cannot be read."""
     with suppress(ValueError):
         if exif := Tiff(block).exif():
             since = datetime.strptime(exif.text(_TAKEN), "%Y:%m:%d %H:%M:%S") - datetime(1970, 1, 1)
             fraction = exif.text(_TAKEN_FRACTION)
-            return since.total_seconds() + (float(f"0.{fraction}") if fraction.isdecimal() else 0.0)
+            seconds = since.total_seconds() + (float(f"0.{fraction}") if fraction.isdecimal() else 0.0)
+            return Moment(seconds, _offset(exif.text(_TAKEN_OFFSET)))
     return None
+
+
+def _offset(said: str) -> float | None:
+    found = _OFFSET.fullmatch(said)
+    return float(f"{found[1]}1") * 60 * (60 * int(found[2]) + int(found[3])) if found else None

@@ -52,6 +52,7 @@ class Classified:
     alone: Guess | None = None  # what it shows by itself, where others had a part in the answer
     sha256: str | None = None  # of the file
     others: Mapping[str, Told] = field(default_factory=dict)  # what other contexts say, by what they are called
+    burst: Path | None = None  # the first photo of a burst that is answered as one
 
     def record(self) -> Row:
         # the path and the answer come first, for whoever reads only these
@@ -66,8 +67,9 @@ class Classified:
         row: Row = {"path": self.path}
         for rank, guess in enumerate(self.top, 1):
             row |= dict(zip(_columns_of(rank), dataclasses.astuple(guess), strict=True))
+        row |= dict(zip(_columns_of(1, "alone_"), dataclasses.astuple(self.alone), strict=True)) if self.alone else {}
         for context, told in self.others.items():
-            row |= dict(zip(_columns_of(1, context), dataclasses.astuple(told.top[0]), strict=True))
+            row |= dict(zip(_columns_of(1, f"{context} "), dataclasses.astuple(told.top[0]), strict=True))
         return row
 
     def plain(self) -> tuple[str, ...]:
@@ -77,8 +79,9 @@ class Classified:
     def cell_row(self) -> Row:
         first = self.top[0]
         others = {context: _said(told.top[0]) for context, told in self.others.items()}
+        alone = {"alone": _said(self.alone)} if self.alone else {}
         ranks = {ordinal(rank): _said(guess) for rank, guess in enumerate(self.top[1:], 2)}
-        return {"path": self.path, "class": first.name, "probability": first.probability, **others, **ranks}
+        return {"path": self.path, "class": first.name, "probability": first.probability, **alone, **others, **ranks}
 
 
 def _said(guess: Guess) -> str:
@@ -125,6 +128,7 @@ class ClassifyReport(StreamedReport):
     files: Sequence[str]  # that are looked at
     found: Iterable[Classified | SkippedFile | NotAPhoto]
     passed_over: Mapping[str, int] = field(default_factory=dict)  # by their names alone: the end of a name → files
+    burst: float | None = None  # seconds between photos that are answered as one; None: each by itself
     others: Mapping[str, float] = field(default_factory=dict)  # what other contexts are called → blend
     names_of_others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what they are called → class names
     _tally: _Tally = field(default_factory=_Tally, init=False, repr=False, compare=False)
@@ -144,15 +148,26 @@ class ClassifyReport(StreamedReport):
     def head(self) -> Row:
         others = {context: {"blend": blend} for context, blend in self.others.items()}
         own = {"context": self.context, "blend": self.blend, "blend_chosen": self.blend_chosen}
-        return {**super().head(), **own, "others": others}
+        return {**super().head(), **own, "burst": self.burst, "others": others}
 
     def tail(self) -> Row:
         skipped = [dataclasses.asdict(item) for item in self._tally.skipped]
         return {"skipped": skipped, "passed_over": dict(_most_first(self._tally.passed_over))}
 
+    @property
+    def tells_alone(self) -> bool:
+        """Whether there is more to an answer than the photo, so that what it shows by itself stands beside it."""
+        return self.burst is not None
+
     def columns(self) -> list[str]:
         ranks = (column for rank in range(1, self.top + 1) for column in _columns_of(rank))
-        return ["path", *ranks, *(column for context in self.others for column in _columns_of(1, context))]
+        alone = _columns_of(1, "alone_") if self.tells_alone else []
+        return [
+            "path",
+            *ranks,
+            *alone,
+            *(column for context in self.others for column in _columns_of(1, f"{context} ")),
+        ]
 
     def samples(self) -> list[Row]:
         longest = heapq.nlargest(_LONGEST_PATHS, self.files, key=_about_as_wide)
@@ -165,7 +180,8 @@ class ClassifyReport(StreamedReport):
     def _sample(self, path: Path, name: str, names_of_others: Sequence[str | None]) -> Classified:
         others = zip(self.names_of_others.items(), names_of_others, strict=True)
         told = {context: Told((Guess("", one or names[0], 1.0),)) for (context, names), one in others}
-        return Classified(path, tuple(Guess("", name, 1 / rank) for rank in range(1, self.top + 1)), others=told)
+        top = tuple(Guess("", name, 1 / rank) for rank in range(1, self.top + 1))
+        return Classified(path, top, alone=top[0] if self.tells_alone else None, others=told)
 
     def spare(self) -> list[str]:
         return [ordinal(rank) for rank in range(self.top, 1, -1)]
@@ -192,8 +208,8 @@ class ClassifyReport(StreamedReport):
         return 0 if not self._tally.skipped else 3 if self.images else 1
 
 
-def _columns_of(rank: int, context: str | None = None) -> list[str]:
-    start, end = "" if context is None else f"{context} ", "" if rank == 1 else f"_{rank}"
+def _columns_of(rank: int, start: str = "") -> list[str]:
+    end = "" if rank == 1 else f"_{rank}"
     return [f"{start}{key}{end}" for key in ("label", "name", "probability")]
 
 
