@@ -25,7 +25,7 @@ Refit = Callable[[Vectors, Targets], Vectors]  # (N, E) unit rows and (N,) targe
 Mixture = Callable[[float], Classifier]  # of a share
 SHARES = tuple(i / 10 for i in range(11))
 FOLDS = 5
-CHOOSER = "folds-2"  # part of what a chosen share is kept under: change it when another share may come out
+CHOOSER = "folds-3"  # part of what a chosen share is kept under: change it when another share may come out
 
 
 def share_by_folds(context: Context, name: str, tower: Callable[[], TextTower], on_fold: OnStep | None = None) -> float:

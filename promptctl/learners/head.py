@@ -2,11 +2,13 @@
 
 Its rows are CLAP's times the logit scale s, and beside them a ridge regression of the class indicators,
 
-    s W = s norm(w) + 5 (X^T D X + I)^-1 X^T D Y        D: images weighted so that every class counts alike
+    s W = s norm(w) + g (X^T D X + l I)^-1 X^T D Y      D: images weighted so that every class counts alike
+    g = 5 (1 + n / 16), l = 1 / (1 + n / 8)             n: shots per class, harmonic mean, at most 16
 
-At few shots the second term is close to the class means, at many it is least squares, which is as good as a
-discriminant analysis. A context's own rows have no part in it: they added nothing to the two, and so a head does
-not depend on the order in which its shots came, and what folds say of it is said of all of it.
+At few shots the second term is close to the class means and weak, at sixteen it is least squares, which is as good as
+a discriminant analysis, and twice as strong: what text says is worth less the more images there are. A context's own
+rows have no part in it: they added nothing to the two, and so a head does not depend on the order in which its shots
+came, and what folds say of it is said of all of it.
 Classes without shots keep their zero-shot rows, and the others give up what learning raised the best score of unseen
 images by, or a class added by name alone would hardly ever be predicted. A class of fewer shots than the others, and
 than eight, is hardly recognised by its own two photos: it gets three quarters of the same, as far as it has fewer.
@@ -26,8 +28,9 @@ from promptctl.learners import clap
 from promptctl.learners.fitting import Targets, Vectors
 
 FOLDS = 5
-RIDGE = 1.0  # added to the diagonal
-GAIN = 5.0  # of the regression, in logits
+RIDGE, RIDGE_HALVED_BY = 1.0, 8  # added to the diagonal, of no shots; and by how many per class it is halved
+GAIN, GAIN_DOUBLED_BY = 5.0, 16  # of the regression, in logits; likewise
+MOST_MEASURED = 16  # shots per class, from which on both stay as they are
 ENOUGH = 8  # shots of a class, from which on it needs no help beside larger ones
 HELP = 0.75  # of the offset, for a class of next to none
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of what was learned, the rest zero-shot
@@ -61,6 +64,7 @@ class FittedHead:
     bias: Vectors  # (C,), b
     predicted: Targets  # (N,) the class that a head which had not seen the image gave it; -1 where there was none
     logits: Numbers  # (N, C) that such a head gave it; NaN where there was none
+    gain: float  # of the regression, in logits
     offset: float  # logits that learning raised the best score by; 0 where that is of no use
     share: float  # of what was learned, the rest zero-shot
     folds: Folds | None  # None where no class has two images, or two groups of them
@@ -135,7 +139,7 @@ class _Shots:
         offset = self.offset(unseen, apart >= 0)
         if not judged.any():
             none = np.full_like(self.zero_shot, np.nan)
-            return FittedHead(*self.head(rows, offset), fold_of, none, offset, 1.0, None)
+            return FittedHead(*self.head(rows, offset), fold_of, none, self.gain, offset, 1.0, None)
         without = np.asarray(self.zero_shot.argmax(1))
         for share in SHARES:
             logits = self.logits(unseen, offset, share)
@@ -146,7 +150,8 @@ class _Shots:
         weight, bias = self.head(rows, offset)
         weight = np.asarray(share * weight + (1 - share) * self.zero_shot_features, np.float32)
         predicted, logits[~judged] = np.where(judged, answers, -1), np.nan
-        return FittedHead(weight, np.asarray(share * bias, np.float32), predicted, logits, offset, share, folds)
+        bias = np.asarray(share * bias, np.float32)
+        return FittedHead(weight, bias, predicted, logits, self.gain, offset, share, folds)
 
     def rows(self, some: Mask | slice = _ALL, epochs: int = clap.Settings.epochs) -> Numbers:
         """Rows of logits from some images, (C'', E) for the classes that these have."""
@@ -159,7 +164,9 @@ class _Shots:
             settings=clap.Settings(epochs, seed=self.seed),
             balanced=True,
         )
-        return self.logit_scale * found.text_features.astype(np.float64) + GAIN * ridge(self.features[some], y)
+        gain, diagonal = weighing(y)
+        regression = ridge(self.features[some], y, diagonal)
+        return self.logit_scale * found.text_features.astype(np.float64) + gain * regression
 
     def out_of_fold(self, fold_of: Targets) -> Numbers:
         """(N, C') logits from the images outside the fold of each; -inf for classes that have none there."""
@@ -203,6 +210,10 @@ class _Shots:
         weight[self.shown], bias[self.shown] = rows / self.logit_scale, offset * self.raises
         return weight, bias
 
+    @property
+    def gain(self) -> float:
+        """Of the regression, as far as it was learned."""
+        return weighing(self.positions)[0]
 
 def folds_of(targets: Targets, groups: Targets, seed: int) -> Targets:
     """(N,) the fold each image is in; -1 for those that every fold is learned without leaving out.
@@ -226,15 +237,27 @@ def folds_of(targets: Targets, groups: Targets, seed: int) -> Targets:
     return np.asarray(fold[of_unit])
 
 
-def ridge(features: Vectors, targets: Targets) -> Numbers:
+def weighing(targets: Targets) -> tuple[float, float]:
+    """The gain of the regression and what is added to its diagonal, by the shots per class.
+
+    The harmonic mean of these, as the noise of a class's mean is that of one shot over their number.
+
+    targets   (N,), every class at least once
+    """
+    shots = min(MOST_MEASURED, 1 / float(np.mean(1 / np.bincount(targets))))
+    return GAIN * (1 + shots / GAIN_DOUBLED_BY), RIDGE / (1 + shots / RIDGE_HALVED_BY)
+
+
+def ridge(features: Vectors, targets: Targets, diagonal: float) -> Numbers:
     """(C, E) ridge regression of class indicators, without intercept, in which every class weighs alike.
 
     features   (N, E) unit rows
     targets    (N,), every class at least once
+    diagonal   what is added to it, which holds the weights near 0
     """
     x, y = features.astype(np.float64), np.eye(targets.max() + 1)[targets]
     weighted = x.T * (_shares(targets) * len(targets))  # (E, N)
-    return np.asarray(np.linalg.solve(weighted @ x + RIDGE * np.eye(x.shape[1]), weighted @ y).T)
+    return np.asarray(np.linalg.solve(weighted @ x + diagonal * np.eye(x.shape[1]), weighted @ y).T)
 
 
 def _shares(targets: Targets) -> Numbers:

@@ -42,7 +42,7 @@ def _vectors(card: Card) -> str:
 
 
 def _head(card: Card) -> str:
-    return " + ".join(part.kind if part.share == 1 else f"{part.share:g} {part.kind}" for part in card.head)
+    return " + ".join(part.kind if part.share == 1 else f"{part.share:.3g} {part.kind}" for part in card.head)
 
 
 def _shots(card: Card) -> str:
