@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from promptctl.benchmark.continual import some_of
-from promptctl.benchmark.ways import WAYS, Indices, Lesson, Mask, Photos, Version, among
-from promptctl.context.guard import Paired, judge
+from promptctl.benchmark.ways import WAYS, Indices, Lesson, Mask, Photos, Vectors
+from promptctl.context.graded import right_probability
+from promptctl.context.guard import MAX_FORGETTING, Paired, judge
 
-GUARDED = ("replay", "replay-csc")
+GUARDED = ("replay", "replay-csc", "replay-head")
 IMAGES = (300, 100, 40)  # that the guard sees
 
 
@@ -24,6 +25,16 @@ class Guarded:
     drop: float  # on all test images, fraction; below 0 for a gain
     refused: bool
     beyond: bool  # on the images that it saw the drop was larger than the guard allows, chance or not
+
+    @property
+    def honest(self) -> bool:
+        """By how it was made."""
+        return self.update.startswith("honest")
+
+    @property
+    def harmful(self) -> bool:
+        """By what it does on all test images, however it was made."""
+        return self.drop > MAX_FORGETTING
 
 
 def guarded(photos: Photos, *, seed: int) -> tuple[Guarded, ...]:
@@ -46,25 +57,33 @@ def guarded(photos: Photos, *, seed: int) -> tuple[Guarded, ...]:
     first, found = Lesson.of(photos, 1, everything, ~second, ~second, seed), []
     for way in GUARDED:
         parent = WAYS[way].learn(first, None)
-        before = _right(photos, parent)
+        before = parent.scores(photos.test)
         for name, lesson in updates.items():
-            after = _right(photos, WAYS[way].learn(lesson, parent))
-            found += [_judged(photos, name, way, Paired(before, after), n, chance) for n in IMAGES]
+            after = WAYS[way].learn(lesson, parent).scores(photos.test)
+            found += [_judged(photos, name, way, before, after, n, chance) for n in IMAGES]
     return tuple(found)
 
 
-def _right(photos: Photos, version: Version) -> Mask:
-    """(N,) whether each test image is found right."""
-    found: Mask = among(version.scores(photos.test), np.arange(len(photos.names))) == photos.test_targets
-    return found
+def _judged(
+    photos: Photos, update: str, way: str, before: Vectors, after: Vectors, images: int, chance: np.random.Generator
+) -> Guarded:
+    """The verdict on so many of the test images; (N, C) logits."""
+    targets, labels = photos.test_targets, dict(enumerate(photos.names))
+    drawn = chance.permutation(len(targets))[:images]
+    verdict = judge(_compared(before[drawn], after[drawn], targets[drawn]), targets[drawn], labels)
+    drop = _compared(before, after, targets).drop
+    return Guarded(update, way, len(drawn), drop, verdict.refused, verdict.drop > verdict.max_forgetting)
 
 
-def _judged(photos: Photos, update: str, way: str, pairs: Paired, images: int, chance: np.random.Generator) -> Guarded:
-    """The verdict on so many of the test images."""
-    drawn = chance.permutation(len(pairs))[:images]
-    labels = dict(enumerate(photos.names))
-    verdict = judge(Paired(pairs.parent[drawn], pairs.candidate[drawn]), photos.test_targets[drawn], labels)
-    return Guarded(update, way, len(drawn), pairs.drop, verdict.refused, verdict.drop > verdict.max_forgetting)
+def _compared(before: Vectors, after: Vectors, targets: Indices) -> Paired:
+    """What two versions answer; (N, C) logits."""
+    was, becomes = (right_probability(_softmax(scores), targets) for scores in (before, after))
+    return Paired(before.argmax(1) == targets, after.argmax(1) == targets, was - becomes)
+
+
+def _softmax(logits: Vectors) -> Vectors:
+    weights: Vectors = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
 def _second_half(targets: Indices, n_classes: int, chance: np.random.Generator) -> Mask:

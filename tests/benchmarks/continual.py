@@ -190,23 +190,35 @@ def guard(pools: Sequence[Pool], options: argparse.Namespace) -> None:
         one for seed in options.seeds for one in guarding.guarded(photos_of(pools, options.shots, seed), seed=seed)
     ]
     rows = []
-    for update in dict.fromkeys(one.update for one in found):
-        of_update = [one for one in found if one.update == update]
+    for of in dict.fromkeys((one.update, one.way) for one in found):
+        of_update = [one for one in found if (one.update, one.way) == of]
         changes = [-100 * one.drop for one in of_update]
         cells = [[one for one in of_update if one.images == images] for images in guarding.IMAGES]
         refused = [f"{sum(one.refused for one in cell)}/{len(cell)}" for cell in cells]
         beyond = f"{sum(one.beyond for one in cells[-1])}/{len(cells[-1])}"
-        rows.append([update, f"{min(changes):+.1f} .. {max(changes):+.1f}", *refused, beyond])
+        rows.append([*of, f"{min(changes):+.1f} .. {max(changes):+.1f}", *refused, beyond])
     table(
-        ["update", "change", *(f"refused, n={n}" for n in guarding.IMAGES), f"bare drop > 2, n={guarding.IMAGES[-1]}"],
+        [
+            "update",
+            "way",
+            "change",
+            *(f"refused, n={n}" for n in guarding.IMAGES),
+            f"bare drop > 2, n={guarding.IMAGES[-1]}",
+        ],
         rows,
     )
-    honest = [one for one in found if one.update.startswith("honest")]
-    bad = [one for one in found if not one.update.startswith("honest") and one.images >= 100]
+    honest = [one for one in found if one.honest]
+    bad = [one for one in found if not one.honest and one.images >= 100]
     wrongly, caught = sum(one.refused for one in honest), sum(one.refused for one in bad)
     gate("G4b", f"{wrongly} of {len(honest)} honest updates refused", wrongly == 0)
     gate("G4b", f"{caught} of {len(bad)} bad updates refused on 100 images or more, 90 %", caught >= 0.9 * len(bad))
     gate("G4b+", f"{caught} of {len(bad)} bad updates refused on 100 images or more, 95 %", caught >= 0.95 * len(bad))
+    harmless = [one for one in found if not one.harmful]
+    harmful = [one for one in found if one.harmful and one.images >= 100]
+    wrongly, caught = sum(one.refused for one in harmless), sum(one.refused for one in harmful)
+    print("By what they do to all test images, however they were made:")
+    print(f"{wrongly} of {len(harmless)} that lose at most 2 points refused,", end=" ")
+    print(f"{caught} of {len(harmful)} that lose more on 100 images or more.")
 
 
 # --------------------------------------------------------------------------- how it is written
