@@ -374,14 +374,13 @@ def test_probabilities_alone_refuse_nothing():
 
 
 @given(bools, ids, st.integers(0, 9))
-def test_graded_verdicts_depend_on_no_order_and_survive_the_card(parent, class_ids, seed):
+def test_graded_verdicts_depend_on_no_order(parent, class_ids, seed):
     lost = np.random.default_rng(seed).normal(0.1, 0.3, len(parent)).clip(-1, 1)
     pairs = Paired(parent, parent & (lost < 0.3), lost)
     order = np.random.default_rng(seed).permutation(len(parent))
     found, again = judge(pairs, class_ids, LABELS), judge(pairs.of(order), class_ids[order], LABELS)
     assert (again.refused, again.classes, len(again.reasons)) == (found.refused, found.classes, len(found.reasons))
     assert again.p_graded == pytest.approx(found.p_graded, abs=1e-9)
-    assert Verdict.from_json(json.loads(json.dumps(found.to_json()))) == found
     assert judge(Paired(parent, parent, np.zeros(len(parent))), class_ids, LABELS).reasons == ()
 
 
