@@ -136,10 +136,10 @@ class _Shots:
         rows, judged = self.rows(), fold_of >= 0
         apart = fold_of if judged.any() else self.positions % FOLDS  # by class, where none has two images
         unseen = self.out_of_fold(apart)
-        offset = self.offset(unseen, apart >= 0)
+        offset, (gain, _) = self.offset(unseen, apart >= 0), weighing(self.positions)
         if not judged.any():
             none = np.full_like(self.zero_shot, np.nan)
-            return FittedHead(*self.head(rows, offset), fold_of, none, self.gain, offset, 1.0, None)
+            return FittedHead(*self.head(rows, offset), fold_of, none, gain, offset, 1.0, None)
         without = np.asarray(self.zero_shot.argmax(1))
         for share in SHARES:
             logits = self.logits(unseen, offset, share)
@@ -150,8 +150,7 @@ class _Shots:
         weight, bias = self.head(rows, offset)
         weight = np.asarray(share * weight + (1 - share) * self.zero_shot_features, np.float32)
         predicted, logits[~judged] = np.where(judged, answers, -1), np.nan
-        bias = np.asarray(share * bias, np.float32)
-        return FittedHead(weight, bias, predicted, logits, self.gain, offset, share, folds)
+        return FittedHead(weight, np.asarray(share * bias, np.float32), predicted, logits, gain, offset, share, folds)
 
     def rows(self, some: Mask | slice = _ALL, epochs: int = clap.Settings.epochs) -> Numbers:
         """Rows of logits from some images, (C'', E) for the classes that these have."""
@@ -210,10 +209,6 @@ class _Shots:
         weight[self.shown], bias[self.shown] = rows / self.logit_scale, offset * self.raises
         return weight, bias
 
-    @property
-    def gain(self) -> float:
-        """Of the regression, as far as it was learned."""
-        return weighing(self.positions)[0]
 
 def folds_of(targets: Targets, groups: Targets, seed: int) -> Targets:
     """(N,) the fold each image is in; -1 for those that every fold is learned without leaving out.
