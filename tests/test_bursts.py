@@ -121,12 +121,12 @@ def test_the_answer_of_a_burst_is_the_mean_of_log_probabilities():
 
 
 def test_whether_the_answer_of_a_burst_is_taken_is_asked_anew():
-    gate = Gate(np.eye(3, dtype=np.float32), np.array([0.9, 0.5, 0.1]), least=0.55)
+    gate = Gate(floors=np.array([0.9, 0.5, 0.1]), least=0.55)
     own = [answer("a", 0.5, 0.3, 0.2, likeness=0.6), answer("b", 0.1, 0.8, 0.1, likeness=0.4)]
     found = as_one(own, gate)
     assert found[0].label == "bee" and found[0].probability == pytest.approx(0.573, abs=1e-3)
     assert [(one.unknown, one.doubtful) for one in found] == [(False, False), (True, False)]
-    sure = Gate(gate.references, gate.floors, least=0.7)
+    sure = Gate(floors=gate.floors, least=0.7)
     assert [(one.unknown, one.doubtful) for one in as_one(own, sure)] == [(False, True), (True, False)]
 
 

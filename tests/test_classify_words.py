@@ -49,7 +49,7 @@ def test_every_format_is_that_of_a_context(cli, photos):
     assert (report["context"], report["blend"], report["blend_chosen"]) == (None, 0.0, False)
     assert len(report["images"]) == 18
     table = cli("classify", photos, "--words", "red,blue", "--top", 1, "--format", "csv").out.splitlines()
-    assert table[0] == "path,label,name,probability" and len(table) == 19
+    assert table[0] == "path,label,name,probability,unknown,doubtful,likeness" and len(table) == 19
 
 
 def test_words_are_those_of_python_too(photos, tiny):

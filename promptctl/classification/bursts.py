@@ -26,7 +26,7 @@ def as_one(burst: Sequence[Answer], gate: Gate | None) -> list[Answer]:
     found = weights / weights.sum()
     likeness = [answer.likeness for answer in burst]
     known = np.array(likeness, np.float64) if None not in likeness else None
-    passed = gate.judged(known, Predictions(np.tile(found, (len(burst), 1)))) if gate else None
+    passed = gate.passed_of(known, Predictions(np.tile(found, (len(burst), 1)))) if gate else None
     return [
         replace(
             answer,

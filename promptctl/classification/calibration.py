@@ -30,7 +30,6 @@ Numbers = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-UNKNOWN = 0.05  # of one's own photos, at most, that may be called unknown
 MOST_SCORED = 4000  # shots; their share of rejected photos is known to half a point by then
 TEMPERATURES = (0.1, 10.0)
 FEWEST = 20  # images held out, from which on a temperature is fitted to them

@@ -41,7 +41,8 @@ class Gate:
     floors: Numbers | None = None  # (C,) least likeness of an image given this class; -inf: any
     least: float = 0.0  # probability from which on an answer is taken; above 1: none is
     promise: Promise | None = None  # of the floors
-    line: Line | None = None  # what is known of answers that are taken; None: nothing, or nobody asked
+    line: Line | None = None  # what is known of answers that are taken; None: nobody asked, or there is none
+    judged: int = 0  # photos of its own that say how often it is right
 
     @staticmethod
     def of(
@@ -63,14 +64,15 @@ class Gate:
             least=2.0 if line is None and accept_error is not None else line.least if line else 0.0,
             promise=found.promise if found else None,
             line=line,
+            judged=own.judged,
         )
 
     def passed(self, features: NDArray[np.float32], found: Predictions) -> Passed:
         """What of N images is taken; (N, E) unit rows, and what they were found to show."""
         is_asked = self.known is not None and self.floors is not None
-        return self.judged(calibration.likeness(features, self._rows) if is_asked else None, found)
+        return self.passed_of(calibration.likeness(features, self._rows) if is_asked else None, found)
 
-    def judged(self, likeness: Numbers | None, found: Predictions) -> Passed:
+    def passed_of(self, likeness: Numbers | None, found: Predictions) -> Passed:
         """The same of N images whose likeness is known; None: no image is unknown."""
         unknown = np.zeros(len(found.probabilities), bool)
         if likeness is not None and self.floors is not None:

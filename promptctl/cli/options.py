@@ -142,6 +142,26 @@ Blend = Annotated[
         "auto chooses it by cross-validation on the shots."
     ),
 ]
+Unknown = Annotated[
+    str,
+    typer.Option(
+        "--unknown",
+        metavar="SHARE",
+        help="Call photos unknown that are less like what was learned from, at most this share of your own.",
+    ),
+]
+NoUnknown = Annotated[bool, typer.Option("--no-unknown", help="Call no photo unknown.")]
+MinConfidence = Annotated[
+    str | None,
+    typer.Option(metavar="P", help="Call answers doubtful that are less probable, such as 0.8 or 80%."),
+]
+AcceptError = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Call answers doubtful below the line above which no more than this share was wrong, such as 2%.",
+    ),
+]
 FilesFrom = Annotated[
     str | None,
     typer.Option(
@@ -196,6 +216,25 @@ def parse_share(text: str) -> float | None:
     if not 0 <= share <= 1:
         raise typer.BadParameter(f"'{text}' is neither a number from 0 to 1 nor auto", param_hint="--blend")
     return share
+
+
+def parse_fraction(text: str, option: str) -> float:
+    """`5%` or `0.05`."""
+    number = text.strip()
+    try:
+        value = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1 or (value == 1 and not number.endswith("%")):
+        raise typer.BadParameter(
+            f"'{text}' is neither a percentage such as 5% nor a fraction such as 0.05", param_hint=option
+        )
+    return value
+
+
+def parse_unknown(text: str, none: bool) -> float | None:
+    """What --unknown and --no-unknown say together."""
+    return None if none else parse_fraction(text, "--unknown")
 
 
 def parse_numbers(text: str, option: str, *, least: int = 1) -> tuple[int, ...]:

@@ -5,21 +5,49 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice, tee
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptctl import checks
 from promptctl.commands.backbones import chosen_share, load_encoder_for
+from promptctl.errors import WrongOption
 from promptctl.progress import OnProgress
+from promptctl.report import Rejection, Taken, TakenLine
 
 if TYPE_CHECKING:
     from promptctl.classification.classifier import Answer, Classifier
+    from promptctl.classification.gate import Gate
     from promptctl.context.context import Context
     from promptctl.encoding.encoder import ImageEncoder
     from promptctl.encoding.files import Skipped
     from promptctl.encoding.pipeline import Encoded
+
+
+UNKNOWN = 0.05  # of one's own photos, at most, that may be called unknown
+
+
+@dataclass(frozen=True)
+class Taking:
+    """Which answers somebody wants to be taken.
+
+    unknown          share of one's own photos that may be called unknown; None: no photo is
+    min_confidence   probability from which on an answer is taken, the others are doubtful
+    accept_error     share of wrong ones among the answers that are taken; None: any
+    raises           BadSetting
+    """
+
+    unknown: float | None = UNKNOWN
+    min_confidence: float = 0.0
+    accept_error: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("unknown", "accept_error"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, checks.number(name, getattr(self, name), 0.0001, 0.5, UNKNOWN))
+        object.__setattr__(self, "min_confidence", checks.number("min_confidence", self.min_confidence, 0, 1, 0.8))
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +57,7 @@ class Answering:
     context: str | None  # None: words
     classifier: Classifier
     encoder: ImageEncoder
+    taken: Taken = field(default_factory=Taken)  # which answers are, in words
 
     def answers(self, photos: Sequence[str], on_progress: OnProgress | None) -> Iterator[Answer | Skipped]:
         """What every photo shows, in the order of the paths and as soon as it is known, and what is passed over."""
@@ -118,6 +147,7 @@ def answering_by_context(
     model: str | None,
     device: str,
     on_progress: OnProgress | None,
+    taking: Taking | None = None,
     *,
     encoder: ImageEncoder | None = None,
 ) -> Answering:
@@ -127,6 +157,45 @@ def answering_by_context(
     """
     from promptctl.classification.classifier import Classifier
 
+    gate, taken = gate_of(context, name, taking or Taking(), blend)
     encoder = encoder or load_encoder_for(context, name, model, device)
     share = chosen_share(blend, context, name, model, device, on_progress)
-    return Answering(name, Classifier.of(context, share=share), encoder)
+    return Answering(name, replace(Classifier.of(context, share=share), gate=gate), encoder, taken)
+
+
+def gate_of(context: Context, name: str, taking: Taking, blend: float | None = 1.0) -> tuple[Gate, Taken]:
+    """What lets answers of a context pass, and what is said of it.
+
+    raises   WrongOption where nothing is known of how often it is wrong, and somebody wants a share of mistakes
+    """
+    from promptctl.classification.gate import Gate
+
+    if taking.accept_error is not None and blend != 1:
+        raise WrongOption("mistakes are known of the learned answer alone, not of a blend", "leave out --blend")
+    found = Gate.of(
+        context, unknown=taking.unknown, min_confidence=taking.min_confidence, accept_error=taking.accept_error
+    )
+    if taking.accept_error is not None and not found.judged:
+        raise WrongOption(
+            f"nothing is known of how often {name} is wrong, none of its photos was held out or left to a fold",
+            "--min-confidence 0.8, or learn it again with more photos of each class",
+        )
+    return found, _said_of(found, context, taking, is_blended=blend != 1)
+
+
+def _said_of(gate: Gate, context: Context, taking: Taking, *, is_blended: bool) -> Taken:
+    promise, cannot = gate.promise, None
+    if taking.unknown is not None and promise is None:
+        cannot = context.why_no_shots(each=True) or "it has too few photos"
+    rejection = Rejection(**vars(promise)) if promise is not None else None
+    return Taken(rejection, _line(gate, taking, is_blended), cannot)
+
+
+def _line(gate: Gate, taking: Taking, is_blended: bool) -> TakenLine | None:
+    if not gate.least:
+        return None
+    line, asked = gate.line, taking.accept_error
+    if line is None:
+        return TakenLine(None, gate.judged, None, asked)
+    # what folds said was the learned answer alone
+    return TakenLine(line.least, *((0, None) if is_blended else (line.photos, line.right)), asked)

@@ -6,18 +6,18 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import checks
-from promptctl.commands.answers import Answering, answered, answering_by_context
+from promptctl.commands.answers import UNKNOWN, Answering, Taking, answered, answering_by_context
 from promptctl.commands.gather import Gathered, gathered, listed_in, named, no_photo
 from promptctl.commands.places import check_places
 from promptctl.commands.sources import Source, locate
 from promptctl.errors import WrongOption
 from promptctl.progress import OnProgress
-from promptctl.report import Classified, ClassifyReport, Guess, NotAPhoto, SkippedFile, Told
+from promptctl.report import Classified, ClassifyReport, Guess, NotAPhoto, SkippedFile, Taken, TakenLine, Told
 from promptctl.store.store import Store
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ def classify(
     exclude: str | Sequence[str] = (),
     top: int = 3,
     burst: float | None = None,
+    unknown: float | None = UNKNOWN,
+    min_confidence: float = 0.0,
+    accept_error: float | None = None,
     blend: float | None = 1.0,
     model: str | None = None,
     device: str = "auto",
@@ -60,6 +63,10 @@ def classify(
     exclude       files and folders to leave out, as in a .gitignore: one pattern or several
     top           classes per image, from 1
     burst         seconds between photos of one folder, by their EXIF, that are answered as one; None: each by itself
+    unknown       of a context: share of one's own photos that may be called unknown, for being less like what was
+                  learned from; None: no photo is
+    min_confidence   probability from which on an answer is taken, the others are doubtful
+    accept_error  of a context: share of wrong ones among the answers that are taken; None: any
     blend         of a context: share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by
                   folds of its shots
     model         of a context: where to find its own backbone, if not under the name it was learned with; of words:
@@ -74,13 +81,14 @@ def classify(
     paths, top = checks.paths("inputs", inputs), checks.whole("top", top, 1, checks.MOST, 3)
     blend, model, device = checks.share(blend), checks.model(model), checks.one_of("device", device, checks.DEVICES)
     burst = None if burst is None else checks.number("burst", burst, 0, _LONGEST_BURST, 60)
+    taking = Taking(unknown, min_confidence, accept_error)
     refs, asked = (
         _several(ref),
         _Asked.of(paths, files_from, checks.flag("null", null), checks.texts("exclude", exclude)),
     )
     if words is not None:
-        _check_words_alone(refs, blend)
-        answerings, files = [_answering_by_words(words, template, model or "mini", device)], asked.gathered()
+        _check_words_alone(refs, blend, taking)
+        answerings, files = [_answering_by_words(words, template, model or "mini", device, taking)], asked.gathered()
     elif not refs:
         raise WrongOption("a context or words are needed to classify with", 'add --prompt NAME, or --words "emu, ibis"')
     elif template is not None:
@@ -90,7 +98,7 @@ def classify(
             check_places(one, paths, store, "promptctl classify {photos} --prompt {context}")
         sources = [locate(one, store) for one in refs]
         contexts, files = _of_one_backbone(sources), asked.gathered()
-        answerings = _answerings_by_contexts(contexts, blend, model, device, on_progress)
+        answerings = _answerings_by_contexts(contexts, blend, model, device, on_progress, taking)
     first, *others = answerings
     classifier = first.classifier
     return ClassifyReport(
@@ -104,6 +112,7 @@ def classify(
         files=files.photos,
         burst=burst,
         found=_found(asked, files, answerings, top, burst, on_progress),
+        taken=first.taken,
         passed_over=files.beside,
     )
 
@@ -153,29 +162,46 @@ def _of_one_backbone(sources: Sequence[Source]) -> dict[str, Context]:
 
 
 def _answerings_by_contexts(
-    contexts: Mapping[str, Context], blend: float | None, model: str | None, device: str, on_progress: OnProgress | None
+    contexts: Mapping[str, Context],
+    blend: float | None,
+    model: str | None,
+    device: str,
+    on_progress: OnProgress | None,
+    taking: Taking,
 ) -> list[Answering]:
     answerings: list[Answering] = []
     for name, context in contexts.items():
         encoder = answerings[0].encoder if answerings else None
-        answerings.append(answering_by_context(context, name, blend, model, device, on_progress, encoder=encoder))
+        answerings.append(
+            answering_by_context(context, name, blend, model, device, on_progress, taking, encoder=encoder)
+        )
     return answerings
 
 
-def _check_words_alone(refs: Sequence[str | os.PathLike[str]], blend: float | None) -> None:
+def _check_words_alone(refs: Sequence[str | os.PathLike[str]], blend: float | None, taking: Taking) -> None:
     if refs:
         raise WrongOption("a context has classes of its own, --words has no effect", "leave out --words or --prompt")
     if blend != 1:
         raise WrongOption("nothing is learned from words, --blend has no effect", "leave out --blend")
+    if taking.unknown not in (None, UNKNOWN):
+        raise WrongOption("words know no photos, --unknown has no effect", "leave out --unknown")
+    if taking.accept_error is not None:
+        raise WrongOption("of words no mistakes are known, --accept-error has no effect", "--min-confidence 0.8")
 
 
-def _answering_by_words(words: str | Sequence[str], template: str | None, model: str, device: str) -> Answering:
+def _answering_by_words(
+    words: str | Sequence[str], template: str | None, model: str, device: str, taking: Taking
+) -> Answering:
+    from promptctl.classification.gate import Gate
     from promptctl.clip import templates
     from promptctl.commands.words import class_words, classifier_of
 
     classes, template = class_words(words), templates.DEFAULT if template is None else template
     templates.check(template)
-    return Answering(None, *classifier_of(classes, template, model, device))
+    classifier, encoder = classifier_of(classes, template, model, device)
+    least = taking.min_confidence
+    taken = Taken(line=TakenLine(least, 0, None, None) if least else None)
+    return Answering(None, replace(classifier, gate=Gate(least=least)), encoder, taken)
 
 
 def _found(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 from promptctl import checks
+from promptctl.commands.answers import UNKNOWN, Taking, gate_of
 from promptctl.commands.backbones import chosen_share, load_encoder_for
 from promptctl.commands.sources import Source, locate
 from promptctl.errors import NoImages, WrongArgument
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from promptctl.classification.classifier import Answer, Classifier
+    from promptctl.classification.gate import Gate
     from promptctl.context.context import Context
     from promptctl.encoding.encoder import ImageEncoder
     from promptctl.encoding.files import Skipped
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 def load(
     context: str | os.PathLike[str],
     *,
+    unknown: float | None = UNKNOWN,
+    min_confidence: float = 0.0,
+    accept_error: float | None = None,
     blend: float | None = 1.0,
     model: str | None = None,
     device: str = "auto",
@@ -39,20 +45,26 @@ def load(
         birds = promptctl.load("birds")
         birds.classify("photo.jpg").name
 
-    context  NAME, NAME@VERSION or the path of a context file
-    blend    share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by folds of the shots
-    model    where to find the context's own backbone, if not under the name it was learned with
-    device   auto, cpu, cuda or mps: where images are encoded
-    store    where names are looked up; None: the store of PROMPTCTL_HOME
-    raises   InvalidName, NotInStore and its kind, BadContextFile and its kind, BadSetting, WrongArgument; with blend
-             None also BackboneError and its kind
+    context          NAME, NAME@VERSION or the path of a context file
+    unknown          share of one's own photos that may be called unknown, `Answer.unknown`; None: no photo is
+    min_confidence   probability below which an answer is doubtful, `Answer.doubtful`
+    accept_error     share of wrong ones among the answers that are not doubtful; None: any
+    blend            share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by folds of the
+                     shots
+    model            where to find the context's own backbone, if not under the name it was learned with
+    device           auto, cpu, cuda or mps: where images are encoded
+    store            where names are looked up; None: the store of PROMPTCTL_HOME
+    raises           InvalidName, NotInStore and its kind, BadContextFile and its kind, BadSetting, WrongArgument,
+                     WrongOption for an accept_error of a context that knows none; with blend None also BackboneError
+                     and its kind
     """
-    share = checks.share(blend)
+    share, taking = checks.share(blend), Taking(unknown, min_confidence, accept_error)
     model, device = checks.model(model), checks.one_of("device", device, checks.DEVICES)
     source = locate(context, store)
     loaded = source.load()
+    gate = gate_of(loaded, source.name, taking, share)[0]
     chosen = chosen_share(share, loaded, source.name, model, device, None)
-    return ImageClassifier(source, loaded, share=chosen, model=model, device=device, store=store)
+    return ImageClassifier(source, loaded, share=chosen, model=model, device=device, store=store, gate=gate)
 
 
 class ImageClassifier:
@@ -62,13 +74,21 @@ class ImageClassifier:
     """
 
     def __init__(
-        self, source: Source, context: Context, *, share: float, model: str | None, device: str, store: Store | None
+        self,
+        source: Source,
+        context: Context,
+        *,
+        share: float,
+        model: str | None,
+        device: str,
+        store: Store | None,
+        gate: Gate | None = None,
     ) -> None:
         self.name = source.name  # birds@3, or the path as it was given
         self.path = source.path
         self.context = context
         self.blend = share  # of the learned text features, the rest is of zero-shot
-        self._model, self._device, self._store = model, device, store
+        self._model, self._device, self._store, self._gate = model, device, store, gate
 
     def __repr__(self) -> str:
         blend = "" if self.blend == 1 else f", blend {self.blend:g}"
@@ -149,9 +169,9 @@ class ImageClassifier:
 
         images   paths, PIL images, or arrays (H, W, 3) of uint8 in RGB, mixed as you like; pictures in memory are
                  turned upright and made RGB as files are
-        returns  for one image an Answer: `name`, `label`, `probability`, `top(3)`; for a list, a tuple or an array
-                 (N, H, W, 3) a list with an item for each; for any other iterable an iterator, which takes images as
-                 it is asked for answers, paths some of them ahead
+        returns  for one image an Answer: `name`, `label`, `probability`, `top(3)`, `unknown`, `doubtful`; for a list, a
+                 tuple or an array (N, H, W, 3) a list with an item for each; for any other iterable an iterator, which
+                 takes images as it is asked for answers, paths some of them ahead
         raises   NoImages where the one image cannot be read; one of several has a Skipped in its place, with `path`
                  and `reason`. WrongArgument for what is no image at all; BackboneError and its kind
         """
@@ -208,7 +228,7 @@ class ImageClassifier:
     def _classifier(self) -> Classifier:
         from promptctl.classification.classifier import Classifier
 
-        return Classifier.of(self.context, share=self.blend)
+        return replace(Classifier.of(self.context, share=self.blend), gate=self._gate)
 
     @cached_property
     def _encoder(self) -> ImageEncoder:

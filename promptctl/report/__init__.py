@@ -38,6 +38,7 @@ from promptctl.report.doctor import DoctorReport, Finding
 from promptctl.report.encode import EncodeReport
 from promptctl.report.evaluate import ClassScore, EvaluateReport, Scores
 from promptctl.report.export import CheckpointExported, ContextExported, HeadExported, OnnxExported
+from promptctl.report.gate import Rejection, Taken, TakenLine
 from promptctl.report.gc import GcReport
 from promptctl.report.guard import ClassMoved, GuardFacts
 from promptctl.report.import_context import CheckpointImported, ContextImported
@@ -126,6 +127,7 @@ __all__ = [
     "PromoteReport",
     "PulledReport",
     "RebaseReport",
+    "Rejection",
     "RelabelPlan",
     "RelabelReport",
     "RelabelledShot",
@@ -141,6 +143,8 @@ __all__ = [
     "SkippedFile",
     "StoredContext",
     "StreamedReport",
+    "Taken",
+    "TakenLine",
     "TaskOrder",
     "Told",
     "TrashReport",

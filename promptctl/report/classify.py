@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import Item, Row, SkippedFile, StreamedReport
+from promptctl.report.gate import Taken
 from promptctl.report.phrases import counted, ordinal, passed_over_lines, percent, skipped_lines
 
+_OF_THE_GATE = ("unknown", "doubtful", "likeness")
 _LONGEST_PATHS = 50  # that are looked at to tell how wide a column of paths is
 
 
@@ -67,6 +69,7 @@ class Classified:
         row: Row = {"path": self.path}
         for rank, guess in enumerate(self.top, 1):
             row |= dict(zip(_columns_of(rank), dataclasses.astuple(guess), strict=True))
+        row |= {key: getattr(self, key) for key in _OF_THE_GATE}
         row |= dict(zip(_columns_of(1, "alone_"), dataclasses.astuple(self.alone), strict=True)) if self.alone else {}
         for context, told in self.others.items():
             row |= dict(zip(_columns_of(1, f"{context} "), dataclasses.astuple(told.top[0]), strict=True))
@@ -77,11 +80,16 @@ class Classified:
         return label, str(self.path)
 
     def cell_row(self) -> Row:
-        first = self.top[0]
         others = {context: _said(told.top[0]) for context, told in self.others.items()}
         alone = {"alone": _said(self.alone)} if self.alone else {}
         ranks = {ordinal(rank): _said(guess) for rank, guess in enumerate(self.top[1:], 2)}
-        return {"path": self.path, "class": first.name, "probability": first.probability, **alone, **others, **ranks}
+        first = {"class": self._taken_for, "probability": self.top[0].probability}
+        return {"path": self.path, **first, **alone, **others, **ranks}
+
+    @property
+    def _taken_for(self) -> str:
+        name = self.top[0].name
+        return f"unknown ({name}?)" if self.unknown else f"doubtful ({name}?)" if self.doubtful else name
 
 
 def _said(guess: Guess) -> str:
@@ -99,14 +107,18 @@ class NotAPhoto:
 class _Tally:
     """What is known once all items have come."""
 
-    of_class: Counter[str] = field(default_factory=Counter)  # class name → images
-    of_others: dict[str, Counter[str]] = field(default_factory=dict)  # the same of every other context
+    of_class: Counter[str] = field(default_factory=Counter)  # class name → images that are taken for it
+    unknown: int = 0
+    doubtful: int = 0
+    of_others: dict[str, Counter[str]] = field(default_factory=dict)  # by every other context, whatever is taken
     skipped: list[SkippedFile] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
 
     def add(self, item: Classified | SkippedFile | NotAPhoto) -> None:
         if isinstance(item, Classified):
-            self.of_class[item.top[0].name] += 1
+            self.unknown += item.unknown
+            self.doubtful += item.doubtful
+            self.of_class.update([] if item.unknown or item.doubtful else [item.top[0].name])
             for context, told in item.others.items():
                 self.of_others.setdefault(context, Counter())[told.top[0].name] += 1
         elif isinstance(item, SkippedFile):
@@ -127,6 +139,7 @@ class ClassifyReport(StreamedReport):
     top: int  # classes that are told of an image
     files: Sequence[str]  # that are looked at
     found: Iterable[Classified | SkippedFile | NotAPhoto]
+    taken: Taken = field(default_factory=Taken)  # which answers are
     passed_over: Mapping[str, int] = field(default_factory=dict)  # by their names alone: the end of a name → files
     burst: float | None = None  # seconds between photos that are answered as one; None: each by itself
     others: Mapping[str, float] = field(default_factory=dict)  # what other contexts are called → blend
@@ -143,12 +156,13 @@ class ClassifyReport(StreamedReport):
     @property
     def images(self) -> int:
         """How many have been classified so far."""
-        return self._tally.of_class.total()
+        tally = self._tally
+        return tally.of_class.total() + tally.unknown + tally.doubtful
 
     def head(self) -> Row:
         others = {context: {"blend": blend} for context, blend in self.others.items()}
         own = {"context": self.context, "blend": self.blend, "blend_chosen": self.blend_chosen}
-        return {**super().head(), **own, "burst": self.burst, "others": others}
+        return {**super().head(), **own, "burst": self.burst, "others": others, **self.taken.record()}
 
     def tail(self) -> Row:
         skipped = [dataclasses.asdict(item) for item in self._tally.skipped]
@@ -162,12 +176,8 @@ class ClassifyReport(StreamedReport):
     def columns(self) -> list[str]:
         ranks = (column for rank in range(1, self.top + 1) for column in _columns_of(rank))
         alone = _columns_of(1, "alone_") if self.tells_alone else []
-        return [
-            "path",
-            *ranks,
-            *alone,
-            *(column for context in self.others for column in _columns_of(1, f"{context} ")),
-        ]
+        others = (column for context in self.others for column in _columns_of(1, f"{context} "))
+        return ["path", *ranks, *_OF_THE_GATE, *alone, *others]
 
     def samples(self) -> list[Row]:
         longest = heapq.nlargest(_LONGEST_PATHS, self.files, key=_about_as_wide)
@@ -181,21 +191,27 @@ class ClassifyReport(StreamedReport):
         others = zip(self.names_of_others.items(), names_of_others, strict=True)
         told = {context: Told((Guess("", one or names[0], 1.0),)) for (context, names), one in others}
         top = tuple(Guess("", name, 1 / rank) for rank in range(1, self.top + 1))
-        return Classified(path, top, alone=top[0] if self.tells_alone else None, others=told)
+        line, rejection = self.taken.line is not None, self.taken.rejection is not None
+        alone = top[0] if self.tells_alone else None
+        return Classified(path, top, doubtful=line, unknown=rejection and not line, alone=alone, others=told)
 
     def spare(self) -> list[str]:
         return [ordinal(rank) for rank in range(self.top, 1, -1)]
 
     def closing(self) -> list[str]:
-        """How many photos of which class, the most frequent first."""
+        """How many photos of which class, the most frequent first, and what is known of those that are of none."""
         if not self.images:
             return []
-        photos = f"{self.images:,} photo{'' if self.images == 1 else 's'}"
-        of_others = [f"{context}: {counted(_most_first(n))}" for context, n in self._tally.of_others.items()]
-        return [f"{photos}: {counted(_most_first(self._tally.of_class))}", *of_others]
+        tally = self._tally
+        apart = [f"{count:,} {what}" for what in ("doubtful", "unknown") if (count := getattr(tally, what))]
+        of_class = [counted(_most_first(tally.of_class))] if tally.of_class else []
+        said = f"{self.images:,} photo{'' if self.images == 1 else 's'}: {', '.join(of_class + apart)}"
+        of_others = [f"{context}: {counted(_most_first(n))}" for context, n in tally.of_others.items()]
+        return [said, *of_others, *self.taken.closing(tally.unknown, tally.doubtful, self.images)]
 
     def notes(self) -> list[str]:
-        return passed_over_lines(dict(_most_first(self._tally.passed_over)))
+        cannot = [f"{self.context} cannot tell unknown photos: {self.taken.cannot}"] if self.taken.cannot else []
+        return cannot + passed_over_lines(dict(_most_first(self._tally.passed_over)))
 
     def warnings(self) -> list[str]:
         return skipped_lines(self._tally.skipped)

@@ -11,6 +11,7 @@ import typer
 from promptctl import commands, render
 from promptctl.cli.completion import known_refs
 from promptctl.cli.options import (
+    AcceptError,
     Blend,
     Burst,
     Device,
@@ -18,11 +19,16 @@ from promptctl.cli.options import (
     FilesFrom,
     Format,
     Json,
+    MinConfidence,
+    NoUnknown,
     Null,
     OnDevice,
     Output,
+    Unknown,
+    parse_fraction,
     parse_seconds,
     parse_share,
+    parse_unknown,
 )
 from promptctl.cli.output import finish
 
@@ -53,6 +59,10 @@ def classify(
     null: Null = False,
     exclude: Exclude = None,
     burst: Burst = None,
+    unknown: Unknown = "5%",
+    no_unknown: NoUnknown = False,
+    min_confidence: MinConfidence = None,
+    accept_error: AcceptError = None,
     blend: Blend = "1",
     model: Annotated[
         str | None,
@@ -85,6 +95,9 @@ def classify(
             exclude=exclude or (),
             top=top,
             burst=parse_seconds(burst, "--burst"),
+            unknown=parse_unknown(unknown, no_unknown),
+            min_confidence=parse_fraction(min_confidence, "--min-confidence") if min_confidence else 0.0,
+            accept_error=parse_fraction(accept_error, "--accept-error") if accept_error else None,
             blend=parse_share(blend),
             model=model or (os.environ.get("PROMPTCTL_MODEL") if words is not None else None),
             device=device.value,
