@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from promptctl.classification import classifier
 from promptctl.classification.blend import as_kept
-from promptctl.classification.classifier import Classifier
+from promptctl.classification.classifier import Classifier, Predictions
 from promptctl.commands.revise import Revision, revised
 from promptctl.commands.versions import answering
 from promptctl.context.card import HELD_OUT, GuardRecord, HeadPart
@@ -173,13 +173,14 @@ def _compared(before: Classifier, after: Classifier, x: NDArray[np.float32], ids
 
 
 def _among(
-    classifier: Classifier, x: NDArray[np.float32], ids: Ids, both: set[int]
+    answering: Classifier, x: NDArray[np.float32], ids: Ids, both: set[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """(N, K) probabilities of some classes, and (N,) the column of each image's own."""
-    known = np.array([entry.id for entry in classifier.classes], dtype=np.int64)
+    known = np.array([entry.id for entry in answering.classes], dtype=np.int64)
     columns = np.flatnonzero(np.isin(known, list(both)))
     targets = (ids[:, None] == known[columns]).argmax(1)
-    return classifier.predict(x).probabilities[:, columns].astype(np.float64), targets
+    # before the temperature that a card has: both are given the one that suits them on these images
+    return Predictions.of(answering.logits(x)[:, columns]).probabilities, targets
 
 
 def extended(parent: Context, candidate: Context) -> Classifier:
