@@ -65,8 +65,9 @@ def found(images: Sequence[Classified], skipped: Sequence[SkippedFile] = (), *, 
 def evaluated(names: list[str]) -> EvaluateReport:
     scores = Scores(0.5, 1.0, 0.5, 0.1)
     classes = tuple(ClassScore(n, n, 9, i % 5 / 5, 0.5, 0.5, names[0]) for i, n in enumerate(names))
+    counts, template = (99, 0, len(names)), "a photo of a {}."
     return EvaluateReport(
-        "birds@1", 1.0, False, "photos", 99, 0, len(names), scores, None, scores, "a photo of a {}.", classes, (), {}
+        "birds@1", 1.0, False, "photos", *counts, scores, None, scores, template, 0.1, None, classes, (), {}
     )
 
 

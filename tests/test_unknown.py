@@ -10,12 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 import promptctl
 from promptctl.classification import calibration
 from promptctl.classification.calibration import OwnPhotos
 from promptctl.classification.classifier import Classifier, Predictions
 from promptctl.classification.gate import Gate
+from promptctl.classification.metrics import auroc, kept_at
 from promptctl.context.context import NOT_JUDGED, UNSCORED, Context
 from promptctl.errors import BadSetting, CorruptContext, WrongOption
 from promptctl.report import Rejection, Taken, TakenLine
@@ -245,3 +247,53 @@ def test_python_tells_unknown_photos(stored, mixed):
     x = loaded.encode(mixed / "red.png")
     logits = loaded.logit_scale * x @ loaded.weight.T + loaded.bias
     np.testing.assert_allclose(loaded.predict_proba(x), Predictions.of(logits.astype(float)).probabilities, atol=1e-5)
+
+
+# ---------------------------------------------------------------- evaluate
+
+
+def test_figures_of_unknown_photos_are_those_of_scikit_learn():
+    chance = np.random.default_rng(0)
+    own, foreign = chance.integers(3, 12, 60).astype(float), chance.integers(0, 9, 40).astype(float)
+    truth = np.repeat([1, 0], [60, 40])
+    assert auroc(own, foreign) == pytest.approx(roc_auc_score(truth, np.concatenate([own, foreign])))
+    assert kept_at(0.95, np.arange(100.0), np.array([3.0, 4.0, 5.0, 60.0])) == 0.5
+
+
+def test_evaluate_measures_how_well_unknown_photos_are_told(cli, stored, photos, mixed, tmp_path):
+    strange = tmp_path / "strange"
+    (strange / "stripes").mkdir(parents=True)
+    (mixed / "stripes.png").rename(strange / "stripes" / "1.png")
+    (strange / "red").mkdir()
+    (mixed / "red.png").rename(strange / "red" / "2.png")
+    done = cli("evaluate", "colours", photos, "--unknown", strange, "--json")
+    report = json.loads(done.out)["unknown"]
+    assert [(one["folder"], one["images"], one["kept"]) for one in report["folders"]] == [
+        ("red", 1, 1.0),
+        ("stripes", 1, 0.0),
+    ]
+    assert report["folders"][1]["auroc"] == 1.0 and report["whole"]["kept"] == 0.5
+    assert report["own_rejected"] <= 0.2 and report["rejection"]["photos"] == 9
+    lines = [
+        json.loads(line)
+        for line in cli("evaluate", "colours", photos, "--unknown", strange, "--format", "jsonl").out.splitlines()
+    ]
+    assert [line["type"] for line in lines] == ["overall", "class", "class", "class", "unknown", "unknown"]
+    assert json.loads(cli("evaluate", "colours", photos, "--json").out)["unknown"] is None
+
+
+def test_evaluate_says_the_calibration_error_before_and_after(cli, stored, colours, photos):
+    Store().save("before", plain(colours).to_bytes(), new=True)
+    now, before = (json.loads(cli("evaluate", name, photos, "--json").out) for name in ("colours", "before"))
+    assert now["ece_before"] == pytest.approx(before["learned"]["ece"]) == before["ece_before"]
+    assert now["learned"]["ece"] != now["ece_before"]
+    assert "ECE before calibration" in cli("evaluate", "colours", photos).out
+    assert "ECE before calibration" not in cli("evaluate", "before", photos).out
+
+
+def test_evaluate_refuses_unknown_photos_of_a_context_that_cannot_tell(cli, stored, colours, photos, mixed):
+    Store().save("bare", colours.without_shots().to_bytes(), new=True)
+    refused = cli("evaluate", "bare", photos, "--unknown", mixed)
+    assert refused.err.splitlines()[0] == (
+        "error: bare@1 cannot tell unknown photos: the features of its shots were left out"
+    )

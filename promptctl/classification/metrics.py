@@ -35,6 +35,18 @@ def scores(predictions: Predictions, targets: NDArray[np.int64]) -> dict[str, fl
     }
 
 
+def auroc(own: NDArray[np.float64], foreign: NDArray[np.float64]) -> float:
+    """How often an image of one's own scores above a foreign one, (N,) and (M,) scores; of equals half count."""
+    ordered = np.sort(foreign)
+    below = np.searchsorted(ordered, own, "left") + np.searchsorted(ordered, own, "right")
+    return float(below.mean() / (2 * len(foreign)))
+
+
+def kept_at(share: float, own: NDArray[np.float64], foreign: NDArray[np.float64]) -> float:
+    """The fraction of foreign images that score no lower than this share of one's own."""
+    return float((foreign >= np.quantile(own, 1 - share)).mean())
+
+
 def class_scores(predictions: Predictions, targets: NDArray[np.int64]) -> list[ClassResult]:
     """Every class present, in the context's order; targets (N,) are indices into it."""
     matrix = confusion(predictions, targets)

@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import checks
+from promptctl.commands.answers import UNKNOWN
 from promptctl.commands.backbones import chosen_share, load_backbone_for, load_encoder_for
 from promptctl.commands.photos import encode_photos, passed_over, skipped_files, without_named
 from promptctl.commands.places import check_places
 from promptctl.commands.sources import locate
 from promptctl.context.card import Card
-from promptctl.errors import LibraryMissing, NoImages, UnknownClasses
+from promptctl.errors import LibraryMissing, NoImages, UnknownClasses, WrongOption
 from promptctl.progress import OnProgress
 from promptctl.report import (
     ClassScore,
     EvaluateReport,
+    Rejection,
     Scores,
+    UnknownFigures,
+    UnknownScores,
 )
 from promptctl.store.store import Store
 
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
     from promptctl.data.images import LabelledImage
+    from promptctl.encoding.encoder import ImageEncoder
     from promptctl.encoding.files import Skipped
     from promptctl.encoding.pipeline import Features
 
@@ -42,6 +47,7 @@ def evaluate(
     photos: str | PathLike[str],
     *,
     split: str | None = None,
+    unknown: str | PathLike[str] | None = None,
     blend: float | None = 1.0,
     model: str | None = None,
     device: str = "auto",
@@ -53,6 +59,7 @@ def evaluate(
     ref           NAME, NAME@VERSION or a context file
     photos        folder of class folders, with or without train/ val/ test/; or a list of images
     split         train, val, test or all of such a folder; None: test, or else val, or else everything
+    unknown       folder of photos that show none of the classes, to measure how well they are told from the others
     blend         share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by folds of the
                   context's shots
     model         where to find the context's own backbone, if not under the name it was learned with
@@ -60,18 +67,20 @@ def evaluate(
     store         where names are looked up; None: the store of PROMPTCTL_HOME
     on_progress   called with what is being done, how much is done, and of how much
     returns       a report: `learned.top1`, `zero_shot.top1`, `per_class` …, fractions all of them
-    raises        BadSetting, NotInStore and BadContextFile and their kinds, DatasetError and its kind, BackboneError
-                  and its kind
+    raises        BadSetting, WrongOption, NotInStore and BadContextFile and their kinds, DatasetError and its kind,
+                  BackboneError and its kind
     """
     split = None if split is None else checks.one_of("split", split, SPLITS)
     model, device = checks.model(model), checks.one_of("device", device, checks.DEVICES)
     photos, blend = checks.path("photos", photos), checks.share(blend)
+    foreign = None if unknown is None else checks.path("unknown", unknown)
     check_places(ref, [photos], store, "promptctl evaluate {context} {photos}")
     source = locate(ref, store)
     from promptctl.data.folder import ImageFolder
     from promptctl.encoding.files import Skipped
 
     context = source.load()
+    told = None if foreign is None else _files_of(foreign, context, source.name)
     folder = ImageFolder.scan(photos)
     part = split or folder.measured_part
     images = _to_measure_on(folder, part)
@@ -82,7 +91,7 @@ def evaluate(
             index = _class_index(context.card, labels, load_backbone_for(context, source.name, model, device).tower)
     if not index:
         raise UnknownClasses(labels, source.name)
-    unknown = [
+    strange = [
         Skipped(image.path, f"'{image.label}' is not a class of {source.name}")
         for image in images
         if image.label not in index
@@ -100,8 +109,60 @@ def evaluate(
     _say_what_is_odd(features, label_of, targets, context, source.name)
     where = photos if part in (None, "all") else f"{photos} ({part})"
     share = chosen_share(blend, context, source.name, model, device, on_progress)
-    left_out = (*folder.skipped, *unknown, *skipped)
-    return _evaluation(context, source.name, share, blend is None, str(where), features, targets, left_out)
+    left_out = [*folder.skipped, *strange, *skipped]
+    figures = None
+    if foreign is not None and told is not None:
+        figures, more = _unknown_figures(context, share, features, foreign, told, encoder, on_progress)
+        left_out += more
+    return _evaluation(context, source.name, share, blend is None, str(where), features, targets, left_out, figures)
+
+
+def _files_of(foreign: Path, context: Context, name: str) -> Sequence[Path]:
+    """The photos of a folder that shows nothing known, or why they are of no use."""
+    from promptctl.commands.gather import gathered
+
+    if why := context.why_no_shots(each=True):
+        raise WrongOption(f"{name} cannot tell unknown photos: {why}", "leave out --unknown")
+    return [Path(path) for path in gathered([foreign]).photos]
+
+
+def _unknown_figures(
+    context: Context,
+    share: float,
+    own: Features,
+    foreign: Path,
+    paths: Sequence[Path],
+    encoder: ImageEncoder,
+    on_progress: OnProgress | None,
+) -> tuple[UnknownFigures, Sequence[Skipped]]:
+    import numpy as np
+
+    from promptctl.classification.classifier import Classifier
+    from promptctl.classification.gate import Gate
+    from promptctl.classification.metrics import auroc, kept_at
+
+    gate, classifier = Gate.of(context, unknown=UNKNOWN), Classifier.of(context, share=share)
+    others, skipped = encode_photos(paths, encoder, on_progress)
+    if not len(others):
+        raise NoImages(f"none of the {len(paths)} images in {foreign} could be read", f"ls {foreign}")
+    mine, theirs = (gate.passed(some.vectors, classifier.predict(some.vectors)) for some in (own, others))
+    if gate.promise is None or mine.likeness is None or theirs.likeness is None:
+        raise WrongOption("it has too few photos to tell unknown ones", "leave out --unknown")
+    scored, left = mine.likeness, theirs.likeness
+
+    def of(folder: str, which: NDArray[np.bool_]) -> UnknownScores:
+        scores = auroc(scored, left[which]), kept_at(1 - UNKNOWN, scored, left[which])
+        return UnknownScores(folder, int(which.sum()), *scores, float((~theirs.unknown[which]).mean()))
+
+    folders = np.array([str(path.parent.relative_to(foreign)) for path in others.paths])
+    each = [of(str(folder), folders == folder) for folder in np.unique(folders)]
+    figures = UnknownFigures(
+        own_rejected=float(mine.unknown.mean()),
+        rejection=Rejection(**vars(gate.promise)),
+        whole=of(str(foreign), np.ones(len(folders), bool)),
+        folders=tuple(each) if len(each) > 1 else (),
+    )
+    return figures, skipped
 
 
 def _to_measure_on(folder: ImageFolder, part: str | None) -> tuple[LabelledImage, ...]:
@@ -147,8 +208,9 @@ def _evaluation(
     features: Features,
     targets: NDArray[np.int64],
     skipped: Sequence[Skipped],
+    unknown: UnknownFigures | None,
 ) -> EvaluateReport:
-    from promptctl.classification.classifier import Classifier
+    from promptctl.classification.classifier import Classifier, Predictions, calibration_error
     from promptctl.classification.metrics import class_scores, scores
 
     card = context.card
@@ -184,6 +246,10 @@ def _evaluation(
         without_head=Scores(**scores(alone, targets)) if context.head else None,
         zero_shot=Scores(**scores(zero_shot, targets)),
         zero_shot_template=card.zero_shot_template,
+        ece_before=calibration_error(
+            Predictions.of(Classifier.of(context, share=share).logits(features.vectors)), targets
+        ),
+        unknown=unknown,
         per_class=per_class,
         skipped=skipped_files(skipped),
         passed_over=passed_over(skipped),

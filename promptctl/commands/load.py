@@ -198,11 +198,18 @@ class ImageClassifier:
         vectors = [_readable(item).vector for item in self._encoded(items)]
         return np.array(vectors, np.float32).reshape(-1, self.context.card.backbone.joint_width)
 
-    def evaluate(self, photos: str | os.PathLike[str], *, split: str | None = None) -> EvaluateReport:
+    def evaluate(
+        self,
+        photos: str | os.PathLike[str],
+        *,
+        split: str | None = None,
+        unknown: str | os.PathLike[str] | None = None,
+    ) -> EvaluateReport:
         """How good it is on labelled photos, beside zero-shot on the same photos.
 
         photos   folder of class folders, with or without train/ val/ test/; or a list of images
         split    train, val, test or all; None: test, or else val, or else all
+        unknown  folder of photos that show none of the classes, to measure how well they are told from the others
         returns  a report: `learned.top1`, `zero_shot.top1`, `per_class` …; all of them fractions
         raises   DatasetError and its kind, BackboneError and its kind
         """
@@ -212,6 +219,7 @@ class ImageClassifier:
             self.name,
             photos,
             split=split,
+            unknown=unknown,
             blend=self.blend,
             model=self._model,
             device=self._device,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row, SkippedFile
+from promptctl.report.gate import Rejection
 from promptctl.report.phrases import (
     blended,
     error_records,
@@ -43,6 +44,27 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
+class UnknownScores:
+    """How well photos of nothing that the context knows are told from the labelled ones; all fractions."""
+
+    folder: str
+    images: int
+    auroc: float  # how often a labelled photo is more alike than an unknown one
+    kept_at_95: float  # of the unknown photos, where 95 % of the labelled ones are kept
+    kept: float  # of the unknown photos, at the threshold that classify would use
+
+
+@dataclass(frozen=True)
+class UnknownFigures:
+    """What `--unknown DIR` finds."""
+
+    own_rejected: float  # of the labelled photos, at that threshold; a fraction
+    rejection: Rejection  # what was to be expected of it
+    whole: UnknownScores
+    folders: tuple[UnknownScores, ...]  # of each folder of it, where there are several
+
+
+@dataclass(frozen=True)
 class EvaluateReport(Report):
     type: ClassVar[str] = "evaluate"
 
@@ -57,6 +79,8 @@ class EvaluateReport(Report):
     without_head: Scores | None  # the context alone, where it has a head; then `learned` is the head's
     zero_shot: Scores
     zero_shot_template: str
+    ece_before: float  # of `learned`, before its temperature
+    unknown: UnknownFigures | None  # None: nobody asked
     per_class: tuple[ClassScore, ...]
     skipped: tuple[SkippedFile, ...]
     passed_over: Mapping[str, int]  # files that were no photos, by the end of their names
@@ -66,9 +90,13 @@ class EvaluateReport(Report):
 
     def records(self) -> list[Row]:
         overall = {key: value for key, value in dataclasses.asdict(self).items() if key not in ("per_class", "skipped")}
+        folders = [dataclasses.asdict(folder) for folder in self.unknown.folders] if self.unknown else []
+        if self.unknown:
+            overall["unknown"] = {key: value for key, value in overall["unknown"].items() if key != "folders"}
         return [
             {"type": "overall", **overall},
             *({"type": "class", **row} for row in self.rows()),
+            *({"type": "unknown", **row} for row in folders),
             *error_records(self.skipped),
         ]
 
@@ -82,6 +110,8 @@ class EvaluateReport(Report):
             }
             for title, key in (("top-1", "top1"), ("top-5", "top5"), ("macro F1", "macro_f1"), ("ECE", "ece"))
         ]
+        if self.ece_before != self.learned.ece:
+            overall.append({"": "ECE before calibration", "learned": self.ece_before})
         per_class = [
             {
                 "class": score.name,
@@ -93,7 +123,24 @@ class EvaluateReport(Report):
             }
             for score in self._in_order()
         ]
-        return [overall, per_class]
+        return [overall, per_class, *self._unknown_rows()]
+
+    def _unknown_rows(self) -> list[list[Row]]:
+        if self.unknown is None:
+            return []
+        every = (*self.unknown.folders, self.unknown.whole)
+        return [
+            [
+                {
+                    "unknown photos of": scores.folder,
+                    "images": scores.images,
+                    "AUROC": f"{scores.auroc:.3f}",
+                    "kept at 95 % of yours": percent(scores.kept_at_95),
+                    "kept": percent(scores.kept),
+                }
+                for scores in every
+            ]
+        ]
 
     def spare(self) -> list[str]:
         return ["f1"]
@@ -111,6 +158,11 @@ class EvaluateReport(Report):
             f"{percent(self.learned.top1)} right, "
             f"{gain:+.1f} points against zero-shot ('{self.zero_shot_template}', {percent(self.zero_shot.top1)})"
         ]
+
+    def closing(self) -> list[str]:
+        if self.unknown is None:
+            return []
+        return [self.unknown.rejection.sentence(round(self.unknown.own_rejected * self.images), self.images)]
 
     def notes(self) -> list[str]:
         return passed_over_lines(self.passed_over)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +30,10 @@ def evaluate(
     split: Annotated[
         Split | None, typer.Option(help="Part of the folder to measure on.  [default: test, else val, else all]")
     ] = None,
+    unknown: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Photos that show none of the classes: how well they are told apart."),
+    ] = None,
     fail_under: Annotated[
         float | None,
         typer.Option(min=0, max=100, help="Exit with 4 if top-1 is below this percentage."),
@@ -49,6 +54,7 @@ def evaluate(
             context,
             photos,
             split=split.value if split else None,
+            unknown=unknown,
             blend=parse_share(blend),
             model=model,
             device=device.value,
