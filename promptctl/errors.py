@@ -15,8 +15,9 @@ PromptctlError                 exit 1
 │                              ClassNotFound  ClassNameTaken  NearlyNamed  TooFewClasses  PhotosMissing
 │                              ContextTooLong  BadTemplate  TemplateTooLong  TooManyClasses  CorruptTokens
 ├── StorageFailed  NotDurable  InTheWay  NoLocks  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
-├── BadJournal (12)            JournalDamaged  NewerJournal
-├── CannotTakeBack
+├── BadPlan (12)  BadResults (12)  BadTarget
+├── BadJournal (12)            JournalDamaged  NewerJournal  BadStep
+├── CannotTakeBack  TakenBackAlready
 ├── BadSetting (2)  WrongArgument
 ├── NeedsAnswer  InvalidSetting  HomeUnknown  UnknownLearner  SettingsClash  SettingUnheeded  UnknownSort  WrongOption
 │                              ExtraMissing
@@ -555,6 +556,34 @@ class CannotTakeBack(PromptctlError):
         super().__init__(f"operation {number} cannot be taken back: {reason}", hint)
 
 
+class BadPlan(PromptctlError):
+    """A file that is no plan of a sort, or one that leads elsewhere than it says."""
+
+    exit_code = 12
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} is not a plan that can be applied: {reason}", "promptctl sort PHOTOS --plan FILE")
+
+
+class BadResults(PromptctlError):
+    """A file that is none of what `classify --format jsonl` prints."""
+
+    exit_code = 12
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{path} is not what classify found: {reason}",
+            f"promptctl classify PHOTOS --prompt NAME --format jsonl > {shlex.quote(str(path))}",
+        )
+
+
+class BadTarget(PromptctlError):
+    """A folder that nothing is sorted into."""
+
+    def __init__(self, into: Path, reason: str) -> None:
+        super().__init__(f"nothing is sorted into {into}: {reason}", "name another folder with --into")
+
+
 class BadJournal(PromptctlError):
     """A file of the journal that cannot be acted on."""
 
@@ -569,6 +598,20 @@ class JournalDamaged(BadJournal):
 class NewerJournal(BadJournal):
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path} was written by a newer promptctl", "update promptctl")
+
+
+class BadStep(BadJournal):
+    """An operation of a kind that is not known here."""
+
+    def __init__(self, number: int, kind: str) -> None:
+        super().__init__(f"operation {number} has steps that are not known here: '{kind}'", "update promptctl")
+
+
+class TakenBackAlready(PromptctlError):
+    def __init__(self, number: int, by: int) -> None:
+        super().__init__(
+            f"operation {number} was taken back by operation {by}", f"promptctl undo {by}   (to have it back)"
+        )
 
 
 class OutputFailed(PromptctlError):

@@ -31,6 +31,7 @@ class _Command:
     done: bool = False
     pending: int | None = None  # a signal that came meanwhile
     kept: Counter[str] = field(default_factory=Counter)  # what stays, however it ends
+    sentence: str | None = None  # what is said of it instead, where counts are not enough
 
 
 _command = _Command()
@@ -41,6 +42,7 @@ def listen() -> None:
     _command.stepping = _command.done = False
     _command.pending = None
     _command.kept = Counter()
+    _command.sentence = None
     for number in _NUMBERS:
         signal.signal(number, _heard)
     sys.unraisablehook = _deliver_again
@@ -58,6 +60,15 @@ def keep(what: str, count: int) -> None:
     _command.kept[what] += count
 
 
+def say(sentence: str) -> None:
+    """What whoever interrupts the command from here on is told."""
+    _command.sentence = sentence
+
+
+def said() -> str | None:
+    return _command.sentence
+
+
 def kept() -> Mapping[str, int]:
     """What the command has left on disk so far, and how many of each."""
     return {what: count for what, count in _command.kept.items() if count}
@@ -73,6 +84,21 @@ def step() -> Iterator[None]:
     try:
         yield
         _command.done = True
+    finally:
+        _command.stepping = within
+        if _command.pending and not (within or _command.done):
+            raise Interrupted(_code(_command.pending))
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Around a few quick calls that belong together: a signal is heard at their end, and they are not the last word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    within, _command.stepping = _command.stepping, True
+    try:
+        yield
     finally:
         _command.stepping = within
         if _command.pending and not (within or _command.done):

@@ -15,7 +15,7 @@ FLOORS = (
     {"cli"},
     {"commands", "demo"},
     {"benchmark", "render"},
-    {"classification", "report"},
+    {"classification", "report", "sorting"},
     {"learners"},
     {"data"},
     {"clip"},

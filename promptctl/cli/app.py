@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from promptctl import __version__
+from promptctl.cli.commands.apply import apply
 from promptctl.cli.commands.cache import cache_clear, cache_info
 from promptctl.cli.commands.check import check
 from promptctl.cli.commands.classes import (
@@ -35,6 +36,7 @@ from promptctl.cli.commands.list import list_contexts
 from promptctl.cli.commands.log import log
 from promptctl.cli.commands.merge import merge
 from promptctl.cli.commands.models import models_list, models_pull
+from promptctl.cli.commands.operations import operations
 from promptctl.cli.commands.path import show_path
 from promptctl.cli.commands.promote import promote
 from promptctl.cli.commands.rebase import rebase
@@ -43,6 +45,8 @@ from promptctl.cli.commands.remove import remove
 from promptctl.cli.commands.rename import rename
 from promptctl.cli.commands.restore import restore
 from promptctl.cli.commands.show import show
+from promptctl.cli.commands.sort import sort
+from promptctl.cli.commands.undo import undo
 
 Command = Callable[..., None]
 
@@ -51,6 +55,10 @@ COMMANDS: Mapping[str, Command] = {
     "evaluate": evaluate,
     "inspect": inspect,
     "classify": classify,
+    "sort": sort,
+    "apply": apply,
+    "undo": undo,
+    "operations": operations,
     "encode": encode,
     "import": import_context,
     "export": export,

@@ -64,6 +64,8 @@ def _say(sentence: str, hint: str | None, exit_code: int) -> int:
 
 def _interrupted() -> str:
     """What an interruption leaves behind: changes happen whole or not at all; what was encoded or measured is kept."""
+    if sentence := signals.said():
+        return f"interrupted; {sentence}"
     counts = signals.kept()
     kept = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in sorted(counts.items())]
     if not kept:

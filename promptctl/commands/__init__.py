@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from promptctl.commands.apply import apply
 from promptctl.commands.cache import cache_info, clear_cache
 from promptctl.commands.check import check
 from promptctl.commands.class_add import add_classes
@@ -27,6 +28,7 @@ from promptctl.commands.list import list_contexts, list_trash
 from promptctl.commands.log import log
 from promptctl.commands.merge import merge
 from promptctl.commands.models import list_models, pull_model
+from promptctl.commands.operations import operations
 from promptctl.commands.path import path
 from promptctl.commands.promote import promote
 from promptctl.commands.rebase import rebase
@@ -35,9 +37,12 @@ from promptctl.commands.remove import remove, to_remove
 from promptctl.commands.rename import rename
 from promptctl.commands.restore import restore
 from promptctl.commands.show import show
+from promptctl.commands.sort import sort
+from promptctl.commands.undo import undo
 
 __all__ = [
     "add_classes",
+    "apply",
     "cache_info",
     "check",
     "classify",
@@ -62,6 +67,7 @@ __all__ = [
     "log",
     "merge",
     "merge_classes",
+    "operations",
     "path",
     "promote",
     "pull_model",
@@ -72,8 +78,10 @@ __all__ = [
     "rename_class",
     "restore",
     "show",
+    "sort",
     "split_class",
     "to_purge",
     "to_remove",
     "trash_to_empty",
+    "undo",
 ]

@@ -48,6 +48,7 @@ def classify(
     model: str | None = None,
     device: str = "auto",
     store: Store | None = None,
+    apart: Iterable[Path] = (),
     on_progress: OnProgress | None = None,
 ) -> ClassifyReport:
     """The most probable classes of every image among files and folder trees, by a context or by words alone.
@@ -73,6 +74,7 @@ def classify(
                   backbone, None: mini
     device        auto, cpu, cuda or mps
     store         where names are looked up; None: the store of PROMPTCTL_HOME
+    apart         folders that are not entered from another, wherever a link leads
     on_progress   called with what is being done, how much is done, and of how much
     returns       a report; `items()` gives every image once, as soon as it is classified
     raises        BadSetting, WrongOption, NotInStore and BadContextFile and their kinds, DatasetError and its kind,
@@ -82,10 +84,8 @@ def classify(
     blend, model, device = checks.share(blend), checks.model(model), checks.one_of("device", device, checks.DEVICES)
     burst = None if burst is None else checks.number("burst", burst, 0, _LONGEST_BURST, 60)
     taking = Taking(unknown, min_confidence, accept_error)
-    refs, asked = (
-        _several(ref),
-        _Asked.of(paths, files_from, checks.flag("null", null), checks.texts("exclude", exclude)),
-    )
+    refs = _several(ref)
+    asked = _Asked.of(paths, files_from, checks.flag("null", null), checks.texts("exclude", exclude), tuple(apart))
     if words is not None:
         _check_words_alone(refs, blend, taking)
         answerings, files = [_answering_by_words(words, template, model or "mini", device, taking)], asked.gathered()
@@ -114,6 +114,7 @@ def classify(
         found=_found(asked, files, answerings, top, burst, on_progress),
         taken=first.taken,
         passed_over=files.beside,
+        labels=classifier.labels,
     )
 
 
@@ -124,18 +125,23 @@ class _Asked:
     inputs: Sequence[Path]
     listed: Sequence[str]
     exclude: Sequence[str]
+    apart: Sequence[Path]
 
     @staticmethod
     def of(
-        inputs: Sequence[Path], files_from: str | os.PathLike[str] | None, null: bool, exclude: Sequence[str]
+        inputs: Sequence[Path],
+        files_from: str | os.PathLike[str] | None,
+        null: bool,
+        exclude: Sequence[str],
+        apart: Sequence[Path],
     ) -> _Asked:
         if files_from is None and not inputs:
             raise WrongOption("there is nothing to classify", "give photos or folders, or a list with --files-from")
         listed = [] if files_from is None else listed_in(checks.path("files_from", files_from), null=null)
-        return _Asked(inputs, listed, exclude)
+        return _Asked(inputs, listed, exclude, apart)
 
     def gathered(self) -> Gathered:
-        return gathered(self.inputs, self.listed, self.exclude)
+        return gathered(self.inputs, self.listed, self.exclude, self.apart)
 
 
 def _several(ref: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[str | os.PathLike[str]]:

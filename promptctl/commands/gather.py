@@ -6,7 +6,7 @@ import codecs
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +24,14 @@ class Gathered:
     closed: list[SkippedFile]  # folders that cannot be read
 
 
-def gathered(inputs: Sequence[Path], listed: Sequence[str] = (), exclude: Sequence[str] = ()) -> Gathered:
+def gathered(
+    inputs: Sequence[Path], listed: Sequence[str] = (), exclude: Sequence[str] = (), apart: Iterable[Path] = ()
+) -> Gathered:
     """NoImages when there is nothing to look at, or something that is named does not exist.
 
     listed    more files and folders, from a list: of these one that does not exist is passed over like a broken photo
     exclude   patterns as in a .gitignore; a folder that one covers is not entered
+    apart     folders that are not entered from another, wherever a link leads
     """
     from promptctl.data.exclusion import Exclusion
     from promptctl.data.walk import Closed, every_file, is_beside, suffix_of
@@ -38,7 +41,7 @@ def gathered(inputs: Sequence[Path], listed: Sequence[str] = (), exclude: Sequen
         raise NoImages(f"there is no file or folder {missing}", f"ls {missing.parent}")
     meant = named(inputs)
     files = Gathered([], Counter(), [])
-    for found in every_file([*inputs, *listed], exclusion=Exclusion.of(exclude)):
+    for found in every_file([*inputs, *listed], excluded=apart, exclusion=Exclusion.of(exclude)):
         if isinstance(found, Closed):
             files.closed.append(SkippedFile(found.path, found.reason))
         elif is_beside(found) and found not in meant:

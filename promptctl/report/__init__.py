@@ -55,15 +55,20 @@ from promptctl.report.list import ListReport, RemovedContext, StoredContext, Tra
 from promptctl.report.log import Batch, LogReport, VersionRow
 from promptctl.report.models import ModelRow, ModelsReport, PulledReport
 from promptctl.report.moved import CopyReport, PromoteReport, RemoveReport, RenameReport, RestoreReport
+from promptctl.report.operations import ListedOperation, OperationsReport
 from promptctl.report.path import PathReport
 from promptctl.report.rebase import MissingPhoto, RebaseReport
 from promptctl.report.show import ShowReport
+from promptctl.report.sort import ApplyReport, Carried, PlanReport, SortReport
+from promptctl.report.undo import UndoReport
 
 __all__ = [
+    "ApplyReport",
     "BaseToNewRow",
     "Batch",
     "CacheReport",
     "CachedFeatures",
+    "Carried",
     "CheckReport",
     "Checked",
     "CheckpointExported",
@@ -112,6 +117,7 @@ __all__ = [
     "LearnReport",
     "ListReport",
     "ListedClass",
+    "ListedOperation",
     "LogReport",
     "MergeReport",
     "MissingPhoto",
@@ -122,7 +128,9 @@ __all__ = [
     "NearWordRow",
     "NotAPhoto",
     "OnnxExported",
+    "OperationsReport",
     "PathReport",
+    "PlanReport",
     "PlannedClass",
     "PromoteReport",
     "PulledReport",
@@ -141,6 +149,7 @@ __all__ = [
     "ShotOf",
     "ShowReport",
     "SkippedFile",
+    "SortReport",
     "StoredContext",
     "StreamedReport",
     "Taken",
@@ -148,6 +157,7 @@ __all__ = [
     "TaskOrder",
     "Told",
     "TrashReport",
+    "UndoReport",
     "UnknownFigures",
     "UnknownScores",
     "UpdateFacts",

@@ -144,6 +144,7 @@ class ClassifyReport(StreamedReport):
     burst: float | None = None  # seconds between photos that are answered as one; None: each by itself
     others: Mapping[str, float] = field(default_factory=dict)  # what other contexts are called → blend
     names_of_others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what they are called → class names
+    labels: tuple[str, ...] = ()  # of the classes, for whoever sorts by them
     _tally: _Tally = field(default_factory=_Tally, init=False, repr=False, compare=False)
 
     def items(self) -> Iterator[Item]:

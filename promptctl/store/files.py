@@ -1,13 +1,14 @@
 """Files: written whole beside their place, made durable, then put there.
 
 Everything of value that promptctl changes on a disk it changes by the few `os` calls in this file: open, write, fsync,
-link, rename, unlink, mkdir, rmdir. The tests stop the program at each of them, and make each of them fail.
+link, symlink, rename, unlink, mkdir, rmdir. The tests stop the program at each of them, and make each of them fail.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -18,6 +19,7 @@ from promptctl import signals
 from promptctl.errors import NotDurable
 
 _PART = re.compile(r"\.[0-9a-f]{16}\.part")  # what is not finished
+_CHUNK = 1 << 20  # bytes that are copied at a time
 _NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP)  # how a file system says that it has no fsync for them
 
 
@@ -82,6 +84,50 @@ def name_exclusively(finished: Path, target: Path) -> None:
         if target.exists():
             raise FileExistsError(f"{target} exists") from None
         os.rename(finished, target)
+
+
+def hard_link(source: Path, target: Path) -> None:
+    """A second name for a file; FileExistsError, and OSError where there are no such names."""
+    os.link(source, target, follow_symlinks=False)
+
+
+def symbolic_link(source: Path, target: Path) -> None:
+    """A link that leads to a file; FileExistsError."""
+    os.symlink(source, target)
+
+
+def take_name(source: Path, target: Path) -> None:
+    """Another name for a file, where there are no hard links; FileExistsError. For a moment it stands empty."""
+    with _open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL):
+        pass
+    try:
+        os.replace(source, target)
+    except OSError:
+        os.unlink(target)
+        raise
+
+
+def take_over(source: Path, empty: Path) -> None:
+    """The same where the empty file stands already."""
+    os.replace(source, empty)
+
+
+def copy_file(source: Path, part: Path) -> str:
+    """A new file, durable but for its name, with the bytes, times and mode of another; the sha256 of its bytes."""
+    digest = hashlib.sha256()
+    with (
+        _open(source, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)) as reading,
+        _open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)) as writing,
+    ):
+        status = os.fstat(reading)
+        while data := os.read(reading, _CHUNK):
+            digest.update(data)
+            _write_all(writing, data)
+        with contextlib.suppress(OSError):  # a memory card has no modes
+            os.chmod(part, status.st_mode & 0o7777)
+        os.utime(part, ns=(status.st_atime_ns, status.st_mtime_ns))
+        os.fsync(writing)
+    return digest.hexdigest()
 
 
 def open_to_append(path: Path) -> int:

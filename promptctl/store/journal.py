@@ -125,6 +125,11 @@ class Operation:
         for number in (*done, *(left or {})):
             self._open.pop(number, None)
 
+    def told(self, outcomes: Mapping[int, str | None]) -> None:
+        """The same of steps by their numbers: None of what was carried out, else why not."""
+        done = [number for number, reason in outcomes.items() if reason is None]
+        self.became(done, {number: reason for number, reason in outcomes.items() if reason is not None})
+
     def end(self) -> None:
         """Nothing more is done, unless it is taken up again."""
         self._append([{"type": "end", "done": self._done, "left": self._left}], durable=True)

@@ -1,0 +1,23 @@
+"""`promptctl apply`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptctl import commands, render
+from promptctl.cli.options import Format, Json, Output
+from promptctl.cli.output import finish
+
+
+def apply(
+    plan: Annotated[Path, typer.Argument(help="A plan that `sort --plan` wrote.")],
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Carry out a plan of `sort`; what is not as it was planned stays where it is."""
+    with render.progress() as progress:
+        report = commands.apply(plan, on_progress=progress)
+    finish(report, output, json)

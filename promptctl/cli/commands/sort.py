@@ -1,0 +1,94 @@
+"""`promptctl sort`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptctl import commands, render
+from promptctl.cli.completion import known_refs
+from promptctl.cli.options import Blend, Device, Exclude, FilesFrom, Format, Json, Null, OnDevice, Output, parse_share
+from promptctl.cli.output import finish
+
+
+def sort(
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(help="Image files, and folders to search for images.", show_default=False)
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option("--prompt", "-p", help="NAME, NAME@VERSION or a context file.", autocompletion=known_refs),
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option(help="Folder that gets one folder per class, and unknown and doubtful.")
+    ] = None,
+    move: Annotated[bool, typer.Option("--move", help="Move the photos instead of copying them.")] = False,
+    link: Annotated[bool, typer.Option("--link", help="Make symbolic links to the photos instead.")] = False,
+    plan: Annotated[
+        Path | None, typer.Option(help="Write down what goes where, for `apply`, and change nothing.", metavar="FILE")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the lines that --plan would write, and change nothing.")
+    ] = False,
+    results: Annotated[
+        Path | None,
+        typer.Option("--from", help="Sort by lines that classify --format jsonl printed; no photo is opened."),
+    ] = None,
+    min_confidence: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Photos of a smaller probability go to doubtful.")
+    ] = None,
+    words: Annotated[
+        str | None,
+        typer.Option(help="Instead of --prompt: class names, zero-shot and without learning.", metavar="WORD,WORD,…"),
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(help="For --words: a sentence with {}, or a name as in learn.  [default: a photo of a {}.]"),
+    ] = None,
+    files_from: FilesFrom = None,
+    null: Null = False,
+    exclude: Exclude = None,
+    blend: Blend = "1",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Where to find the context's backbone, if not under the name it was learned with; for --words: "
+            "backbone.  [default for --words: PROMPTCTL_MODEL, else mini]",
+        ),
+    ] = None,
+    device: OnDevice = Device.auto,
+    output: Output = Format.table,
+    json: Json = False,
+) -> None:
+    """Copy photos into one folder per class, or move or link them; undo takes it back."""
+    if into is None:
+        raise typer.BadParameter("give the folder to sort into", param_hint="--into")
+    if move and link:
+        raise typer.BadParameter("a photo is moved or linked, not both", param_hint="--move")
+    if prompt is None and words is None and results is None:
+        raise typer.BadParameter("give a context, or class names with --words", param_hint="--prompt")
+    with render.progress() as progress:
+        report = commands.sort(
+            inputs or (),
+            prompt,
+            into=into,
+            mode="move" if move else "link" if link else "copy",
+            plan=plan,
+            dry_run=dry_run,
+            results=results,
+            min_confidence=min_confidence,
+            on_progress=progress,
+            words=words,
+            template=template,
+            files_from=files_from,
+            null=null,
+            exclude=exclude or (),
+            blend=parse_share(blend),
+            model=model or (os.environ.get("PROMPTCTL_MODEL") if words is not None else None),
+            device=device.value,
+        )
+    finish(report, Format.jsonl if dry_run and output is Format.table else output, json)

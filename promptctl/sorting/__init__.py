@@ -1,0 +1,1 @@
+"""Sorting: photos into folders, so that none is lost and everything can be taken back."""

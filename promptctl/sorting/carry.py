@@ -1,0 +1,360 @@
+"""Carry: steps that the journal has, carried out, so that at any moment a photo stands in one place or in both.
+
+Within a file system a file gets its new name as a second one, the folder is made durable, and only then the old name
+goes. Across file systems it is copied, made durable, compared, named, and then the old one goes. Where there are no
+second names, an empty file holds the place, and the photo is renamed over it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from promptctl import signals
+from promptctl.errors import reason_of
+from promptctl.sorting.plan import COPY, LINK, MOVE
+from promptctl.sorting.steps import (
+    DROP,
+    FOLDER,
+    RMDIR,
+    ends,
+    is_same_file,
+    leads_to,
+    looks_unchanged,
+    same_bytes,
+    status_of,
+)
+from promptctl.store import files
+from promptctl.store.journal import Step
+
+Outcomes = MutableMapping[int, "str | None"]  # step → None: it was carried out; else why not
+Numbered = tuple[int, Step]
+
+TAKEN = "there is a file of this name already"
+CHANGED = "it has changed since"
+GONE = "it has gone"
+_CHUNK = 1 << 20  # bytes that are read at a time
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_SECOND_NAMES = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES)
+
+
+class _Stays(Exception):
+    """A file that is not carried; `str()` says why."""
+
+
+@dataclass
+class Carrier:
+    """Carries out the steps of one operation."""
+
+    token: str  # of the operation: what is unfinished is called by it
+    again: frozenset[int] = frozenset()  # steps that may have been begun before
+    full: str | None = None  # why nothing more can be written
+    _stayed: set[str] = field(default_factory=set)  # photos that were not carried
+
+    def carry(self, steps: Sequence[Numbered], outcomes: Outcomes) -> None:
+        """A block of steps: folders, files, what goes; what became of them is told even if this is stopped."""
+        self._each(steps, (FOLDER,), self._make_folder, outcomes)
+        placed: list[Numbered] = []
+        try:
+            for number, step in steps:
+                if step["do"] in (MOVE, COPY, LINK, DROP):
+                    self._place(number, step, placed, outcomes)
+        finally:
+            with signals.held():
+                self._finish(placed, outcomes)
+        self._each(steps, (RMDIR,), self._remove_folder, outcomes)
+
+    def settle(self, steps: Iterable[Numbered], outcomes: Outcomes) -> None:
+        """What became of steps that were begun and of which nobody wrote it down; half a step is taken back."""
+        for number, step in steps:
+            try:
+                outcomes[number] = None if self._happened(number, step) else "it was stopped before"
+            except OSError as error:
+                outcomes[number] = reason_of(error)
+
+    # ---------------------------------------------------------------- into place
+
+    def _place(self, number: int, step: Step, placed: list[Numbered], outcomes: Outcomes) -> None:
+        do: dict[str, Callable[[int, Step], bool]] = {
+            MOVE: self._move,
+            COPY: self._copy,
+            LINK: self._link,
+            DROP: self._may_drop,
+        }
+        try:
+            if self.full:
+                raise _Stays(self.full)
+            step = _as_it_is(step) if number in self.again else step
+            if step.get("lead") in self._stayed:
+                raise _Stays("its photo stays where it is")
+            with contextlib.suppress(FileNotFoundError):
+                if number in self.again:
+                    files.delete(self._part(number, step))
+            if do[step["do"]](number, step):
+                placed.append((number, step))
+            else:
+                outcomes[number] = None
+        except _Stays as stays:
+            self._stays(number, step, str(stays), outcomes)
+        except OSError as error:
+            if error.errno in _FULL:
+                self.full = reason_of(error)
+            self._stays(number, step, reason_of(error), outcomes)
+
+    def _stays(self, number: int, step: Step, reason: str, outcomes: Outcomes) -> None:
+        outcomes[number] = reason
+        self._stayed.add(step["from"])
+
+    def _move(self, number: int, step: Step) -> bool:
+        """Whether the old name is still to go."""
+        source, target = ends(step)
+        if number in self.again and status_of(source) is None and _is_it(target, step):
+            return False
+        _check(source, step)
+        try:
+            with signals.held():
+                files.hard_link(source, target)
+                if not is_same_file(status_of(target), step):
+                    files.delete(target)
+                    raise _Stays(CHANGED)
+            return True
+        except FileExistsError:
+            return self._stands_already(number, step)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                return self._copied(number, step, compare=True)
+            if error.errno not in _NO_SECOND_NAMES:
+                raise
+        with signals.held(), _naming():
+            files.take_name(source, target)
+            _confirm(target.parent, source.parent)
+        return False
+
+    def _stands_already(self, number: int, step: Step) -> bool:
+        """A move that was begun before goes on where it was stopped."""
+        source, target = ends(step)
+        status = status_of(target)
+        if number in self.again and status is not None:
+            if os.path.samestat(source.lstat(), status) or (
+                looks_unchanged(status, step) and same_bytes(source, target)
+            ):
+                return True
+            if status.st_size == 0 and step["size"]:
+                with signals.held():
+                    files.take_over(source, target)
+                    _confirm(target.parent, source.parent)
+                return False
+        raise _Stays(TAKEN)
+
+    def _copy(self, number: int, step: Step) -> bool:
+        source, target = ends(step)
+        if number in self.again and looks_unchanged(status_of(target), step) and same_bytes(source, target):
+            return True
+        if number not in self.again or status_of(target) is None:
+            _check(source, step)
+        return self._copied(number, step, compare=False)
+
+    def _copied(self, number: int, step: Step, *, compare: bool) -> bool:
+        source, target = ends(step)
+        if status_of(target) is not None:
+            raise _Stays(TAKEN)
+        part = self._part(number, step)
+        try:
+            sha256 = files.copy_file(source, part)
+            if not looks_unchanged(status_of(source), step) or step.get("sha256", sha256) != sha256:
+                raise _Stays(CHANGED)
+            if compare and _sha256(part) != sha256:
+                raise _Stays("the copy is not like it")
+            with signals.held(), _naming():
+                try:
+                    files.hard_link(part, target)
+                except FileExistsError:
+                    raise
+                except OSError:
+                    files.take_name(part, target)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                files.delete(part)
+        return True
+
+    def _link(self, number: int, step: Step) -> bool:
+        source, target = ends(step)
+        if number in self.again and leads_to(target, source):
+            return True
+        _check(source, step)
+        with _naming():
+            files.symbolic_link(source, target)
+        return True
+
+    def _may_drop(self, number: int, step: Step) -> bool:
+        """Nothing goes that is not there a second time."""
+        source, target = ends(step)
+        if status_of(target) is None:
+            return False
+        if step["was"] == LINK:
+            if not leads_to(target, source):
+                raise _Stays("it is not the link that was made")
+            return True
+        original, copy = status_of(source), status_of(target)
+        if original is None:
+            raise _Stays("its original has gone")
+        if not looks_unchanged(copy, step) or not looks_unchanged(original, step) or not same_bytes(source, target):
+            raise _Stays(CHANGED)
+        if os.path.samestat(original, target.lstat()) and original.st_nlink < 2:
+            raise _Stays("it is its original")
+        return True
+
+    # ---------------------------------------------------------------- made durable, and what goes
+
+    def _finish(self, placed: Sequence[Numbered], outcomes: Outcomes) -> None:
+        """New names durable, then old names gone."""
+        lost = _unconfirmed(ends(step)[1].parent for _, step in placed if step["do"] != DROP)
+        for number, step in placed:
+            target = Path(step["to"])
+            try:
+                if target.parent in lost and step["do"] != DROP:
+                    self._take_away(step)
+                    self._stays(number, step, lost[target.parent], outcomes)
+                    continue
+                self._let_go(step)
+                outcomes[number] = None
+            except _Stays as stays:
+                self._stays(number, step, str(stays), outcomes)
+            except OSError as error:
+                self._stays(number, step, reason_of(error), outcomes)
+        gone = {MOVE: 0, DROP: 1}
+        _unconfirmed(ends(step)[gone[step["do"]]].parent for _, step in placed if step["do"] in gone)
+
+    def _let_go(self, step: Step) -> None:
+        source, target = ends(step)
+        if step["do"] == DROP:
+            files.delete(target)
+        elif step["do"] == MOVE:
+            try:
+                if not is_same_file(status_of(source), step):  # another has come to its place
+                    raise _Stays(CHANGED)
+                files.delete(source)
+            except (OSError, _Stays):
+                self._take_away(step)
+                raise
+
+    @staticmethod
+    def _take_away(step: Step) -> None:
+        """The new name again, while the old one stands."""
+        source, target = ends(step)
+        if step["do"] == LINK or status_of(source) is not None:
+            with contextlib.suppress(OSError):
+                files.delete(target)
+
+    # ---------------------------------------------------------------- folders
+
+    @staticmethod
+    def _each(
+        steps: Sequence[Numbered], kinds: tuple[str, ...], act: Callable[[Step], None], outcomes: Outcomes
+    ) -> None:
+        for number, step in steps:
+            if step["do"] in kinds:
+                try:
+                    act(step)
+                    outcomes[number] = None
+                except OSError as error:
+                    outcomes[number] = reason_of(error)
+
+    @staticmethod
+    def _make_folder(step: Step) -> None:
+        files.make_folder(Path(step["to"]))
+
+    @staticmethod
+    def _remove_folder(step: Step) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            files.delete_empty(Path(step["to"]))
+
+    # ---------------------------------------------------------------- after a crash
+
+    def _happened(self, number: int, step: Step) -> bool:
+        if step["do"] in (FOLDER, RMDIR):
+            return bool(Path(step["to"]).is_dir() == (step["do"] == FOLDER))
+        source, target = ends(step)
+        with contextlib.suppress(FileNotFoundError):
+            files.delete(self._part(number, step))
+        if step["do"] == DROP:
+            return status_of(target) is None
+        if step["do"] == LINK:
+            return leads_to(target, source)
+        if step["do"] == COPY:
+            return looks_unchanged(status_of(target), step)
+        return self._moved(step)
+
+    def _moved(self, step: Step) -> bool:
+        """A move that stands in both places is taken back."""
+        source, target = ends(step)
+        old, new = status_of(source), status_of(target)
+        if new is None or old is None or not _is_it(source, step):
+            return _is_it(target, step)
+        copied = looks_unchanged(new, step) and same_bytes(source, target)
+        if os.path.samestat(old, new) or copied or (new.st_size == 0 and step["size"]):
+            files.delete(target)
+        return False
+
+    def _part(self, number: int, step: Step) -> Path:
+        """What a step leaves unfinished: called so that whoever comes next knows it."""
+        return Path(step["to"]).parent / f".{self.token}{number:08x}.part"
+
+
+def _is_it(path: Path, step: Step) -> bool:
+    status = status_of(path)
+    return is_same_file(status, step) or looks_unchanged(status, step)
+
+
+def _as_it_is(step: Step) -> Step:
+    """A step of before, with what the system calls its file today: a disk that was mounted again has another number."""
+    status = status_of(Path(step["from"]))
+    if status is None or not looks_unchanged(status, step):
+        return step
+    return {**step, "dev": status.st_dev, "ino": status.st_ino}
+
+
+def _check(source: Path, step: Step) -> None:
+    status = status_of(source)
+    if status is None:
+        raise _Stays(GONE)
+    if not looks_unchanged(status, step):
+        raise _Stays(CHANGED)
+
+
+def _confirm(*folders: Path) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            files.fsync_folder(folder)
+
+
+def _unconfirmed(folders: Iterable[Path]) -> dict[Path, str]:
+    """Folders whose change the disk did not confirm, and why."""
+    lost = {}
+    for folder in dict.fromkeys(folders):
+        try:
+            files.fsync_folder(folder)
+        except OSError as error:
+            lost[folder] = reason_of(error)
+    return lost
+
+
+@contextlib.contextmanager
+def _naming() -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        raise _Stays(TAKEN) from None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(_CHUNK):
+            digest.update(data)
+    return digest.hexdigest()

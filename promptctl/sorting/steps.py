@@ -1,0 +1,107 @@
+"""Steps: what the journal says of a file that is carried, and how one is told from another."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from promptctl.sorting.plan import COPY, LINK, MOVE
+from promptctl.store.journal import Step
+
+FOLDER, RMDIR, DROP = "folder", "rmdir", "drop"  # beside the modes: move, copy, link
+KINDS = frozenset({FOLDER, RMDIR, DROP, MOVE, COPY, LINK})
+_CHUNK = 1 << 20  # bytes that are compared at a time
+
+
+def folder_step(folder: Path) -> Step:
+    return {"do": FOLDER, "to": os.fspath(folder)}
+
+
+def file_step(do: str, source: Path, target: Path, status: os.stat_result, **more: Any) -> Step:
+    """A file from one place to another, and which one it is.
+
+    more   sha256 of its bytes, where known; lead: the photo it goes with; was: of a drop, whether it is of a link
+    """
+    return {
+        "do": do,
+        "from": os.fspath(source),
+        "to": os.fspath(target),
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "dev": status.st_dev,
+        "ino": status.st_ino,
+        **{key: value for key, value in more.items() if value is not None},
+    }
+
+
+def ends(step: Step) -> tuple[Path, Path]:
+    """Where a file comes from, and where it goes."""
+    return Path(step["from"]), Path(step["to"])
+
+
+def status_of(path: Path) -> os.stat_result | None:
+    """None where there is nothing."""
+    try:
+        return path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def is_same_file(status: os.stat_result | None, step: Step) -> bool:
+    """Whether this is the very file of a step, whatever was written into it since."""
+    return status is not None and (status.st_dev, status.st_ino) == (step["dev"], step["ino"])
+
+
+def looks_unchanged(status: os.stat_result | None, step: Step) -> bool:
+    """Whether a file, or its copy, is as it was: a file with its size and its time."""
+    return (
+        status is not None
+        and stat.S_ISREG(status.st_mode)
+        and (status.st_size, status.st_mtime_ns) == (step["size"], step["mtime_ns"])
+    )
+
+
+def leads_to(link: Path, source: Path) -> bool:
+    """Whether there is a symbolic link that leads to a file."""
+    try:
+        return os.readlink(link) == os.fspath(source)  # noqa: PTH115  as it is written
+    except OSError:
+        return False
+
+
+def same_bytes(one: Path, other: Path) -> bool:
+    with one.open("rb") as a, other.open("rb") as b:
+        while True:
+            left, right = a.read(_CHUNK), b.read(_CHUNK)
+            if left != right:
+                return False
+            if not left:
+                return True
+
+
+# --------------------------------------------------------------------------- back
+
+
+def inverse(step: Step) -> Step:
+    """The step that takes one back, as the disk is now; where it cannot be taken back, carrying it out says why."""
+    if step["do"] in (FOLDER, RMDIR):
+        return {"do": RMDIR if step["do"] == FOLDER else FOLDER, "to": step["to"]}
+    source, target = ends(step)
+    if step["do"] == MOVE:
+        return _back(step, source, target)
+    if step["do"] == DROP:
+        return {**step, "do": step["was"]}
+    if step["do"] == COPY and status_of(source) is None:  # the copy is all that is left of it
+        return _back(step, source, target)
+    return {**step, "do": DROP, "was": step["do"]}
+
+
+def _back(step: Step, source: Path, target: Path) -> Step:
+    status = status_of(target)
+    known: Mapping[str, Any] = {key: step[key] for key in ("size", "mtime_ns", "dev", "ino")}
+    if status is not None and (is_same_file(status, step) or looks_unchanged(status, step)):
+        return file_step(MOVE, target, source, status)
+    return {"do": MOVE, "from": os.fspath(target), "to": os.fspath(source), **known}

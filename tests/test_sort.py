@@ -1,0 +1,330 @@
+"""Sort: every photo in the folder of its class, nothing overwritten or lost, and everything as it was after undo."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from sorting import contents, results_of, snapshot, write_photos
+
+from promptctl import commands
+from promptctl.errors import BadTarget, NoSuchOperation, TakenBackAlready, WrongOption
+from promptctl.store.journal import Journal
+
+
+@pytest.fixture
+def inbox(tmp_path):
+    return tmp_path / "inbox"
+
+
+@pytest.fixture
+def into(tmp_path):
+    return tmp_path / "sorted"
+
+
+def sort(inbox, into, photos, tmp_path, show=None, **options):
+    return commands.sort(results=results_of(tmp_path / "results.jsonl", photos, show), into=into, **options)
+
+
+MODES = ("copy", "move", "link")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_photos_go_to_their_folders_and_back(inbox, into, tmp_path, mode):
+    photos = write_photos(inbox, ["a.jpg", "b.jpg", "deep/c.jpg", "d.jpg", "e.jpg"])
+    inbox.joinpath("notes.txt").write_text("mine")
+    before = snapshot(inbox)
+
+    def show(i):
+        return {"unknown": i == 3, "doubtful": i == 4}
+
+    report = sort(inbox, into, photos, tmp_path, show, mode=mode)
+    assert report.exit_code == 0
+    names = sorted(str(path.relative_to(into)) for path in into.rglob("*.jpg"))
+    assert names == ["doubtful/e.jpg", "emu/a.jpg", "emu/c.jpg", "ibis/b.jpg", "unknown/d.jpg"]
+    if mode == "move":
+        assert sorted(path.name for path in inbox.rglob("*.*")) == ["notes.txt"]
+    else:
+        assert snapshot(inbox) == before
+    if mode == "copy":
+        assert (into / "emu/a.jpg").lstat().st_mtime_ns == before[str(photos[0])][1]
+    if mode == "link":
+        assert (into / "emu/a.jpg").readlink() == photos[0]
+    undone = commands.undo()
+    assert (undone.of, undone.exit_code, undone.skipped) == (report.operation, 0, ())
+    assert snapshot(inbox) == before
+    assert not into.exists()
+
+
+def test_an_undo_can_be_taken_back_and_a_second_one_goes_further(inbox, into, tmp_path):
+    photos = write_photos(inbox, ["a.jpg", "b.jpg"])
+    start = snapshot(tmp_path / "inbox")
+    sort(inbox, into, photos[:1], tmp_path, mode="move")
+    one = snapshot(inbox, into)
+    sort(inbox, into, photos[1:], tmp_path, mode="move")
+    two = snapshot(inbox, into)
+    assert commands.undo().of == 2
+    assert snapshot(inbox, into) == one
+    assert commands.undo().of == 1
+    assert snapshot(inbox) == start
+    with pytest.raises(NoSuchOperation):
+        commands.undo()
+    with pytest.raises(TakenBackAlready) as already:
+        commands.undo(1)
+    assert str(already.value) == "operation 1 was taken back by operation 4"
+    commands.undo(4)
+    assert snapshot(inbox, into) == one
+    commands.undo(3)
+    assert snapshot(inbox, into) == two
+    assert [one.state for one in commands.operations().operations] == [
+        "",
+        "",
+        "taken back by 5",
+        "taken back by 6",
+        "",
+        "",
+    ]
+    assert commands.undo().of == 2
+    assert snapshot(inbox, into) == one
+
+
+def test_undoing_an_undo_of_copies_and_links_makes_them_again(inbox, into, tmp_path):
+    photos = write_photos(inbox, ["a.jpg", "b.jpg"])
+    sort(inbox, into, photos[:1], tmp_path, mode="copy")
+    sort(inbox, into, photos[1:], tmp_path, mode="link")
+    there = snapshot(inbox, into)
+    commands.undo()
+    commands.undo()
+    assert not into.exists()
+    commands.undo(4)
+    commands.undo(3)
+    assert snapshot(inbox, into) == there
+
+
+def test_a_thousand_photos_of_one_name_are_a_thousand(inbox, into, tmp_path):
+    photos = write_photos(inbox, [f"{i:04}/IMG_0001.jpg" for i in range(1000)])
+    for photo in photos[:20]:
+        photo.write_bytes(b"the same")
+    before = contents(inbox)
+    report = sort(inbox, into, photos, tmp_path, lambda i: {"label": "emu"}, mode="move")
+    assert len(report.photos) == 1000
+    assert len(list((into / "emu").iterdir())) == 1000
+    assert contents(into) == before
+    commands.undo()
+    assert contents(inbox) == before
+
+
+def test_what_is_there_is_never_overwritten_whatever_its_case_or_form(inbox, into, tmp_path):
+    photos = write_photos(inbox, ["a/IMG.jpg", "b/img.JPG", "c/caf\u00e9.jpg", "d/cafe\u0301.jpg"])
+    theirs = write_photos(into / "emu", ["img.jpg", "CAFE\u0301.JPG"])
+    before = [path.read_bytes() for path in theirs]
+    report = sort(inbox, into, photos, tmp_path, lambda i: {"label": "emu"}, mode="move")
+    assert [photo.target for photo in report.photos] == [
+        "emu/IMG-2.jpg",
+        "emu/img-3.JPG",
+        "emu/caf\u00e9-2.jpg",
+        "emu/cafe\u0301-3.jpg",
+    ]
+    assert [path.read_bytes() for path in theirs] == before
+
+
+def test_a_folder_that_is_there_is_used_as_it_is_spelled(inbox, into, tmp_path):
+    photos = write_photos(inbox, ["a.jpg"])
+    (into / "Emu").mkdir(parents=True)
+    assert sort(inbox, into, photos, tmp_path).photos[0].target == "Emu/a.jpg"
+    commands.undo()
+    assert (into / "Emu").is_dir(), "it was there before"
+
+
+# --------------------------------------------------------------------------- plans
+
+
+def test_a_plan_moves_nothing_and_a_dry_run_says_its_very_lines(inbox, into, tmp_path, cli):
+    photos = write_photos(inbox, ["a.jpg", "b.jpg", "a.xmp"])[:2]
+    results = results_of(tmp_path / "results.jsonl", photos)
+    before = snapshot(tmp_path)
+    done = cli("sort", "--from", results, "--into", into, "--move", "--dry-run")
+    assert (done.code, done.err) == (0, "")
+    assert snapshot(tmp_path) == before
+    plan = tmp_path / "plan.jsonl"
+    said = cli("sort", "--from", results, "--into", into, "--move", "--plan", plan)
+    assert said.code == 0, said.err
+    assert plan.read_text() == done.out
+    assert snapshot(inbox) == {path: what for path, what in before.items() if path.startswith(str(inbox) + "/")}
+    assert not into.exists()
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert [line["type"] for line in lines] == ["plan", "photo", "photo", "summary"]
+    assert lines[1]["target"] == "emu/a.jpg"
+    assert [side[1] for side in lines[1]["sidecars"]] == ["emu/a.xmp"]
+
+
+def test_a_plan_is_applied_once_and_gone_on_with_where_it_was_refused(inbox, into, tmp_path):
+    photos = write_photos(inbox, ["a.jpg", "b.jpg", "c.jpg"])
+    plan = tmp_path / "plan.jsonl"
+    sort(inbox, into, photos, tmp_path, mode="move", plan=plan)
+    status = photos[1].stat()
+    photos[1].write_bytes(b"changed since")
+    first = commands.apply(plan)
+    assert (first.exit_code, len(first.photos)) == (3, 2)
+    assert [(one.path, one.reason) for one in first.skipped] == [(photos[1], "it has changed since it was planned")]
+    assert photos[1].read_bytes() == b"changed since"
+    photos[1].write_bytes(b"photo 1 'b.jpg'")
+    os.utime(photos[1], ns=(status.st_atime_ns, status.st_mtime_ns))
+    second = commands.apply(plan)
+    assert (second.exit_code, second.operation, len(second.photos), second.before) == (0, first.operation, 1, 2)
+    third = commands.apply(plan)
+    assert (third.exit_code, third.operation, len(third.photos), third.before) == (0, first.operation, 0, 3)
+    assert len(Journal().heads()) == 1
+    commands.undo()
+    assert sorted(path.name for path in inbox.iterdir()) == ["a.jpg", "b.jpg", "c.jpg"]
+    assert commands.apply(plan).operation == 3, "it was taken back, so it is applied anew"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda photo: photo.unlink(), "it has gone"),
+        (lambda photo: photo.write_bytes(b"x"), "it has changed since it was planned"),
+        (lambda photo: (photo.unlink(), photo.symlink_to(photo.parent / "b.jpg")), "a link, and only files are sorted"),
+        (lambda photo: (photo.unlink(), photo.mkdir()), "not a file"),
+        (lambda photo: photo.chmod(0o444), "read-only, so it is not moved"),
+    ],
+)
+def test_what_is_not_as_planned_stays_and_is_named(inbox, into, tmp_path, change, reason):
+    photos = write_photos(inbox, ["a.jpg", "b.jpg"])
+    plan = tmp_path / "plan.jsonl"
+    sort(inbox, into, photos, tmp_path, mode="move", plan=plan)
+    change(photos[0])
+    before = snapshot(inbox)
+    report = commands.apply(plan)
+    assert report.exit_code == 3
+    assert [(one.path, one.reason) for one in report.skipped] == [(photos[0], reason)]
+    assert (into / "ibis" / "b.jpg").exists()
+    assert {path: what for path, what in before.items() if not path.endswith("b.jpg")} == {
+        path: what for path, what in snapshot(inbox).items() if not path.endswith("b.jpg")
+    }
+
+
+def test_a_place_that_was_taken_since_stays_as_it_is(inbox, into, tmp_path):
+    photos = write_photos(inbox, ["a.jpg", "b.jpg"])
+    plan = tmp_path / "plan.jsonl"
+    sort(inbox, into, photos, tmp_path, mode="move", plan=plan)
+    write_photos(into / "emu", ["A.JPG"])
+    report = commands.apply(plan)
+    assert [one.reason for one in report.skipped] == ["there is a file of this name already"]
+    assert photos[0].exists()
+
+
+# --------------------------------------------------------------------------- what is refused, and what is left
+
+
+def test_links_and_read_only_photos_are_named_and_the_rest_is_sorted(inbox, into, tmp_path, cli):
+    photos = write_photos(inbox, ["a.jpg", "b.jpg", "c.jpg", "d.jpg"])
+    photos[1].unlink()
+    photos[1].symlink_to(photos[0])
+    photos[2].chmod(0o400)
+    results = results_of(tmp_path / "results.jsonl", photos)
+    done = cli("sort", "--from", results, "--into", into, "--move")
+    assert done.code == 3
+    assert f"  {photos[1]}: a link, and only files are sorted\n" in done.err
+    assert f"  {photos[2]}: read-only, so it is not moved\n" in done.err
+    assert sorted(path.name for path in into.rglob("*.jpg")) == ["a.jpg", "d.jpg"]
+    assert cli("sort", "--from", results_of(tmp_path / "r.jsonl", photos[2:3]), "--into", into).code == 0
+    assert (into / "emu/c.jpg").stat().st_mode & 0o777 == 0o400
+
+
+def test_a_copy_that_was_changed_since_is_left_and_named(inbox, into, tmp_path):
+    photos = write_photos(inbox, ["a.jpg", "b.jpg", "c.jpg"])
+    sort(inbox, into, photos, tmp_path)
+    edited = into / "emu/a.jpg"
+    status = edited.stat()
+    edited.write_bytes(edited.read_bytes()[::-1])
+    os.utime(edited, ns=(status.st_atime_ns, status.st_mtime_ns))  # as tools do that keep times
+    photos[1].unlink()
+    undone = commands.undo()
+    assert [(one.path, one.reason) for one in undone.skipped] == [(edited, "it has changed since")]
+    assert undone.exit_code == 3
+    assert photos[1].read_bytes() == b"photo 1 'b.jpg'", "its copy was all that was left of it"
+    assert sorted(path.name for path in into.rglob("*.jpg")) == ["a.jpg"]
+
+
+def test_moved_photos_come_back_as_they_are_now_and_never_over_another(inbox, into, tmp_path):
+    photos = write_photos(inbox, ["a.jpg", "b.jpg", "deep/down/c.jpg"])
+    sort(inbox, into, photos, tmp_path, mode="move")
+    with (into / "emu/a.jpg").open("ab") as file:
+        file.write(b", edited")
+    photos[1].write_bytes(b"another")
+    (inbox / "deep" / "down").rmdir()
+    (inbox / "deep").rmdir()
+    undone = commands.undo()
+    assert [(one.path, one.reason) for one in undone.skipped] == [
+        (into / "ibis/b.jpg", "there is a file of this name already")
+    ]
+    assert photos[0].read_bytes().endswith(b", edited")
+    assert photos[1].read_bytes() == b"another"
+    assert photos[2].exists()
+    photos[1].unlink()
+    again = commands.undo(1)
+    assert (again.operation, again.exit_code) == (undone.operation, 0)
+    assert photos[1].read_bytes() == b"photo 1 'b.jpg'"
+    assert not into.exists()
+
+
+def test_photos_that_are_sorted_are_not_sorted_again(inbox, into, tmp_path):
+    photos = write_photos(inbox, ["a.jpg", "b.jpg"])
+    for mode in ("copy", "link"):
+        target = into / mode
+        sort(inbox, target, photos[:1], tmp_path, mode=mode)
+        again = sort(inbox, target, photos, tmp_path, mode=mode)
+        assert ([photo.target for photo in again.photos], again.there) == (["ibis/b.jpg"], 1)
+        assert sort(inbox, target, photos, tmp_path, mode=mode).there == 2
+    there = sorted((into / "copy").rglob("*.jpg"))
+    assert sort(inbox, into / "copy", there, tmp_path, mode="move").there == 2
+
+
+def test_where_nothing_can_be_sorted_into(inbox, into, tmp_path, home):
+    photos = write_photos(inbox, ["a.jpg"])
+    into.write_text("a file")
+    with pytest.raises(BadTarget) as refused:
+        sort(inbox, into, photos, tmp_path)
+    assert str(refused.value) == f"nothing is sorted into {into}: it is not a folder"
+    with pytest.raises(BadTarget):
+        sort(inbox, home / "contexts", photos, tmp_path)
+    with pytest.raises(WrongOption):
+        commands.sort([inbox], into=tmp_path / "x")
+
+
+# --------------------------------------------------------------------------- photos that are looked at
+
+
+def test_photos_are_answered_and_sorted_by_a_context(cli, photos, colours_bytes, answering, tmp_path, into, tiny):
+    from promptctl.store.store import Store
+
+    Store().save("colours", colours_bytes, new=True)
+    (photos / "red" / "broken.jpg").write_bytes(b"no photo")
+    (photos / "red" / "notes.txt").write_text("mine")
+    before = snapshot(photos)
+    done = cli("sort", photos, "--prompt", "colours", "--into", into, "--move")
+    assert done.code == 3, done.err
+    assert f"{photos / 'red' / 'broken.jpg'}: " in done.err
+    sorted_photos = list(into.rglob("*.png"))
+    assert len(sorted_photos) == 18
+    assert {path.parent.name for path in sorted_photos} <= {"red", "green", "blue", "unknown", "doubtful"}
+    assert cli("undo").code == 0
+    assert snapshot(photos) == before
+
+
+def test_a_folder_in_which_it_lies_can_be_sorted_into(cli, photos, colours_bytes, answering, tiny):
+    from promptctl.store.store import Store
+
+    Store().save("colours", colours_bytes, new=True)
+    into = photos / "sorted"
+    first = cli("sort", photos, "--prompt", "colours", "--into", into)
+    assert first.code == 0, first.err
+    before = snapshot(photos)
+    again = cli("sort", photos, "--prompt", "colours", "--into", into)
+    assert again.code == 0
+    assert f"{into} is in there too: what it holds is sorted already and stays\n" in again.err
+    assert "18 photos already in place\n" in again.err
+    assert snapshot(photos) == before
