@@ -233,7 +233,8 @@ def test_a_file_is_durable_before_it_replaces_another_and_each_folder_after(fres
     with watched(on_call):
         rewritten = Store(home).rewrite("birds", purge)
     count = len(rewritten)
-    assert calls == ["fsync"] * count + ["replace", "fsync"] * count
+    begun, ended = ["fsync"] * 2, ["fsync"]  # the journal
+    assert calls == ["fsync"] * count + begun + ["replace", "fsync"] * count + ended
 
 
 def test_what_cannot_be_made_again_stops_it_before_anything_is_replaced(fresh):

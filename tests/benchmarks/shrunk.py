@@ -10,7 +10,7 @@ Each folder has train/ and test/ with class folders.
 features   every photo blown up to so many megapixels, by another resampler, quality and chroma in turn, then decoded
            whole and at a half, a quarter and an eighth: the features of each, of the picture and of two of its random
            views. --mosaic makes one picture of many photos instead, whose finest detail is real; --plain decodes whole
-           and at a quarter, without views.
+           at a half and at a quarter, without views.
 table      cosine to the features of the full decode, by the least short side that is asked for, in sides of the
            backbone's input; and whether the class is the same, zero-shot and by a context learned from 16 shots.
 speed      CPU-milliseconds from a file to pixels and to the backbone's input, at 12, 3 and 0.3 megapixels.
@@ -98,7 +98,7 @@ def seen(picture: Image.Image, number: int | None, encoder: ImageEncoder) -> np.
 def features(options: argparse.Namespace) -> None:
     encoder = Backbone("mini").encoder
     rows, labels, sets, sides = [], [], [], []
-    factors, views = ((1, 4), (None,)) if options.plain else (FACTORS, VIEWS)
+    factors, views = ((1, 2, 4), (None,)) if options.plain else (FACTORS, VIEWS)
     for folder in options.folders:
         for label, data in pictures(folder, options):
             decodings = [shrunk(data, factor, encoder.size) for factor in factors]
