@@ -89,6 +89,21 @@ def assert_answers(cli, context, expected, *, within: float = 1e-3) -> None:
         assert image["top"][0]["probability"] == pytest.approx(probability, abs=within)
 
 
+@pytest.mark.parametrize("context", ["shapes@1", "own", "weights"])
+def test_an_old_context_tells_unknown_photos_by_the_shots_it_has(cli, old_home, context):
+    report = json.loads(silent(cli("classify", "photos", "--prompt", context, "--json")))
+    assert report["rejection"]["photos"] >= 2 and report["rejection"]["asked"] == 0.05
+    assert all(image["likeness"] is not None for image in report["images"])
+    photo = next(image for image in report["images"] if image["unknown"] is False)
+    assert photo["likeness"] >= min(image["likeness"] for image in report["images"])
+
+
+def test_an_old_context_that_came_without_shots_says_that_it_cannot(cli, old_home):
+    outcome = cli("classify", "photos", "--prompt", "theirs", "--json")
+    assert outcome.err == "theirs@1 cannot tell unknown photos: it was imported and has no shots\n"
+    assert json.loads(outcome.out)["rejection"] is None
+
+
 def test_an_old_context_is_measured_as_before(cli, old_home):
     outcome = cli("evaluate", "weights", "photos", "--json")
     report = json.loads(outcome.out)

@@ -95,7 +95,7 @@ def _with_head(context: Context, seed: int) -> Context:
         groups=_groups(context.shots.groups[own], len(rows)),
         seed=seed,
     )
-    temperature = calibration.temperature(found.logits[:n_own], rows[:n_own])
+    temperature = calibration.temperature(found.logits[:n_own], rows[:n_own]) if found.tells_confidence else 1.0
     ids = np.array([entry.id for entry in context.card.classes], np.int32)
     predicted, confidence = context.shots.predicted.copy(), context.shots.confidence.copy()
     seen = found.predicted[:n_own]

@@ -69,6 +69,11 @@ class FittedHead:
     share: float  # of what was learned, the rest zero-shot
     folds: Folds | None  # None where no class has two images, or two groups of them
 
+    @property
+    def tells_confidence(self) -> bool:
+        """Whether its folds had nearly as much to learn from as it had; half the images make a less certain head."""
+        return self.folds is not None and self.folds.n_folds >= _FOLDS_THAT_DECIDE
+
 
 def fit(
     features: Vectors,
