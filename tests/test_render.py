@@ -397,7 +397,7 @@ def test_every_cell_comes_back_from_csv_and_every_row_is_one(capsys):
     assert [unescape(row["label"]) for row in rows] == ODD
     assert [row["probability"] for row in rows] == ["0.5"] * len(ODD)
     assert not any(row["label"].startswith(("=", "+", "-", "@", "\t", "\r")) for row in rows)
-    assert text.endswith("0.5,False,False,\n") and "\r\n" not in text.removesuffix("\n")[-20:]
+    assert text.endswith("0.5,False,False,\n") and "False,\r\n" not in text
 
 
 def test_numbers_in_csv_stay_numbers():
