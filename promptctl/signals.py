@@ -8,6 +8,7 @@ signal is only remembered. A second one always ends the program, as it would any
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -53,6 +54,16 @@ def finish() -> None:
     _command.done = True
     for number in _NUMBERS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def leave(exit_code: int) -> None:
+    """End at once after an interruption, if a thread is still at work, which the interpreter would wait for."""
+    others = set(threading.enumerate()) - {threading.main_thread()}
+    if any(not thread.daemon for thread in others):  # a decoder, say, or a tower
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(exit_code)
 
 
 def keep(what: str, count: int) -> None:

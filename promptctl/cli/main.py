@@ -25,6 +25,7 @@ def main() -> NoReturn:
         signals.finish()
     except Interrupted as stop:
         code = _say(_interrupted(), None, stop.exit_code)
+        signals.leave(stop.exit_code)
     sys.exit(code)
 
 
@@ -71,4 +72,5 @@ def _interrupted() -> str:
     if not kept:
         return "interrupted, nothing half-done was kept"
     verb = "is" if sum(counts.values()) == 1 else "are"
-    return f"interrupted; {' and '.join(kept)} {verb} kept, the same command goes on from there"
+    how = "with --resume the same command" if counts.get("result") else "the same command"
+    return f"interrupted; {' and '.join(kept)} {verb} kept, {how} goes on from there"

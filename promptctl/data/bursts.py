@@ -46,10 +46,13 @@ def _moments(photos: Sequence[str]) -> Iterator[tuple[float, bool]]:
     if len(photos) == 1:  # it has no neighbour
         yield np.nan, False
         return
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    pool = ThreadPoolExecutor(max_workers=4)
+    try:
         for first in range(0, len(photos), _AT_ONCE):
             for moment in pool.map(moment_of, map(Path, photos[first : first + _AT_ONCE])):
                 yield (np.nan, False) if moment is None else (moment.utc, moment.offset is not None)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def cut(taken: Seconds, zoned: NDArray[np.bool_], gap: float) -> list[list[int]]:

@@ -134,12 +134,16 @@ def _stream(
 ) -> Iterator[Encoded | Skipped]:
     done = 0
     recent: dict[str, Vector] = {}
-    for batch in _batches(_prepared(jobs, encoder, cache), recent):
-        encoded = _encoded(batch, encoder, cache, recent)
-        done += len(batch)
-        if on_done:
-            on_done(done)
-        yield from encoded
+    tower = ThreadPoolExecutor(max_workers=1)  # so that whoever waits for a slow one can be interrupted
+    try:
+        for batch in _batches(_prepared(jobs, encoder, cache), recent):
+            encoded = _encoded(batch, encoder, tower, cache, recent)
+            done += len(batch)
+            if on_done:
+                on_done(done)
+            yield from encoded
+    finally:
+        tower.shutdown(wait=False, cancel_futures=True)
 
 
 def _prepared(jobs: Iterable[_Job], encoder: ImageEncoder, cache: FeatureCache) -> Iterator[_Item]:
@@ -210,12 +214,17 @@ def _batches(items: Iterable[_Item], recent: dict[str, Vector]) -> Iterator[list
 
 
 def _encoded(
-    batch: Sequence[_Item], encoder: ImageEncoder, cache: FeatureCache, recent: dict[str, Vector]
+    batch: Sequence[_Item],
+    encoder: ImageEncoder,
+    tower: ThreadPoolExecutor,
+    cache: FeatureCache,
+    recent: dict[str, Vector],
 ) -> list[Encoded | Skipped]:
     """The batch with features for its pictures, which from now on are known."""
     pictures = {item.key: item.pixels for item in batch if isinstance(item, _Picture)}
     if pictures:
-        vectors = dict(zip(pictures, encoder.encode(np.stack(list(pictures.values()))), strict=True))
+        found = tower.submit(encoder.encode, np.stack(list(pictures.values()))).result()
+        vectors = dict(zip(pictures, found, strict=True))
         cache.put(vectors)
         recent.update(vectors)
         for key in list(recent)[:-_RECENT]:
