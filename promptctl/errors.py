@@ -4,7 +4,8 @@
 PromptctlError                 exit 1
 ├── NotInStore (10)            ContextNotFound  VersionNotFound  CandidateNotFound  NotInTrash
 │                              NoSuchFile  NotAFile  NotAContext  NoSuchOperation
-├── StoreLocked (11)           OperationRuns
+├── StoreLocked (11)           OperationRuns  FileInUse
+├── ResultsExist  OtherResults  NotResults (12)
 ├── ContextExists  NewestVersion  Outdated
 ├── InvalidName
 ├── BadContextFile (12)        CorruptContext  NewerFormat  BadCheckpoint
@@ -612,6 +613,45 @@ class TakenBackAlready(PromptctlError):
         super().__init__(
             f"operation {number} was taken back by operation {by}", f"promptctl undo {by}   (to have it back)"
         )
+
+
+class FileInUse(PromptctlError):
+    """Two programs that would write one file."""
+
+    exit_code = 11
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"another program is writing {path}", "wait for it, or give another --output")
+
+
+class ResultsExist(PromptctlError):
+    """A file in the place of results, which are never written over anything."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} exists already", "add --resume to go on with it, or give another --output")
+
+
+class OtherResults(PromptctlError):
+    """Results that were begun with other settings, or by another version of a context."""
+
+    def __init__(self, path: Path, setting: str, before: object, now: object) -> None:
+        super().__init__(
+            f"{path} was begun with {setting} {_short(before)}, and {_short(now)} is asked",
+            "the same settings as then, or another --output",
+        )
+
+
+class NotResults(PromptctlError):
+    """A file that cannot be gone on with."""
+
+    exit_code = 12
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} cannot be gone on with: {reason}", "give another --output")
+
+
+def _short(value: object) -> str:
+    return "none" if value is None else f"{value!r:.80}"
 
 
 class OutputFailed(PromptctlError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -164,6 +165,15 @@ class Classifier:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(entry.name for entry in self.classes)
+
+    def sha256(self) -> str:
+        """Of all that decides an answer."""
+        gate = [] if self.gate is None else self.gate.parts
+        digest = hashlib.sha256()
+        for part in (self.weight, self.bias, self.logit_scale, self.temperature, *gate):
+            digest.update(b"none" if part is None else np.asarray(part, np.float64).tobytes())
+        digest.update(repr(self.labels + self.names).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
 
     def classify(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,12 @@ class Gate:
         if likeness is not None and self.floors is not None:
             unknown = likeness < self.floors[found.best]
         return Passed(likeness, unknown, (found.confidence < self.least) & ~unknown)
+
+    @property
+    def parts(self) -> list[NDArray[Any] | float | None]:
+        """All that decides what is taken."""
+        known = [] if self.known is None else [self.known.shots.features, self.known.shots.class_ids]
+        return [self.floors, self.least, *known]
 
     @cached_property
     def _rows(self) -> Numbers:

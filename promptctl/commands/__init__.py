@@ -36,11 +36,13 @@ from promptctl.commands.relabel import relabel
 from promptctl.commands.remove import remove, to_remove
 from promptctl.commands.rename import rename
 from promptctl.commands.restore import restore
+from promptctl.commands.results import Results
 from promptctl.commands.show import show
 from promptctl.commands.sort import sort
 from promptctl.commands.undo import undo
 
 __all__ = [
+    "Results",
     "add_classes",
     "apply",
     "cache_info",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -77,15 +77,18 @@ def answered(
     on_progress: OnProgress | None,
     *,
     burst: float | None = None,
+    known: Container[str] = (),
 ) -> Iterator[tuple[Answer, ...] | Skipped]:
     """What every photo shows by each of several contexts of one backbone, which encodes it once; as `answers`.
 
     burst   seconds between photos of one folder that are answered as one; None: each by itself. Photos then come
             folder by folder, those of a burst together
+    known   photos that need not come again, and do only where others of their burst are still to come
     """
+    left = [photo for photo in photos if photo not in known]
     if burst is None:
-        return _answered(answerings, photos, len(photos), on_progress)
-    return _in_bursts(answerings, photos, burst, on_progress)
+        return _answered(answerings, left, len(left), on_progress)
+    return _in_bursts(answerings, photos, burst, known, on_progress) if left else iter(())
 
 
 def _answered(
@@ -101,7 +104,11 @@ def _answered(
 
 
 def _in_bursts(
-    answerings: Sequence[Answering], photos: Sequence[str], gap: float, on_progress: OnProgress | None
+    answerings: Sequence[Answering],
+    photos: Sequence[str],
+    gap: float,
+    known: Container[str],
+    on_progress: OnProgress | None,
 ) -> Iterator[tuple[Answer, ...] | Skipped]:
     from promptctl.data.bursts import bursts_of
 
@@ -109,8 +116,9 @@ def _in_bursts(
 
     def in_order() -> Iterator[str]:
         for burst in bursts_of(photos, gap, partial(on_progress, "reading times") if on_progress else None):
-            sizes.append(len(burst))
-            yield from burst
+            if not all(photo in known for photo in burst):
+                sizes.append(len(burst))
+                yield from burst
 
     with closing(_answered(answerings, in_order(), len(photos), on_progress)) as answers:
         for first in answers:

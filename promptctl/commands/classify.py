@@ -6,7 +6,8 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Set as AbstractSet
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from promptctl import checks
 from promptctl.commands.answers import UNKNOWN, Answering, Taking, answered, answering_by_context
 from promptctl.commands.gather import Gathered, gathered, listed_in, named, no_photo
 from promptctl.commands.places import check_places
+from promptctl.commands.results import Results
 from promptctl.commands.sources import Source, locate
 from promptctl.errors import WrongOption
 from promptctl.progress import OnProgress
@@ -44,6 +46,7 @@ def classify(
     unknown: float | None = UNKNOWN,
     min_confidence: float = 0.0,
     accept_error: float | None = None,
+    results: Results | None = None,
     blend: float | None = 1.0,
     model: str | None = None,
     device: str = "auto",
@@ -68,6 +71,7 @@ def classify(
                   learned from; None: no photo is
     min_confidence   probability from which on an answer is taken, the others are doubtful
     accept_error  of a context: share of wrong ones among the answers that are taken; None: any
+    results       what is written down already, which does not come again; to be saved there
     blend         of a context: share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by
                   folds of its shots
     model         of a context: where to find its own backbone, if not under the name it was learned with; of words:
@@ -111,9 +115,10 @@ def classify(
         top=min(top, len(classifier.classes)),
         files=files.photos,
         burst=burst,
-        found=_found(asked, files, answerings, top, burst, on_progress),
+        found=_found(asked, files, answerings, top, burst, results.known if results else frozenset(), on_progress),
         taken=first.taken,
         passed_over=files.beside,
+        settings=_settings(asked, answerings, taking, top, words, template),
         labels=classifier.labels,
     )
 
@@ -126,6 +131,7 @@ class _Asked:
     listed: Sequence[str]
     exclude: Sequence[str]
     apart: Sequence[Path]
+    files_from: str | None
 
     @staticmethod
     def of(
@@ -137,8 +143,9 @@ class _Asked:
     ) -> _Asked:
         if files_from is None and not inputs:
             raise WrongOption("there is nothing to classify", "give photos or folders, or a list with --files-from")
-        listed = [] if files_from is None else listed_in(checks.path("files_from", files_from), null=null)
-        return _Asked(inputs, listed, exclude, apart)
+        file = None if files_from is None else checks.path("files_from", files_from)
+        listed = listed_in(file, null=null) if file else []
+        return _Asked(inputs, listed, exclude, apart, None if file is None else str(file))
 
     def gathered(self) -> Gathered:
         return gathered(self.inputs, self.listed, self.exclude, self.apart)
@@ -184,6 +191,32 @@ def _answerings_by_contexts(
     return answerings
 
 
+def _settings(
+    asked: _Asked,
+    answerings: Sequence[Answering],
+    taking: Taking,
+    top: int,
+    words: str | Sequence[str] | None,
+    template: str | None,
+) -> dict[str, object]:
+    """What decides the answers, beside the head of the report."""
+    from promptctl.encoding.decode import DECODER
+
+    first = answerings[0]
+    return {
+        "answers": [by.classifier.sha256() for by in answerings],
+        "backbone": first.encoder.fingerprint,
+        "decoder": DECODER,
+        **asdict(taking),
+        "top": top,
+        "words": words,
+        "template": template,
+        "inputs": list(map(os.fspath, asked.inputs)),
+        "files_from": asked.files_from,
+        "exclude": list(asked.exclude),
+    }
+
+
 def _check_words_alone(refs: Sequence[str | os.PathLike[str]], blend: float | None, taking: Taking) -> None:
     if refs:
         raise WrongOption("a context has classes of its own, --words has no effect", "leave out --words or --prompt")
@@ -216,17 +249,19 @@ def _found(
     answerings: Sequence[Answering],
     top: int,
     burst: float | None,
+    known: AbstractSet[str],
     on_progress: OnProgress | None,
 ) -> Iterator[_Found]:
     """Every file as it is classified or found to be none; NoImages after the last when all were something else."""
     meant, total = named(asked.inputs), len(files.photos)
     others = Counter(files.beside)
-    yield from files.closed
+    yield from (closed for closed in files.closed if os.fspath(closed.path) not in known)
     contexts = [str(one.context) for one in answerings[1:]]
-    for image in answered(answerings, files.photos, on_progress, burst=burst):
+    for image in answered(answerings, files.photos, on_progress, burst=burst, known=known):
         item = _item(image, contexts, meant, top)
         others.update([item.suffix] if isinstance(item, NotAPhoto) else [])
-        yield item
+        if isinstance(item, NotAPhoto) or os.fspath(item.path) not in known:
+            yield item
     if others.total() - files.beside.total() == total and not files.closed:
         raise no_photo(asked.inputs, others, excluding=bool(asked.exclude))
 

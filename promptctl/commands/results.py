@@ -1,15 +1,158 @@
-"""Results of `classify`, read again: what photos show, without opening one."""
+"""Results: what `classify` finds as JSON lines in a file, which a run goes on with and photos are sorted by."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from promptctl.errors import BadResults, reason_of
+from promptctl import checks
+from promptctl.errors import BadResults, NotResults, OtherResults, ResultsExist, reason_of
+from promptctl.render.formats import dumps
+from promptctl.report import Classified, ClassifyReport, Row, SavedReport, SkippedFile
 from promptctl.sorting.plan import Refused, Shown
+from promptctl.store.lines import Lines, more_lines, new_lines
+
+_HEAD, _SUMMARY = "head", "summary"
+
+
+class Results:
+    """A file of results, as far as it is written already.
+
+    The first line is a head with all settings, then comes a line a photo as in `--format jsonl`, last a summary. The
+    file is only appended to, and what a crash left of a last line is cut off.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, resume: bool = False) -> None:
+        """Read what is there.
+
+        resume   go on with a file that exists, if one does
+        raises   BadSetting, ResultsExist without `resume`, NotResults for a file that is none, OSError
+        """
+        self.path = checks.path("output", path)
+        self.known: set[str] = set()  # paths that have a line
+        self._head: Row | None = None
+        self._end = self._n_bytes = 0
+        if not checks.flag("resume", resume) and os.path.lexists(self.path):
+            raise ResultsExist(self.path)
+        if resume and self.path.exists():
+            if not self.path.is_file():
+                raise NotResults(self.path, "it is not a regular file")
+            self._read()
+
+    def save(self, report: ClassifyReport) -> SavedReport:
+        """Write all that a report finds and the file lacks, durable as it grows.
+
+        report   of the same settings, which knows what is there: `classify(…, results=self)`
+        raises   OtherResults, ResultsExist, FileInUse, OSError, and what the report raises
+        """
+        head = _plain({**report.head(), "type": _HEAD, **report.settings})
+        if self._head is not None:
+            _check_same(self.path, self._head, head)
+        for known in self._items():
+            report.count(known)
+        items = iter(report.items())
+        first = next(items, None)  # a refusal that comes before it leaves no file
+        with self._lines() as lines:
+            if self._head is None:
+                lines.add(_line(head))
+            for item in chain([] if first is None else [first], items):
+                lines.add(_line(item.record()))
+            lines.add(_line({"type": _SUMMARY, **report.totals()}))
+        return SavedReport(self.path, len(self.known), report)
+
+    def _lines(self) -> AbstractContextManager[Lines]:
+        if self._head is not None:
+            return more_lines(self.path, "result", after=self._end, n_bytes=self._n_bytes)
+        if self._n_bytes:  # a head that was cut off
+            return more_lines(self.path, "result", after=0, n_bytes=self._n_bytes)
+        return self._new_lines()
+
+    def _new_lines(self) -> AbstractContextManager[Lines]:
+        if os.path.lexists(self.path):
+            return more_lines(self.path, "result", after=0, n_bytes=0)
+        return new_lines(self.path, "result")
+
+    def _read(self) -> None:
+        """What is whole; the summary and half a line are written again."""
+        for number, (line, end) in enumerate(self._whole_lines(), 1):
+            record = _parsed(line)
+            kind = record.get("type") if record else None
+            if number == 1 and kind == _HEAD:
+                self._head = record
+            elif self._head is None or record is None or not (kind == _SUMMARY or _is_whole(record)):
+                raise NotResults(self.path, f"line {number} is not one of its own")
+            elif kind != _SUMMARY:
+                self.known.add(os.fspath(Path(record["path"])))
+            if kind != _SUMMARY:
+                self._end = end
+
+    def _items(self) -> Iterator[Classified | SkippedFile]:
+        """What is known, once more from the file: a hundred thousand of them are many."""
+        if self.known:
+            for line, end in islice(self._whole_lines(), 1, None):
+                if end <= self._end and (record := _parsed(line)):
+                    yield _item(record)
+
+    def _whole_lines(self) -> Iterator[tuple[bytes, int]]:
+        """(line, where it ends) of each that has an end; NotResults for a file without one that is no head either."""
+        at = self._n_bytes = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                self._n_bytes += len(line)
+                if line.endswith(b"\n"):
+                    at += len(line)
+                    yield line, at
+                elif at == 0 and not line.startswith(_BEGINNING[: len(line)]):
+                    raise NotResults(self.path, "it does not begin as results do")
+
+
+_BEGINNING = b'{"schema_version": '
+
+
+def _check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    for key in [*now, *(key for key in before if key not in now)]:
+        if before.get(key) != now.get(key):
+            raise OtherResults(path, key.replace("_", " "), before.get(key), now.get(key))
+
+
+def _is_whole(record: Row) -> bool:
+    try:
+        _item(record)
+    except (KeyError, TypeError, AttributeError):
+        return False
+    return True
+
+
+def _item(record: Row) -> Classified | SkippedFile:
+    if record["type"] == "error":
+        return SkippedFile(Path(record["path"]), str(record["reason"]))
+    return Classified.of_record(record)
+
+
+def _line(record: Row) -> bytes:
+    return dumps(record).encode("ascii")
+
+
+def _plain(record: Row) -> Row:
+    """As it is when it is read again."""
+    plain: Row = json.loads(dumps(record))
+    return plain
+
+
+def _parsed(line: bytes) -> Row | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+# --------------------------------------------------------------------------- read again
 
 
 def read_results(path: Path) -> tuple[list[tuple[Path, Shown]], list[Refused]]:

@@ -58,6 +58,7 @@ from promptctl.report.moved import CopyReport, PromoteReport, RemoveReport, Rena
 from promptctl.report.operations import ListedOperation, OperationsReport
 from promptctl.report.path import PathReport
 from promptctl.report.rebase import MissingPhoto, RebaseReport
+from promptctl.report.saved import SavedReport
 from promptctl.report.show import ShowReport
 from promptctl.report.sort import ApplyReport, Carried, PlanReport, SortReport
 from promptctl.report.undo import UndoReport
@@ -145,6 +146,7 @@ __all__ = [
     "Report",
     "RestoreReport",
     "Row",
+    "SavedReport",
     "Scores",
     "ShotOf",
     "ShowReport",

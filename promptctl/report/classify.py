@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from promptctl.report.base import Item, Row, SkippedFile, StreamedReport
 from promptctl.report.gate import Taken
@@ -41,6 +41,18 @@ class Told:
     def record(self) -> Row:
         return {**dataclasses.asdict(self.top[0]), **dataclasses.asdict(self)}
 
+    @staticmethod
+    def of_record(record: Mapping[str, Any]) -> Told:
+        """The same, read again."""
+        alone = record["alone"]
+        return Told(
+            tuple(Guess(**guess) for guess in record["top"]),
+            record["unknown"],
+            record["doubtful"],
+            record["likeness"],
+            None if alone is None else Guess(**alone),
+        )
+
 
 @dataclass(frozen=True)
 class Classified:
@@ -61,6 +73,22 @@ class Classified:
         first, rest = dataclasses.asdict(self.top[0]), self.entry()
         rest["others"] = {context: told.record() for context, told in self.others.items()}
         return {"path": self.path, **first, **{key: rest[key] for key in rest if key != "path"}, "type": "result"}
+
+    @staticmethod
+    def of_record(record: Mapping[str, Any]) -> Classified:
+        """The same, read again; KeyError or TypeError from what is none."""
+        told, burst = Told.of_record(record), record["burst"]
+        return Classified(
+            Path(record["path"]),
+            told.top,
+            told.unknown,
+            told.doubtful,
+            told.likeness,
+            told.alone,
+            record["sha256"],
+            {context: Told.of_record(other) for context, other in record["others"].items()},
+            None if burst is None else Path(burst),
+        )
 
     def entry(self) -> Row:
         return dataclasses.asdict(self)
@@ -145,6 +173,7 @@ class ClassifyReport(StreamedReport):
     others: Mapping[str, float] = field(default_factory=dict)  # what other contexts are called → blend
     names_of_others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what they are called → class names
     labels: tuple[str, ...] = ()  # of the classes, for whoever sorts by them
+    settings: Mapping[str, object] = field(default_factory=dict)  # what else decides what is found
     _tally: _Tally = field(default_factory=_Tally, init=False, repr=False, compare=False)
 
     def items(self) -> Iterator[Item]:
@@ -153,6 +182,19 @@ class ClassifyReport(StreamedReport):
             self._tally.add(item)
             if not isinstance(item, NotAPhoto):
                 yield item
+
+    def count(self, item: Classified | SkippedFile) -> None:
+        """Something that was found before, and does not come again."""
+        self._tally.add(item)
+
+    def by_class(self) -> dict[str, int]:
+        """How many photos of which class there are so far, the most frequent first."""
+        return dict(_most_first(self._tally.of_class))
+
+    def totals(self) -> Row:
+        """How many of what has been found so far."""
+        passed_over = dict(_most_first(self._tally.passed_over))
+        return {"images": self.images, "skipped": len(self._tally.skipped), "passed_over": passed_over}
 
     @property
     def images(self) -> int:

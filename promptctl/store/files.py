@@ -135,6 +135,17 @@ def open_to_append(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0), 0o666)
 
 
+def create_to_append(path: Path) -> int:
+    """A descriptor of a new file, whose name is not durable yet and which the caller closes; FileExistsError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+    return os.open(path, flags | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0), 0o666)
+
+
+def cut_off(descriptor: int, n_bytes: int) -> None:
+    """An open file without what stands after so many bytes."""
+    os.ftruncate(descriptor, n_bytes)
+
+
 def append(descriptor: int, data: bytes, *, durable: bool) -> None:
     """More at the end of an open file."""
     _write_all(descriptor, data)

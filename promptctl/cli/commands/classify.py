@@ -63,6 +63,15 @@ def classify(
     no_unknown: NoUnknown = False,
     min_confidence: MinConfidence = None,
     accept_error: AcceptError = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", metavar="FILE", help="Write JSON lines to FILE, as photos are done, and no rows here."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the FILE of --output where an interrupted run stopped.")
+    ] = False,
     blend: Blend = "1",
     model: Annotated[
         str | None,
@@ -84,6 +93,9 @@ def classify(
         raise typer.BadParameter("nothing here ends in a NUL: add --files-from FILE or --quiet", param_hint="--null")
     if not prompt and words is None:
         raise typer.BadParameter("give a context, or class names with --words", param_hint="--prompt")
+    if resume and results is None:
+        raise typer.BadParameter("there is no file to go on with: add --output FILE", param_hint="--resume")
+    file = commands.Results(results, resume=resume) if results is not None else None
     with render.progress() as progress:
         report = commands.classify(
             inputs or (),
@@ -98,11 +110,11 @@ def classify(
             unknown=parse_unknown(unknown, no_unknown),
             min_confidence=parse_fraction(min_confidence, "--min-confidence") if min_confidence else 0.0,
             accept_error=parse_fraction(accept_error, "--accept-error") if accept_error else None,
+            results=file,
             blend=parse_share(blend),
             model=model or (os.environ.get("PROMPTCTL_MODEL") if words is not None else None),
             device=device.value,
             on_progress=progress,
         )
-        finish(
-            report, output, json, quiet=quiet, null=null, progress=progress
-        )  # photos are encoded while their rows are printed
+        # photos are encoded while their rows are printed, or written
+        finish(file.save(report) if file else report, output, json, quiet=quiet, null=null, progress=progress)
