@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from conftest import paint
 
+import promptctl
+from promptctl import commands
 from promptctl.classification import together as module
 from promptctl.classification.classifier import Classifier
-from promptctl.classification.together import influence, together
+from promptctl.classification.gate import Gate
+from promptctl.classification.together import answers, influence, shots_behind, together
+from promptctl.encoding.files import Skipped
+from promptctl.encoding.images import Seen
+from promptctl.report import SkippedFile
+from promptctl.store.store import Store
 
 WIDTH, CLASSES, SCALE = 32, 5, 20.0
 WRONG, NOISE, GAP = 1.5, 1.2, 8.0
@@ -127,3 +139,115 @@ def test_blocks_share_their_classes(monkeypatch):
     parted = together(x, world.classifier).best
     assert (parted == y).mean() > (world.classifier.predict(x).best == y).mean() + 0.03
     assert 0.9 < (parted == whole).mean() < 1
+
+
+# ---------------------------------------------------------------- images and commands
+
+
+@pytest.fixture
+def learned(colours_bytes):
+    Store().save("colours", colours_bytes, new=True)
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Sixty painted pictures and a broken one."""
+    folder = paint(tmp_path / "many", images=20, seed=3)
+    (folder / "green" / "5.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    return folder
+
+
+def test_images_are_answered_in_their_places():
+    world = World()
+    x, _ = world.photos((20,) * 5)
+    images = [Seen(Path(f"{i}.jpg"), f"{i:064}", row) for i, row in enumerate(x)]
+    skipped = Skipped(Path("broken.jpg"), "not an image")
+    found = list(answers([*images[:7], skipped, *images[7:]], world.classifier, 4))
+    assert found.pop(7) is skipped
+    assert [answer.path for answer in found] == [image.path for image in images]
+    assert np.array([a.probabilities for a in found]) == pytest.approx(together(x, world.classifier, 4).probabilities)
+    assert np.array([a.alone for a in found]) == pytest.approx(world.classifier.predict(x).probabilities)
+    assert list(answers([skipped], world.classifier)) == [skipped]
+
+
+def test_the_gate_is_asked_of_the_answer_together():
+    world = World()
+    x, _ = world.photos((20,) * 5)
+    gated = replace(world.classifier, gate=Gate(least=0.9))
+    found = list(answers([Seen(None, None, row) for row in x], gated, 4))
+    assert [answer.doubtful for answer in found] == [answer.probability < 0.9 for answer in found]
+    assert any((answer.alone.max() < 0.9) != answer.doubtful for answer in found)
+
+
+def test_classify_together_says_so_and_what_each_photo_shows_alone(cli, learned, many):
+    one_by_one, as_one = (
+        json.loads(cli("classify", many, "--prompt", "colours", "--json", *more).out) for more in ((), ("--together",))
+    )
+    assert (one_by_one["together"], as_one["together"]) == (False, True)
+    assert [image["path"] for image in as_one["images"]] == [image["path"] for image in one_by_one["images"]]
+    assert len(as_one["skipped"]) == 1
+    for image, plain in zip(as_one["images"], one_by_one["images"], strict=True):
+        assert image["alone"]["label"] == plain["top"][0]["label"]
+        assert image["alone"]["probability"] == pytest.approx(plain["top"][0]["probability"])
+        assert plain["alone"] is None
+    assert any(image["top"][0] != image["alone"] for image in as_one["images"])
+    table = cli("classify", many, "--prompt", "colours", "--together")
+    assert table.code == 3
+    assert table.out.startswith("answered together: each answer depends on the other photos\n")
+
+
+def test_no_row_comes_before_the_last_photo_is_read(learned, many):
+    items = commands.classify([many], "colours", together=True).items()
+    for path in [*many.rglob("*.png")]:
+        if path.parent.name == "red":
+            path.write_bytes(b"")
+    assert sum(isinstance(item, SkippedFile) for item in items) == 21
+
+
+def test_a_hint_says_that_many_photos_could_answer_together(cli, learned, tmp_path):
+    few, more = paint(tmp_path / "few", images=33), paint(tmp_path / "more", images=34, seed=9)
+    hint = "hint: with --together, these 102 photos help to answer one another\n"
+    assert "--together" not in cli("classify", few, "--prompt", "colours").err
+    assert cli("classify", more, "--prompt", "colours").err.endswith(hint)
+    assert "--together" not in cli("classify", more, "--prompt", "colours", "--together").err
+    assert "--together" not in cli("classify", more, "--prompt", "colours", "--json").err
+
+
+def test_evaluate_together_has_the_plain_answer_beside_it(cli, learned, many):
+    plain, one_by_one, as_one = (
+        json.loads(cli("evaluate", "colours", many, "--json", *more).out)
+        for more in ((), ("--one-by-one",), ("--together",))
+    )
+    assert plain == one_by_one
+    assert (plain["together"], plain["alone"], as_one["together"]) == (False, None, True)
+    assert as_one["alone"] == plain["learned"] != as_one["learned"]
+    assert as_one["without_head"] == plain["without_head"]
+    assert sum(row["images"] * row["accuracy"] for row in as_one["per_class"]) == pytest.approx(
+        as_one["learned"]["top1"] * as_one["images"]
+    )
+    table = cli("evaluate", "colours", many, "--together").out
+    assert ", answered together: " in table and "one by one" in table
+
+
+def test_python_answers_together(learned, many):
+    (many / "green" / "5.png").unlink()
+    colours, paths = promptctl.load("colours"), sorted(many.rglob("*.png"))
+    found, alone = colours.classify(paths, together=True), colours.classify(paths)
+    features = colours.encode(paths)
+    expected = colours.predict_proba(features, together=True)
+    assert np.array([answer.probabilities for answer in found]) == pytest.approx(expected)
+    assert [answer.label for answer in found] == colours.predict(features, together=True).tolist()
+    assert np.array([answer.alone for answer in found]) == pytest.approx(
+        np.array([answer.probabilities for answer in alone]), abs=1e-6
+    )
+    assert [answer.label for answer in colours.classify(iter(paths), together=True)] == [a.label for a in found]
+    shots = shots_behind(colours.context, 1.0)
+    assert shots == 3
+    assert together(features, Classifier.of(colours.context), shots).probabilities == pytest.approx(expected)
+    assert colours.evaluate(many, together=True).together
+
+
+def test_words_are_answered_together(cli, many, tiny):
+    words = ("--words", "red, green, blue", "--model", tiny)
+    found = json.loads(cli("classify", many, *words, "--together", "--json").out)
+    assert (found["context"], found["together"], len(found["images"])) == (None, True, 59)

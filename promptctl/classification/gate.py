@@ -80,7 +80,7 @@ class Gate:
         return Passed(likeness, unknown, (found.confidence < self.least) & ~unknown)
 
     @property
-    def parts(self) -> list[NDArray[Any] | float | None]:
+    def parts(self) -> list[Any]:
         """All that decides what is taken."""
         known = [] if self.known is None else [self.known.shots.features, self.known.shots.class_ids]
         return [self.floors, self.least, *known]

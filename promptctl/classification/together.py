@@ -20,16 +20,23 @@ An answer depends on which photos there are, and not on their order. A photo cou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from promptctl.classification.classifier import Classifier, Predictions
+from promptctl.classification.classifier import Answer, Classifier, Predictions
+from promptctl.encoding.files import Skipped
+
+if TYPE_CHECKING:
+    from promptctl.context.context import Context
+    from promptctl.encoding.images import Seen
+    from promptctl.encoding.pipeline import Encoded
 
 Vectors = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -41,6 +48,7 @@ NEIGHBOURS = 3
 SMOOTHING = 3.0  # logits for a class that all neighbours show
 FEW, ENOUGH = 6.0, 15.0  # photos of a class that is there: no influence on one another, and all of it
 BLOCK = 4096  # photos among which neighbours are looked for
+_AT_ONCE = 512  # photos that are answered, once all are known
 _OUTER, _INNER = 5, 3  # steps
 _LEAST_VARIANCE = 1e-8
 
@@ -54,6 +62,49 @@ def together(features: Vectors, classifier: Classifier, shots: float = 0.0) -> P
     first, place = _distinct(features)
     folder = _Folder(features[first], classifier, shots)
     return Predictions(folder.answered()[place])
+
+
+def answers(
+    images: Iterable[Encoded | Seen | Skipped], classifier: Classifier, shots: float = 0.0
+) -> Iterator[Answer | Skipped]:
+    """What images show that are answered together, each in its place once the last has come, and what is passed over.
+
+    shots   as in `together`
+    """
+    items, features = _collected(images, classifier.weight.shape[1])
+    known = [item for item in items if not isinstance(item, Skipped)]
+    answered = _in_order(known, features, together(features, classifier, shots), classifier)
+    return (item if isinstance(item, Skipped) else next(answered) for item in items)
+
+
+def shots_behind(context: Context, share: float) -> float:
+    """How many shots of a class an answer was learned from, in the mean; as many less as it is zero-shot's."""
+    return share * context.card.shots.train / len(context.card.classes)
+
+
+def _collected(
+    images: Iterable[Encoded | Seen | Skipped], width: int
+) -> tuple[list[Encoded | Seen | Skipped], Vectors]:
+    """All images in their order, and the (N, E) features of those that were read, each of them there once."""
+    items, vectors, blocks = [], [], [np.empty((0, width), np.float32)]
+    for image in images:
+        if not isinstance(image, Skipped):
+            vectors.append(image.vector)
+            image = replace(image, vector=blocks[0][:0])  # a hundred thousand features are 200 MB
+        items.append(image)
+        if len(vectors) == BLOCK:
+            blocks.append(np.array(vectors, np.float32))
+            vectors = []
+    return items, np.concatenate([*blocks, np.array(vectors, np.float32).reshape(-1, width)])
+
+
+def _in_order(
+    known: list[Encoded | Seen], features: Vectors, found: Predictions, classifier: Classifier
+) -> Iterator[Answer]:
+    for start in range(0, len(known), _AT_ONCE):
+        some, rows = slice(start, start + _AT_ONCE), features[start : start + _AT_ONCE]
+        seen = [replace(image, vector=row) for image, row in zip(known[some], rows, strict=True)]
+        yield from classifier.answers(seen, Predictions(found.probabilities[some]), classifier.predict(rows))
 
 
 def influence(best: Indices) -> float:
@@ -109,8 +160,10 @@ class _Folder:
     def softened(self, z: Vectors, strength: float) -> NDArray[np.float64]:
         """(N, C) probabilities as sure as they may be; of no strength, as sure as they are alone."""
         power = strength * min(1.0, self.trust / 2) + (1 - strength) / self.classifier.temperature
-        weights = z.astype(np.float64) ** power
-        return np.asarray(weights / weights.sum(1, keepdims=True))
+        found = z.astype(np.float64)
+        np.power(found, power, out=found)
+        found /= found.sum(1, keepdims=True)
+        return found
 
     @cached_property
     def rows(self) -> Vectors:

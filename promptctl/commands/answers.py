@@ -58,6 +58,8 @@ class Answering:
     classifier: Classifier
     encoder: ImageEncoder
     taken: Taken = field(default_factory=Taken)  # which answers are, in words
+    together: bool = False  # each by itself, or by all of them
+    shots: float = 0.0  # of a class, that the classifier was learned from
 
     def answers(self, photos: Sequence[str], on_progress: OnProgress | None) -> Iterator[Answer | Skipped]:
         """What every photo shows, in the order of the paths and as soon as it is known, and what is passed over."""
@@ -67,6 +69,11 @@ class Answering:
         """What images show that are encoded as they are taken, each in its place, and what is passed over."""
         from promptctl.encoding.files import Skipped
 
+        if self.together:
+            from promptctl.classification.together import answers
+
+            yield from answers(images, self.classifier, self.shots)
+            return
         for image in images:
             yield image if isinstance(image, Skipped) else self.classifier.answer(image)
 
@@ -83,8 +90,9 @@ def answered(
 
     burst   seconds between photos of one folder that are answered as one; None: each by itself. Photos then come
             folder by folder, those of a burst together
-    known   photos that need not come again, and do only where others of their burst are still to come
+    known   photos that need not come again, and do only where answers that are still to come depend on them
     """
+    known = () if any(one.together for one in answerings) else known
     left = [photo for photo in photos if photo not in known]
     if burst is None:
         return _answered(answerings, left, len(left), on_progress)
@@ -158,17 +166,20 @@ def answering_by_context(
     taking: Taking | None = None,
     *,
     encoder: ImageEncoder | None = None,
+    together: bool = False,
 ) -> Answering:
     """A context in use, and what it is called; the other arguments and errors as in `classify`.
 
     encoder   where it is loaded already
     """
     from promptctl.classification.classifier import Classifier
+    from promptctl.classification.together import shots_behind
 
     gate, taken = gate_of(context, name, taking or Taking(), blend)
     encoder = encoder or load_encoder_for(context, name, model, device)
     share = chosen_share(blend, context, name, model, device, on_progress)
-    return Answering(name, replace(Classifier.of(context, share=share), gate=gate), encoder, taken)
+    classifier = replace(Classifier.of(context, share=share), gate=gate)
+    return Answering(name, classifier, encoder, taken, together, shots_behind(context, share))
 
 
 def gate_of(context: Context, name: str, taking: Taking, blend: float | None = 1.0) -> tuple[Gate, Taken]:

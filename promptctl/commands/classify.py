@@ -47,6 +47,7 @@ def classify(
     min_confidence: float = 0.0,
     accept_error: float | None = None,
     results: Results | None = None,
+    together: bool = False,
     blend: float | None = 1.0,
     model: str | None = None,
     device: str = "auto",
@@ -72,6 +73,8 @@ def classify(
     min_confidence   probability from which on an answer is taken, the others are doubtful
     accept_error  of a context: share of wrong ones among the answers that are taken; None: any
     results       what is written down already, which does not come again; to be saved there
+    together      all photos are answered together, so that each answer depends on the others and none comes before
+                  the last photo is encoded
     blend         of a context: share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by
                   folds of its shots
     model         of a context: where to find its own backbone, if not under the name it was learned with; of words:
@@ -87,12 +90,14 @@ def classify(
     paths, top = checks.paths("inputs", inputs), checks.whole("top", top, 1, checks.MOST, 3)
     blend, model, device = checks.share(blend), checks.model(model), checks.one_of("device", device, checks.DEVICES)
     burst = None if burst is None else checks.number("burst", burst, 0, _LONGEST_BURST, 60)
+    together = checks.flag("together", together)
     taking = Taking(unknown, min_confidence, accept_error)
     refs = _several(ref)
     asked = _Asked.of(paths, files_from, checks.flag("null", null), checks.texts("exclude", exclude), tuple(apart))
     if words is not None:
         _check_words_alone(refs, blend, taking)
-        answerings, files = [_answering_by_words(words, template, model or "mini", device, taking)], asked.gathered()
+        answering = _answering_by_words(words, template, model or "mini", device, taking, together)
+        answerings, files = [answering], asked.gathered()
     elif not refs:
         raise WrongOption("a context or words are needed to classify with", 'add --prompt NAME, or --words "emu, ibis"')
     elif template is not None:
@@ -102,7 +107,7 @@ def classify(
             check_places(one, paths, store, "promptctl classify {photos} --prompt {context}")
         sources = [locate(one, store) for one in refs]
         contexts, files = _of_one_backbone(sources), asked.gathered()
-        answerings = _answerings_by_contexts(contexts, blend, model, device, on_progress, taking)
+        answerings = _answerings_by_contexts(contexts, blend, model, device, on_progress, taking, together)
     first, *others = answerings
     classifier = first.classifier
     return ClassifyReport(
@@ -115,6 +120,7 @@ def classify(
         top=min(top, len(classifier.classes)),
         files=files.photos,
         burst=burst,
+        together=together,
         found=_found(asked, files, answerings, top, burst, results.known if results else frozenset(), on_progress),
         taken=first.taken,
         passed_over=files.beside,
@@ -181,12 +187,15 @@ def _answerings_by_contexts(
     device: str,
     on_progress: OnProgress | None,
     taking: Taking,
+    together: bool,
 ) -> list[Answering]:
     answerings: list[Answering] = []
     for name, context in contexts.items():
         encoder = answerings[0].encoder if answerings else None
         answerings.append(
-            answering_by_context(context, name, blend, model, device, on_progress, taking, encoder=encoder)
+            answering_by_context(
+                context, name, blend, model, device, on_progress, taking, encoder=encoder, together=together
+            )
         )
     return answerings
 
@@ -229,7 +238,7 @@ def _check_words_alone(refs: Sequence[str | os.PathLike[str]], blend: float | No
 
 
 def _answering_by_words(
-    words: str | Sequence[str], template: str | None, model: str, device: str, taking: Taking
+    words: str | Sequence[str], template: str | None, model: str, device: str, taking: Taking, together: bool
 ) -> Answering:
     from promptctl.classification.gate import Gate
     from promptctl.clip import templates
@@ -240,7 +249,7 @@ def _answering_by_words(
     classifier, encoder = classifier_of(classes, template, model, device)
     least = taking.min_confidence
     taken = Taken(line=TakenLine(least, 0, None, None) if least else None)
-    return Answering(None, replace(classifier, gate=Gate(least=least)), encoder, taken)
+    return Answering(None, replace(classifier, gate=Gate(least=least)), encoder, taken, together)
 
 
 def _found(

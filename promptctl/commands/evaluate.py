@@ -48,6 +48,7 @@ def evaluate(
     *,
     split: str | None = None,
     unknown: str | PathLike[str] | None = None,
+    together: bool = False,
     blend: float | None = 1.0,
     model: str | None = None,
     device: str = "auto",
@@ -60,6 +61,8 @@ def evaluate(
     photos        folder of class folders, with or without train/ val/ test/; or a list of images
     split         train, val, test or all of such a folder; None: test, or else val, or else everything
     unknown       folder of photos that show none of the classes, to measure how well they are told from the others
+    together      the images are answered together, so that each answer depends on the others; `learned` is then how
+                  good these answers are, and `alone` how good those one by one
     blend         share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by folds of the
                   context's shots
     model         where to find the context's own backbone, if not under the name it was learned with
@@ -74,6 +77,7 @@ def evaluate(
     model, device = checks.model(model), checks.one_of("device", device, checks.DEVICES)
     photos, blend = checks.path("photos", photos), checks.share(blend)
     foreign = None if unknown is None else checks.path("unknown", unknown)
+    together = checks.flag("together", together)
     check_places(ref, [photos], store, "promptctl evaluate {context} {photos}")
     source = locate(ref, store)
     from promptctl.data.folder import ImageFolder
@@ -114,7 +118,9 @@ def evaluate(
     if foreign is not None and told is not None:
         figures, more = _unknown_figures(context, share, features, foreign, told, encoder, on_progress)
         left_out += more
-    return _evaluation(context, source.name, share, blend is None, str(where), features, targets, left_out, figures)
+    return _evaluation(
+        context, source.name, share, blend is None, str(where), features, targets, left_out, figures, together
+    )
 
 
 def _files_of(foreign: Path, context: Context, name: str) -> Sequence[Path]:
@@ -209,12 +215,15 @@ def _evaluation(
     targets: NDArray[np.int64],
     skipped: Sequence[Skipped],
     unknown: UnknownFigures | None,
+    together: bool,
 ) -> EvaluateReport:
     from promptctl.classification.classifier import Classifier, Predictions, calibration_error
     from promptctl.classification.metrics import class_scores, scores
+    from promptctl.classification.together import shots_behind
+    from promptctl.classification.together import together as answered_together
 
     card = context.card
-    learned, alone, zero_shot = (
+    one_by_one, without_head, zero_shot = (
         classifier.predict(features.vectors)
         for classifier in (
             Classifier.of(context, share=share),
@@ -222,6 +231,10 @@ def _evaluation(
             Classifier.zero_shot(context),
         )
     )
+    learned = one_by_one
+    if together:
+        classifier, shots = Classifier.of(context, share=share), shots_behind(context, share)
+        learned = answered_together(features.vectors, classifier, shots)
     per_class = tuple(
         ClassScore(
             label=card.labels[c.index],
@@ -242,8 +255,10 @@ def _evaluation(
         images=len(targets),
         learned_from=_learned_from(context, features),
         classes=len(card.classes),
+        together=together,
         learned=Scores(**scores(learned, targets)),
-        without_head=Scores(**scores(alone, targets)) if context.head else None,
+        alone=Scores(**scores(one_by_one, targets)) if together else None,
+        without_head=Scores(**scores(without_head, targets)) if context.head else None,
         zero_shot=Scores(**scores(zero_shot, targets)),
         zero_shot_template=card.zero_shot_template,
         ece_before=calibration_error(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    from promptctl.classification.classifier import Answer, Classifier
+    from promptctl.classification.classifier import Answer, Classifier, Predictions
     from promptctl.classification.gate import Gate
     from promptctl.context.context import Context
     from promptctl.encoding.encoder import ImageEncoder
@@ -140,35 +140,47 @@ class ImageClassifier:
 
     # ---------------------------------------------------------------- features
 
-    def predict_proba(self, features: ArrayLike) -> NDArray[np.float64]:
+    def predict_proba(self, features: ArrayLike, *, together: bool = False) -> NDArray[np.float64]:
         """Probabilities of the classes.
 
         features  (N, E) image features of the context's own backbone: of open_clip's `encode_image`, of `encode`;
                   of any length, they are made unit rows here
+        together  the images are answered together, each with the help of the others
         returns   (N, C), rows sum to 1
         raises    WrongArgument for another shape or width, and for rows that are zero or no numbers
         """
-        return self._classifier.predict(self._unit_rows(features)).probabilities
+        return self._predictions(features, together).probabilities
 
-    def predict(self, features: ArrayLike) -> NDArray[np.str_]:
-        """(N,) the label of the most probable class of each image; `features` as in `predict_proba`."""
-        return self.classes_[self._classifier.predict(self._unit_rows(features)).best]
+    def predict(self, features: ArrayLike, *, together: bool = False) -> NDArray[np.str_]:
+        """(N,) the label of the most probable class of each image; arguments as in `predict_proba`."""
+        return self.classes_[self._predictions(features, together).best]
+
+    def _predictions(self, features: ArrayLike, together: bool) -> Predictions:
+        rows = self._unit_rows(features)
+        if not checks.flag("together", together):
+            return self._classifier.predict(rows)
+        from promptctl.classification.together import shots_behind
+        from promptctl.classification.together import together as answered_together
+
+        return answered_together(rows, self._classifier, shots_behind(self.context, self.blend))
 
     # ---------------------------------------------------------------- images
 
     @overload
-    def classify(self, images: AnImage) -> Answer: ...  # type: ignore[overload-overlap]  # text is several texts too
+    def classify(self, images: AnImage, *, together: bool = ...) -> Answer: ...  # type: ignore[overload-overlap]  # text is several texts too
     @overload
-    def classify(self, images: list[Any] | tuple[Any, ...]) -> list[Answer | Skipped]: ...
+    def classify(self, images: list[Any] | tuple[Any, ...], *, together: bool = ...) -> list[Answer | Skipped]: ...
     @overload
-    def classify(self, images: Iterable[AnImage]) -> Iterator[Answer | Skipped]: ...
+    def classify(self, images: Iterable[AnImage], *, together: bool = ...) -> Iterator[Answer | Skipped]: ...
     def classify(
-        self, images: AnImage | Iterable[AnImage]
+        self, images: AnImage | Iterable[AnImage], *, together: bool = False
     ) -> Answer | list[Answer | Skipped] | Iterator[Answer | Skipped]:
         """What images show.
 
         images   paths, PIL images, or arrays (H, W, 3) of uint8 in RGB, mixed as you like; pictures in memory are
                  turned upright and made RGB as files are
+        together  the images are answered together, each with the help of the others; `alone` of an answer is what the
+                 image shows by itself, and no answer comes before the last image
         returns  for one image an Answer: `name`, `label`, `probability`, `top(3)`, `unknown`, `doubtful`; for a list, a
                  tuple or an array (N, H, W, 3) a list with an item for each; for any other iterable an iterator, which
                  takes images as it is asked for answers, paths some of them ahead
@@ -180,8 +192,8 @@ class ImageClassifier:
         if is_one(images):
             return self._classifier.answer(_readable(next(self._encoded([as_item(images)]))))
         if is_sequence(images):  # what is no image is refused before any is encoded
-            return list(self._answers(list(as_items(images)), BATCH))
-        return self._answers(as_items(images), 1)
+            return list(self._answers(list(as_items(images)), BATCH, together))
+        return self._answers(as_items(images), BATCH if together else 1, together)
 
     def encode(self, images: AnImage | Iterable[AnImage]) -> NDArray[np.float32]:
         """Features of images, for `predict_proba` and whatever else.
@@ -204,12 +216,14 @@ class ImageClassifier:
         *,
         split: str | None = None,
         unknown: str | os.PathLike[str] | None = None,
+        together: bool = False,
     ) -> EvaluateReport:
         """How good it is on labelled photos, beside zero-shot on the same photos.
 
         photos   folder of class folders, with or without train/ val/ test/; or a list of images
         split    train, val, test or all; None: test, or else val, or else all
         unknown  folder of photos that show none of the classes, to measure how well they are told from the others
+        together  the images are answered together, each with the help of the others
         returns  a report: `learned.top1`, `zero_shot.top1`, `per_class` …; all of them fractions
         raises   DatasetError and its kind, BackboneError and its kind
         """
@@ -220,6 +234,7 @@ class ImageClassifier:
             photos,
             split=split,
             unknown=unknown,
+            together=together,
             blend=self.blend,
             model=self._model,
             device=self._device,
@@ -249,9 +264,14 @@ class ImageClassifier:
         with FeatureCache() as cache:
             yield from encode_images(images, self._encoder, cache, batch=batch)
 
-    def _answers(self, images: Iterable[Item], batch: int) -> Iterator[Answer | Skipped]:
+    def _answers(self, images: Iterable[Item], batch: int, together: bool) -> Iterator[Answer | Skipped]:
         from promptctl.encoding.files import Skipped
 
+        if together:
+            from promptctl.classification.together import answers, shots_behind
+
+            yield from answers(self._encoded(images, batch), self._classifier, shots_behind(self.context, self.blend))
+            return
         for item in self._encoded(images, batch):
             yield item if isinstance(item, Skipped) else self._classifier.answer(item)
 

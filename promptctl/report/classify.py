@@ -16,6 +16,7 @@ from promptctl.report.gate import Taken
 from promptctl.report.phrases import counted, ordinal, passed_over_lines, percent, skipped_lines
 
 _OF_THE_GATE = ("unknown", "doubtful", "likeness")
+_FEW = 100  # photos, which have little to say of one another
 _LONGEST_PATHS = 50  # that are looked at to tell how wide a column of paths is
 
 
@@ -170,6 +171,7 @@ class ClassifyReport(StreamedReport):
     taken: Taken = field(default_factory=Taken)  # which answers are
     passed_over: Mapping[str, int] = field(default_factory=dict)  # by their names alone: the end of a name → files
     burst: float | None = None  # seconds between photos that are answered as one; None: each by itself
+    together: bool = False  # each answer depends on all photos
     others: Mapping[str, float] = field(default_factory=dict)  # what other contexts are called → blend
     names_of_others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what they are called → class names
     labels: tuple[str, ...] = ()  # of the classes, for whoever sorts by them
@@ -205,7 +207,8 @@ class ClassifyReport(StreamedReport):
     def head(self) -> Row:
         others = {context: {"blend": blend} for context, blend in self.others.items()}
         own = {"context": self.context, "blend": self.blend, "blend_chosen": self.blend_chosen}
-        return {**super().head(), **own, "burst": self.burst, "others": others, **self.taken.record()}
+        asked = {"burst": self.burst, "together": self.together, "others": others}
+        return {**super().head(), **own, **asked, **self.taken.record()}
 
     def tail(self) -> Row:
         skipped = [dataclasses.asdict(item) for item in self._tally.skipped]
@@ -214,13 +217,16 @@ class ClassifyReport(StreamedReport):
     @property
     def tells_alone(self) -> bool:
         """Whether there is more to an answer than the photo, so that what it shows by itself stands beside it."""
-        return self.burst is not None
+        return self.together or self.burst is not None
 
     def columns(self) -> list[str]:
         ranks = (column for rank in range(1, self.top + 1) for column in _columns_of(rank))
         alone = _columns_of(1, "alone_") if self.tells_alone else []
         others = (column for context in self.others for column in _columns_of(1, f"{context} "))
         return ["path", *ranks, *_OF_THE_GATE, *alone, *others]
+
+    def summary(self) -> list[str]:
+        return ["answered together: each answer depends on the other photos"] if self.together else []
 
     def samples(self) -> list[Row]:
         longest = heapq.nlargest(_LONGEST_PATHS, self.files, key=_about_as_wide)
@@ -255,6 +261,11 @@ class ClassifyReport(StreamedReport):
     def notes(self) -> list[str]:
         cannot = [f"{self.context} cannot tell unknown photos: {self.taken.cannot}"] if self.taken.cannot else []
         return cannot + passed_over_lines(dict(_most_first(self._tally.passed_over)))
+
+    def advice(self) -> list[str]:
+        if self.together or self.images <= _FEW:
+            return []
+        return [f"hint: with --together, these {self.images:,} photos help to answer one another"]
 
     def warnings(self) -> list[str]:
         return skipped_lines(self._tally.skipped)

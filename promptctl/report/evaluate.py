@@ -75,7 +75,9 @@ class EvaluateReport(Report):
     images: int
     learned_from: int  # of these images, those the context was learned from
     classes: int
+    together: bool  # the images were answered together
     learned: Scores
+    alone: Scores | None  # the same answers one by one, where `learned` is of those together
     without_head: Scores | None  # the context alone, where it has a head; then `learned` is the head's
     zero_shot: Scores
     zero_shot_template: str
@@ -105,6 +107,7 @@ class EvaluateReport(Report):
             {
                 "": title,
                 "learned": getattr(self.learned, key),
+                **({"one by one": getattr(self.alone, key)} if self.alone else {}),
                 **({"without head": getattr(self.without_head, key)} if self.without_head else {}),
                 "zero_shot": getattr(self.zero_shot, key),
             }
@@ -153,8 +156,9 @@ class EvaluateReport(Report):
 
     def summary(self) -> list[str]:
         gain = 100 * (self.learned.top1 - self.zero_shot.top1)
+        where = f"{self.where}, answered together" if self.together else self.where
         return [
-            f"{self.context}{blended(self.blend, self.blend_chosen)} on {self.images} images of {self.where}: "
+            f"{self.context}{blended(self.blend, self.blend_chosen)} on {self.images} images of {where}: "
             f"{percent(self.learned.top1)} right, "
             f"{gain:+.1f} points against zero-shot ('{self.zero_shot_template}', {percent(self.zero_shot.top1)})"
         ]

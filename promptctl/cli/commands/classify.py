@@ -63,6 +63,12 @@ def classify(
     no_unknown: NoUnknown = False,
     min_confidence: MinConfidence = None,
     accept_error: AcceptError = None,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together", help="Answer all photos together: better from about 100 on; nothing is printed before."
+        ),
+    ] = False,
     results: Annotated[
         Path | None,
         typer.Option(
@@ -111,6 +117,7 @@ def classify(
             min_confidence=parse_fraction(min_confidence, "--min-confidence") if min_confidence else 0.0,
             accept_error=parse_fraction(accept_error, "--accept-error") if accept_error else None,
             results=file,
+            together=together,
             blend=parse_share(blend),
             model=model or (os.environ.get("PROMPTCTL_MODEL") if words is not None else None),
             device=device.value,

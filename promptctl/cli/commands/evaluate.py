@@ -34,6 +34,10 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FOLDER", help="Photos that show none of the classes: how well they are told apart."),
     ] = None,
+    together: Annotated[
+        bool,
+        typer.Option("--together/--one-by-one", help="Answer the photos together, each with the help of the others."),
+    ] = False,
     fail_under: Annotated[
         float | None,
         typer.Option(min=0, max=100, help="Exit with 4 if top-1 is below this percentage."),
@@ -55,6 +59,7 @@ def evaluate(
             photos,
             split=split.value if split else None,
             unknown=unknown,
+            together=together,
             blend=parse_share(blend),
             model=model,
             device=device.value,
