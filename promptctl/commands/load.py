@@ -152,7 +152,7 @@ class ImageClassifier:
         return self._predictions(features, together).probabilities
 
     def predict(self, features: ArrayLike, *, together: bool = False) -> NDArray[np.str_]:
-        """(N,) the label of the most probable class of each image; arguments as in `predict_proba`."""
+        """(N,) the label of the most probable class of each image; `features` and `together` as in `predict_proba`."""
         return self.classes_[self._predictions(features, together).best]
 
     def _predictions(self, features: ArrayLike, together: bool) -> Predictions:

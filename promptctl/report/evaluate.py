@@ -75,9 +75,7 @@ class EvaluateReport(Report):
     images: int
     learned_from: int  # of these images, those the context was learned from
     classes: int
-    together: bool  # the images were answered together
     learned: Scores
-    alone: Scores | None  # the same answers one by one, where `learned` is of those together
     without_head: Scores | None  # the context alone, where it has a head; then `learned` is the head's
     zero_shot: Scores
     zero_shot_template: str
@@ -86,6 +84,8 @@ class EvaluateReport(Report):
     per_class: tuple[ClassScore, ...]
     skipped: tuple[SkippedFile, ...]
     passed_over: Mapping[str, int]  # files that were no photos, by the end of their names
+    together: bool = False  # `learned` is how good the images are answered together
+    alone: Scores | None = None  # and this, where it is, how good one by one
 
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(score) for score in self.per_class]
