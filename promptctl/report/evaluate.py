@@ -79,7 +79,7 @@ class EvaluateReport(Report):
     without_head: Scores | None  # the context alone, where it has a head; then `learned` is the head's
     zero_shot: Scores
     zero_shot_template: str
-    ece_before: float  # of `learned`, before its temperature
+    ece_before: float  # of the learned answers one by one, before their temperature
     unknown: UnknownFigures | None  # None: nobody asked
     per_class: tuple[ClassScore, ...]
     skipped: tuple[SkippedFile, ...]
@@ -113,8 +113,8 @@ class EvaluateReport(Report):
             }
             for title, key in (("top-1", "top1"), ("top-5", "top5"), ("macro F1", "macro_f1"), ("ECE", "ece"))
         ]
-        if self.ece_before != self.learned.ece:
-            overall.append({"": "ECE before calibration", "learned": self.ece_before})
+        if self.ece_before != (self.alone or self.learned).ece:
+            overall.append({"": "ECE before calibration", "one by one" if self.alone else "learned": self.ece_before})
         per_class = [
             {
                 "class": score.name,
