@@ -264,7 +264,7 @@ def carry_out(
         operation, record = journal.resume(resume)
     total = len(plan.photos)
     on_done = (lambda done: on_progress("sorting", done, total)) if on_progress else None
-    with operation:
+    with operation.carried():
         applied = apply_plan(plan, operation, record, on_done)
     return dataclasses.replace(report, operation=operation.number, **_became(applied, report))
 

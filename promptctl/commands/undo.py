@@ -68,7 +68,7 @@ def _files_back(journal: Journal, head: Head, by: Head | None, on_progress: OnPr
     if operation is None:
         record = _settled(journal, head)
         operation = journal.begin(UNDO, typed.words(), about={"of": head.number})
-    with operation:
+    with operation.carried():
         record = _settled(journal, head)
         signals.say("what was taken back stays so: promptctl undo goes on from there")
         on_done = (lambda done, total: on_progress("taking back", done, total)) if on_progress else None
@@ -81,7 +81,7 @@ def _settled(journal: Journal, head: Head) -> Record:
     """An operation of which is known what became of every step."""
     if not head.ended:
         operation, record = journal.resume(head.number)
-        with operation:
+        with operation.carried():
             of_files.settle(operation, record)
     return journal.read(head.number)
 

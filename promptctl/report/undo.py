@@ -34,7 +34,8 @@ class UndoReport(Report):
         return skipped_lines(self.skipped)
 
     def advice(self) -> list[str]:
-        return next_lines(f"promptctl undo {self.operation}   (to have it back)") if self.operation else []
+        again = [f"promptctl undo {self.of}   (to try the rest again)"] if self.skipped else []
+        return next_lines(*again, f"promptctl undo {self.operation}   (to have it back)") if self.operation else []
 
     @property
     def exit_code(self) -> int:

@@ -46,7 +46,7 @@ def apply_plan(plan: Plan, operation: Operation, record: Record | None, on_done:
     applied.before = len(plan.photos) - len(rest)
     for first in range(0, len(rest), _BLOCK):
         signals.say(
-            f"operation {operation.number} stays as it is: the same command goes on, promptctl undo takes it back"
+            f"what was done is operation {operation.number}: the same command goes on, promptctl undo takes it back"
         )
         _carry_block(rest[first : first + _BLOCK], aim, operation, carrier, applied)
         if on_done:

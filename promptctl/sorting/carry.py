@@ -54,11 +54,15 @@ class Carrier:
     token: str  # of the operation: what is unfinished is called by it
     again: frozenset[int] = frozenset()  # steps that may have been begun before
     full: str | None = None  # why nothing more can be written
+    _no_folder: dict[Path, str] = field(default_factory=dict)  # folders that could not be made, and why
+    _parts: list[Path] = field(default_factory=list)  # what is unfinished and is still to go
     _stayed: set[str] = field(default_factory=set)  # photos that were not carried
 
     def carry(self, steps: Sequence[Numbered], outcomes: Outcomes) -> None:
         """A block of steps: folders, files, what goes; what became of them is told even if this is stopped."""
-        self._each(steps, (FOLDER,), self._make_folder, outcomes)
+        for number, step in steps:
+            if step["do"] == FOLDER:
+                outcomes[number] = self._make_folder(Path(step["to"]))
         placed: list[Numbered] = []
         try:
             for number, step in steps:
@@ -67,7 +71,9 @@ class Carrier:
         finally:
             with signals.held():
                 self._finish(placed, outcomes)
-        self._each(steps, (RMDIR,), self._remove_folder, outcomes)
+        for number, step in steps:
+            if step["do"] == RMDIR:
+                outcomes[number] = self._remove_folder(Path(step["to"]))
 
     def settle(self, steps: Iterable[Numbered], outcomes: Outcomes) -> None:
         """What became of steps that were begun and of which nobody wrote it down; half a step is taken back."""
@@ -90,6 +96,8 @@ class Carrier:
             if self.full:
                 raise _Stays(self.full)
             step = _as_it_is(step) if number in self.again else step
+            if reason := self._no_folder.get(Path(step["to"]).parent):
+                raise _Stays(reason)
             if step.get("lead") in self._stayed:
                 raise _Stays("its photo stays where it is")
             with contextlib.suppress(FileNotFoundError):
@@ -116,6 +124,8 @@ class Carrier:
         if number in self.again and status_of(source) is None and _is_it(target, step):
             return False
         _check(source, step)
+        if status_of(target) is not None:
+            return self._stands_already(number, step)
         try:
             with signals.held():
                 files.hard_link(source, target)
@@ -124,7 +134,7 @@ class Carrier:
                     raise _Stays(CHANGED)
             return True
         except FileExistsError:
-            return self._stands_already(number, step)
+            raise _Stays(TAKEN) from None
         except OSError as error:
             if error.errno == errno.EXDEV:
                 return self._copied(number, step, compare=True)
@@ -155,8 +165,9 @@ class Carrier:
         source, target = ends(step)
         if number in self.again and looks_unchanged(status_of(target), step) and same_bytes(source, target):
             return True
-        if number not in self.again or status_of(target) is None:
-            _check(source, step)
+        if number in self.again:
+            _free(target, step)
+        _check(source, step)
         return self._copied(number, step, compare=False)
 
     def _copied(self, number: int, step: Step, *, compare: bool) -> bool:
@@ -178,8 +189,8 @@ class Carrier:
                 except OSError:
                     files.take_name(part, target)
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                files.delete(part)
+            self._parts.append(part)
+            self._clear_parts()
         return True
 
     def _link(self, number: int, step: Step) -> bool:
@@ -209,10 +220,15 @@ class Carrier:
             raise _Stays("it is its original")
         return True
 
+    def _clear_parts(self) -> None:
+        """Take away what is unfinished; what the disk does not let go now is tried again when the block is done."""
+        self._parts = [part for part in self._parts if not _is_gone(part)]
+
     # ---------------------------------------------------------------- made durable, and what goes
 
     def _finish(self, placed: Sequence[Numbered], outcomes: Outcomes) -> None:
         """New names durable, then old names gone."""
+        self._clear_parts()
         lost = _unconfirmed(ends(step)[1].parent for _, step in placed if step["do"] != DROP)
         for number, step in placed:
             target = Path(step["to"])
@@ -253,26 +269,24 @@ class Carrier:
 
     # ---------------------------------------------------------------- folders
 
-    @staticmethod
-    def _each(
-        steps: Sequence[Numbered], kinds: tuple[str, ...], act: Callable[[Step], None], outcomes: Outcomes
-    ) -> None:
-        for number, step in steps:
-            if step["do"] in kinds:
-                try:
-                    act(step)
-                    outcomes[number] = None
-                except OSError as error:
-                    outcomes[number] = reason_of(error)
+    def _make_folder(self, folder: Path) -> str | None:
+        try:
+            files.make_folder(folder)
+        except OSError as error:
+            if not folder.is_dir():
+                self._no_folder[folder] = reason_of(error)
+                return reason_of(error)
+        return None
 
     @staticmethod
-    def _make_folder(step: Step) -> None:
-        files.make_folder(Path(step["to"]))
-
-    @staticmethod
-    def _remove_folder(step: Step) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            files.delete_empty(Path(step["to"]))
+    def _remove_folder(folder: Path) -> str | None:
+        try:
+            files.delete_empty(folder)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return reason_of(error)
+        return None
 
     # ---------------------------------------------------------------- after a crash
 
@@ -287,6 +301,7 @@ class Carrier:
         if step["do"] == LINK:
             return leads_to(target, source)
         if step["do"] == COPY:
+            _free(target, step)
             return looks_unchanged(status_of(target), step)
         return self._moved(step)
 
@@ -309,6 +324,23 @@ class Carrier:
 def _is_it(path: Path, step: Step) -> bool:
     status = status_of(path)
     return is_same_file(status, step) or looks_unchanged(status, step)
+
+
+def _is_gone(part: Path) -> bool:
+    try:
+        files.delete(part)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _free(target: Path, step: Step) -> None:
+    """Take away the empty file that held the place of a copy."""
+    status = status_of(target)
+    if status is not None and step["size"] and not status.st_size:
+        files.delete(target)
 
 
 def _as_it_is(step: Step) -> Step:

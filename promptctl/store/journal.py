@@ -146,6 +146,15 @@ class Operation:
         finally:
             os.close(self._descriptor)
 
+    @contextlib.contextmanager
+    def carried(self) -> Iterator[Operation]:
+        """The same around steps of which the disk tells whether they were made: after any error they stay open."""
+        try:
+            yield self
+            self.end()
+        finally:
+            os.close(self._descriptor)
+
     def give_up(self, error: Exception) -> None:
         """End with an error, for which nothing that is open was done; which is told, whatever becomes of this."""
         with contextlib.suppress(StorageFailed):
