@@ -188,3 +188,10 @@ def test_many_photos_wait_only_for_their_own_burst(tmp_path, learned, monkeypatc
         (tmp_path / "in" / f"{i:03}.jpg").unlink()
     rest = list(items)
     assert len(rest) == 299 and not isinstance(rest[-1], Classified)
+
+
+def test_sort_puts_a_burst_in_one_folder(cli, mixed, learned, tmp_path):
+    done = cli("sort", mixed, "-p", "colours", "--into", tmp_path / "out", "--burst", "60s")
+    assert done.code == 3
+    folder_of = {path.stem: path.parent.name for path in (tmp_path / "out").rglob("*.jpg")}
+    assert folder_of["3"] == folder_of["0"] == folder_of["2"]

@@ -57,7 +57,8 @@ def test_a_file_has_a_head_a_line_a_photo_and_a_summary(cli, photos, learned, tm
     head, *rows, summary = (tmp_path / "r.jsonl").read_text("ascii").splitlines()
     assert json.loads(head)["type"] == "head" and json.loads(head)["context"] == "colours@1"
     assert rows == cli("classify", photos, "-p", "colours", "--format", "jsonl").out.splitlines()
-    assert json.loads(summary) == {"type": "summary", "images": 17, "skipped": 1, "passed_over": {".txt": 1}}
+    counts = {"images": 17, "unknown": sum(json.loads(row).get("unknown", False) for row in rows), "doubtful": 0}
+    assert json.loads(summary) == {"type": "summary", **counts, "skipped": 1, "passed_over": {".txt": 1}}
 
 
 def test_what_is_read_again_is_what_was_written(photos, learned, tmp_path):

@@ -195,8 +195,10 @@ class ClassifyReport(StreamedReport):
 
     def totals(self) -> Row:
         """How many of what has been found so far."""
-        passed_over = dict(_most_first(self._tally.passed_over))
-        return {"images": self.images, "skipped": len(self._tally.skipped), "passed_over": passed_over}
+        tally = self._tally
+        apart = {"unknown": tally.unknown, "doubtful": tally.doubtful}
+        passed_over = dict(_most_first(tally.passed_over))
+        return {"images": self.images, **apart, "skipped": len(tally.skipped), "passed_over": passed_over}
 
     @property
     def images(self) -> int:

@@ -28,7 +28,7 @@ class SavedReport(Report):
 
     def record(self) -> Row:
         own = {"output": self.output, "known": self.known, "by_class": self.found.by_class()}
-        return {**self.found.head(), **own, **self.found.tail()}
+        return {**self.found.head(), **own, **self.found.totals(), **self.found.tail()}
 
     def tables(self) -> list[list[Row]]:
         return []

@@ -10,7 +10,20 @@ import typer
 
 from promptctl import commands, render
 from promptctl.cli.completion import known_refs
-from promptctl.cli.options import Blend, Device, Exclude, FilesFrom, Format, Json, Null, OnDevice, Output, parse_share
+from promptctl.cli.options import (
+    Blend,
+    Burst,
+    Device,
+    Exclude,
+    FilesFrom,
+    Format,
+    Json,
+    Null,
+    OnDevice,
+    Output,
+    parse_seconds,
+    parse_share,
+)
 from promptctl.cli.output import finish
 
 
@@ -51,6 +64,7 @@ def sort(
     files_from: FilesFrom = None,
     null: Null = False,
     exclude: Exclude = None,
+    burst: Burst = None,
     blend: Blend = "1",
     model: Annotated[
         str | None,
@@ -87,6 +101,7 @@ def sort(
             files_from=files_from,
             null=null,
             exclude=exclude or (),
+            burst=parse_seconds(burst, "--burst"),
             blend=parse_share(blend),
             model=model or (os.environ.get("PROMPTCTL_MODEL") if words is not None else None),
             device=device.value,
