@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from promptctl import checks, typed
+from promptctl.commands import answers as taking
 from promptctl.commands.classify import classify
 from promptctl.commands.places import check_places
 from promptctl.commands.results import read_results
@@ -18,7 +20,7 @@ from promptctl.commands.sources import locate
 from promptctl.commands.writing import check_free, place_file, refuse_inside_store
 from promptctl.errors import BadTarget, WrongOption
 from promptctl.progress import OnProgress
-from promptctl.report import Carried, Classified, PlanReport, SkippedFile, SortReport
+from promptctl.report import Carried, Classified, PlanReport, SkippedFile, SortReport, Taken
 from promptctl.sorting.apply import Applied, apply_plan
 from promptctl.sorting.arrange import Answered, Identity, arrange
 from promptctl.sorting.places import DOUBTFUL, UNKNOWN, folder_names
@@ -39,7 +41,10 @@ def sort(
     plan: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
     results: str | os.PathLike[str] | None = None,
-    min_confidence: float | None = None,
+    together: bool = True,
+    unknown: float | None = taking.UNKNOWN,
+    min_confidence: float = 0.0,
+    accept_error: float | None = None,
     store: Store | None = None,
     on_progress: OnProgress | None = None,
     **answering: Any,
@@ -55,8 +60,10 @@ def sort(
     mode             copy, move or link
     plan             only write down what goes where, to a file for `apply`
     dry_run          only tell it
-    results          instead of inputs: lines that `classify --format jsonl` printed; no image is opened
-    min_confidence   images of a smaller probability are doubtful
+    results          instead of inputs: lines that `classify` printed or wrote; no image is opened. With `ref`, which
+                     answers are taken is asked anew, else only the smallest probability
+    together         photos are answered together, as the whole folder is known before any has a place
+    unknown, min_confidence, accept_error   which answers are taken, as in `classify`
     store            where names are looked up, and whose journal it is; None: the store of PROMPTCTL_HOME
     on_progress      called with what is being done, how much is done, and of how much
     answering        the other arguments of `classify`
@@ -68,14 +75,12 @@ def sort(
     if out is not None:
         check_free(out, force=False)
         refuse_inside_store(out, store)
-    if min_confidence is not None:
-        min_confidence = checks.number("min_confidence", min_confidence, 0, 1, 0.9)
+    taken = taking.Taking(unknown, min_confidence, accept_error)
     if results is None:
+        answering = {**answering, "together": together, **dataclasses.asdict(taken)}
         seen = _by_answers(checks.paths("inputs", inputs), ref, target, store, on_progress, answering)
     else:
-        seen = _by_results(checks.path("results", results), checks.paths("inputs", inputs), ref, store)
-    if min_confidence is not None:
-        seen.found = [(path, _rethresholded(shown, min_confidence)) for path, shown in seen.found]
+        seen = _by_results(checks.path("results", results), checks.paths("inputs", inputs), ref, store, taken)
     planned = arrange(
         seen.found,
         seen.refused,
@@ -101,6 +106,8 @@ def sort(
         passed_over=dict(seen.passed_over),
         apart=seen.apart,
         planned=out is not None,
+        taken=seen.taken,
+        together=seen.together,
     )
     if out is not None:
         place_file(out, planned.to_bytes(), force=False)
@@ -123,6 +130,8 @@ class _Seen:
     refused: list[Refused] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
     apart: tuple[Path, ...] = ()
+    taken: Taken = field(default_factory=Taken)
+    together: bool = False
 
 
 def _by_answers(
@@ -139,28 +148,21 @@ def _by_answers(
         raise WrongOption("a context or words are needed to sort by", 'add --prompt NAME, or --words "emu, ibis"')
     apart = _apart(into, _labels(ref, answering.get("words"), store))
     report = classify(paths, ref, **{**answering, "top": 1}, store=store, apart=apart, on_progress=on_progress)
-    seen = _Seen(report.context, report.labels, apart=tuple(one for one in apart if _is_below(one, paths)))
+    seen = _Seen(report.context, report.labels, taken=report.taken, together=report.together)
+    seen.apart = tuple(one for one in apart if _is_below(one, paths))
     for item in report.items():
         if isinstance(item, Classified):
-            best = item.top[0]
-            seen.found.append(
-                (
-                    item.path,
-                    Shown(
-                        best.label,
-                        best.name,
-                        best.probability,
-                        item.unknown,
-                        item.doubtful,
-                        item.likeness,
-                        item.sha256,
-                    ),
-                )
-            )
+            seen.found.append((item.path, _shown(item)))
         elif isinstance(item, SkippedFile):
             seen.refused.append(Refused(item.path, item.reason))
     seen.passed_over = Counter(report.tail()["passed_over"])
     return seen
+
+
+def _shown(item: Classified) -> Shown:
+    best = item.top[0]
+    taken = item.unknown, item.doubtful, item.likeness
+    return Shown(best.label, best.name, best.probability, *taken, item.sha256)
 
 
 def _labels(ref: str | os.PathLike[str] | None, words: Any, store: Store) -> Sequence[str]:
@@ -186,19 +188,40 @@ def _is_below(folder: Path, paths: Sequence[Path]) -> bool:
     return folder not in roots and any(folder.is_relative_to(root) for root in roots)
 
 
-def _by_results(results: Path, paths: Sequence[Path], ref: str | os.PathLike[str] | None, store: Store) -> _Seen:
+def _by_results(
+    results: Path, paths: Sequence[Path], ref: str | os.PathLike[str] | None, store: Store, taken: taking.Taking
+) -> _Seen:
+    """Answers as they were, of which those are taken that are asked for now."""
     if paths:
         raise WrongOption("results name their photos, and others are given too", "leave out one of the two")
     found, refused = read_results(results)
     labels = sorted({shown.label for _, shown in found})
     if ref is None:
-        return _Seen(None, labels, found, refused)
+        if taken.accept_error is not None:
+            raise WrongOption("a context knows how often it is wrong, and none is given", "add --prompt NAME")
+        least = taken.min_confidence
+        return _Seen(None, labels, [(path, _doubted(shown, least)) for path, shown in found], refused)
     source = locate(ref, store)
-    known = source.load().card.labels
-    return _Seen(source.name, (*known, *(label for label in labels if label not in known)), found, refused)
+    context = source.load()
+    known = context.card.labels
+    gate, said = taking.gate_of(context, source.name, taken)
+    floor_of = {} if gate.floors is None else dict(zip(known, gate.floors.tolist(), strict=True))
+    seen = [(path, _doubted(_judged(shown, floor_of), gate.least)) for path, shown in found]
+    return _Seen(source.name, (*known, *(label for label in labels if label not in known)), seen, refused, taken=said)
 
 
-def _rethresholded(shown: Shown, least: float) -> Shown:
+def _judged(shown: Shown, floor_of: Mapping[str, float]) -> Shown:
+    """Unknown or not by the floors of classes; as it was where its likeness is not known."""
+    if shown.likeness is None and floor_of:
+        return shown
+    below = shown.likeness is not None and shown.likeness < floor_of.get(shown.label, -math.inf)
+    return dataclasses.replace(shown, unknown=below)
+
+
+def _doubted(shown: Shown, least: float) -> Shown:
+    """Doubtful or not by its probability; as it was where nothing is asked."""
+    if not least:
+        return shown
     return dataclasses.replace(shown, doubtful=not shown.unknown and shown.probability < least)
 
 

@@ -215,7 +215,6 @@ class _Shots:
         return weight, bias
 
 
-
 def folds_of(targets: Targets, groups: Targets, seed: int) -> Targets:
     """(N,) the fold each image is in; -1 for those that every fold is learned without leaving out.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from promptctl.report.base import Item, Row, SkippedFile, StreamedReport
-from promptctl.report.gate import Taken
+from promptctl.report.gate import TOGETHER, Taken
 from promptctl.report.phrases import counted, ordinal, passed_over_lines, percent, skipped_lines
 
 _OF_THE_GATE = ("unknown", "doubtful", "likeness")
@@ -228,7 +228,7 @@ class ClassifyReport(StreamedReport):
         return ["path", *ranks, *_OF_THE_GATE, *alone, *others]
 
     def summary(self) -> list[str]:
-        return ["answered together: each answer depends on the other photos"] if self.together else []
+        return [TOGETHER] if self.together else []
 
     def samples(self) -> list[Row]:
         longest = heapq.nlargest(_LONGEST_PATHS, self.files, key=_about_as_wide)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from promptctl.report.base import Row
 from promptctl.report.phrases import number_of, percent
 
+TOGETHER = "answered together: each answer depends on the other photos"
+
 
 @dataclass(frozen=True)
 class Rejection:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import SCHEMA_VERSION, Report, Row, SkippedFile
+from promptctl.report.gate import TOGETHER, Taken
 from promptctl.report.phrases import counted, next_lines, number_of, passed_over_lines, skipped_lines
 
 _DONE = {"copy": "copied", "move": "moved", "link": "linked"}
@@ -45,6 +46,8 @@ class SortReport(Report):
     full: str | None = None  # why it was stopped
     apart: tuple[Path, ...] = ()  # folders of photos that are sorted already
     planned: bool = False  # nothing was to be changed
+    taken: Taken = field(default_factory=Taken)  # which answers were
+    together: bool = False  # each answer depends on all photos
 
     def folders(self) -> Counter[str]:
         return Counter(photo.target.rpartition("/")[0] for photo in self.photos)
@@ -71,12 +74,23 @@ class SortReport(Report):
         return [
             f"{number_of(len(self.photos), 'photo')}{more} {verb} into {self.into}{again} ({done})",
             *([counted(_most_first(self.folders()))] if self.photos else []),
+            *self.taken.closing(self._of("unknown"), self._of("doubtful"), len(self.photos)),
         ]
+
+    def _of(self, what: str) -> int:
+        return sum(getattr(photo, what) for photo in self.photos)
+
+    def record(self) -> Row:
+        return {**super().record(), "taken": self.taken.record()}
+
+    def summary(self) -> list[str]:
+        return [TOGETHER] if self.together else []
 
     def notes(self) -> list[str]:
         there = [f"{number_of(self.there, 'photo')} already in place"] if self.there else []
+        cannot = [f"{self.context} cannot tell unknown photos: {self.taken.cannot}"] if self.taken.cannot else []
         apart = [f"{folder} is in there too: what it holds is sorted already and stays" for folder in self.apart]
-        return [*passed_over_lines(self.passed_over), *there, *apart]
+        return [*cannot, *passed_over_lines(self.passed_over), *there, *apart]
 
     def warnings(self) -> list[str]:
         return skipped_lines(self.skipped)

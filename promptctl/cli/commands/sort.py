@@ -11,6 +11,7 @@ import typer
 from promptctl import commands, render
 from promptctl.cli.completion import known_refs
 from promptctl.cli.options import (
+    AcceptError,
     Blend,
     Burst,
     Device,
@@ -18,11 +19,16 @@ from promptctl.cli.options import (
     FilesFrom,
     Format,
     Json,
+    MinConfidence,
+    NoUnknown,
     Null,
     OnDevice,
     Output,
+    Unknown,
+    parse_fraction,
     parse_seconds,
     parse_share,
+    parse_unknown,
 )
 from promptctl.cli.output import finish
 
@@ -50,9 +56,14 @@ def sort(
         Path | None,
         typer.Option("--from", help="Sort by lines that classify --format jsonl printed; no photo is opened."),
     ] = None,
-    min_confidence: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Photos of a smaller probability go to doubtful.")
-    ] = None,
+    together: Annotated[
+        bool,
+        typer.Option("--together/--one-by-one", help="Answer the photos together, each with the help of the others."),
+    ] = True,
+    unknown: Unknown = "5%",
+    no_unknown: NoUnknown = False,
+    min_confidence: MinConfidence = None,
+    accept_error: AcceptError = None,
     words: Annotated[
         str | None,
         typer.Option(help="Instead of --prompt: class names, zero-shot and without learning.", metavar="WORD,WORD,…"),
@@ -94,7 +105,10 @@ def sort(
             plan=plan,
             dry_run=dry_run,
             results=results,
-            min_confidence=min_confidence,
+            together=together,
+            unknown=parse_unknown(unknown, no_unknown),
+            min_confidence=parse_fraction(min_confidence, "--min-confidence") if min_confidence else 0.0,
+            accept_error=parse_fraction(accept_error, "--accept-error") if accept_error else None,
             on_progress=progress,
             words=words,
             template=template,
