@@ -110,6 +110,7 @@ class _Aim:
         self.into = Path(os.path.realpath(plan.into))
         self._taken: dict[str, set[str]] = {}
         self._made: set[Path] = set()
+        self._sources: set[Path] = set()
         self._why: dict[str, str | None] = {}
 
     def rest_of(self, photo: Photo) -> list[Moved]:
@@ -127,10 +128,14 @@ class _Aim:
         reason = self._why_not_into(photo.folder) or self._why_not_from(rest[0])
         taken = self._taken_in(photo.folder)
         keys = [key_of(file.target.rpartition("/")[2]) for file in rest]
+        sources = {file.source for file in rest}
+        if not reason and not self._sources.isdisjoint(sources):
+            reason = "it is named twice"
         if not reason and (len(set(keys)) < len(keys) or not taken.isdisjoint(keys)):
             reason = TAKEN
         if not reason:
             taken.update(keys)
+            self._sources |= sources
         return reason
 
     def folders_of(self, photo: Photo) -> Iterator[Step]:

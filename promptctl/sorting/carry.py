@@ -251,8 +251,11 @@ class Carrier:
         if step["do"] == DROP:
             files.delete(target)
         elif step["do"] == MOVE:
+            old = status_of(source)
+            if old is None or not is_same_file(old, step):  # it has gone by itself, or another has come to its place
+                return
             try:
-                if not is_same_file(status_of(source), step):  # another has come to its place
+                if not (os.path.samestat(old, target.lstat()) or looks_unchanged(old, step)):  # the copy is an old one
                     raise _Stays(CHANGED)
                 files.delete(source)
             except (OSError, _Stays):
