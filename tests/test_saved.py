@@ -128,6 +128,15 @@ def test_photos_that_came_later_are_added(photos, learned, tmp_path):
     assert json.loads(second[-1])["images"] == 21
 
 
+def test_answers_that_depend_on_all_photos_are_gone_on_with_for_the_same_photos_alone(photos, learned, tmp_path):
+    whole = saved(photos, tmp_path / "r", together=True).splitlines(keepends=True)
+    (tmp_path / "r").write_bytes(b"".join(whole[:9]))
+    assert saved(photos, tmp_path / "r", resume=True, together=True).splitlines(keepends=True) == whole
+    paint(photos / "new", images=1, seed=3)
+    with pytest.raises(OtherResults, match=r"was begun with photos '18 files, \w+', and '21 files, \w+' is asked"):
+        saved(photos, tmp_path / "r", resume=True, together=True)
+
+
 def test_a_burst_that_was_half_written_is_answered_whole(learned, tmp_path):
     for i, colour in enumerate([(220, 30, 30)] * 4 + [(40, 60, 220)] * 2):
         shot(tmp_path / "in" / f"{i}.jpg", i, colour=colour)

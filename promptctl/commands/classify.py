@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 from collections import Counter
@@ -124,7 +125,7 @@ def classify(
         found=_found(asked, files, answerings, top, burst, results.known if results else frozenset(), on_progress),
         taken=first.taken,
         passed_over=files.beside,
-        settings=_settings(asked, answerings, taking, top, words, template),
+        settings=_settings(asked, files, answerings, taking, top, words, template),
         labels=classifier.labels,
     )
 
@@ -202,6 +203,7 @@ def _answerings_by_contexts(
 
 def _settings(
     asked: _Asked,
+    files: Gathered,
     answerings: Sequence[Answering],
     taking: Taking,
     top: int,
@@ -223,7 +225,14 @@ def _settings(
         "inputs": list(map(os.fspath, asked.inputs)),
         "files_from": asked.files_from,
         "exclude": list(asked.exclude),
+        # of answers that depend on all photos: which these are
+        "photos": _said_of(files.photos) if any(by.together for by in answerings) else None,
     }
+
+
+def _said_of(photos: Sequence[str]) -> str:
+    digest = hashlib.sha256("\0".join(photos).encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{len(photos)} files, {digest[:16]}"
 
 
 def _check_words_alone(refs: Sequence[str | os.PathLike[str]], blend: float | None, taking: Taking) -> None:
