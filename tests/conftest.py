@@ -17,6 +17,8 @@ import pytest
 from PIL import Image
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is there, as the command line does
+if not os.environ.get("PROMPTCTL_TEST_GPU"):  # to run the suite on one; most of it compares with the CPU
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 220)}
 TINY = {

@@ -577,7 +577,11 @@ def test_where_a_gpu_seems_to_be_pytorch_is_asked(mini, here, monkeypatch):
     (here / "driver").write_text("")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(device, "_OF_DRIVERS", (str(here / "driver"),))
-    assert isinstance(load_encoder_for(context, "colours", None, "auto"), TorchEncoder)
-    assert isinstance(load_encoder_for(context, "colours", None, "cpu"), OpenVinoEncoder)
+    large = dataclasses.replace(context.card.backbone, name=f"local-dir:{MINI_FOLDER}")  # than mini, by its name
+    other = dataclasses.replace(context, card=dataclasses.replace(context.card, backbone=large))
+    assert isinstance(load_encoder_for(other, "colours", None, "auto"), TorchEncoder)
+    assert isinstance(load_encoder_for(other, "colours", None, "cpu"), OpenVinoEncoder)
+    assert isinstance(load_encoder_for(context, "colours", None, "auto"), OpenVinoEncoder), "it has answered by then"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert isinstance(load_encoder_for(other, "colours", None, "auto"), OpenVinoEncoder)
     assert isinstance(load_encoder_for(context, "colours", None, "auto"), OpenVinoEncoder)

@@ -77,11 +77,14 @@ def load_encoder_for(context: Context, name: str, model: str | None, device: str
     raises   as `load_backbone_for`
     """
     from promptctl.clip import device as devices
+    from promptctl.clip.registry import MINI
 
     def otherwise() -> ImageEncoder:
         return _load_and_keep(context, name, model, device).encoder
 
-    kept = _kept_for(context, model) if devices.is_cpu(device) else None
+    # of so small a tower the CPU has answered before a GPU is ready
+    on_cpu = devices.is_cpu(device) or (device == "auto" and context.card.backbone.name == MINI)
+    kept = _kept_for(context, model) if on_cpu else None
     return (kept and kept.encoder(otherwise)) or otherwise()
 
 
