@@ -328,3 +328,46 @@ def test_a_folder_in_which_it_lies_can_be_sorted_into(cli, photos, colours_bytes
     assert f"{into} is in there too: what it holds is sorted already and stays\n" in again.err
     assert "18 photos already in place\n" in again.err
     assert snapshot(photos) == before
+
+
+LIMITS = ([], ["--unknown", "20%"], ["--no-unknown"], ["--min-confidence", "0.9"], ["--accept-error", "10%"])
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+def test_results_are_limited_as_photos_are(cli, colours_bytes, answering, tmp_path, into, limits):
+    from conftest import COLOURS, paint
+
+    from promptctl.store.store import Store
+
+    Store().save("colours", colours_bytes, new=True)
+    inbox = paint(
+        tmp_path / "new", images=5, seed=9, colours={**COLOURS, "grey": (90, 90, 90), "pink": (250, 150, 200)}
+    )
+    results = tmp_path / "results.jsonl"
+    found = cli("classify", inbox, "--prompt", "colours", "--output", results)
+    assert found.code == 0, found.err
+    photos = cli("sort", inbox, "--prompt", "colours", "--into", into, "--one-by-one", "--dry-run", *limits)
+    again = cli("sort", "--from", results, "--prompt", "colours", "--into", into, "--dry-run", *limits)
+    assert photos.code == again.code == 0, photos.err + again.err
+    assert without_likeness(again.out) == without_likeness(photos.out)
+
+
+def without_likeness(lines):
+    """Which --no-unknown does not ask for."""
+    return [{**json.loads(line), "likeness": None} for line in lines.splitlines()]
+
+
+def test_photos_are_answered_together_unless_it_is_said_otherwise(cli, photos, colours_bytes, answering, into):
+    from promptctl.store.store import Store
+
+    Store().save("colours", colours_bytes, new=True)
+    together = cli("sort", photos, "--prompt", "colours", "--into", into, "--dry-run").out.splitlines()
+    alone = cli("sort", photos, "--prompt", "colours", "--into", into, "--dry-run", "--one-by-one").out.splitlines()
+    assert (json.loads(together[0])["together"], json.loads(alone[0])["together"]) == (True, False)
+
+
+def test_words_sort_too_and_only_a_context_knows_what_is_unknown(inbox, into, tmp_path, cli):
+    results = results_of(tmp_path / "r.jsonl", write_photos(inbox, ["a.jpg"]))
+    done = cli("sort", "--from", results, "--into", into, "--unknown", "1%")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == ("error: what is unknown or too often wrong only a context can tell\nhint:  add --prompt NAME\n")

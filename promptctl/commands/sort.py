@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from promptctl import checks, typed
-from promptctl.commands import answers as taking
-from promptctl.commands.classify import classify
-from promptctl.commands.places import check_places
-from promptctl.commands.results import read_results
-from promptctl.commands.sources import locate
+from promptctl.commands.seen import Limits, by_answers, by_results
 from promptctl.commands.writing import check_free, place_file, refuse_inside_store
-from promptctl.errors import BadTarget, WrongOption
+from promptctl.errors import BadTarget
 from promptctl.progress import OnProgress
-from promptctl.report import Carried, Classified, PlanReport, SkippedFile, SortReport, Taken
+from promptctl.report import Carried, PlanReport, SkippedFile, SortReport
 from promptctl.sorting.apply import Applied, apply_plan
-from promptctl.sorting.arrange import Answered, Identity, arrange
-from promptctl.sorting.places import DOUBTFUL, UNKNOWN, folder_names
-from promptctl.sorting.plan import COPY, LINK, MODES, Photo, Plan, Refused, Shown
+from promptctl.sorting.arrange import Identity, arrange
+from promptctl.sorting.plan import COPY, LINK, MODES, Photo, Plan, Refused
 from promptctl.sorting.steps import leads_to, looks_unchanged, status_of
 from promptctl.store.journal import Journal, Operation, Record, Step
 from promptctl.store.store import Store
@@ -41,10 +33,10 @@ def sort(
     plan: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
     results: str | os.PathLike[str] | None = None,
-    together: bool = True,
-    unknown: float | None = taking.UNKNOWN,
-    min_confidence: float = 0.0,
+    unknown: float | Literal["default"] | None = "default",
+    min_confidence: float | None = None,
     accept_error: float | None = None,
+    together: bool = True,
     store: Store | None = None,
     on_progress: OnProgress | None = None,
     **answering: Any,
@@ -60,10 +52,12 @@ def sort(
     mode             copy, move or link
     plan             only write down what goes where, to a file for `apply`
     dry_run          only tell it
-    results          instead of inputs: lines that `classify` printed or wrote; no image is opened. With `ref`, which
-                     answers are taken is asked anew, else only the smallest probability
-    together         photos are answered together, as the whole folder is known before any has a place
-    unknown, min_confidence, accept_error   which answers are taken, as in `classify`
+    results          instead of inputs: lines that `classify` printed or wrote to a file; no image is opened
+    unknown          share of one's own photos that may be called unknown; None: no photo is; "default": 0.05, and of
+                     results what they say
+    min_confidence   images of a smaller probability are doubtful; None: as results say, else none is
+    accept_error     share of wrong ones among the answers that are taken; None: any
+    together         all photos are answered together, so that each answer depends on the others
     store            where names are looked up, and whose journal it is; None: the store of PROMPTCTL_HOME
     on_progress      called with what is being done, how much is done, and of how much
     answering        the other arguments of `classify`
@@ -75,12 +69,12 @@ def sort(
     if out is not None:
         check_free(out, force=False)
         refuse_inside_store(out, store)
-    taken = taking.Taking(unknown, min_confidence, accept_error)
+    asked = Limits(unknown, min_confidence, accept_error)
     if results is None:
-        answering = {**answering, "together": together, **dataclasses.asdict(taken)}
-        seen = _by_answers(checks.paths("inputs", inputs), ref, target, store, on_progress, answering)
+        answering = {**answering, **asked.for_classify(), "together": together}
+        seen = by_answers(checks.paths("inputs", inputs), ref, target, store, on_progress, answering)
     else:
-        seen = _by_results(checks.path("results", results), checks.paths("inputs", inputs), ref, store, taken)
+        seen = by_results(checks.path("results", results), checks.paths("inputs", inputs), ref, store, asked)
     planned = arrange(
         seen.found,
         seen.refused,
@@ -89,6 +83,7 @@ def sort(
         context=seen.context,
         labels=seen.labels,
         there=carried_before(Journal(store.home), target, mode),
+        together=seen.together,
     )
     if dry_run:
         return PlanReport(tuple(planned.lines()), _skipped(planned.refused))
@@ -106,8 +101,8 @@ def sort(
         passed_over=dict(seen.passed_over),
         apart=seen.apart,
         planned=out is not None,
-        taken=seen.taken,
         together=seen.together,
+        taken=seen.taken,
     )
     if out is not None:
         place_file(out, planned.to_bytes(), force=False)
@@ -115,114 +110,6 @@ def sort(
     if not planned.photos:
         return report
     return carry_out(planned, planned.sha256, report, Journal(store.home), "sort", on_progress)
-
-
-# --------------------------------------------------------------------------- what photos show
-
-
-@dataclass
-class _Seen:
-    """What is known of photos before they get a place."""
-
-    context: str | None
-    labels: Sequence[str]
-    found: list[Answered] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    passed_over: Counter[str] = field(default_factory=Counter)
-    apart: tuple[Path, ...] = ()
-    taken: Taken = field(default_factory=Taken)
-    together: bool = False
-
-
-def _by_answers(
-    paths: Sequence[Path],
-    ref: str | os.PathLike[str] | None,
-    into: Path,
-    store: Store,
-    on_progress: OnProgress | None,
-    answering: Mapping[str, Any],
-) -> _Seen:
-    if ref is not None:
-        check_places(ref, paths, store, "promptctl sort {photos} --prompt {context} --into FOLDER")
-    elif answering.get("words") is None:
-        raise WrongOption("a context or words are needed to sort by", 'add --prompt NAME, or --words "emu, ibis"')
-    apart = _apart(into, _labels(ref, answering.get("words"), store))
-    report = classify(paths, ref, **{**answering, "top": 1}, store=store, apart=apart, on_progress=on_progress)
-    seen = _Seen(report.context, report.labels, taken=report.taken, together=report.together)
-    seen.apart = tuple(one for one in apart if _is_below(one, paths))
-    for item in report.items():
-        if isinstance(item, Classified):
-            seen.found.append((item.path, _shown(item)))
-        elif isinstance(item, SkippedFile):
-            seen.refused.append(Refused(item.path, item.reason))
-    seen.passed_over = Counter(report.tail()["passed_over"])
-    return seen
-
-
-def _shown(item: Classified) -> Shown:
-    best = item.top[0]
-    taken = item.unknown, item.doubtful, item.likeness
-    return Shown(best.label, best.name, best.probability, *taken, item.sha256)
-
-
-def _labels(ref: str | os.PathLike[str] | None, words: Any, store: Store) -> Sequence[str]:
-    """Of the classes, before any photo is opened."""
-    if ref is None:
-        from promptctl.commands.words import class_words
-
-        return tuple(entry.label for entry in class_words(words))
-    source = locate(ref, store)
-    return tuple(source.load().card.labels)
-
-
-def _apart(into: Path, labels: Sequence[str]) -> tuple[Path, ...]:
-    """What is sorted already: all of the folder that is sorted into, or where it is sorted itself, its folders."""
-    return (into, *(into / folder for folder in (*folder_names(labels).values(), UNKNOWN, DOUBTFUL)))
-
-
-def _is_below(folder: Path, paths: Sequence[Path]) -> bool:
-    """Whether a folder is there, and lies in one of those that are searched through."""
-    if not folder.is_dir() or folder.parent.is_symlink():
-        return False
-    roots = [Path(os.path.realpath(path)) for path in paths]
-    return folder not in roots and any(folder.is_relative_to(root) for root in roots)
-
-
-def _by_results(
-    results: Path, paths: Sequence[Path], ref: str | os.PathLike[str] | None, store: Store, taken: taking.Taking
-) -> _Seen:
-    """Answers as they were, of which those are taken that are asked for now."""
-    if paths:
-        raise WrongOption("results name their photos, and others are given too", "leave out one of the two")
-    found, refused = read_results(results)
-    labels = sorted({shown.label for _, shown in found})
-    if ref is None:
-        if taken.accept_error is not None:
-            raise WrongOption("a context knows how often it is wrong, and none is given", "add --prompt NAME")
-        least = taken.min_confidence
-        return _Seen(None, labels, [(path, _doubted(shown, least)) for path, shown in found], refused)
-    source = locate(ref, store)
-    context = source.load()
-    known = context.card.labels
-    gate, said = taking.gate_of(context, source.name, taken)
-    floor_of = {} if gate.floors is None else dict(zip(known, gate.floors.tolist(), strict=True))
-    seen = [(path, _doubted(_judged(shown, floor_of), gate.least)) for path, shown in found]
-    return _Seen(source.name, (*known, *(label for label in labels if label not in known)), seen, refused, taken=said)
-
-
-def _judged(shown: Shown, floor_of: Mapping[str, float]) -> Shown:
-    """Unknown or not by the floors of classes; as it was where its likeness is not known."""
-    if shown.likeness is None and floor_of:
-        return shown
-    below = shown.likeness is not None and shown.likeness < floor_of.get(shown.label, -math.inf)
-    return dataclasses.replace(shown, unknown=below)
-
-
-def _doubted(shown: Shown, least: float) -> Shown:
-    """Doubtful or not by its probability; as it was where nothing is asked."""
-    if not least:
-        return shown
-    return dataclasses.replace(shown, doubtful=not shown.unknown and shown.probability < least)
 
 
 # --------------------------------------------------------------------------- where

@@ -46,8 +46,8 @@ class SortReport(Report):
     full: str | None = None  # why it was stopped
     apart: tuple[Path, ...] = ()  # folders of photos that are sorted already
     planned: bool = False  # nothing was to be changed
-    taken: Taken = field(default_factory=Taken)  # which answers were
     together: bool = False  # each answer depends on all photos
+    taken: Taken = field(default_factory=Taken)  # which answers are
 
     def folders(self) -> Counter[str]:
         return Counter(photo.target.rpartition("/")[0] for photo in self.photos)
@@ -67,6 +67,8 @@ class SortReport(Report):
     def closing(self) -> list[str]:
         if not self.photos and not self.before:
             return []
+        unknown = sum(photo.unknown for photo in self.photos)
+        doubtful = sum(photo.doubtful for photo in self.photos)
         verb = f"to be {_DONE[self.mode]}" if self.planned else _DONE[self.mode]
         more = f" with {number_of(self.sidecars, 'sidecar')}" if self.sidecars else ""
         again = f", after {number_of(self.before, 'photo')} before" if self.before else ""
@@ -74,23 +76,17 @@ class SortReport(Report):
         return [
             f"{number_of(len(self.photos), 'photo')}{more} {verb} into {self.into}{again} ({done})",
             *([counted(_most_first(self.folders()))] if self.photos else []),
-            *self.taken.closing(self._of("unknown"), self._of("doubtful"), len(self.photos)),
+            *self.taken.closing(unknown, doubtful, len(self.photos)),
         ]
-
-    def _of(self, what: str) -> int:
-        return sum(getattr(photo, what) for photo in self.photos)
-
-    def record(self) -> Row:
-        return {**super().record(), "taken": self.taken.record()}
-
-    def summary(self) -> list[str]:
-        return [TOGETHER] if self.together else []
 
     def notes(self) -> list[str]:
         there = [f"{number_of(self.there, 'photo')} already in place"] if self.there else []
-        cannot = [f"{self.context} cannot tell unknown photos: {self.taken.cannot}"] if self.taken.cannot else []
         apart = [f"{folder} is in there too: what it holds is sorted already and stays" for folder in self.apart]
+        cannot = [f"{self.context} cannot tell unknown photos: {self.taken.cannot}"] if self.taken.cannot else []
         return [*cannot, *passed_over_lines(self.passed_over), *there, *apart]
+
+    def summary(self) -> list[str]:
+        return [TOGETHER] if self.together else []
 
     def warnings(self) -> list[str]:
         return skipped_lines(self.skipped)

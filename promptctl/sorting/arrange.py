@@ -27,6 +27,7 @@ def arrange(
     context: str | None,
     labels: Iterable[str],
     there: Mapping[Identity, Path] | None = None,
+    together: bool = False,
 ) -> Plan:
     """What goes where.
 
@@ -35,6 +36,7 @@ def arrange(
     into      absolute, links resolved
     labels    of all classes, so that a folder does not depend on which photos there are
     there     what lies in `into` already as a copy or a link of a file, by that file
+    together  whether each answer depends on all photos
     """
     folders = as_spelled(into, folder_names(labels))
     desk = _Desk(mode, Places(into), there or {})
@@ -44,7 +46,7 @@ def arrange(
     goes = {moved.source for photo in photos for moved in photo.sidecars}
     stays = [one for one in planned if isinstance(one, Refused)]
     stays += [one for one in refused if desk.real(one.path) not in goes]
-    return Plan(into, mode, context, photos, tuple(stays), planned.count(None))
+    return Plan(into, mode, context, photos, tuple(stays), planned.count(None), together)
 
 
 def _folder(shown: Shown, folders: Mapping[str, str]) -> str:

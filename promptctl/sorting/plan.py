@@ -98,6 +98,7 @@ class Plan:
     photos: tuple[Photo, ...]
     refused: tuple[Refused, ...] = ()
     there: int = 0  # photos that lie where they belong
+    together: bool = False  # each answer depends on all photos
 
     def lines(self) -> Iterator[Row]:
         yield {
@@ -106,6 +107,7 @@ class Plan:
             "context": self.context,
             "into": os.fspath(self.into),
             "mode": self.mode,
+            "together": self.together,
         }
         yield from (photo.record() for photo in self.photos)
         yield from (one.record() for one in self.refused)

@@ -24,7 +24,6 @@ from promptctl.cli.options import (
     Null,
     OnDevice,
     Output,
-    Unknown,
     parse_fraction,
     parse_seconds,
     parse_share,
@@ -54,16 +53,23 @@ def sort(
     ] = False,
     results: Annotated[
         Path | None,
-        typer.Option("--from", help="Sort by lines that classify --format jsonl printed; no photo is opened."),
+        typer.Option("--from", help="Sort by what classify wrote or printed as JSON lines; no photo is opened."),
     ] = None,
-    together: Annotated[
-        bool,
-        typer.Option("--together/--one-by-one", help="Answer the photos together, each with the help of the others."),
-    ] = True,
-    unknown: Unknown = "5%",
+    unknown: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Call photos unknown that are less like what was learned from, at most this share of your own.  "
+            "[default: 5%, and with --from as it was found]",
+        ),
+    ] = None,
     no_unknown: NoUnknown = False,
     min_confidence: MinConfidence = None,
     accept_error: AcceptError = None,
+    together: Annotated[
+        bool,
+        typer.Option("--together/--one-by-one", help="Answer all photos together: better from about 100 on."),
+    ] = True,
     words: Annotated[
         str | None,
         typer.Option(help="Instead of --prompt: class names, zero-shot and without learning.", metavar="WORD,WORD,…"),
@@ -105,10 +111,10 @@ def sort(
             plan=plan,
             dry_run=dry_run,
             results=results,
-            together=together,
-            unknown=parse_unknown(unknown, no_unknown),
-            min_confidence=parse_fraction(min_confidence, "--min-confidence") if min_confidence else 0.0,
+            unknown="default" if unknown is None and not no_unknown else parse_unknown(unknown or "5%", no_unknown),
+            min_confidence=parse_fraction(min_confidence, "--min-confidence") if min_confidence else None,
             accept_error=parse_fraction(accept_error, "--accept-error") if accept_error else None,
+            together=together,
             on_progress=progress,
             words=words,
             template=template,
