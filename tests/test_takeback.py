@@ -207,3 +207,25 @@ def test_a_made_change_stands_although_the_journal_is_full(store, monkeypatch):
     assert held(store) == {"emus": {1: ONE}}
     undo(store)
     assert held(store) == {"birds": {1: ONE}}
+
+
+@pytest.mark.parametrize("change", ["copy", "rename", "candidate", "restore"])
+def test_what_came_to_a_name_later_is_not_taken_for_what_an_operation_made(store, change):
+    store.save("birds", ONE, new=True)
+    if change == "candidate":
+        store.save_candidate("birds", TWO)
+        store.promote("birds")
+        store.save_candidate("birds", THREE)
+    elif change == "restore":
+        store.remove(Ref("birds"))
+        store.restore(Ref("birds"))
+        store.save("birds", TWO, new=False)
+    else:
+        (store.copy if change == "copy" else lambda ref, target: store.rename(ref.name, target))(Ref("birds"), "emus")
+        store.remove(Ref("emus"))
+        store.save("emus", THREE, new=True)
+    before, number = held(store), 3 if change == "restore" else 2
+    with pytest.raises(CannotTakeBack, match="was changed after it"):
+        undo(store, number, is_last=False)
+    assert held(store) == before
+    assert change != "candidate" or store.candidate("birds") is not None

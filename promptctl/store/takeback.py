@@ -66,6 +66,7 @@ def _candidate(store: Store, step: Step, number: int, is_last: _IsLast) -> Taken
     name = step["name"]
     if store.candidate(name) is None:
         return None
+    _check_last(number, name, is_last)
     removed = store.remove(Ref(name, candidate=True))
     if not step.get("replaced"):
         return _in_trash(removed)
@@ -74,12 +75,16 @@ def _candidate(store: Store, step: Step, number: int, is_last: _IsLast) -> Taken
 
 
 def _copy(store: Store, step: Step, number: int, is_last: _IsLast) -> TakenBack | None:
-    return _in_trash(store.remove(Ref(step["name"]))) if store.has(step["name"]) else None
+    if not store.has(step["name"]):
+        return None
+    _check_last(number, step["name"], is_last)
+    return _in_trash(store.remove(Ref(step["name"])))
 
 
 def _rename(store: Store, step: Step, number: int, is_last: _IsLast) -> TakenBack | None:
     if not store.has(step["target"]):
         raise CannotTakeBack(number, f"there is no context '{step['target']}' any more", "promptctl list")
+    _check_last(number, step["target"], is_last)
     back = store.rename(step["target"], step["name"])
     return TakenBack(f"'{step['target']}' is called '{step['name']}' again", str(back.ref))
 
@@ -93,11 +98,18 @@ def _remove(store: Store, step: Step, number: int, is_last: _IsLast) -> TakenBac
 
 
 def _bring_back(store: Store, step: Step, number: int, is_last: _IsLast) -> TakenBack | None:
+    _check_last(number, step["name"], is_last)
     return _in_trash(store.remove(Ref.parse(step["ref"])))
 
 
 def _purge(store: Store, step: Step, number: int, is_last: _IsLast) -> TakenBack | None:
     raise CannotTakeBack(number, "a purge leaves nothing to go back to", "promptctl operations")
+
+
+def _check_last(number: int, name: str, is_last: _IsLast) -> None:
+    """What a name holds now may be another thing than what an operation put there, or more than that."""
+    if not is_last(name):
+        raise CannotTakeBack(number, f"'{name}' was changed after it", "promptctl operations   (take that back first)")
 
 
 def _in_trash(removed: Removed) -> TakenBack:
