@@ -269,7 +269,7 @@ def wait_for_moves(process: subprocess.Popen[str], inbox: Path, total: int, *, l
 
 @pytest.mark.parametrize("kills", [6])
 def test_killed_at_random_times_every_photo_is_recorded_and_comes_back(tmp_path, home, kills):
-    chance, total = random.Random(7), 600
+    chance, total = random.Random(7), 300
     inbox, into, plan = tmp_path / "inbox", tmp_path / "sorted", tmp_path / "plan.jsonl"
     photos = write_photos(inbox, [f"IMG_{i:04}.jpg" for i in range(total)])
     before, every = snapshot(inbox), contents(inbox)
@@ -292,7 +292,7 @@ def test_killed_at_random_times_every_photo_is_recorded_and_comes_back(tmp_path,
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_it_is_gone_at_once_and_goes_on(tmp_path, home, number, code):
-    total = 3000
+    total = 1500
     inbox, into, plan = tmp_path / "inbox", tmp_path / "sorted", tmp_path / "plan.jsonl"
     photos = write_photos(inbox, [f"IMG_{i:04}.jpg" for i in range(total)])
     before = snapshot(inbox)

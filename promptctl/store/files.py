@@ -19,6 +19,7 @@ from promptctl import signals
 from promptctl.errors import NotDurable
 
 _PART = re.compile(r"\.[0-9a-f]{16}\.part")  # what is not finished
+_NOT_FOLLOWED = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks else {}  # Windows has no choice
 _CHUNK = 1 << 20  # bytes that are copied at a time
 _NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP)  # how a file system says that it has no fsync for them
 
@@ -88,7 +89,7 @@ def name_exclusively(finished: Path, target: Path) -> None:
 
 def hard_link(source: Path, target: Path) -> None:
     """A second name for a file; FileExistsError, and OSError where there are no such names."""
-    os.link(source, target, follow_symlinks=False)
+    os.link(source, target, **_NOT_FOLLOWED)
 
 
 def symbolic_link(source: Path, target: Path) -> None:
