@@ -13,7 +13,8 @@ to where photos do, by as much as this folder shows. It keeps a class that the f
 of others. In the paper each class has variances of its own and w_c is not moved; on folders of few classes that is
 worse than no help. T = 50 (1 + shots / 16), since an answer learned from more shots is to be trusted more, and r grows
 from 0 at six photos a class to 1 at fifteen: a few photos say nothing of one another. What is answered in the end is z
-to the power (1 + shots / 16) / 2, 1 at most: z is far too sure. docs/benchmarks.md has the measurements.
+to the power (1 - 0.45 r) / temperature, that of the classifier: neighbours mostly say what was known already, and z is
+too sure. docs/benchmarks.md has the measurements.
 
 An answer depends on which photos there are, and not on their order. A photo counts once, however often it is there.
 """
@@ -44,6 +45,7 @@ Indices = NDArray[np.int64]
 ANCHOR = 5.0  # photos that an anchor counts as
 TEMPERATURE = 50.0  # of the Gaussians, whose dimensions are far from independent
 SHOTS = 16.0  # per class, at which the Gaussians count half
+REPEATED = 0.45  # of the logits of answers together: what others say once more
 NEIGHBOURS = 3
 SMOOTHING = 3.0  # logits for a class that all neighbours show
 FEW, ENOUGH = 6.0, 15.0  # photos of a class that is there: no influence on one another, and all of it
@@ -159,7 +161,7 @@ class _Folder:
 
     def softened(self, z: Vectors, strength: float) -> NDArray[np.float64]:
         """(N, C) probabilities as sure as they may be; of no strength, as sure as they are alone."""
-        power = strength * min(1.0, self.trust / 2) + (1 - strength) / self.classifier.temperature
+        power = (1 - REPEATED * strength) / self.classifier.temperature
         found = z.astype(np.float64)
         np.power(found, power, out=found)
         found /= found.sum(1, keepdims=True)

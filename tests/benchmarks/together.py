@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from accuracy import pool_of
 
 from promptctl.benchmark import protocol
 from promptctl.benchmark.pool import Pool
+from promptctl.classification import calibration
 from promptctl.classification.classifier import Classifier, calibration_error
 from promptctl.classification.together import together
 from promptctl.clip.quick import backbone_of
@@ -64,6 +65,8 @@ def classifiers(pool: Pool, shots: int, seed: int) -> dict[str, Classifier]:
     rows = clap.learn(x, y, zero_shot, logit_scale=scale, settings=clap.Settings(seed=seed)).text_features
     fitted = head.fit(x, y, zero_shot, logit_scale=scale, seed=seed)
     own = Classifier.of_head(fitted.weight, fitted.bias, zero_shot, scale)
+    if fitted.tells_confidence:
+        own = replace(own, temperature=calibration.temperature(fitted.logits, y))
     return dict(zip(ANSWERS, (Classifier(rows, scale), Classifier(texts, scale), own), strict=True))
 
 
