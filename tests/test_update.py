@@ -404,6 +404,15 @@ def test_a_version_that_forgets_is_kept_beside_the_others(cli, many, tmp_path):
     assert "error: shades@candidate is not the next version" in done.err
     assert report["next"][-1] == "promptctl promote shades@candidate"
 
+    elsewhere = cli(
+        "learn", tmp_path / "mixed-up", "--name", "shades", "--as", "tints", "--max-forgetting", 0, "--json"
+    )
+    assert (elsewhere.code, Store().has("tints")) == (4, False)
+    said = "error: there is no 'tints': what was learned lies beside shades@1, as shades@candidate, since "
+    assert said in elsewhere.err and "is not the next version" not in elsewhere.err
+    report = json.loads(elsewhere.out)
+    assert (report["asked_as"], report["next"][-1]) == ("tints", "promptctl copy shades@candidate tints")
+
     forced = cli("learn", tmp_path / "mixed-up", "--name", "shades", "--max-forgetting", 0, "--force", "--json")
     assert forced.code == 0 and json.loads(forced.out)["context"] == "shades@2"
     change = Store()["shades@2"].card.change

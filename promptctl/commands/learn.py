@@ -276,7 +276,16 @@ def _update(asked: _Asked) -> LearnReport | LearnPlan:
     forced = asked.rules.force
     placed = place(done.judged, source, asked.store, force=forced, into=asked.rules.into)
     photos = _Photos.of_context(placed.context, done.skipped)
-    return _learn_report(placed.entry, placed.context, photos, found.folder, asked.seconds, done.facts, forced=forced)
+    return _learn_report(
+        placed.entry,
+        placed.context,
+        photos,
+        found.folder,
+        asked.seconds,
+        done.facts,
+        forced=forced,
+        into=asked.rules.into,
+    )
 
 
 def _keep_for_answers(backbone: Backbone | QuickBackbone) -> None:
@@ -359,6 +368,7 @@ def _learn_report(
     facts: UpdateFacts | None = None,
     *,
     forced: bool = False,
+    into: str | None = None,
 ) -> LearnReport:
     card, score = context.card, context.card.score
     name = entry.ref.name
@@ -381,13 +391,15 @@ def _learn_report(
         passed_over=passed_over(photos.skipped),
         update=facts,
         forced=forced and facts is not None and facts.refused,
-        next=_next(name, folder, facts, forced),
+        asked_as=into,
+        next=_next(name, folder, facts, forced, into),
     )
 
 
-def _next(name: str, folder: ImageFolder, facts: UpdateFacts | None, forced: bool) -> tuple[str, ...]:
+def _next(name: str, folder: ImageFolder, facts: UpdateFacts | None, forced: bool, into: str | None) -> tuple[str, ...]:
     if facts is not None and facts.refused and not forced:
-        return (f"promptctl diff {facts.parent} {name}@candidate", f"promptctl promote {name}@candidate")
+        take = f"copy {name}@candidate {into}" if into else f"promote {name}@candidate"
+        return f"promptctl diff {facts.parent} {name}@candidate", f"promptctl {take}"
     return (
         f"promptctl evaluate {name} {_nearby(folder, 'test')}",
         f"promptctl classify {_nearby(folder, 'unsorted')} --prompt {name}",

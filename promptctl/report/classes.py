@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row
-from promptctl.report.guard import GuardFacts
+from promptctl.report.guard import GuardFacts, refused_under
 from promptctl.report.phrases import counted_images, next_lines, number_of, percent, size
 
 
@@ -290,10 +290,7 @@ class MergeReport(JudgedReport):
     def complaint(self) -> str | None:
         if not self.refused or self.guard is None:
             return None
-        reasons = "; ".join(self.guard.reasons)
-        return (
-            f"there is no '{self.name}': what was learned lies beside {self.parent}, as {self.context}, since {reasons}"
-        )
+        return refused_under(self.name, self.context, self.parent, "; ".join(self.guard.reasons))
 
     def warnings(self) -> list[str]:
         found = super().warnings()

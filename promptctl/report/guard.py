@@ -8,6 +8,11 @@ from promptctl.report.base import Row
 from promptctl.report.phrases import counted_images
 
 
+def refused_under(name: str, candidate: str, parent: str, reasons: str) -> str:
+    """Where a version is that was to be the first of another name."""
+    return f"there is no '{name}': what was learned lies beside {parent}, as {candidate}, since {reasons}"
+
+
 @dataclass(frozen=True)
 class ClassMoved:
     """A class of the version before: how many of its photos that neither learned from either recognises."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row, SkippedFile
-from promptctl.report.guard import GuardFacts
+from promptctl.report.guard import GuardFacts, refused_under
 from promptctl.report.phrases import (
     counted_images,
     listed,
@@ -156,6 +156,7 @@ class LearnReport(Report):
     passed_over: Mapping[str, int]  # files that were no photos, by the end of their names
     update: UpdateFacts | None  # of a version that goes on from another
     forced: bool  # stored although the guard refused it
+    asked_as: str | None  # another name it was to be stored under, which is not there if it is refused
     next: tuple[str, ...]
 
     def rows(self) -> list[Row]:
@@ -216,7 +217,10 @@ class LearnReport(Report):
     def complaint(self) -> str | None:
         if not self.is_refused or self.update is None:
             return None
-        return f"{self.context} is not the next version: {'; '.join(self.update.reasons)}"
+        reasons = "; ".join(self.update.reasons)
+        if self.asked_as:
+            return refused_under(self.asked_as, self.context, self.update.parent, reasons)
+        return f"{self.context} is not the next version: {reasons}"
 
     @property
     def exit_code(self) -> int:
