@@ -4,7 +4,7 @@
 PromptctlError                 exit 1
 ├── NotInStore (10)            ContextNotFound  VersionNotFound  CandidateNotFound  NotInTrash
 │                              NoSuchFile  NotAFile  NotAContext  NoSuchOperation
-├── StoreLocked (11)           OperationRuns  FileInUse
+├── StoreLocked (11)           OperationRuns  FileInUse  WatchedAlready
 ├── ResultsExist  OtherResults  NotResults (12)
 ├── ContextExists  NewestVersion  Outdated
 ├── InvalidName
@@ -622,6 +622,15 @@ class FileInUse(PromptctlError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"another program is writing {path}", "wait for it, or give another --output")
+
+
+class WatchedAlready(PromptctlError):
+    """Two programs that would sort one folder into one other."""
+
+    exit_code = 11
+
+    def __init__(self, inbox: Path, into: Path) -> None:
+        super().__init__(f"another program sorts what arrives in {inbox} into {into}", "wait for it, or end it")
 
 
 class ResultsExist(PromptctlError):

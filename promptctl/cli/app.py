@@ -47,6 +47,7 @@ from promptctl.cli.commands.restore import restore
 from promptctl.cli.commands.show import show
 from promptctl.cli.commands.sort import sort
 from promptctl.cli.commands.undo import undo
+from promptctl.cli.commands.watch import watch
 
 Command = Callable[..., None]
 
@@ -56,6 +57,7 @@ COMMANDS: Mapping[str, Command] = {
     "inspect": inspect,
     "classify": classify,
     "sort": sort,
+    "watch": watch,
     "apply": apply,
     "undo": undo,
     "operations": operations,

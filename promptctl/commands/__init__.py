@@ -40,6 +40,7 @@ from promptctl.commands.results import Results
 from promptctl.commands.show import show
 from promptctl.commands.sort import sort
 from promptctl.commands.undo import undo
+from promptctl.commands.watch import watch
 
 __all__ = [
     "Results",
@@ -86,4 +87,5 @@ __all__ = [
     "to_remove",
     "trash_to_empty",
     "undo",
+    "watch",
 ]

@@ -73,7 +73,7 @@ def by_answers(
         check_places(ref, paths, store, "promptctl sort {photos} --prompt {context} --into FOLDER")
     elif answering.get("words") is None:
         raise WrongOption("a context or words are needed to sort by", 'add --prompt NAME, or --words "emu, ibis"')
-    apart = _apart(into, _labels(ref, answering.get("words"), store))
+    apart = apart_of(into, _labels(ref, answering.get("words"), store))
     report = classify(paths, ref, **{**answering, "top": 1}, store=store, apart=apart, on_progress=on_progress)
     seen = Seen(
         report.context,
@@ -106,7 +106,7 @@ def _labels(ref: str | os.PathLike[str] | None, words: Any, store: Store) -> Seq
     return tuple(source.load().card.labels)
 
 
-def _apart(into: Path, labels: Sequence[str]) -> tuple[Path, ...]:
+def apart_of(into: Path, labels: Sequence[str]) -> tuple[Path, ...]:
     """What is sorted already: all of the folder that is sorted into, or where it is sorted itself, its folders."""
     return (into, *(into / folder for folder in (*folder_names(labels).values(), UNKNOWN, DOUBTFUL)))
 

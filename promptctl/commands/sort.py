@@ -21,7 +21,7 @@ from promptctl.sorting.steps import leads_to, looks_unchanged, status_of
 from promptctl.store.journal import Journal, Operation, Record, Step
 from promptctl.store.store import Store
 
-KINDS = ("sort", "apply")  # operations that carry out a plan
+KINDS = ("sort", "apply", "watch")  # operations that carry out a plan
 
 
 def sort(
@@ -64,7 +64,7 @@ def sort(
     raises           what `classify` raises, BadTarget, BadResults, ExportFailed, StorageFailed
     """
     mode, store = checks.one_of("mode", mode, MODES), store or Store()
-    target = _target(checks.path("into", into), store)
+    target = target_of(checks.path("into", into), store)
     out = None if plan is None else checks.path("plan", plan)
     if out is not None:
         check_free(out, force=False)
@@ -115,7 +115,7 @@ def sort(
 # --------------------------------------------------------------------------- where
 
 
-def _target(into: Path, store: Store) -> Path:
+def target_of(into: Path, store: Store) -> Path:
     """Where photos are sorted into, its links resolved; BadTarget where they cannot be."""
     target = Path(os.path.realpath(into))
     if os.path.lexists(target) and not target.is_dir():
@@ -126,8 +126,11 @@ def _target(into: Path, store: Store) -> Path:
     return target
 
 
-def carried_before(journal: Journal, into: Path, mode: str) -> dict[Identity, Path]:
-    """What an operation that is in force copied or linked into a folder: a file as it was → where it lies."""
+def carried_before(journal: Journal, into: Path, mode: str, *, or_lay: bool = False) -> dict[Identity, Path]:
+    """What an operation that is in force copied or linked into a folder: a file as it was → where it lies.
+
+    or_lay   also what somebody has taken away from there since
+    """
     if mode not in (COPY, LINK):
         return {}
     heads = journal.heads()

@@ -62,9 +62,11 @@ from promptctl.report.saved import SavedReport
 from promptctl.report.show import ShowReport
 from promptctl.report.sort import ApplyReport, Carried, PlanReport, SortReport
 from promptctl.report.undo import UndoReport
+from promptctl.report.watch import Arrived, WatchReport
 
 __all__ = [
     "ApplyReport",
+    "Arrived",
     "BaseToNewRow",
     "Batch",
     "CacheReport",
@@ -167,4 +169,5 @@ __all__ = [
     "VectorReport",
     "VersionReport",
     "VersionRow",
+    "WatchReport",
 ]

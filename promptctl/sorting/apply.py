@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +55,12 @@ def apply_plan(plan: Plan, operation: Operation, record: Record | None, on_done:
     return applied
 
 
+def finish_begun(operation: Operation, record: Record) -> int:
+    """Carry on with what an operation was at when it was stopped, and with nothing else; how many files that were."""
+    carrier = Carrier(operation.head.token, frozenset(record.open))
+    return len(_went(record, operation, carrier)) - len(_pairs(record, record.done))
+
+
 def _went(record: Record, operation: Operation, carrier: Carrier) -> set[tuple[str, str]]:
     """From where to where files went before, and those of which nobody knew went on."""
     outcomes: dict[int, str | None] = {}
@@ -62,8 +68,11 @@ def _went(record: Record, operation: Operation, carrier: Carrier) -> set[tuple[s
         carrier.carry([(number, record.steps[number]) for number in record.open], outcomes)
     finally:
         operation.told(outcomes)
-    done = record.done | {number for number, reason in outcomes.items() if reason is None}
-    return {(record.steps[n]["from"], record.steps[n]["to"]) for n in done if "from" in record.steps[n]}
+    return _pairs(record, record.done | {number for number, reason in outcomes.items() if reason is None})
+
+
+def _pairs(record: Record, numbers: Iterable[int]) -> set[tuple[str, str]]:
+    return {(record.steps[n]["from"], record.steps[n]["to"]) for n in numbers if "from" in record.steps[n]}
 
 
 def _carry_block(photos: Sequence[Photo], aim: _Aim, operation: Operation, carrier: Carrier, applied: Applied) -> None:

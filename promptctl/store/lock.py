@@ -49,6 +49,13 @@ def hold(descriptor: int, path: Path) -> bool:
     return _taken(descriptor, path)
 
 
+@contextlib.contextmanager
+def held_alone(path: Path) -> Iterator[bool]:
+    """Hold a file that is made for this alone, or False where another program does; NoLocks, InTheWay, OSError."""
+    with _opened(path, os.O_RDWR | os.O_CREAT) as descriptor:
+        yield _taken(descriptor, path)
+
+
 def is_held(path: Path) -> bool:
     """Whether a program holds a file this moment; False where there is no such file."""
     with contextlib.suppress(FileNotFoundError), _opened(path, os.O_RDWR) as descriptor:
