@@ -114,6 +114,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Outcome]]:
     """The real command line with its real error boundary, in this process."""
+    from promptctl import typed
     from promptctl.cli.main import main
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -126,6 +127,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Outcome]]:
         return Outcome(int(stopped.value.code or 0), printed.out, printed.err)
 
     yield run
+    typed.remember(())
     for number, handler in handlers.items():
         signal.signal(number, handler)
 

@@ -371,3 +371,24 @@ def test_words_sort_too_and_only_a_context_knows_what_is_unknown(inbox, into, tm
     done = cli("sort", "--from", results, "--into", into, "--unknown", "1%")
     assert (done.code, done.out) == (1, "")
     assert done.err == ("error: what is unknown or too often wrong only a context can tell\nhint:  add --prompt NAME\n")
+
+
+def test_an_undo_that_can_take_nothing_back_says_so_and_how_to_go_further(inbox, into, tmp_path, cli):
+    photos = write_photos(inbox, ["a.jpg", "b.jpg"])
+    sort(inbox, into, photos[:1], tmp_path)
+    sort(inbox, into, photos[1:], tmp_path)
+    (into / "emu/b.jpg").write_bytes(b"edited")
+    undone = cli("undo")
+    assert undone.code == 3 and undone.out.endswith(" is not taken back\n")
+    assert "promptctl undo 2   (to try the rest again)\n      promptctl undo 1   (the one before it)\n" in undone.err
+    assert "to have it back" not in undone.err
+    further = cli("undo", "1")
+    assert further.code == 0 and further.out.endswith(" is taken back: 1 copy taken away\n")
+
+
+def test_a_plain_undo_names_the_one_before_what_cannot_be_taken_back(inbox, into, tmp_path, cli, home):
+    sort(inbox, into, write_photos(inbox, ["a.jpg"]), tmp_path)
+    with Journal(home).begin("purge", ("purge",), steps=[{"do": "purge", "name": "birds"}]) as operation:
+        operation.became(done=[0])
+    refused = cli("undo")
+    assert refused.code == 1 and "hint:  promptctl undo 1   (the one before it)\n" in refused.err

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from promptctl import checks, signals, typed
-from promptctl.errors import BadStep, NoSuchOperation, OperationRuns, TakenBackAlready
+from promptctl.errors import BadStep, CannotTakeBack, NoSuchOperation, OperationRuns, TakenBackAlready
 from promptctl.progress import OnProgress
 from promptctl.report import SkippedFile, UndoReport
 from promptctl.sorting import takeback as of_files
@@ -34,11 +36,12 @@ def undo(
     by = head if head.kind == UNDO and not head.ended and operation is None else _begun(journal, head)
     if by is not None:
         head = journal.head(by.of or 0)
+    before = _before(journal, head) if operation is None else None
     record = journal.read(head.number)
     if of_files.is_of_files(record) or not record.steps:
-        return _files_back(journal, head, by, on_progress)
+        return _files_back(journal, head, by, before, on_progress)
     if of_store.is_of_store(record):
-        return _store_back(journal, record, store)
+        return _store_back(journal, record, store, before)
     raise BadStep(head.number, str(next(iter(record.steps.values())).get("do")))
 
 
@@ -47,6 +50,13 @@ def _meant(journal: Journal, number: int | None) -> Head:
     if head is None:
         raise NoSuchOperation()
     return head
+
+
+def _before(journal: Journal, head: Head) -> int | None:
+    """The change before one, which a plain undo comes to next."""
+    gone = journal.taken_back()
+    earlier = (one for one in journal.heads() if one.number < head.number and one.number not in gone)
+    return next((one.number for one in earlier if one.kind != UNDO and not one.did_nothing), None)
 
 
 def _begun(journal: Journal, head: Head) -> Head | None:
@@ -63,7 +73,9 @@ def _begun(journal: Journal, head: Head) -> Head | None:
 # --------------------------------------------------------------------------- files
 
 
-def _files_back(journal: Journal, head: Head, by: Head | None, on_progress: OnProgress | None) -> UndoReport:
+def _files_back(
+    journal: Journal, head: Head, by: Head | None, before: int | None, on_progress: OnProgress | None
+) -> UndoReport:
     operation, so_far = journal.resume(by.number) if by else (None, None)
     if operation is None:
         record = _settled(journal, head)
@@ -74,7 +86,8 @@ def _files_back(journal: Journal, head: Head, by: Head | None, on_progress: OnPr
         on_done = (lambda done, total: on_progress("taking back", done, total)) if on_progress else None
         back = of_files.take_back(record, operation, so_far, on_done)
     left = tuple(SkippedFile(one.path, one.reason) for one in back.left)
-    return _report(operation.number, record, back.said(), len(back.done), left)
+    number = operation.number if back.done else None
+    return replace(_report(number, record, back.said(), len(back.done), left), before=before)
 
 
 def _settled(journal: Journal, head: Head) -> Record:
@@ -89,7 +102,7 @@ def _settled(journal: Journal, head: Head) -> Record:
 # --------------------------------------------------------------------------- the store
 
 
-def _store_back(journal: Journal, record: Record, store: Store) -> UndoReport:
+def _store_back(journal: Journal, record: Record, store: Store, before: int | None) -> UndoReport:
     number = record.head.number
     if not record.head.ended and journal.is_running(number):
         raise OperationRuns(number)
@@ -97,7 +110,12 @@ def _store_back(journal: Journal, record: Record, store: Store) -> UndoReport:
     def is_last(name: str) -> bool:
         return not _later_changes(journal, number, name)
 
-    taken = of_store.take_back(Store(store.home, takes_back=number), record, is_last=is_last)
+    try:
+        taken = of_store.take_back(Store(store.home, takes_back=number), record, is_last=is_last)
+    except CannotTakeBack as error:
+        if before is not None:
+            error.hint = f"promptctl undo {before}   (the one before it)"
+        raise
     if taken is not None:
         return _report(journal.taken_back()[number], record, taken.sentence, 1, ())
     operation, again = journal.resume(number)

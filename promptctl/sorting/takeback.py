@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,14 +24,19 @@ class Back:
     left: list[Refused] = field(default_factory=list)
 
     def said(self) -> str:
-        counts = [sum(step["do"] in kinds for step in self.done) for kinds in ((MOVE,), (DROP,), (COPY, LINK))]
-        back, dropped, again = counts
+        kinds = Counter((step["do"], step.get("was")) for step in self.done)
         parts = [
-            f"{back:,} file{'' if back == 1 else 's'} moved back" if back else "",
-            f"{dropped:,} {'copy or link' if dropped == 1 else 'copies or links'} taken away" if dropped else "",
-            f"{again:,} {'copy or link' if again == 1 else 'copies or links'} made again" if again else "",
+            _counted(kinds[MOVE, None], "file", "files", "moved back"),
+            _counted(kinds[DROP, COPY], "copy", "copies", "taken away"),
+            _counted(kinds[DROP, LINK], "link", "links", "taken away"),
+            _counted(kinds[COPY, COPY] + kinds[COPY, None], "copy", "copies", "made again"),
+            _counted(kinds[LINK, LINK] + kinds[LINK, None], "link", "links", "made again"),
         ]
         return ", ".join(filter(None, parts)) or "no file was to be taken back"
+
+
+def _counted(count: int, one: str, many: str, done: str) -> str:
+    return f"{count:,} {one if count == 1 else many} {done}" if count else ""
 
 
 def is_of_files(record: Record) -> bool:
