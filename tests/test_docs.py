@@ -48,6 +48,8 @@ OF_THE_BENCHMARKS = {
     "--part",
     "--out",
     "--names",
+    "--kills",
+    "--photos",
     "--threads",
     "--methods",
     "--seeds",
