@@ -15,6 +15,7 @@ __version__ = "0.3.0"
 
 if TYPE_CHECKING:
     from promptctl.classification.classifier import Answer
+    from promptctl.commands.apply import apply
     from promptctl.commands.class_add import add_classes
     from promptctl.commands.class_drop import drop_classes
     from promptctl.commands.class_list import list_classes
@@ -34,10 +35,13 @@ if TYPE_CHECKING:
     from promptctl.commands.load import ImageClassifier, load
     from promptctl.commands.log import log
     from promptctl.commands.merge import merge
+    from promptctl.commands.operations import operations
     from promptctl.commands.promote import promote
     from promptctl.commands.rebase import rebase
     from promptctl.commands.relabel import relabel
     from promptctl.commands.restore import restore
+    from promptctl.commands.sort import sort
+    from promptctl.commands.undo import undo
     from promptctl.context.card import Card
     from promptctl.context.context import Context
     from promptctl.context.update import UpdateSettings
@@ -59,6 +63,7 @@ _HOMES = {
     "Store": "store.store",
     "UpdateSettings": "context.update",
     "add_classes": "commands.class_add",
+    "apply": "commands.apply",
     "classify": "commands.classify",
     "compare": "commands.compare",
     "diff": "commands.diff",
@@ -75,12 +80,15 @@ _HOMES = {
     "log": "commands.log",
     "merge": "commands.merge",
     "merge_classes": "commands.class_merge",
+    "operations": "commands.operations",
     "promote": "commands.promote",
     "rebase": "commands.rebase",
     "relabel": "commands.relabel",
     "rename_class": "commands.class_rename",
     "restore": "commands.restore",
+    "sort": "commands.sort",
     "split_class": "commands.class_split",
+    "undo": "commands.undo",
 }
 
 __all__ = [
@@ -96,6 +104,7 @@ __all__ = [
     "UpdateSettings",
     "__version__",
     "add_classes",
+    "apply",
     "classify",
     "compare",
     "diff",
@@ -112,12 +121,15 @@ __all__ = [
     "log",
     "merge",
     "merge_classes",
+    "operations",
     "promote",
     "rebase",
     "relabel",
     "rename_class",
     "restore",
+    "sort",
     "split_class",
+    "undo",
 ]
 
 

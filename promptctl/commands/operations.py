@@ -12,6 +12,7 @@ def operations(last: int | None = 20, *, store: Store | None = None) -> Operatio
     """What the journal has, the newest first.
 
     last     so many; None: all
+    store    whose journal; None: the store of PROMPTCTL_HOME
     raises   BadSetting, BadJournal and its kinds, StorageFailed
     """
     if last is not None:
