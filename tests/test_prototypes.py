@@ -11,9 +11,10 @@ from conftest import paint
 from test_context import make, unit
 
 import promptctl
+from promptctl.commands import edited
 from promptctl.context.card import Change, Relabelled
 from promptctl.context.context import Context, ShotTable
-from promptctl.context.prototypes import MOST_MADE, Prototypes
+from promptctl.context.prototypes import DIRECTIONS, MADE, MOST_COUNTED, Prototypes
 from promptctl.errors import CorruptContext
 from promptctl.store.store import Store
 
@@ -45,12 +46,78 @@ def test_prototypes_are_means_and_variances_of_what_was_learned_from():
 def test_images_made_up_lie_around_them():
     prototypes = Prototypes.of(of_counts(400, 5, 2))
     x, y = prototypes.made_up(1)
-    assert np.bincount(y).tolist() == [MOST_MADE, 5]
+    assert np.bincount(y).tolist() == [MADE, MADE]
+    assert np.bincount(prototypes.made_up(1, balanced=False)[1]).tolist() == [MOST_COUNTED, 5]
     np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(prototypes.made_up(1)[0], x)
     assert not np.array_equal(prototypes.made_up(2)[0], x)
     near = unit(x[y == 0].mean(0)[None])[0] @ unit(prototypes.mean[:1])[0]
     assert near > 0.97
+
+
+def test_images_made_up_differ_where_the_shots_of_all_classes_do():
+    rng = np.random.default_rng(2)
+    along = unit(rng.normal(size=(1, 40)))[0]
+    rows = np.repeat(np.arange(4), 30)
+    centres = unit(rng.normal(size=(4, 40)))[rows]
+    x = unit(centres + 0.2 * rng.normal(size=(120, 1)) * along + 0.02 * rng.normal(size=(120, 40)))
+    prototypes = Prototypes.of_shots(x, rows, 4)
+    found = prototypes.directions
+    assert found.shape == (DIRECTIONS, 40) and abs(unit(found[:1])[0] @ along) > 0.99
+    np.testing.assert_allclose(np.linalg.norm(found[0]), 0.2, rtol=0.15)
+    gram = found @ found.T
+    np.testing.assert_allclose(gram - np.diag(np.diag(gram)), 0, atol=1e-6)
+
+    def deviations(kept: Prototypes) -> tuple[float, float]:
+        """Along that direction, and of a value."""
+        made, y = kept.made_up(3)
+        apart = made - kept.mean[y]
+        return float((apart @ along).std()), float(apart.std())
+
+    alone = dataclasses.replace(prototypes, directions=None)
+    real = ((x - prototypes.mean[rows]) @ along).std()
+    assert deviations(prototypes)[0] == pytest.approx(real, rel=0.15) and deviations(alone)[0] < 0.6 * real
+    assert deviations(prototypes)[1] == pytest.approx(deviations(alone)[1], rel=0.1), "as much in all"
+
+
+def test_a_direction_is_of_eight_shots_at_least():
+    directions = Prototypes.of(of_counts(20, 6, 4)).directions
+    assert directions.any(1).tolist() == [True] * 3 + [False] * 5, "of 26 shots three"
+    assert Prototypes.of(of_counts(5, 2)).directions is None
+
+
+def test_shots_and_what_others_stand_for_come_to_the_same_as_all_of_them_together():
+    rng = np.random.default_rng(3)
+    centres, rows = unit(rng.normal(size=(3, 6))), np.repeat(np.arange(3), 40)
+    x = unit(centres[rows] + 0.2 * rng.normal(size=(120, 6)))
+    first = np.tile(np.arange(40) < 25, 3) | (rows == 2)  # of the third class none is new
+    before = Prototypes.of_shots(x[first], rows[first], 3)
+    after, at_once = Prototypes.of_shots(x[~first], rows[~first], 3, before), Prototypes.of_shots(x, rows, 3)
+    assert after.count.tolist() == at_once.count.tolist() == [40, 40, 40]
+    np.testing.assert_allclose(after.mean, at_once.mean, atol=1e-6)
+    np.testing.assert_allclose(after.variance, at_once.variance, rtol=0.1)
+    np.testing.assert_allclose(np.abs(after.directions[0] @ at_once.directions[0]), 0.04, rtol=0.4)
+    np.testing.assert_array_equal(after.mean[2], before.mean[2])
+    np.testing.assert_array_equal(after.variance[2], before.variance[2])
+
+
+def test_a_file_without_directions_is_read_and_taken_in_as_ever():
+    context = dataclasses.replace(make(), prototypes=dataclasses.replace(prototypes_of_three(), directions=None))
+    back = Context.from_bytes(context.to_bytes(), "x")
+    assert back.prototypes.directions is None and back == context
+    assert np.bincount(back.rehearsed()[1])[:3].min() >= MADE
+
+
+@pytest.mark.parametrize("gone", [edited.without_classes, edited.by_name_alone])
+def test_a_class_that_goes_takes_along_what_the_classes_share(gone):
+    context = dataclasses.replace(make().without_shots(), prototypes=prototypes_of_three())
+    assert context.prototypes.directions.any()
+    kept = gone(context, {context.card.classes[1].id}).prototypes
+    assert kept.directions is None and kept.count.sum() == 18
+
+
+def prototypes_of_three() -> Prototypes:
+    return Prototypes.of(of_counts(9, 9, 9))
 
 
 def test_the_file_carries_them_and_no_byte_of_a_shot(tmp_path):
@@ -62,7 +129,8 @@ def test_the_file_carries_them_and_no_byte_of_a_shot(tmp_path):
         for row, sha in zip(context.shots.features, context.shots.sha256, strict=True):
             assert row.tobytes() not in data and sha.tobytes() not in data and sha.tobytes().hex().encode() not in data
     back = Context.from_bytes(context.with_prototypes_only().to_bytes(), "x")
-    np.testing.assert_array_equal(back.prototypes.mean, Prototypes.of(context).mean)
+    for name, value in vars(Prototypes.of(context)).items():
+        np.testing.assert_array_equal(getattr(back.prototypes, name), value)
     assert len(back.shots) == 0 and back.card.format == 1
     assert Context.from_bytes(context.without_shots().to_bytes(), "x").prototypes is None
 
@@ -70,7 +138,9 @@ def test_the_file_carries_them_and_no_byte_of_a_shot(tmp_path):
 @pytest.mark.parametrize(
     "changed", [{"count": np.array([-1, 1, 1], np.int32)}, {"variance": np.full((3, 5), -1, np.float32)},
                 {"mean": np.full((3, 5), 1e9, np.float32)}, {"mean": np.full((3, 5), np.nan, np.float32)},
-                {"mean": np.zeros((3, 5), np.float32), "variance": np.zeros((3, 5), np.float32)}]
+                {"mean": np.zeros((3, 5), np.float32), "variance": np.zeros((3, 5), np.float32)},
+                {"directions": np.full((DIRECTIONS, 5), 1e9, np.float32)}, {"directions": np.zeros((3, 5), np.float32)},
+                {"directions": np.full((DIRECTIONS, 5), np.nan, np.float32)}]
 )  # fmt: skip
 def test_prototypes_of_no_images_are_refused(changed):
     bad = dataclasses.replace(Prototypes.of(of_counts(9, 9, 9)), **changed)
@@ -101,7 +171,7 @@ def test_a_file_of_prototypes_learns_on(cli, photos, tiny, tmp_path, monkeypatch
     after = Store()["theirs@2"]
     assert after.card.labels == ("blue", "green", "red", "grey") and len(after.shots) == 5
     assert after.prototypes.count.tolist() == [5, 5, 5, 0]
-    assert np.bincount(promptctl.load("theirs").context.rehearsed()[1]).tolist() == [5, 5, 5, 4]
+    assert np.bincount(promptctl.load("theirs").context.rehearsed()[1]).tolist() == [MADE, MADE, MADE, 4]
     right = [one.label == photo.parent.name for photo in sorted(photos.glob("*/*.png")) for one in [
         promptctl.load("theirs").classify(photo)]]  # fmt: skip
     assert np.mean(right) > 0.8, "what it knew it knows"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from promptctl.classification import references
-from promptctl.context.prototypes import around, shrunk
+from promptctl.context.prototypes import Prototypes
 from promptctl.learners import clap, coop, head
 from promptctl.learners.fitting import Start
 
@@ -30,6 +30,7 @@ Mask = NDArray[np.bool_]
 Scores = Callable[[Vectors], Vectors]  # (N, E) unit rows → (N, C), NaN where nothing can be said of a class
 
 _JOINT_TIMES = 5
+_SEEDS = 1000  # more than there are versions
 _RIDGE = {"kernel": "rbf", "gamma": 0.1, "alpha": 1e-3}  # RAIL's
 
 
@@ -146,7 +147,7 @@ def _joint(lesson: Lesson, before: Version | None, *, times: int = 1) -> Version
 
 
 def _without_features(lesson: Lesson, before: Version | None) -> Version:
-    """Replay where nothing is kept of old images but each class's mean and variance."""
+    """Replay where nothing is kept of old images but each class's mean and variance, and what these share."""
     old = replace(lesson, features=lesson.features[~lesson.new], targets=lesson.targets[~lesson.new])
     made, targets = _drawn(old)
     fresh = lesson.only_new()
@@ -301,15 +302,6 @@ def _spread(lesson: Lesson, of_known: Callable[[Vectors], NDArray[np.floating]],
 
 
 def _drawn(old: Lesson) -> tuple[Vectors, Indices]:
-    """As many made-up images of every old class as it had: unit rows around its mean, by its own variance.
-
-    A variance of few images is drawn towards that of all classes.
-    """
-    if not len(old.features):
-        return old.features, old.targets
-    chance = np.random.default_rng([old.seed, old.number])
-    seen = [c for c in old.classes if (old.targets == c).any()]
-    groups = [old.features[old.targets == c] for c in seen]
-    pooled = np.mean([group.var(0) for group in groups], 0)
-    made = [around(group.mean(0), shrunk(group, pooled), len(group), chance) for group in groups]
-    return np.concatenate(made), np.repeat(np.array(seen, np.int64), [len(group) for group in groups])
+    """Made-up images of every old class, as a context that keeps means and variances makes them; (N, E) and (N,)."""
+    kept = Prototypes.of_shots(old.features, old.targets, len(old.photos.names), fewest=1)
+    return kept.made_up(_SEEDS * old.seed + old.number)

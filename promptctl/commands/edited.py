@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from promptctl.context.context import Context
+    from promptctl.context.prototypes import Prototypes
 
     Mask = NDArray[np.bool_]
+    Rows = NDArray[np.int64]
 
 
 def next_version(context: Context, parent: Context, change: Change) -> Context:
@@ -44,7 +46,7 @@ def without_classes(context: Context, ids: Collection[int]) -> Context:
         text_features=context.text_features[stays],
         zero_shot_features=context.zero_shot_features[stays],
         head=head and replace(head, weight=head.weight[stays], bias=head.bias[stays]),
-        prototypes=context.prototypes and context.prototypes.only(np.flatnonzero(stays)),
+        prototypes=_without_classes(context.prototypes, np.flatnonzero(stays)),
     )
     gone = np.isin(context.shots.class_ids, list(ids))
     predicted = np.where(np.isin(context.shots.predicted, list(ids)), -1, context.shots.predicted).astype(np.int32)
@@ -71,8 +73,13 @@ def by_name_alone(context: Context, ids: Collection[int]) -> Context:
         weight, bias = head.weight.copy(), head.bias.copy()
         weight[own], bias[own] = context.zero_shot_features[own], 0.0
         head = replace(head, weight=weight, bias=bias)
-    prototypes = context.prototypes and context.prototypes.only(np.where(own, -1, np.arange(len(own))))
+    prototypes = _without_classes(context.prototypes, np.where(own, -1, np.arange(len(own))))
     return scored(replace(context, text_features=text, vectors=vectors, head=head, prototypes=prototypes))
+
+
+def _without_classes(kept: Prototypes | None, rows: Rows) -> Prototypes | None:
+    """Of other classes, without the directions, which are of the photos of those that are gone too."""
+    return kept and replace(kept.only(rows), directions=None)
 
 
 def scored(context: Context) -> Context:

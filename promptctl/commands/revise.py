@@ -226,7 +226,8 @@ def _rehearsed(revision: Revision) -> tuple[Rows, NDArray[np.int64]]:
     prototypes = revision.prototypes
     if prototypes is None:
         return x, y
-    made, of_made = prototypes.made_up(revision.settings.seed)
+    # the paper's loss counts images
+    made, of_made = prototypes.made_up(revision.settings.seed, balanced=revision.settings.recipe != "paper")
     return np.concatenate([x, made]), np.concatenate([y, of_made])
 
 

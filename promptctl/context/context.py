@@ -30,7 +30,7 @@ from promptctl.context.card import (
     seal,
     verify_seal,
 )
-from promptctl.context.prototypes import Prototypes
+from promptctl.context.prototypes import DIRECTIONS, Prototypes
 from promptctl.errors import CorruptContext
 
 Floats = NDArray[np.float32]
@@ -246,7 +246,8 @@ class Context:
         if self.head:
             tensors |= {"head_weight": self.head.weight, "head_bias": self.head.bias}
         if self.prototypes:
-            tensors |= {f"prototype_{name}": value for name, value in vars(self.prototypes).items()}
+            kept = {name: value for name, value in vars(self.prototypes).items() if value is not None}
+            tensors |= {f"prototype_{name}": value for name, value in kept.items()}
         return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 
@@ -292,6 +293,9 @@ def _assemble(card: Card, tensors: dict[str, NDArray[Any]]) -> Context:
                 take("prototype_mean", (classes, joint), np.float32),
                 take("prototype_variance", (classes, joint), np.float32),
                 take("prototype_count", (classes,), np.int32),
+                take("prototype_directions", (DIRECTIONS, joint), np.float32)
+                if "prototype_directions" in tensors
+                else None,
             )
             if "prototype_mean" in tensors
             else None
@@ -313,6 +317,7 @@ def _check_values(context: Context) -> None:
         (prototypes.count < 0).any()
         or not (prototypes.variance >= 0).all()
         or max(np.abs(prototypes.mean).max(), prototypes.variance.max()) > limits.FEATURE_LENGTHS[1]
+        or (prototypes.directions is not None and np.abs(prototypes.directions).max() > limits.FEATURE_LENGTHS[1])
         or (_squared_lengths(prototypes)[prototypes.count > 0] < limits.FEATURE_LENGTHS[0] ** 2).any()
     ):
         raise ValueError("a prototype is of no images that there can be")
