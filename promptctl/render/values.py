@@ -19,6 +19,7 @@ _FRACTIONS = frozenset(
         "macro_f1",
         "ece",
         "without head",
+        "one by one",
         "before",
         "after",
     }
