@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from sorting import contents, results_of, snapshot, write_photos
 
 from promptctl import commands
-from promptctl.errors import BadPlan, BadResults
+from promptctl.errors import BadPlan, BadResults, BadTarget
 from promptctl.sorting.places import Places, folder_name, folder_names, key_of
 from promptctl.sorting.plan import read_plan
 from promptctl.sorting.sidecars import companions
+from promptctl.store.journal import Journal
 
 # --------------------------------------------------------------------------- names of folders
 
@@ -182,6 +183,7 @@ def rewritten(plan: Path, **changes: object) -> Path:
         "emu/",
         "emu/..",
         "a\0b/c",
+        "emu/\ud83d.jpg",
         7,
         None,
     ],
@@ -206,7 +208,10 @@ def test_a_target_that_leads_out_is_refused_before_anything_is_done(scene, tmp_p
         {"sidecars": [["/etc/passwd", "emu/passwd", 1, 1]]},
         {"sidecars": [["{inbox}/b.jpg", "ibis/b.jpg", 1, 1]]},
         {"sidecars": [["{inbox}/b.jpg", "../b.jpg", 1, 1]]},
+        {"source": "/\ud800.jpg"},
         {"sidecars": [7]},
+        {"sidecars": [["{inbox}/b.jpg"]]},
+        {"probability": 10**400},
         {"sidecars": 7},
         {"probability": "x"},
     ],
@@ -230,6 +235,36 @@ def test_what_is_no_plan_is_one_sentence(tmp_path, data, cli):
     assert done.err.startswith(f"error: {plan} is not a plan that can be applied: ")
     plan.unlink()
     assert cli("apply", plan).code == 12
+
+
+def test_a_plan_leads_into_no_folder_of_the_store(scene, tmp_path, home):
+    head, *rest = scene.read_text().splitlines()
+    into = home / "contexts"
+    scene.write_text("\n".join([json.dumps({**json.loads(head), "into": str(into)}), *rest]))
+    with pytest.raises(BadTarget, match="inside the store"):
+        commands.apply(scene)
+    assert not into.exists() and not Journal(home).heads()
+
+
+def test_a_target_that_is_too_long_stays_where_it_is_and_the_operation_ends(scene, home, cli):
+    rewritten(scene, target="/".join(["a"] * 3000))
+    done = cli("apply", scene)
+    assert done.code == 3 and "a.jpg: file name too long\n" in done.err
+    assert Journal(home).head(1).ended and "promptctl undo" in done.err
+
+
+def test_where_nothing_was_done_no_undo_is_offered_that_would_take_back_what_came_before(scene, tmp_path, cli):
+    write_photos(tmp_path / "sorted", ["emu/a.jpg", "ibis/b.jpg"])
+    refused = cli("apply", scene)
+    assert refused.code == 1 and "undo" not in refused.err
+
+
+def test_a_journal_with_a_name_that_no_file_has_can_be_taken_back(tmp_path, home):
+    ends = {"from": str(tmp_path / "a.jpg"), "to": str(tmp_path / "\ud83d.jpg")}
+    step = {"do": "copy", **ends, "size": 1, "mtime_ns": 1, "dev": 1, "ino": 1}
+    with pytest.raises(KeyboardInterrupt), Journal(home).begin("apply", ("apply", "plan.jsonl"), steps=[step]):
+        raise KeyboardInterrupt
+    assert commands.undo().exit_code == 0
 
 
 def test_a_link_that_leads_out_is_not_followed_and_one_that_stays_is(scene, tmp_path):
@@ -303,7 +338,13 @@ def test_results_are_sorted_by_another_line_without_a_photo_being_opened(tmp_pat
     assert not set(opened) & set(photos)
 
 
-@pytest.mark.parametrize("data", [b"", b"x\n", b'{"type": "result"}\n', b'{"type": "result", "path": 7}\n', b"[1]\n"])
+NO_NAME = b'{"type": "result", "path": "\\ud800", "label": "emu", "name": "emu", "probability": 1}'
+HUGE = b'{"type": "result", "path": "a", "label": "emu", "name": "emu", "probability": 1' + b"0" * 400 + b"}"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"x\n", b'{"type": "result"}\n', b'{"type": "result", "path": 7}\n', b"[1]\n", NO_NAME, HUGE]
+)
 def test_what_is_no_result_is_one_sentence(tmp_path, data):
     (tmp_path / "r.jsonl").write_bytes(data)
     with pytest.raises(BadResults) as refused:

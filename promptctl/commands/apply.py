@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from promptctl import checks
-from promptctl.commands.sort import KINDS, carry_out
+from promptctl.commands.sort import KINDS, carry_out, target_of
 from promptctl.progress import OnProgress
 from promptctl.report import ApplyReport
 from promptctl.sorting.plan import read_plan
@@ -24,11 +24,13 @@ def apply(
     plan          the file
     store         whose journal; None: the store of PROMPTCTL_HOME
     on_progress   called with what is being done, how much is done, and of how much
-    raises        BadPlan, OperationRuns, BadJournal and its kinds, StorageFailed
+    raises        BadPlan, BadTarget, OperationRuns, BadJournal and its kinds, StorageFailed
     """
     path = checks.path("plan", plan)
     read, sha256 = read_plan(path)
-    journal = Journal((store or Store()).home)
+    store = store or Store()
+    target_of(read.into, store)
+    journal = Journal(store.home)
     begun = _begun(journal, sha256)
     report = ApplyReport(
         context=read.context,

@@ -164,7 +164,7 @@ def read_results(path: Path) -> tuple[list[tuple[Path, Shown]], list[Refused]]:
                 found.append((_whole(row["path"]), _shown(row)))
             elif row["type"] == "error":
                 refused.append(Refused(Path(row["path"]), str(row["reason"])))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BadResults(path, f"line {number} is none of classify's") from error
     if not found and not refused:
         raise BadResults(path, "it has no result")
@@ -194,6 +194,7 @@ def _row(path: Path, number: int, line: bytes) -> Mapping[str, Any]:
 def _whole(path: object) -> Path:
     if not isinstance(path, str) or not path or "\0" in path:
         raise ValueError("no path")
+    os.fsencode(path)  # ValueError where no file can be called so
     return Path(os.path.join(os.getcwd(), path))  # noqa: PTH109, PTH118  where it lies now, links not followed
 
 

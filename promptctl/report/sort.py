@@ -94,7 +94,8 @@ class SortReport(Report):
     def advice(self) -> list[str]:
         if self.planned:
             return next_lines(f"promptctl apply {shlex.quote(str(self.plan))}")
-        return next_lines("promptctl undo   (to take it back)") if self.operation else []
+        done = self.operation and (self.photos or self.before)  # else undo would take back what came before this
+        return next_lines("promptctl undo   (to take it back)") if done else []
 
     def complaint(self) -> str | None:
         if self.full:

@@ -187,7 +187,10 @@ class _Aim:
 
     def _why_not_into(self, folder: str) -> str | None:
         if folder not in self._why:
-            self._why[folder] = _leads_out(self.into, folder)
+            try:
+                self._why[folder] = _leads_out(self.into, folder)
+            except OSError as error:  # a name that is too long, a folder that cannot be entered
+                self._why[folder] = reason_of(error)
         return self._why[folder]
 
     def _taken_in(self, folder: str) -> set[str]:

@@ -161,8 +161,8 @@ def _plan(path: Path, rows: Sequence[Row]) -> Plan:
 def _photo(path: Path, number: int, row: Mapping[str, Any]) -> Photo:
     try:
         file = _moved(row["source"], row["target"], row["size"], row["mtime_ns"])
-        return Photo(file, _shown(row), tuple(_sidecar(file, *one) for one in row.get("sidecars", ())))
-    except (KeyError, TypeError, ValueError) as error:
+        return Photo(file, _shown(row), tuple(_sidecar(file, one) for one in row.get("sidecars") or ()))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadPlan(path, f"line {number}: {_sentence(error)}") from error
 
 
@@ -179,9 +179,11 @@ def _shown(row: Mapping[str, Any]) -> Shown:
     )
 
 
-def _sidecar(photo: Moved, source: object, target: object, size: object, mtime_ns: object) -> Moved:
+def _sidecar(photo: Moved, told: object) -> Moved:
     """What goes with a photo comes out of the same folder, and goes into the same."""
-    found = _moved(source, target, size, mtime_ns)
+    if not isinstance(told, list) or len(told) != len(dataclasses.fields(Moved)):
+        raise ValueError("a sidecar is a source, a target, a size and an mtime_ns")
+    found = _moved(*told)
     if found.source.parent != photo.source.parent:
         raise ValueError(f"{found.source} does not lie beside its photo")
     if found.target.rpartition("/")[0] != photo.target.rpartition("/")[0]:
@@ -196,16 +198,24 @@ def _moved(source: object, target: object, size: object, mtime_ns: object) -> Mo
 
 
 def _absolute(found: object) -> Path:
-    if not isinstance(found, str) or "\0" in found or not Path(found).is_absolute():
+    if not isinstance(found, str) or not _is_path(found) or not Path(found).is_absolute():
         raise ValueError(f"{found!r:.80} is no whole path")
     if ".." in Path(found).parts:
         raise ValueError(f"{found!r:.80} leads through '..'")
     return Path(found)
 
 
+def _is_path(found: str) -> bool:
+    """Whether a file can be called so at all; a journal that had another could not be taken back."""
+    try:
+        return b"\0" not in os.fsencode(found)
+    except UnicodeEncodeError:
+        return False
+
+
 def _inside(target: object) -> str:
     """A path below the folder that is sorted into: a folder or several, and a name."""
-    if not isinstance(target, str) or not target or "\0" in target:
+    if not isinstance(target, str) or not target or not _is_path(target):
         raise ValueError(f"{target!r:.80} is no path")
     parts = target.split("/")
     foreign = os.name == "nt" and any(set('\\:*?"<>|') & set(part) for part in parts)

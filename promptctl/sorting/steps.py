@@ -46,7 +46,7 @@ def status_of(path: Path) -> os.stat_result | None:
     """None where there is nothing."""
     try:
         return path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no file can be called so
         return None
 
 
