@@ -10,6 +10,7 @@ from sorting import contents, results_of, snapshot, write_photos
 
 from promptctl import commands
 from promptctl.errors import BadTarget, NoSuchOperation, TakenBackAlready, WrongOption
+from promptctl.store import files
 from promptctl.store.journal import Journal
 
 
@@ -392,3 +393,30 @@ def test_a_plain_undo_names_the_one_before_what_cannot_be_taken_back(inbox, into
         operation.became(done=[0])
     refused = cli("undo")
     assert refused.code == 1 and "hint:  promptctl undo 1   (the one before it)\n" in refused.err
+
+
+@pytest.mark.parametrize("moment", ["before the old name goes", "as it goes"])
+def test_of_two_sorts_that_move_one_photo_at_once_one_has_it(inbox, into, tmp_path, monkeypatch, moment):
+    (photo,) = write_photos(inbox, ["a.jpg"])
+    others = tmp_path / "other.jpg"
+    name = "fsync_folder" if moment == "before the old name goes" else "delete"
+    call = getattr(files, name)
+
+    def comes_between(path):
+        if (into / "emu/a.jpg").exists() and photo.exists():  # another sort has made its link, and is quicker
+            os.link(photo, others)
+            photo.unlink()
+        call(path)
+
+    monkeypatch.setattr(files, name, comes_between)
+    report = sort(inbox, into, [photo], tmp_path, mode="move")
+    assert [one.reason for one in report.skipped] == ["it has gone"] and not report.photos
+    assert (others.exists(), photo.exists(), (into / "emu/a.jpg").exists()) == (True, False, False)
+
+
+def test_a_photo_that_is_deleted_while_it_moves_is_where_it_went(inbox, into, tmp_path, monkeypatch):
+    (photo,) = write_photos(inbox, ["a.jpg"])
+    delete = files.delete
+    monkeypatch.setattr(files, "delete", lambda path: (path.unlink() if path == photo else None, delete(path)))
+    report = sort(inbox, into, [photo], tmp_path, mode="move")
+    assert len(report.photos) == 1 and (into / "emu/a.jpg").exists()
