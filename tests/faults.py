@@ -19,7 +19,10 @@ from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
 # every call of `os` in promptctl/store/files.py that changes a disk or makes a change durable
-CALLS = ("open", "write", "utime", "chmod", "fsync", "link", "symlink", "rename", "replace", "unlink", "mkdir", "rmdir")
+CALLS = (
+    *("open", "write", "utime", "chmod", "fsync", "link", "symlink", "rename", "replace", "unlink", "mkdir", "rmdir"),
+    "ftruncate",
+)
 
 State = dict[str, dict[int, str]]  # name, or "name in the trash" → version → sha256 of the file
 CANDIDATE = 0  # stands for the candidate among the versions

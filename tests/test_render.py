@@ -67,22 +67,7 @@ def evaluated(names: list[str]) -> EvaluateReport:
     classes = tuple(ClassScore(n, n, 9, i % 5 / 5, 0.5, 0.5, names[0]) for i, n in enumerate(names))
     counts, template = (99, 0, len(names)), "a photo of a {}."
     return EvaluateReport(
-        "birds@1",
-        1.0,
-        False,
-        "photos",
-        *counts,
-        False,
-        scores,
-        None,
-        None,
-        scores,
-        template,
-        0.1,
-        None,
-        classes,
-        (),
-        {},
+        "birds@1", 1.0, False, "photos", *counts, scores, None, scores, template, 0.1, None, classes, (), {}
     )
 
 

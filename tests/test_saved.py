@@ -232,7 +232,7 @@ def test_an_interrupted_run_keeps_its_lines_and_says_how_to_go_on(many, learned,
     assert process.returncode == code and time.monotonic() - started < 2
     rows = target.read_bytes().splitlines()
     assert all(json.loads(row) for row in rows)
-    assert f"{len(rows)} results are kept, with --resume the same command goes on from there" in said
+    assert f"{len(rows)} saved results are kept, with --resume the same command goes on from there" in said
 
 
 WAIT = (

@@ -628,13 +628,29 @@ def test_a_disk_that_cannot_confirm_says_that_it_is_done(cli, home, monkeypatch)
     Store(home).save("birds", make().to_bytes(), new=True)
 
     def broken(folder):
-        raise OSError(5, "Input/output error", str(folder))
+        if folder.name == "contexts":
+            raise OSError(5, "Input/output error", str(folder))
 
     monkeypatch.setattr(files, "fsync_folder", broken)
     done = cli("rename", "birds", "finches")
     assert done.code == 1
     assert done.err.startswith(f"error: done, but it may not survive a power cut: {home / 'contexts'}: input/output")
     assert Store(home).names() == ("finches",)
+
+
+def test_a_journal_that_cannot_be_confirmed_is_the_end_before_anything_is_done(cli, home, monkeypatch):
+    from promptctl.store import files
+
+    Store(home).save("birds", make().to_bytes(), new=True)
+
+    def broken(folder):
+        if folder.name == "journal":
+            raise OSError(5, "Input/output error", str(folder))
+
+    monkeypatch.setattr(files, "fsync_folder", broken)
+    done = cli("rename", "birds", "finches")
+    assert (done.code, done.err.partition(":")[0]) == (1, "error") and "cannot write the journal" in done.err
+    assert Store(home).names() == ("birds",)
 
 
 def test_hints_that_work_when_typed(cli, home, tmp_path, monkeypatch):

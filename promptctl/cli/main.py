@@ -72,5 +72,5 @@ def _interrupted() -> str:
     if not kept:
         return "interrupted, nothing half-done was kept"
     verb = "is" if sum(counts.values()) == 1 else "are"
-    how = "with --resume the same command" if counts.get("result") else "the same command"
+    how = "with --resume the same command" if counts.get("saved result") else "the same command"
     return f"interrupted; {' and '.join(kept)} {verb} kept, {how} goes on from there"

@@ -67,15 +67,15 @@ class Results:
 
     def _lines(self) -> AbstractContextManager[Lines]:
         if self._head is not None:
-            return more_lines(self.path, "result", after=self._end, n_bytes=self._n_bytes)
+            return more_lines(self.path, "saved result", after=self._end, n_bytes=self._n_bytes)
         if self._n_bytes:  # a head that was cut off
-            return more_lines(self.path, "result", after=0, n_bytes=self._n_bytes)
+            return more_lines(self.path, "saved result", after=0, n_bytes=self._n_bytes)
         return self._new_lines()
 
     def _new_lines(self) -> AbstractContextManager[Lines]:
         if os.path.lexists(self.path):
-            return more_lines(self.path, "result", after=0, n_bytes=0)
-        return new_lines(self.path, "result")
+            return more_lines(self.path, "saved result", after=0, n_bytes=0)
+        return new_lines(self.path, "saved result")
 
     def _read(self) -> None:
         """What is whole; the summary and half a line are written again."""

@@ -245,7 +245,7 @@ class Journal:
                     break
             else:
                 raise FileExistsError(f"{self._path(first)} exists")
-        files.fsync_folders(self.folder)
+        files.fsync_folder(self.folder)  # or nothing is changed: NotDurable would say that it is
         return number
 
     def _opened(self, number: int, next_step: int) -> Operation:

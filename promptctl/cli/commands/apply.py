@@ -17,7 +17,7 @@ def apply(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Carry out a plan of `sort`; what is not as it was planned stays where it is."""
+    """Carry out a plan that sort wrote."""
     with render.progress() as progress:
         report = commands.apply(plan, on_progress=progress)
     finish(report, output, json)

@@ -17,5 +17,5 @@ def operations(
     json: Json = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print numbers only.")] = False,
 ) -> None:
-    """List what was sorted and changed, and what is taken back."""
+    """List what was sorted and changed."""
     finish(commands.operations(last), output, json, quiet=quiet)

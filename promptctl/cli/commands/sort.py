@@ -95,7 +95,7 @@ def sort(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Copy photos into one folder per class, or move or link them; undo takes it back."""
+    """Copy, move or link photos into folders."""
     if into is None:
         raise typer.BadParameter("give the folder to sort into", param_hint="--into")
     if move and link:

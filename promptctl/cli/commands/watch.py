@@ -61,7 +61,7 @@ def watch(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Sort the photos of a folder and whatever arrives there, until Ctrl-C; undo takes back the last batch."""
+    """Sort photos as they arrive in a folder."""
     if move and link:
         raise typer.BadParameter("a photo is moved or linked, not both", param_hint="--move")
     with render.progress() as progress:
