@@ -141,7 +141,8 @@ def carried_before(journal: Journal, into: Path, mode: str, *, or_lay: bool = Fa
         if head.kind in KINDS and head.number not in gone and about == (os.fspath(into), mode):
             record = journal.read(head.number)
             for number, step in record.steps.items():
-                if step["do"] == mode and _stands(number, step, record):
+                lay = or_lay and number in record.done
+                if step["do"] == mode and (lay or _stands(number, step, record)):
                     found.setdefault((step["from"], step["size"], step["mtime_ns"]), Path(step["to"]))
     return found
 

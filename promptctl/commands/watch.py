@@ -44,6 +44,7 @@ EVERY = 60.0  # seconds
 _LONGEST = 86400.0  # seconds
 _SHORTEST_LOOK = 0.05  # seconds between two looks
 _SHARE = 10  # times as long as it looks, at least, it does not look: a folder may hold a hundred thousand files
+_AWAY = 2.0  # seconds between two looks for an inbox that has gone
 _SHOWN = 3  # files that are named for one reason
 
 
@@ -150,6 +151,7 @@ class _Watcher:
     _brought_back: set[Identity] = field(default_factory=set)
     _named: dict[Path, str] = field(default_factory=dict)  # what stays where it is, and why, as it was told
     _state: str | None = None  # why nothing can be seen of the inbox, as it was told
+    _lost: str | None = None  # why the system tells of no changes, as it was told
     _cost: float = 0.0  # seconds that the last look took
     _photos: int = 0
     _batches: int = 0
@@ -165,9 +167,9 @@ class _Watcher:
             self._greet()
             first = time.monotonic()
             while True:
-                if not self.once:
-                    self._follow(events)
                 yield from self._look()
+                if not self.once:  # afterwards: a change in between is one more look, when events are heard
+                    self._follow(events)
                 ready = self._inbox.ready()
                 if batch := ready.batch(at_once=self.once):
                     yield from self._sort(batch)
@@ -232,9 +234,10 @@ class _Watcher:
 
     def _follow(self, events: Events) -> None:
         events.follow()
-        if events.lost:
-            self.say(f"the system tells of no changes ({events.lost}): looking every {self.every:g} s")
-            events.lost = None
+        if events.lost != self._lost:
+            self._lost = events.lost
+            if self._lost:
+                self.say(f"the system tells of no changes ({self._lost}): looking every {self.every:g} s")
 
     def _look(self) -> Iterator[SkippedFile]:
         """What lies in the inbox now, wherever a link in it leads."""
@@ -271,7 +274,9 @@ class _Watcher:
     def _wait(self, events: Events, next_due: float | None, *, restless: bool) -> None:
         """Until there is reason to look again."""
         least = max(_SHORTEST_LOOK, _SHARE * self._cost)
-        most = min(self.every, self.settle / 4 if restless or self.once else self.every)
+        away = self._state is not None or not (events.hears or self._lost)
+        soon = self.settle / 4 if restless or self.once else _AWAY if away else self.every
+        most = min(self.every, soon)
         time.sleep(least)
         if most > least:
             events.wait(min(most - least, next_due if next_due is not None else most))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from promptctl.errors import ExtraMissing
 _STEP = 50  # milliseconds without a change after which those before are told
 _LONGEST = 500  # milliseconds that changes are gathered
 _TO_END = 1.0  # seconds
+_AGAIN = 60.0  # seconds
 
 
 def check_library() -> None:
@@ -34,19 +36,26 @@ class Events:
         self._over = threading.Event()
         self._identity: tuple[int, int] | None = None  # of the folder that is heard
         self._thread: threading.Thread | None = None
+        self._again = 0.0  # when it is tried again where nothing was heard
         self.lost: str | None = None  # why nothing is heard
 
     def follow(self) -> None:
         """Hear the folder that is there now: it may have been made again, or come back with its disk."""
         identity = _identity(self._folder)
-        if identity == self._identity and self._thread is not None and self._thread.is_alive():
+        if identity == self._identity and (self.hears or time.monotonic() < self._again):
             return
         self._end()
+        self._again = time.monotonic() + _AGAIN
         self._identity = identity
         if identity is not None:
             self._over = threading.Event()
             self._thread = threading.Thread(target=self._hear, args=(self._over,), daemon=True)
             self._thread.start()
+
+    @property
+    def hears(self) -> bool:
+        """Whether it is listened to the folder, or is about to be."""
+        return self._thread is not None and self._thread.is_alive()
 
     def wait(self, seconds: float) -> None:
         """Until something changes, or for so long."""
@@ -64,10 +73,15 @@ class Events:
                 debounce=_LONGEST,
                 step=_STEP,
                 stop_event=over,
+                rust_timeout=_LONGEST,
+                yield_on_timeout=True,
                 ignore_permission_denied=True,
             )
-            for _ in changes:
-                self._rung.set()
+            began = False
+            for some in changes:
+                if some or not began:  # from now on all are heard: what came before is to be looked for
+                    self._rung.set()
+                began = True
         except Exception as error:  # of the system's many, each by another library; the time says when to look
             if not over.is_set():
                 self.lost = str(error) or type(error).__name__
