@@ -27,7 +27,8 @@ def split(tmp_path):
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
-    monkeypatch.setattr(ways.coop, "UPDATE_EPOCHS", 3)
+    for epochs in ("UPDATE_EPOCHS", "ROWS_EPOCHS"):
+        monkeypatch.setattr(ways.coop, epochs, 3)
     monkeypatch.setattr(ways.coop, "fast_epochs", lambda shots: 3)
 
 

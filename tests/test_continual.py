@@ -45,7 +45,8 @@ def tasks():
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
-    monkeypatch.setattr(ways.coop, "UPDATE_EPOCHS", 20)
+    for epochs in ("UPDATE_EPOCHS", "ROWS_EPOCHS"):
+        monkeypatch.setattr(ways.coop, epochs, 20)
 
 
 def lines(photos, tasks, *names):
@@ -140,14 +141,15 @@ def test_lda_is_a_gaussian_for_each_class_of_one_covariance(photos, tasks):
 
 
 def test_new_rows_start_at_the_mean_of_the_old_ones(photos, tasks, monkeypatch):
-    monkeypatch.setattr(ways.coop, "UPDATE_EPOCHS", 0)
+    monkeypatch.setattr(ways.coop, "ROWS_EPOCHS", 0)
     lessons = [continual._of_task(photos, tasks, number, 1) for number in (1, 2)]
     (before, _), (after, _) = continual.taken(lessons, ("replay-csc",))["replay-csc"]
     np.testing.assert_allclose(after.vectors[2:], np.stack([before.vectors.mean(0)] * 2), atol=1e-6)
 
 
 def test_joint_takes_as_many_steps_as_replay_and_five_times_as_many(photos, tasks, monkeypatch):
-    monkeypatch.setattr(ways.coop, "UPDATE_EPOCHS", 4)
+    for epochs in ("UPDATE_EPOCHS", "ROWS_EPOCHS"):
+        monkeypatch.setattr(ways.coop, epochs, 4)
     monkeypatch.setattr(ways.coop, "fast_epochs", lambda shots: 10)
     lessons = [continual._of_task(photos, tasks, number, 1) for number in (1, 2, 3)]
     taken = continual.taken(lessons, ("joint", "joint-5x", "replay", "joint-csc", "replay-csc"))

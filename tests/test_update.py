@@ -21,6 +21,7 @@ from promptctl.context.card import Change, ClassEntry
 from promptctl.context.context import Context
 from promptctl.context.graded import right_probability
 from promptctl.context.update import herded
+from promptctl.learners import coop
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
@@ -321,8 +322,11 @@ def test_classes_of_their_own_stay_to_the_bit_where_nothing_is_new(cli, tmp_path
     np.testing.assert_array_equal(after.vectors[:3], before.vectors)
     np.testing.assert_array_equal(after.text_features[:3], before.text_features)
     assert np.abs(after.vectors[3] - before.vectors.mean(0)).max() > 1e-4, "and the new one has learned"
+    assert after.card.method.lr == coop.ROWS_LR
     learned(cli, more(tmp_path, name="lime", lime=(150, 220, 30)), "--polish", name="c")
-    assert np.abs(Store()["c@3"].vectors[:3] - before.vectors).max() > 1e-4
+    polished = Store()["c@3"]
+    assert np.abs(polished.vectors[:3] - before.vectors).max() > 1e-4
+    assert polished.card.method.lr == coop.UPDATE_LR
 
 
 def test_the_same_photos_and_seed_give_the_same_bytes(cli, colours, tmp_path):

@@ -164,7 +164,7 @@ def _replayed_by_class(lesson: Lesson, before: Version | None, *, polish: bool =
     vectors = np.concatenate([before.vectors, _fresh_rows(before.vectors, n_new)])
     frozen = ~np.isin(lesson.classes, lesson.targets[lesson.new])
     start = Start(vectors, frozen, before.rows[lesson.classes])
-    found = _by_class(lesson, coop.UPDATE_EPOCHS, coop.UPDATE_LR, start, before.steps)
+    found = _by_class(lesson, *coop.pace(start, polished=polish), start, before.steps)
     if not polish:
         return found
     assert found.vectors is not None
@@ -172,7 +172,7 @@ def _replayed_by_class(lesson: Lesson, before: Version | None, *, polish: bool =
 
 
 def _joint_by_class(lesson: Lesson, before: Version | None) -> Version:
-    steps = lesson.first_steps + (lesson.number - 1) * coop.UPDATE_EPOCHS
+    steps = lesson.first_steps + (lesson.number - 1) * coop.ROWS_EPOCHS
     return _by_class(lesson, steps, coop.Settings.lr)
 
 

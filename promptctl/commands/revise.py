@@ -200,12 +200,26 @@ def _learned(revision: Revision, backbone: AnyBackbone, zero_shot: Rows, on_prog
     rests = start is not None and (not revision.trains or (start.frozen is not None and start.frozen.all()))
     settings = replace(revision.settings, epochs=0) if rests else revision.settings
     training_set = TrainingSet(revision.classes, Features((), (), x), y, zero_shot, backbone, start)
-    learned = fit(training_set, settings, on_progress)
     if revision.polish and start is not None and start.frozen is not None:
+        learned = fit(training_set, _before_polish(settings, start), on_progress)
         learned = _polished(learned, training_set, settings, on_progress)
+    else:
+        learned = fit(training_set, settings, on_progress)
     if goes_on and not revision.trains and revision.begin is None:
         learned = replace(learned, method=revision.parent.card.method)  # which its vectors came by
     return _as_the_parent(revision, learned) if goes_on else learned
+
+
+def _before_polish(settings: LearnSettings, start: Start) -> LearnSettings:
+    """As far as new vectors go that are polished with the others afterwards."""
+    if settings.recipe != "fast":
+        return settings
+    epochs, lr = coop.pace(start, polished=True)
+    return replace(
+        settings,
+        epochs=epochs if settings.epochs is None else settings.epochs,
+        lr=lr if settings.lr is None else settings.lr,
+    )
 
 
 def _polished(

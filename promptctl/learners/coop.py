@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 INIT_STD = 0.02
 UPDATE_EPOCHS, UPDATE_LR = 50, 0.005  # of the fast recipe, from the vectors of the version before (docs/benchmarks.md)
+ROWS_EPOCHS, ROWS_LR = 100, 0.002  # the same of some class-specific vectors, where the others stay as they are
 POLISH_EPOCHS = 20  # of all class-specific vectors, after those of new classes
 PAPER_BATCH = 32
 PAPER_MOMENTUM = 0.9
@@ -98,6 +99,15 @@ def fast_epochs(shots: float) -> int:
     return 200 if shots <= 8 else 400
 
 
+def pace(start: Start, *, polished: bool = False) -> tuple[int, float]:
+    """Epochs and rate of the fast recipe from vectors that have learned.
+
+    Where some stay as they are the others take longer, unless all of them are polished afterwards.
+    """
+    some = start.frozen is not None and start.frozen.any() and not polished
+    return (ROWS_EPOCHS, ROWS_LR) if some else (UPDATE_EPOCHS, UPDATE_LR)
+
+
 RECIPES = {
     "fast": Recipe(None, lambda context: Adam(context, betas=(0.9, 0.99)), cosine_rate, fast_epochs, False, True),
     "paper": Recipe(
@@ -118,7 +128,7 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
     """
     tower, recipe, start = training_set.backbone.tower, RECIPES[settings.recipe], training_set.start
     if start and settings.recipe == "fast":
-        epochs, lr = UPDATE_EPOCHS, UPDATE_LR
+        epochs, lr = pace(start)
     else:
         epochs, lr = recipe.epochs(training_set.shots_per_class), Settings.lr
     own = Settings(
