@@ -24,7 +24,7 @@ def undo(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Take back the last sort or change of the store."""
+    """Take back the last sort or store change."""
     with render.progress() as progress:
         report = commands.undo(operation, on_progress=progress)
     finish(report, output, json)
