@@ -18,7 +18,7 @@ def inspect(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Show a context and the words nearest to it."""
+    """Show the words nearest to a context."""
     with render.progress():
         report = commands.inspect(context, top=top, model=model, device="cpu")
     finish(report, output, json)

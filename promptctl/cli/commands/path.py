@@ -19,5 +19,5 @@ def show_path(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Print the path of the store or of a context."""
+    """Print the path of the store or a context."""
     finish(commands.path(context), output, json)

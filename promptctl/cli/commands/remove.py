@@ -19,7 +19,7 @@ def remove(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Move a context or old version to the trash."""
+    """Move a context or version to the trash."""
     if not yes:
         what = commands.to_remove(context)
         ask(f"Move {what} to the trash?", f"removing '{context}'", f"promptctl remove {context} --yes")

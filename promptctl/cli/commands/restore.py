@@ -19,7 +19,7 @@ def restore(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Restore a removed context or an old version.
+    """Restore a removed or an old version.
 
     An old version becomes the newest again.
     """

@@ -8,5 +8,5 @@ from promptctl.cli.output import finish
 
 
 def show(context: ContextRef, output: Output = Format.table, json: Json = False) -> None:
-    """Show the classes and settings of a context."""
+    """Show classes and settings of a context."""
     finish(commands.show(context), output, json)
