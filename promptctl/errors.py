@@ -592,8 +592,10 @@ class BadJournal(PromptctlError):
 
 
 class JournalDamaged(BadJournal):
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} is damaged: it does not begin as an operation does", f"head {shlex.quote(str(path))}")
+    def __init__(self, path: Path, how: str = "it does not begin as an operation does") -> None:
+        quoted = shlex.quote(str(path))
+        aside = shlex.quote(f"{path}.damaged")
+        super().__init__(f"{path} is damaged: {how}", f"mv {quoted} {aside}   (what it did is not taken back then)")
 
 
 class NewerJournal(BadJournal):

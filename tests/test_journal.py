@@ -167,6 +167,7 @@ def test_a_file_that_is_none_of_ours_is_told_of(home):
     with pytest.raises(JournalDamaged) as damaged:
         journal.heads()
     assert str(damaged.value) == f"{path} is damaged: it does not begin as an operation does"
+    assert damaged.value.hint == f"mv {path} {path}.damaged   (what it did is not taken back then)"
     with pytest.raises(NoSuchOperation) as missing:
         journal.read(7)
     assert str(missing.value) == "there is no operation 7"

@@ -420,3 +420,40 @@ def test_a_photo_that_is_deleted_while_it_moves_is_where_it_went(inbox, into, tm
     monkeypatch.setattr(files, "delete", lambda path: (path.unlink() if path == photo else None, delete(path)))
     report = sort(inbox, into, [photo], tmp_path, mode="move")
     assert len(report.photos) == 1 and (into / "emu/a.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "instead"),
+    [
+        (b'"size"', b'"length"'),
+        (b'"from":"', b'"from":7,"x":"'),
+        (b'"do":"copy",', b""),
+        (b'"do":"copy"', b'"do":"burn"'),
+        (b'"n":1,', b'"n":"x",'),
+        (b'"n":1,', b""),
+        (b'"left":[]', b'"left":7'),
+        (b'"done":[0', b'"done":["a"'),
+    ],
+)
+def test_a_journal_that_says_nothing_is_refused_in_one_sentence(inbox, into, tmp_path, home, cli, written, instead):
+    sort(inbox, into, write_photos(inbox, ["a.jpg"]), tmp_path)
+    journal = home / "journal" / "1.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(written, instead))
+    done = cli("undo")
+    assert done.code == 12 and ("is damaged: " in done.err or "not known here: " in done.err)
+    assert (into / "emu/a.jpg").exists()
+
+
+def test_where_the_journal_cannot_go_on_it_is_said_what_was_done(inbox, into, tmp_path, home, cli, monkeypatch):
+    results = results_of(tmp_path / "results.jsonl", write_photos(inbox, ["a.jpg"]))
+    append = files.append
+
+    def full(descriptor, data, *, durable):
+        if data.startswith(b'{"type":"became"'):
+            raise OSError(28, "No space left on device")
+        append(descriptor, data, durable=durable)
+
+    monkeypatch.setattr(files, "append", full)
+    done = cli("sort", "--from", results, "--into", into, "--move")
+    assert done.code == 1
+    assert done.err.endswith("what was done is operation 1: the same command goes on, promptctl undo takes it back\n")

@@ -8,7 +8,7 @@ import sys
 from typing import NoReturn
 
 from promptctl import signals, typed
-from promptctl.errors import Interrupted, OutputFailed, PromptctlError, ReaderLeft, reason_of
+from promptctl.errors import Interrupted, OutputFailed, PromptctlError, ReaderLeft, StorageFailed, reason_of
 
 # an import makes many objects and no garbage: by default Python would look for cycles every 700 of them
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
@@ -43,7 +43,8 @@ def _run() -> int | str | None:
     except PromptctlError as error:
         if isinstance(error, OutputFailed):
             render.give_up(sys.stdout)
-        return _say(str(error), error.hint, error.exit_code)
+        done = signals.said() if isinstance(error, StorageFailed) else None  # half of a sort, say
+        return _say(f"{error}; {done}" if done else str(error), None if done else error.hint, error.exit_code)
     except ReaderLeft:
         render.give_up(sys.stdout)
         return 141

@@ -9,6 +9,7 @@ from promptctl.errors import BadStep, CannotTakeBack, NoSuchOperation, Operation
 from promptctl.progress import OnProgress
 from promptctl.report import SkippedFile, UndoReport
 from promptctl.sorting import takeback as of_files
+from promptctl.sorting.steps import is_sound
 from promptctl.store import takeback as of_store
 from promptctl.store.journal import UNDO, Head, Journal, Record
 from promptctl.store.store import Store
@@ -39,6 +40,8 @@ def undo(
     before = _before(journal, head) if operation is None else None
     record = journal.read(head.number)
     if of_files.is_of_files(record) or not record.steps:
+        for one in (record, *([journal.read(by.number)] if by else [])):
+            _check_steps(journal, one)
         return _files_back(journal, head, by, before, on_progress)
     if of_store.is_of_store(record):
         return _store_back(journal, record, store, before)
@@ -88,6 +91,15 @@ def _files_back(
     left = tuple(SkippedFile(one.path, one.reason) for one in back.left)
     number = operation.number if back.done else None
     return replace(_report(number, record, back.said(), len(back.done), left), before=before)
+
+
+def _check_steps(journal: Journal, record: Record) -> None:
+    """BadStep, JournalDamaged"""
+    number = record.head.number
+    if step := of_files.strange(record):
+        raise BadStep(number, str(step.get("do")))
+    if not all(map(is_sound, record.steps.values())):
+        raise journal.refuse(number)
 
 
 def _settled(journal: Journal, head: Head) -> Record:

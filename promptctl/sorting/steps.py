@@ -37,6 +37,14 @@ def file_step(do: str, source: Path, target: Path, status: os.stat_result, **mor
     }
 
 
+def is_sound(step: Step) -> bool:
+    """Whether a step of one of the kinds has all that carrying it out or taking it back asks for."""
+    texts = ("to",) if step["do"] in (FOLDER, RMDIR) else ("from", "to")
+    numbers = () if step["do"] in (FOLDER, RMDIR) else ("size", "mtime_ns", "dev", "ino")
+    told = all(isinstance(step.get(key), str) for key in texts) and all(isinstance(step.get(n), int) for n in numbers)
+    return told and (step["do"] != DROP or step.get("was") in (COPY, LINK))
+
+
 def ends(step: Step) -> tuple[Path, Path]:
     """Where a file comes from, and where it goes."""
     return Path(step["from"]), Path(step["to"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from promptctl.sorting.carry import Carrier
 from promptctl.sorting.plan import COPY, LINK, MOVE, Refused
-from promptctl.sorting.steps import DROP, FOLDER, RMDIR, folder_step, inverse
+from promptctl.sorting.steps import DROP, FOLDER, KINDS, RMDIR, folder_step, inverse
 from promptctl.store.journal import Operation, Record, Step
 
 _BLOCK = 100  # steps that are written down together
@@ -42,6 +42,11 @@ def _counted(count: int, one: str, many: str, done: str) -> str:
 def is_of_files(record: Record) -> bool:
     """Whether an operation carried files."""
     return any("to" in step for step in record.steps.values())
+
+
+def strange(record: Record) -> Step | None:
+    """A step of a kind that is not known here."""
+    return next((step for step in record.steps.values() if step.get("do") not in KINDS), None)
 
 
 def settle(operation: Operation, record: Record) -> None:

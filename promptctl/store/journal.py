@@ -285,13 +285,20 @@ class Journal:
         left: dict[int, str] = {}
         done: set[int] = set()
         for line in self._lines(number):
-            if line.get("type") == "step":
-                steps[line["n"]] = {key: value for key, value in line.items() if key not in ("type", "n")}
-            elif line.get("type") == "became":
-                left |= {int(n): str(reason) for n, reason in line["left"]}
-                done = (done | set(line["done"])) - {int(n) for n, _ in line["left"]}
-                left = {n: reason for n, reason in left.items() if n not in done}
+            try:
+                if line.get("type") == "step":
+                    steps[_whole(line["n"])] = {key: value for key, value in line.items() if key not in ("type", "n")}
+                elif line.get("type") == "became":
+                    left |= {_whole(n): str(reason) for n, reason in line["left"]}
+                    done = (done | set(map(_whole, line["done"]))) - {n for n, _ in line["left"]}
+                    left = {n: reason for n, reason in left.items() if n not in done}
+            except (KeyError, TypeError, ValueError) as error:
+                raise JournalDamaged(self._path(number), "a line says nothing that can be understood") from error
         return Record(head, steps, left, frozenset(done))
+
+    def refuse(self, number: int) -> JournalDamaged:
+        """For whoever finds a step that says nothing, whose kind it should be."""
+        return JournalDamaged(self._path(number), "a step does not say what was done")
 
     def is_running(self, number: int) -> bool:
         """Whether a program is at it this moment."""
@@ -339,7 +346,7 @@ class Journal:
             return Head(
                 number=number,
                 kind=line["kind"],
-                words=tuple(line["words"]),
+                words=tuple(map(str, line["words"])),
                 when=when,
                 about=line["about"],
                 done=end["done"] if ended else 0,
@@ -366,6 +373,12 @@ class Journal:
 def _written(lines: Sequence[Mapping[str, Any]]) -> bytes:
     """JSON in ASCII, so that paths that are no UTF-8 come back as they were."""
     return b"".join(json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n" for line in lines)
+
+
+def _whole(number: object) -> int:
+    if not isinstance(number, int):
+        raise TypeError(number)
+    return number
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
