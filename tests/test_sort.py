@@ -327,7 +327,8 @@ def test_a_folder_in_which_it_lies_can_be_sorted_into(cli, photos, colours_bytes
     again = cli("sort", photos, "--prompt", "colours", "--into", into)
     assert again.code == 0
     assert f"{into} is in there too: what it holds is sorted already and stays\n" in again.err
-    assert "18 photos already in place\n" in again.err
+    assert "18 photos sorted before, which stay as they are\n" in again.err
+    assert again.err.count(" is in there too: ") == 1
     assert snapshot(photos) == before
 
 

@@ -80,8 +80,9 @@ class SortReport(Report):
         ]
 
     def notes(self) -> list[str]:
-        there = [f"{number_of(self.there, 'photo')} already in place"] if self.there else []
-        apart = [f"{folder} is in there too: what it holds is sorted already and stays" for folder in self.apart]
+        there = [f"{number_of(self.there, 'photo')} sorted before, which stay as they are"] if self.there else []
+        whole = [folder for folder in self.apart if not set(folder.parents) & set(self.apart)]
+        apart = [f"{folder} is in there too: what it holds is sorted already and stays" for folder in whole]
         cannot = [f"{self.context} cannot tell unknown photos: {self.taken.cannot}"] if self.taken.cannot else []
         return [*cannot, *passed_over_lines(self.passed_over), *there, *apart]
 
