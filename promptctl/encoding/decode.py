@@ -36,7 +36,7 @@ from promptctl.encoding.rgb import shrink_factor, to_rgb
 from promptctl.encoding.shrink import Look, Size, shrink
 from promptctl.encoding.tiff import Moment, Tiff
 
-DECODER = "upright-rgb-4"  # part of every cached feature's key: change it when decoded() or look_of() changes
+DECODER = "upright-rgb-3"  # part of every cached feature's key: change it when decoded() or look_of() changes
 _SMALLEST = Look(1, 1)  # no backbone needs less; which one it is, is not known yet when files are identified
 _DETAIL_OF_THUMBNAIL = 8  # so that what is cut from the edges of a shrunk picture does not tell in it
 _START_BYTES = 1 << 17  # a segment of a JPEG has half of it, and that of EXIF comes first

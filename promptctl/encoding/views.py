@@ -13,7 +13,7 @@ VIEWS = "crop-flip-1"  # part of every cached feature's key: change it when view
 _AREA = (0.08, 1.0)  # of the picture, as torchvision's RandomResizedCrop and CoOp have it
 _RATIO = (3 / 4, 4 / 3)  # width to height
 _TRIES = 10
-_DETAIL = 4  # docs/benchmarks.md has what features lose by less
+_DETAIL = 2  # docs/benchmarks.md has what features lose by less
 _DETAIL_OF_VIEWS = 4.1  # of the smallest crop, sqrt(0.08 * 3 / 4) of the short side, one is left
 
 
