@@ -198,6 +198,18 @@ def test_a_copy_that_was_made_before_is_not_made_again(inbox, into, learned):
     assert len(once(inbox, into)) == 2, "what was taken back does not count"
 
 
+def test_an_answer_is_that_of_classify_one_by_one(inbox, into, learned):
+    for seed, colour in enumerate([(220, 30, 30), (130, 90, 40), (40, 60, 220), (100, 100, 100)]):
+        painted(inbox / f"{seed}.png", colour, seed)
+    told = {item.path.name: item for item in commands.classify(inbox, "colours", min_confidence=0.8).items()}
+    found = {item.source.name: item for item in once(inbox, into, unknown=0.05, min_confidence=0.8)}
+    assert len(found) == len(told) == 4
+    for name, item in found.items():
+        wanted = told[name]
+        assert (item.label, item.unknown, item.doubtful) == (wanted.top[0].label, wanted.unknown, wanted.doubtful)
+        assert item.probability == pytest.approx(wanted.top[0].probability)
+
+
 def test_what_cannot_be_read_is_named_and_the_rest_is_sorted(inbox, into, learned, cli):
     red(inbox / "a.png")
     inbox.joinpath("broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
