@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 import promptctl
-from promptctl.classification import calibration
+from promptctl.classification import calibration, references
 from promptctl.classification.calibration import OwnPhotos
 from promptctl.classification.classifier import Classifier, Predictions
 from promptctl.classification.gate import Gate
@@ -60,7 +60,7 @@ def plain(context: Context) -> Context:
 def test_what_is_stored_is_what_its_own_photos_say(colours):
     own = colours.shots.held_out == 0
     features, targets = colours.learned_from()
-    expected = calibration.likeness_without(calibration._unit(features), targets, colours.shots.groups[own])
+    expected = calibration.likeness_without(references.unit(features), targets, colours.shots.groups[own])
     np.testing.assert_allclose(colours.shots.likeness[own], expected, atol=1e-5)
     assert colours.card.temperature != 1
     assert ((colours.shots.confidence > 1 / 3) & (colours.shots.confidence <= 1)).all()
@@ -86,7 +86,7 @@ def test_images_held_out_are_scored_by_all_the_others(colours):
     apart = np.arange(len(colours.shots)) % 3 == 0
     shots = replace(colours.shots, held_out=apart.astype(np.uint8))
     found = calibration.scored(replace(colours, shots=shots), again=True).likeness
-    x = calibration._unit(shots.features.astype(np.float64))
+    x = references.unit(shots.features.astype(np.float64))
     known = calibration.references(x[~apart], shots.class_ids[~apart])
     np.testing.assert_allclose(found[apart], calibration.likeness(x[apart], known), atol=1e-5)
 

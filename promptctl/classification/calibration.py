@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from promptctl.classification.references import members, unit
 from promptctl.context.context import NOT_JUDGED, UNSCORED
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class OwnPhotos:
 def known_rows(context: Context) -> Numbers:
     """(R, E) the `references` of what a context learned from."""
     features, targets = context.learned_from()
-    return references(_unit(features.astype(np.float64)), targets)
+    return references(unit(features.astype(np.float64)), targets)
 
 
 def scored(context: Context, *, again: bool = False) -> ShotTable:
@@ -104,10 +105,10 @@ def scored(context: Context, *, again: bool = False) -> ShotTable:
     features, targets = context.learned_from()
     own, found = shots.held_out == 0, np.full(len(shots), np.nan)
     if own.any():
-        x = _unit(features.astype(np.float64))
+        x = unit(features.astype(np.float64))
         found[own] = likeness_without(x, targets, shots.groups[own].astype(np.int64))
         if not own.all():
-            found[~own] = likeness(_unit(context.held_out()[0].astype(np.float64)), references(x, targets))
+            found[~own] = likeness(unit(context.held_out()[0].astype(np.float64)), references(x, targets))
     # sums come in another order on another machine, and the same photos give the same bytes
     return replace(shots, likeness=np.where(np.isfinite(found), found.round(5), UNSCORED).astype(np.float32))
 
@@ -123,7 +124,7 @@ def references(features: Rows, targets: Indices) -> Numbers:
     """
     x = features.astype(np.float64)
     classes, y = np.unique(targets, return_inverse=True)
-    means = _unit(_sums(x, y, len(classes)))
+    means = unit(_sums(x, y, len(classes)))
     return np.asarray((x + means[y]) / 2 - _BACKGROUND * means.mean(0))
 
 
@@ -141,7 +142,7 @@ def likeness_without(features: Rows, targets: Indices, groups: Indices) -> Numbe
     y = np.unique(targets, return_inverse=True)[1]
     sums = _sums(x, y, int(y.max(initial=-1)) + 1)
     scores = np.full(len(x), np.nan)
-    for own in _members(groups):
+    for own in _scored_groups(groups):
         others = np.ones(len(x), bool)
         others[own] = False
         if others.any():
@@ -153,18 +154,16 @@ def _of_left_out(x: Numbers, y: Indices, sums: Numbers, own: Indices, others: Ma
     left = sums.copy()
     np.subtract.at(left, y[own], x[own])
     left[~np.isin(np.arange(len(sums)), y[others])] = 0  # nothing is left of the class but what rounding made
-    means = _unit(left)
+    means = unit(left)
     there = means.any(1)
     to_means = x[own] @ means.T  # (n, C)
     best = np.where(others, (x[own] @ x.T + to_means[:, y]) / 2, -np.inf).max(1)
     return np.asarray(best - _BACKGROUND * to_means[:, there].mean(1))
 
 
-def _members(groups: Indices) -> list[Indices]:
+def _scored_groups(groups: Indices) -> list[Indices]:
     """The rows of every group, or of as many as are scored."""
-    order = np.argsort(groups, kind="stable")
-    starts = np.flatnonzero(np.diff(groups[order])) + 1
-    parts = [part for part in np.split(order, starts) if len(part)]
+    parts = members(groups)
     return parts[:: max(1, math.ceil(len(parts) / MOST_SCORED))]
 
 
@@ -173,11 +172,6 @@ def _sums(x: Numbers, y: Indices, classes: int) -> Numbers:
     sums = np.zeros((classes, x.shape[1]))
     np.add.at(sums, y, x)
     return sums
-
-
-def _unit(rows: Numbers) -> Numbers:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(lengths > 0, lengths, 1))
 
 
 # ---------------------------------------------------------------- thresholds

@@ -36,7 +36,7 @@ def nearest_mean(features: NDArray[np.floating], targets: Indices) -> Linear:
     targets    (N,) class index, every class at least once
     """
     sums = _indicators(targets).T @ features.astype(np.float64)  # (C, E)
-    return Linear(_unit(sums), np.zeros(len(sums)))
+    return Linear(unit(sums), np.zeros(len(sums)))
 
 
 def ridge(features: NDArray[np.floating], targets: Indices) -> Linear:
@@ -59,10 +59,10 @@ def means_without(features: NDArray[np.floating], targets: Indices, groups: Indi
     x, y = features.astype(np.float64), _indicators(targets)
     sums = y.T @ x  # (C, E)
     scores = np.empty_like(y)
-    for own in _members(groups):
+    for own in members(groups):
         others = sums - y[own].T @ x[own]
         counts = y.sum(0) - y[own].sum(0)
-        scores[own] = np.where(counts > 0, x[own] @ _unit(others).T, -1.0)
+        scores[own] = np.where(counts > 0, x[own] @ unit(others).T, -1.0)
     return scores
 
 
@@ -75,7 +75,7 @@ def ridge_without(features: NDArray[np.floating], targets: Indices, groups: Indi
     hat = _hat(x)
     residuals = y - hat @ y
     scores = np.empty_like(y)
-    for own in _members(groups):
+    for own in members(groups):
         without = np.eye(len(own)) - hat[np.ix_(own, own)]
         scores[own] = y[own] - np.linalg.lstsq(without, residuals[own], rcond=None)[0]
     return scores
@@ -92,7 +92,7 @@ def _hat(x: Numbers) -> Numbers:
     return np.asarray(inner + 1 / len(x))
 
 
-def _members(groups: Indices) -> list[Indices]:
+def members(groups: Indices) -> list[Indices]:
     """The rows of every group."""
     order = np.argsort(groups, kind="stable")
     starts = np.flatnonzero(np.diff(groups[order])) + 1
@@ -104,6 +104,7 @@ def _indicators(targets: Indices) -> Numbers:
     return np.eye(int(targets.max(initial=-1)) + 1)[targets]
 
 
-def _unit(rows: Numbers) -> Numbers:
+def unit(rows: Numbers) -> Numbers:
+    """Rows of length 1; a row of zeros stays so."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.where(lengths > 0, lengths, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from enum import Enum
 from pathlib import Path
@@ -187,6 +188,32 @@ Burst = Annotated[
         help="Answer photos of one folder as one that were taken no further apart, by their EXIF: 60s, 2m.",
     ),
 ]
+
+
+Photos = Annotated[
+    list[Path] | None, typer.Argument(help="Image files, and folders to search for images.", show_default=False)
+]
+Words = Annotated[
+    str | None,
+    typer.Option(help="Instead of --prompt: class names, zero-shot and without learning.", metavar="WORD,WORD,…"),
+]
+WordsTemplate = Annotated[
+    str | None,
+    typer.Option(help="For --words: a sentence with {}, or a name as in learn.  [default: a photo of a {}.]"),
+]
+AnswerModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="Where to find the context's backbone, if not under the name it was learned with; for --words: "
+        "backbone.  [default for --words: PROMPTCTL_MODEL, else mini]",
+    ),
+]
+
+
+def answer_model(model: str | None, words: str | None) -> str | None:
+    """The backbone that answers: PROMPTCTL_MODEL is that of words alone, a context has its own."""
+    return model or (os.environ.get("PROMPTCTL_MODEL") if words is not None else None)
 
 
 def parse_seconds(text: str | None, option: str) -> float | None:

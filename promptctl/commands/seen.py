@@ -17,6 +17,7 @@ from promptctl.commands.classify import classify
 from promptctl.commands.places import check_places
 from promptctl.commands.results import read_results
 from promptctl.commands.sources import locate
+from promptctl.context.card import read_card
 from promptctl.errors import WrongOption
 from promptctl.progress import OnProgress
 from promptctl.report import Classified, SkippedFile, Taken
@@ -102,8 +103,7 @@ def _labels(ref: str | os.PathLike[str] | None, words: Any, store: Store) -> Seq
         from promptctl.commands.words import class_words
 
         return tuple(entry.label for entry in class_words(words))
-    source = locate(ref, store)
-    return tuple(source.load().card.labels)
+    return read_card(locate(ref, store).path).labels  # all of it is read, and verified, by what answers
 
 
 def apart_of(into: Path, labels: Sequence[str]) -> tuple[Path, ...]:

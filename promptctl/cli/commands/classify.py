@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from promptctl import commands, render
 from promptctl.cli.completion import known_refs
 from promptctl.cli.options import (
     AcceptError,
+    AnswerModel,
     Blend,
     Burst,
     Device,
@@ -24,7 +24,11 @@ from promptctl.cli.options import (
     Null,
     OnDevice,
     Output,
+    Photos,
     Unknown,
+    Words,
+    WordsTemplate,
+    answer_model,
     parse_fraction,
     parse_seconds,
     parse_share,
@@ -34,9 +38,7 @@ from promptctl.cli.output import finish
 
 
 def classify(
-    inputs: Annotated[
-        list[Path] | None, typer.Argument(help="Image files, and folders to search for images.", show_default=False)
-    ] = None,
+    inputs: Photos = None,
     prompt: Annotated[
         list[str] | None,
         typer.Option(
@@ -46,14 +48,8 @@ def classify(
             autocompletion=known_refs,
         ),
     ] = None,
-    words: Annotated[
-        str | None,
-        typer.Option(help="Instead of --prompt: class names, zero-shot and without learning.", metavar="WORD,WORD,…"),
-    ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option(help="For --words: a sentence with {}, or a name as in learn.  [default: a photo of a {}.]"),
-    ] = None,
+    words: Words = None,
+    template: WordsTemplate = None,
     top: Annotated[int, typer.Option("--top", "--top-k", min=1, help="Classes to show per image.")] = 3,
     files_from: FilesFrom = None,
     null: Null = False,
@@ -79,14 +75,7 @@ def classify(
         bool, typer.Option("--resume", help="Go on with the FILE of --output where an interrupted run stopped.")
     ] = False,
     blend: Blend = "1",
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            help="Where to find the context's backbone, if not under the name it was learned with; for --words: "
-            "backbone.  [default for --words: PROMPTCTL_MODEL, else mini]",
-        ),
-    ] = None,
+    model: AnswerModel = None,
     device: OnDevice = Device.auto,
     output: Output = Format.table,
     json: Json = False,
@@ -119,7 +108,7 @@ def classify(
             results=file,
             together=together,
             blend=parse_share(blend),
-            model=model or (os.environ.get("PROMPTCTL_MODEL") if words is not None else None),
+            model=answer_model(model, words),
             device=device.value,
             on_progress=progress,
         )

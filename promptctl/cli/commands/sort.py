@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from promptctl import commands, render
 from promptctl.cli.completion import known_refs
 from promptctl.cli.options import (
     AcceptError,
+    AnswerModel,
     Blend,
     Burst,
     Device,
@@ -24,6 +24,10 @@ from promptctl.cli.options import (
     Null,
     OnDevice,
     Output,
+    Photos,
+    Words,
+    WordsTemplate,
+    answer_model,
     parse_fraction,
     parse_seconds,
     parse_share,
@@ -33,9 +37,7 @@ from promptctl.cli.output import finish
 
 
 def sort(
-    inputs: Annotated[
-        list[Path] | None, typer.Argument(help="Image files, and folders to search for images.", show_default=False)
-    ] = None,
+    inputs: Photos = None,
     prompt: Annotated[
         str | None,
         typer.Option("--prompt", "-p", help="NAME, NAME@VERSION or a context file.", autocompletion=known_refs),
@@ -70,27 +72,14 @@ def sort(
         bool,
         typer.Option("--together/--one-by-one", help="Answer all photos together: better from about 100 on."),
     ] = True,
-    words: Annotated[
-        str | None,
-        typer.Option(help="Instead of --prompt: class names, zero-shot and without learning.", metavar="WORD,WORD,…"),
-    ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option(help="For --words: a sentence with {}, or a name as in learn.  [default: a photo of a {}.]"),
-    ] = None,
+    words: Words = None,
+    template: WordsTemplate = None,
     files_from: FilesFrom = None,
     null: Null = False,
     exclude: Exclude = None,
     burst: Burst = None,
     blend: Blend = "1",
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            help="Where to find the context's backbone, if not under the name it was learned with; for --words: "
-            "backbone.  [default for --words: PROMPTCTL_MODEL, else mini]",
-        ),
-    ] = None,
+    model: AnswerModel = None,
     device: OnDevice = Device.auto,
     output: Output = Format.table,
     json: Json = False,
@@ -123,7 +112,7 @@ def sort(
             exclude=exclude or (),
             burst=parse_seconds(burst, "--burst"),
             blend=parse_share(blend),
-            model=model or (os.environ.get("PROMPTCTL_MODEL") if words is not None else None),
+            model=answer_model(model, words),
             device=device.value,
         )
     finish(report, Format.jsonl if dry_run and output is Format.table else output, json)
