@@ -59,6 +59,26 @@ def test_several_writers_lose_nothing():
     assert caches[0].contents().features == {"fingerprint": 200}
 
 
+def test_a_decoder_that_still_asks_while_the_cache_is_closed_gets_no_answer():
+    cache = FeatureCache()
+    cache.put(vectors(0))
+    asked, answers = threading.Event(), []
+
+    def ask() -> None:
+        while (found := cache.get("fingerprint:upright:7", 256)) is not None:
+            asked.set()
+        answers.append(found)
+
+    decoders = [threading.Thread(target=ask) for _ in range(4)]
+    for decoder in decoders:
+        decoder.start()
+    asked.wait(30)
+    cache.close()  # SQLite ends the whole process where it is closed under a query
+    for decoder in decoders:
+        decoder.join(timeout=30)
+    assert answers == [None] * 4 and not cache.keeps
+
+
 def test_a_table_of_another_shape_is_an_empty_cache(tmp_path):
     with sqlite3.connect(tmp_path / "features.sqlite") as db:
         db.execute("CREATE TABLE features (key TEXT PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID")

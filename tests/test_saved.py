@@ -262,8 +262,8 @@ def test_a_second_ctrl_c_ends_it_at_once(photos, learned, answering):
     with subprocess.Popen(run, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr.readline() == "waiting\n"
         process.send_signal(signal.SIGINT)
-        while process.stderr.readline() != "ending\n":
-            pass
+        while (said := process.stderr.readline()) != "ending\n":
+            assert said, "it ended without a word"
         process.send_signal(signal.SIGINT)
         started = time.monotonic()
         process.communicate(timeout=40)

@@ -107,8 +107,11 @@ class FeatureCache:
         self.close()
 
     def close(self) -> None:
-        if self._db is not None:
-            self._db.close()
+        """Nothing is known or kept from here on; a decoder that still asks, after Ctrl-C, say, is waited for."""
+        with self._lock:  # SQLite crashes where it is closed under a query
+            if self._db is not None:
+                self._db.close()
+            self._db = None
 
     def _ask(self, question: Callable[[sqlite3.Connection], Answer], *, quietly: bool = True) -> Answer | None:
         """The answer of the database; None where there is none or it cannot give one, and then it starts again empty.
