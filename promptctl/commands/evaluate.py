@@ -20,6 +20,7 @@ from promptctl.progress import OnProgress
 from promptctl.report import (
     ClassScore,
     EvaluateReport,
+    PhotoAnswer,
     Rejection,
     Scores,
     UnknownFigures,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from promptctl.classification.classifier import Predictions
     from promptctl.clip.text_tower import TextTower
     from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from promptctl.encoding.files import Skipped
     from promptctl.encoding.pipeline import Features
 
+_ROWS = 4096  # photos beside all shots at a time
 SPLITS = ("train", "val", "test", "all")
 
 
@@ -268,7 +271,54 @@ def _evaluation(
         per_class=per_class,
         skipped=skipped_files(skipped),
         passed_over=passed_over(skipped),
+        photos=_photos(context, features, targets, learned, one_by_one if together else None, zero_shot),
     )
+
+
+def _photos(
+    context: Context,
+    features: Features,
+    targets: NDArray[np.int64],
+    learned: Predictions,
+    alone: Predictions | None,
+    zero_shot: Predictions,
+) -> tuple[PhotoAnswer, ...]:
+    labels = context.card.labels
+    nearest = _nearest_shots(context, features.vectors)
+    return tuple(
+        PhotoAnswer(
+            file=str(path),
+            sha256=features.sha256[i],
+            label=labels[targets[i]],
+            answer=labels[learned.best[i]],
+            probability=float(learned.confidence[i]),
+            truth_probability=float(learned.probabilities[i, targets[i]]),
+            zero_shot=labels[zero_shot.best[i]],
+            zero_shot_probability=float(zero_shot.confidence[i]),
+            alone=None if alone is None else labels[alone.best[i]],
+            alone_probability=None if alone is None else float(alone.confidence[i]),
+            nearest_shot=shot and shot[0],
+            nearest_shot_sha256=shot and shot[1],
+            nearest_shot_cosine=shot and shot[2],
+        )
+        for i, (path, shot) in enumerate(zip(features.paths, nearest, strict=True))
+    )
+
+
+def _nearest_shots(context: Context, vectors: NDArray[np.float32]) -> Sequence[tuple[str, str, float] | None]:
+    """Label, sha256 and cosine of the learned shot most like each of (N, E) unit rows; None: there are none."""
+    rows, targets = context.learned_from()
+    if not len(rows):
+        return [None] * len(vectors)
+    hashes = context.shots.sha256[context.shots.held_out == 0]
+    found: list[tuple[str, str, float] | None] = []
+    for first in range(0, len(vectors), _ROWS):
+        cosines = vectors[first : first + _ROWS] @ rows.T
+        nearest = cosines.argmax(1)
+        for image, shot in enumerate(nearest.tolist()):
+            sha256 = hashes[shot].tobytes().hex()
+            found.append((context.card.labels[targets[shot]], sha256, float(cosines[image, shot])))
+    return found
 
 
 def _learned_from(context: Context, features: Features) -> int:

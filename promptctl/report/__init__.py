@@ -36,7 +36,7 @@ from promptctl.report.continual import (
 from promptctl.report.diff import ClassDiff, Confusion, DiffReport, Flip, RelabelledShot, ShotOf, VectorDrift
 from promptctl.report.doctor import DoctorReport, Finding
 from promptctl.report.encode import EncodeReport
-from promptctl.report.evaluate import ClassScore, EvaluateReport, Scores, UnknownFigures, UnknownScores
+from promptctl.report.evaluate import ClassScore, EvaluateReport, PhotoAnswer, Scores, UnknownFigures, UnknownScores
 from promptctl.report.export import CheckpointExported, ContextExported, HeadExported, OnnxExported
 from promptctl.report.gate import Rejection, Taken, TakenLine
 from promptctl.report.gc import GcReport
@@ -133,6 +133,7 @@ __all__ = [
     "OnnxExported",
     "OperationsReport",
     "PathReport",
+    "PhotoAnswer",
     "PlanReport",
     "PlannedClass",
     "PromoteReport",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row, SkippedFile
@@ -41,6 +41,29 @@ class ClassScore:
     zero_shot_accuracy: float
     f1: float
     mistaken_for: str | None  # the class most of its errors went to
+
+
+@dataclass(frozen=True)
+class PhotoAnswer:
+    """One labelled photo, and what was said of it."""
+
+    file: str
+    sha256: str
+    label: str  # what it shows
+    answer: str  # label of the class it was given
+    probability: float  # of that class
+    truth_probability: float  # of its own
+    zero_shot: str
+    zero_shot_probability: float
+    alone: str | None  # where the photos were answered together: what it was given one by one
+    alone_probability: float | None
+    nearest_shot: str | None  # label of the stored shot that is most like it; None: the context has none
+    nearest_shot_sha256: str | None
+    nearest_shot_cosine: float | None
+
+    @property
+    def is_right(self) -> bool:
+        return self.answer == self.label
 
 
 @dataclass(frozen=True)
@@ -86,12 +109,18 @@ class EvaluateReport(Report):
     passed_over: Mapping[str, int]  # files that were no photos, by the end of their names
     together: bool = False  # `learned` is how good the images are answered together
     alone: Scores | None = None  # and this, where it is, how good one by one
+    photos: tuple[PhotoAnswer, ...] = field(default=(), repr=False)  # too many to print
 
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(score) for score in self.per_class]
 
+    def record(self) -> Row:
+        found = dataclasses.replace(self, photos=())  # a hundred thousand of them are what --predictions is for
+        return {key: value for key, value in super(EvaluateReport, found).record().items() if key != "photos"}
+
     def records(self) -> list[Row]:
-        overall = {key: value for key, value in dataclasses.asdict(self).items() if key not in ("per_class", "skipped")}
+        apart = ("schema_version", "type", "per_class", "skipped")
+        overall = {key: value for key, value in self.record().items() if key not in apart}
         folders = [dataclasses.asdict(folder) for folder in self.unknown.folders] if self.unknown else []
         if self.unknown:
             overall["unknown"] = {key: value for key, value in overall["unknown"].items() if key != "folders"}
