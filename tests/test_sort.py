@@ -182,6 +182,18 @@ def test_a_plan_is_applied_once_and_gone_on_with_where_it_was_refused(inbox, int
     assert commands.apply(plan).operation == 3, "it was taken back, so it is applied anew"
 
 
+def test_a_plan_that_was_cut_off_is_applied_with_a_warning(inbox, into, tmp_path, cli):
+    photos = write_photos(inbox, ["a.jpg", "b.jpg"])
+    plan = tmp_path / "plan.jsonl"
+    sort(inbox, into, photos, tmp_path, mode="copy", plan=plan)
+    lines = plan.read_bytes().splitlines(keepends=True)
+    plan.write_bytes(b"".join(lines[:2]))
+    done = cli("apply", plan)
+    assert done.code == 0 and "does not end as a plan does" in done.err
+    plan.write_bytes(b"".join(lines))
+    assert "does not end" not in cli("apply", plan).err
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

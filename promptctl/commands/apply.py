@@ -43,6 +43,7 @@ def apply(
         before=0,
         there=0,
         skipped=(),
+        is_whole=read.is_whole,
     )
     if not read.photos:
         return report

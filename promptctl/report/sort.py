@@ -118,6 +118,12 @@ class SortReport(Report):
 class ApplyReport(SortReport):
     type: ClassVar[str] = "apply"
 
+    is_whole: bool = True  # False: the plan had lost its end
+
+    def warnings(self) -> list[str]:
+        lost = f"{self.plan} does not end as a plan does: it may have been cut off, and tell less than it did"
+        return [*super().warnings(), *([] if self.is_whole else [lost])]
+
 
 @dataclass(frozen=True)
 class PlanReport(Report):

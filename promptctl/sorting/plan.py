@@ -99,6 +99,7 @@ class Plan:
     refused: tuple[Refused, ...] = ()
     there: int = 0  # photos that lie where they belong
     together: bool = False  # each answer depends on all photos
+    is_whole: bool = True  # False: the file it was read from has lost its end
 
     def lines(self) -> Iterator[Row]:
         yield {
@@ -155,7 +156,8 @@ def _plan(path: Path, rows: Sequence[Row]) -> Plan:
         raise BadPlan(path, f"line 1: {_sentence(error)}") from error
     photos = [_photo(path, n, row) for n, row in enumerate(rows, 1) if row.get("type") == "photo"]
     context = head.get("context")
-    return Plan(into, mode, context if isinstance(context, str) else None, tuple(photos))
+    context = context if isinstance(context, str) else None
+    return Plan(into, mode, context, tuple(photos), is_whole=rows[-1].get("type") == "summary")
 
 
 def _photo(path: Path, number: int, row: Mapping[str, Any]) -> Photo:
