@@ -39,6 +39,7 @@ from promptctl.commands.restore import restore
 from promptctl.commands.results import Results
 from promptctl.commands.show import show
 from promptctl.commands.sort import sort
+from promptctl.commands.suggest import suggest
 from promptctl.commands.undo import undo
 from promptctl.commands.watch import watch
 
@@ -83,6 +84,7 @@ __all__ = [
     "show",
     "sort",
     "split_class",
+    "suggest",
     "to_purge",
     "to_remove",
     "trash_to_empty",

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptctl.data.bursts import believed
-from promptctl.data.near_copies import BY_ITSELF, SIDE, Rows, near_each_other, plain_row, telling
+from promptctl.data.near_copies import ALIKE, BY_ITSELF, SIDE, Rows, near_each_other, plain_row, telling
 from promptctl.encoding.decode import glance
 from promptctl.encoding.files import UnreadableImage
 
@@ -56,6 +56,16 @@ def groups_of(
     return first_places(numbers)
 
 
+def copies_of(features: Rows, paths: Sequence[Path]) -> NDArray[np.int64]:
+    """Which files are copies or near copies of an earlier one: of those most alike by their features, pixels decide.
+
+    features   (N, E) unit rows
+    returns    (N,) for each the place of the first that looks the same: its own, if it is the first
+    """
+    images = _Images(np.asarray(features, np.float32), np.zeros(len(paths), np.int64), dict(enumerate(paths)))
+    return first_places(joined(len(paths), [*images.near_by_pixels(ALIKE, burst=0)]))
+
+
 def first_places(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """(N,) where each number stands first."""
     _, first, of_each = np.unique(numbers, return_index=True, return_inverse=True)
@@ -71,16 +81,20 @@ class _Images:
     classes: NDArray[np.int64]  # (N,)
     files: Mapping[int, Path]  # of those that have one
 
-    def near_by_pixels(self) -> Iterator[Pairs]:
-        """Files that are near copies or of one burst."""
-        seen = _glances({i: self.files[i] for i in self._worth_a_look()})
+    def near_by_pixels(self, least: float = LOOKED_AT, *, burst: float = BURST) -> Iterator[Pairs]:
+        """Files that are near copies, or of one burst.
+
+        least   cosine of features from which on two are looked at
+        burst   seconds between pictures of one moment; 0: none belong together for their time
+        """
+        seen = _glances({i: self.files[i] for i in self._worth_a_look(least)})
         index = np.array(list(seen), np.int64)
         thumbnails = np.array([row for row, _ in seen.values()], np.float32).reshape(-1, SIDE * SIDE)
         taken = believed(np.array([taken for _, taken in seen.values()], np.float64))
         for a, b, cosines in _tiles(self.rows[index]):
             near = near_each_other(cosines, thumbnails[a], thumbnails[b])
-            near |= np.abs(taken[a, None] - taken[None, b]) <= BURST
-            yield _pairs(near & (cosines >= LOOKED_AT), index[a], index[b])
+            near |= (np.abs(taken[a, None] - taken[None, b]) <= burst) & (burst > 0)
+            yield _pairs(near & (cosines >= least), index[a], index[b])
 
     def near_by_features(self) -> Iterator[Pairs]:
         """Those nearly the same by their features, where one or both have no file and such likeness tells something."""
@@ -92,7 +106,7 @@ class _Images:
             seen = has_file[index[a], None] & has_file[None, index[b]]
             yield _pairs((cosines >= BY_ITSELF) & ~seen, index[a], index[b])
 
-    def _worth_a_look(self) -> list[int]:
+    def _worth_a_look(self, least: float) -> list[int]:
         """The files that are like another, where there are too many those that are most so, in order."""
         index = np.array(list(self.files), np.int64)
         best = np.full(len(index), -1.0, np.float32)
@@ -101,7 +115,7 @@ class _Images:
                 np.fill_diagonal(cosines, -1)
             best[a] = np.maximum(best[a], cosines.max(1))
             best[b] = np.maximum(best[b], cosines.max(0))
-        ranked = index[np.argsort(-best, kind="stable")[: np.count_nonzero(best >= LOOKED_AT)]][:MOST_FILES]
+        ranked = index[np.argsort(-best, kind="stable")[: np.count_nonzero(best >= least)]][:MOST_FILES]
         n_bytes = np.cumsum([_size(self.files[int(i)]) for i in ranked])
         return sorted(ranked[n_bytes <= MOST_BYTES].tolist())
 

@@ -61,6 +61,7 @@ from promptctl.report.rebase import MissingPhoto, RebaseReport
 from promptctl.report.saved import SavedReport
 from promptctl.report.show import ShowReport
 from promptctl.report.sort import ApplyReport, Carried, PlanReport, SortReport
+from promptctl.report.suggest import Candidate, SuggestReport
 from promptctl.report.undo import UndoReport
 from promptctl.report.watch import Arrived, WatchReport
 
@@ -71,6 +72,7 @@ __all__ = [
     "Batch",
     "CacheReport",
     "CachedFeatures",
+    "Candidate",
     "Carried",
     "CheckReport",
     "Checked",
@@ -157,6 +159,7 @@ __all__ = [
     "SortReport",
     "StoredContext",
     "StreamedReport",
+    "SuggestReport",
     "Taken",
     "TakenLine",
     "TaskOrder",
