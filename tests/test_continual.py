@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +14,14 @@ from scipy.stats import multivariate_normal
 from sklearn.covariance import LedoitWolf
 
 from promptctl.benchmark import continual, guarding, ways
+from promptctl.benchmark.continual import Course, Line
 from promptctl.benchmark.ways import WAYS, Lesson, Photos
 from promptctl.clip import templates
 from promptctl.context.guard import judge
 from promptctl.context.prototypes import MADE
 from promptctl.learners import head
 
+BENCHMARKS = Path(__file__).parent / "benchmarks"
 NAMES = ("dog", "polar bear", "kite", "red", "old house", "rain")
 
 
@@ -278,3 +283,65 @@ def test_the_guard_sees_the_same_images_of_parent_and_candidate(photos, monkeypa
 def test_half_of_every_class_comes_with_the_update():
     second = guarding._second_half(np.repeat(np.arange(4), 16), 4, np.random.default_rng(0))
     assert second.reshape(4, 16).sum(1).tolist() == [8] * 4
+
+
+# ----------------------------------------------------------------------------------- gates of the benchmark
+
+
+@pytest.fixture(scope="module")
+def script():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield importlib.import_module("continual")
+    for name in ("continual", "accuracy"):
+        sys.modules.pop(name, None)
+
+
+def line(way: str, last: float) -> Line:
+    rows = ((0.9, 0.0), (0.9, 2 * last - 0.9))
+    found = Line(way, rows, ((0.9, 0.9), (0.9, 0.9)), (0.5, 0.5), (10, 10), (3.0, 4.0))
+    return replace(found, accuracies=rows[1:], seconds=(4.0,)) if WAYS[way].last_only else found
+
+
+LAST = {**dict.fromkeys(WAYS, 0.8), "naive": 0.4, "zero-shot": 0.3, "clap": 0.9}
+
+
+def gates(script, capsys, *without: str) -> list[str]:
+    lines = {way: [line(way, LAST[way])] for way in WAYS if way not in without}
+    whole = {way: [script.measures(one) for one in of_way] for way, of_way in lines.items() if of_way[0].measures}
+    script.gates_of_classes(lines, whole)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_all_gates_are_computed_where_all_was_measured(script, capsys):
+    said = gates(script, capsys)
+    assert "- pass G1: replay recovers 100 % of the gap from naive to joint, 75 % asked" in said
+    assert "- pass G1: replay 80.0, half-way from zero-shot to joint 55.0" in said
+    assert "- pass G8: replay 7 s for all tasks, 600 allowed" in said
+    assert "- FAIL head: head against the best of joint, clap, kernel-ridge, lda by stage: +0.0 -10.0" in said
+    assert not [one for one in said if one.startswith("- none")]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_gate_about_a_way_that_was_left_out_says_so_and_the_others_stand(script, capsys, way):
+    every, said = gates(script, capsys), gates(script, capsys, way)
+    assert len(said) == len(every)
+    for before, now in zip(every, said, strict=True):
+        kind = before.split()[2]
+        assert now in (before, f"- none {kind} not computed without {way}")
+    used = {"zero-shot", "naive", "joint", "no-features", "joint-csc", *script.CONTEXTS, "replay-head"}
+    assert (said != every) == (way in used | set(script.REFERENCES))
+
+
+def test_joint_training_five_times_as_long_is_the_ceiling_where_it_is_known(script, capsys):
+    assert "- pass G1: replay 80.0, half-way from zero-shot to joint 55.0" in gates(script, capsys, "joint")
+
+
+def test_months_and_corrections_say_it_too(script, capsys):
+    means = script.mean_of_each({"replay": [Course("replay", (0.5, 0.6, 0.7), ())]})
+    assert script.falls(means, "replay") == ("replay: worst month +10.0", True)
+    assert script.rises(means, "replay") == ("replay: first to last +20.0", True)
+    assert script.behind_clean(means, "replay", 2) == ("replay: +10.0 points behind clean, 2 allowed", False)
+    script.gate("G4", lambda: script.falls(means, "replay-csc"))
+    assert capsys.readouterr().out == "- none G4: not computed without replay-csc\n"
+    assert np.array_equal(means["replay"], [50, 60, 70])

@@ -6,6 +6,7 @@
 
 Each FOLDER has train/ and test/ with class folders; --together makes one set of them all. Shots are drawn from train/
 as `promptctl learn` draws them, and everything is measured on all of test/: mean ± population deviation over the seeds.
+A gate that is about a way that was left out is not computed, and says so.
 
 class      the classes come in tasks, in an order that the seed decides
 monthly    two shots of all classes, and then six of some of them every month
@@ -18,13 +19,16 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from accuracy import pool_of
+from numpy.typing import NDArray
 
 from promptctl.benchmark import continual, guarding
 from promptctl.benchmark.continual import Course, Line
@@ -35,6 +39,8 @@ from promptctl.clip.backbone import Backbone
 
 Lines = Mapping[str, Sequence[Line]]  # by way, one of each seed
 Courses = Mapping[str, Sequence[Course]]
+Seconds = Sequence[Sequence[float]]  # of each version, of each seed
+T = TypeVar("T")
 REFERENCES = ("joint", "clap", "kernel-ridge", "lda")
 CONTEXTS = ("replay", "replay-csc", "replay-csc-polish")
 
@@ -102,30 +108,64 @@ def measures(line: Line) -> Measures:
 
 
 def gates_of_classes(lines: Lines, whole: Mapping[str, Sequence[Measures]]) -> None:
-    last = {way: 100 * float(np.mean([line.last for line in of_way])) for way, of_way in lines.items()}
-    pure = {way: 100 * float(np.mean([one.pure_forgetting for one in of_way])) for way, of_way in whole.items()}
-    seconds = {way: float(np.mean([sum(line.seconds) for line in of_way])) for way, of_way in lines.items()}
-    joint = max(last[way] for way in ("joint", "joint-5x") if way in last)
-    recovered = (last["replay"] - last["naive"]) / (last["joint"] - last["naive"])
-    halfway = (last["zero-shot"] + joint) / 2
-    gate("G1", f"replay recovers {100 * recovered:.0f} % of the gap from naive to joint", recovered >= 0.75)
-    gate("G1", f"replay {last['replay']:.1f}, half-way from zero-shot to joint {halfway:.1f}", last["replay"] > halfway)
-    gate("G1+", f"replay recovers {100 * recovered:.0f} %, 95 % asked", recovered >= 0.95)
+    last = Known({way: 100 * float(np.mean([line.last for line in of_way])) for way, of_way in lines.items()})
+    pure = Known({way: 100 * float(np.mean([one.pure_forgetting for one in of_way])) for way, of_way in whole.items()})
+    seconds = Known({way: [line.seconds for line in of_way] for way, of_way in lines.items()})
+    curves = Known({way: np.array(curve(of_way)) for way, of_way in whole.items()})
+    gate("G1", lambda: recovers(last, 0.75))
+    gate("G1", lambda: passes_halfway(last))
+    gate("G1+", lambda: recovers(last, 0.95))
     for way in ("replay-csc", "replay-csc-polish"):
-        behind, behind_csc = last["joint"] - last[way], last["joint-csc"] - last[way]
-        gate("G2", f"{way} {behind_csc:.1f} points behind joint-csc, 3 allowed", behind_csc <= 3)
-        gate("G2", f"pure forgetting of {way} {pure[way]:.1f}, 0.5 allowed", pure[way] <= 0.5)
-        gate("G2+", f"{way} {behind:.1f} points behind joint, 1 allowed", behind <= 1)
-    features = last["replay"] - last["no-features"]
-    gate("G3", f"no-features {features:.1f} points behind replay", features <= 4)
-    gate("G8", f"class-specific {seconds['replay-csc']:.0f} s, two minutes allowed", seconds["replay-csc"] < 120)
-    gate("G8", f"shared {seconds['replay']:.0f} s, ten minutes allowed", seconds["replay"] < 600)
+        gate("G2", partial(behind, last, way, "joint-csc", 3))
+        gate("G2", partial(forgets, pure, way))
+        gate("G2+", partial(behind, last, way, "joint", 1))
+    gate("G3", partial(behind, last, "no-features", "replay", 4))
+    gate("G8", partial(takes, seconds, "replay-csc", 120))
+    gate("G8", partial(takes, seconds, "replay", 600))
     for way in (*CONTEXTS, "replay-head"):
-        slowest = max(seconds for line in lines[way] for seconds in line.seconds[1:])
-        gate("G8+", f"slowest update of {way} {slowest:.1f} s, ten seconds allowed", slowest <= 10)
-    ahead = np.array(curve(whole["replay-head"])) - np.max([curve(whole[way]) for way in REFERENCES], 0)
+        gate("G8+", partial(takes_at_once, seconds, way, 10))
+    gate("head", lambda: ahead_of_references(curves))
+
+
+Found = tuple[str, bool]  # what there is to say, and whether it is enough
+
+
+def recovers(last: Mapping[str, float], asked: float) -> Found:
+    share = (last["replay"] - last["naive"]) / (last["joint"] - last["naive"])
+    said = f"replay recovers {100 * share:.0f} % of the gap from naive to joint, {100 * asked:.0f} % asked"
+    return said, share >= asked
+
+
+def passes_halfway(last: Mapping[str, float]) -> Found:
+    ceilings = [way for way in ("joint", "joint-5x") if way in last] or ["joint"]
+    halfway = (last["zero-shot"] + max(last[way] for way in ceilings)) / 2
+    said = f"replay {last['replay']:.1f}, half-way from zero-shot to joint {halfway:.1f}"
+    return said, last["replay"] > halfway
+
+
+def behind(last: Mapping[str, float], way: str, other: str, allowed: float) -> Found:
+    points = last[other] - last[way]
+    return f"{way} {points:.1f} points behind {other}, {allowed} allowed", points <= allowed
+
+
+def forgets(pure: Mapping[str, float], way: str) -> Found:
+    return f"pure forgetting of {way} {pure[way]:.1f}, 0.5 allowed", pure[way] <= 0.5
+
+
+def takes(seconds: Mapping[str, Seconds], way: str, allowed: float) -> Found:
+    mean = float(np.mean([sum(of_seed) for of_seed in seconds[way]]))
+    return f"{way} {mean:.0f} s for all tasks, {allowed} allowed", mean < allowed
+
+
+def takes_at_once(seconds: Mapping[str, Seconds], way: str, allowed: float) -> Found:
+    slowest = max(of_update for of_seed in seconds[way] for of_update in of_seed[1:])
+    return f"slowest update of {way} {slowest:.1f} s, {allowed} allowed", slowest <= allowed
+
+
+def ahead_of_references(curves: Mapping[str, NDArray[np.float64]]) -> Found:
+    ahead = curves["replay-head"] - np.max([curves[way] for way in REFERENCES], 0)
     of_stages = " ".join(f"{100 * points:+.1f}" for points in ahead)
-    gate("head", f"against the best of {', '.join(REFERENCES)} by stage: {of_stages}", ahead.min() >= -0.003)
+    return f"head against the best of {', '.join(REFERENCES)} by stage: {of_stages}", bool(ahead.min() >= -0.003)
 
 
 # --------------------------------------------------------------------------- months and corrections
@@ -138,10 +178,25 @@ def months(pools: Sequence[Pool], options: argparse.Namespace) -> None:
         for course in continual.monthly(photos_of(pools, None, seed), of_every_version(options), seed=seed)
     )
     table_of_courses(courses, [f"month {month}" for month in range(1, continual.MONTHS + 1)])
+    means = mean_of_each(courses)
     for way in (*CONTEXTS, "replay-head"):
-        mean = 100 * np.mean([course.accuracies for course in courses[way]], 0)
-        gate("G4", f"{way}: worst month {np.diff(mean).min():+.1f}", bool(np.diff(mean).min() >= -1))
-        gate("G4", f"{way}: first to last {mean[-1] - mean[0]:+.1f}", bool(mean[-1] >= mean[0] + 3))
+        gate("G4", partial(falls, means, way))
+        gate("G4", partial(rises, means, way))
+
+
+def mean_of_each(courses: Courses) -> Mapping[str, NDArray[np.float64]]:
+    """By way, points of each version."""
+    return Known({way: 100 * np.mean([one.accuracies for one in of_way], 0) for way, of_way in courses.items()})
+
+
+def falls(means: Mapping[str, NDArray[np.float64]], way: str) -> Found:
+    worst = float(np.diff(means[way]).min())
+    return f"{way}: worst month {worst:+.1f}", worst >= -1
+
+
+def rises(means: Mapping[str, NDArray[np.float64]], way: str) -> Found:
+    gained = float(means[way][-1] - means[way][0])
+    return f"{way}: first to last {gained:+.1f}", gained >= 3
 
 
 def labels(pools: Sequence[Pool], options: argparse.Namespace) -> None:
@@ -151,10 +206,15 @@ def labels(pools: Sequence[Pool], options: argparse.Namespace) -> None:
         for course in continual.corrected(photos_of(pools, options.shots, seed), of_every_version(options), seed=seed)
     )
     table_of_courses(courses, ["a quarter wrong", "corrected", "right from the beginning"])
+    means = mean_of_each(courses)
     for way in (*CONTEXTS, "replay-head"):
-        _, mended, clean = 100 * np.mean([course.accuracies for course in courses[way]], 0)
-        gate("G5", f"{way}: {clean - mended:+.1f} points behind clean, 2 allowed", bool(mended >= clean - 2))
-        gate("G5+", f"{way}: {clean - mended:+.1f} points behind clean, 1 allowed", bool(mended >= clean - 1))
+        gate("G5", partial(behind_clean, means, way, 2))
+        gate("G5+", partial(behind_clean, means, way, 1))
+
+
+def behind_clean(means: Mapping[str, NDArray[np.float64]], way: str, allowed: float) -> Found:
+    _, mended, clean = means[way]
+    return f"{way}: {clean - mended:+.1f} points behind clean, {allowed} allowed", bool(mended >= clean - allowed)
 
 
 def of_every_version(options: argparse.Namespace) -> list[str]:
@@ -210,15 +270,19 @@ def guard(pools: Sequence[Pool], options: argparse.Namespace) -> None:
     honest = [one for one in found if one.honest]
     bad = [one for one in found if not one.honest and one.images >= 100]
     wrongly, caught = sum(one.refused for one in honest), sum(one.refused for one in bad)
-    gate("G4b", f"{wrongly} of {len(honest)} honest updates refused", wrongly == 0)
-    gate("G4b", f"{caught} of {len(bad)} bad updates refused on 100 images or more, 90 %", caught >= 0.9 * len(bad))
-    gate("G4b+", f"{caught} of {len(bad)} bad updates refused on 100 images or more, 95 %", caught >= 0.95 * len(bad))
+    gate("G4b", lambda: (f"{wrongly} of {len(honest)} honest updates refused", wrongly == 0))
+    for name, asked in (("G4b", 0.9), ("G4b+", 0.95)):
+        gate(name, partial(refuses, caught, len(bad), asked))
     harmless = [one for one in found if not one.harmful]
     harmful = [one for one in found if one.harmful and one.images >= 100]
-    wrongly, caught = sum(one.refused for one in harmless), sum(one.refused for one in harmful)
     print("By what they do to all test images, however they were made:")
-    print(f"{wrongly} of {len(harmless)} that lose at most 2 points refused,", end=" ")
-    print(f"{caught} of {len(harmful)} that lose more on 100 images or more.")
+    print(f"{sum(one.refused for one in harmless)} of {len(harmless)} that lose at most 2 points refused,", end=" ")
+    print(f"{sum(one.refused for one in harmful)} of {len(harmful)} that lose more on 100 images or more.")
+
+
+def refuses(caught: int, bad: int, asked: float) -> Found:
+    said = f"{caught} of {bad} bad updates refused on 100 images or more, {100 * asked:.0f} % asked"
+    return said, caught >= asked * bad
 
 
 # --------------------------------------------------------------------------- how it is written
@@ -235,7 +299,24 @@ def spread(values: Sequence[float | None]) -> str:
     return f"{np.mean(known):.1f} ± {np.std(known):.1f}" if known else ""
 
 
-def gate(name: str, found: str, passed: bool) -> None:
+class LeftOut(KeyError):
+    """A way that a gate is about was not measured."""
+
+
+class Known(dict[str, T]):
+    """What was found of each way; LeftOut for one that was left out."""
+
+    def __missing__(self, way: str) -> T:
+        raise LeftOut(way)
+
+
+def gate(name: str, judge: Callable[[], Found]) -> None:
+    """One line: passed, failed, or not computed, for want of a way that was left out."""
+    try:
+        found, passed = judge()
+    except LeftOut as missing:
+        print(f"- none {name}: not computed without {missing.args[0]}", flush=True)
+        return
     print(f"- {'pass' if passed else 'FAIL'} {name}: {found}", flush=True)
 
 
@@ -254,6 +335,8 @@ def main() -> None:
     parser.add_argument("--names", type=Path)
     parser.add_argument("--model", default="mini")
     options = parser.parse_args()
+    if unknown := set(options.without) - set(WAYS):
+        parser.error(f"--without {', '.join(sorted(unknown))}: there are {', '.join(WAYS)}")
     options.ways = [way for way in WAYS if way not in options.without]
     torch.set_num_threads(1)
     backbone = Backbone(options.model)
