@@ -1,12 +1,11 @@
 """README and docs say what is true: their commands run, their options exist, their code works.
 
-`python tests/test_docs.py` writes docs/cli.md again.
+`python tests/test_docs.py` writes docs/cli.md and docs/promptctl.1 again.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 import re
 import shlex
@@ -14,26 +13,24 @@ import shutil
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
-from enum import Enum
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
-import typer
+from manual import ROOT, cli_page, commands, man_page, option_names, parameters
 from PIL import Image
-from typer.models import ArgumentInfo, OptionInfo
+from typer.models import OptionInfo
 
 from promptctl import report
 from promptctl.benchmark import variants
-from promptctl.cli.app import COMMANDS, GROUPS
+from promptctl.cli.app import COMMANDS
 from promptctl.report.base import SCHEMA_VERSION
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 NOT_OURS = {"--install-completion", "--show-completion", "--version", "--help"}  # typer's
@@ -66,79 +63,9 @@ def blocks(page: Path, language: str) -> list[str]:
 # --------------------------------------------------------------------------- docs/cli.md
 
 
-def commands() -> Iterator[tuple[str, Callable[..., object]]]:
-    for name, command in COMMANDS.items():
-        yield f"promptctl {name}", command
-    for group, (_, group_commands) in GROUPS.items():
-        for name, command in group_commands.items():
-            yield f"promptctl {group} {name}", command
-
-
-def parameters(function: Callable[..., object]) -> Iterator[tuple[str, Any, Any, OptionInfo | ArgumentInfo]]:
-    """(name, type, default, what typer knows of it) of every parameter of a command."""
-    hints = get_type_hints(function, include_extras=True)
-    for name, parameter in inspect.signature(function).parameters.items():
-        hint = hints[name]
-        if hint is typer.Context:  # what was typed, which nobody types
-            continue
-        if get_origin(hint) in (Union, types.UnionType):  # Python 3.10 adds None around a parameter that defaults to it
-            hint = get_args(hint)[0]
-        kind, info = get_args(hint)
-        yield name, kind, parameter.default, info
-
-
-def option_names(name: str, info: OptionInfo) -> list[str]:
-    # inside Annotated the first spelling stands where a default would
-    written = [text for text in (info.default, *(info.param_decls or ())) if str(text).startswith("-")]
-    # --head/--no-head is two of them
-    return [one for text in written for one in text.split("/")] or [f"--{name.replace('_', '-')}"]
-
-
-def value_of(kind: Any, info: OptionInfo | ArgumentInfo) -> str:
-    if get_origin(kind) in (Union, types.UnionType):
-        kind = next(part for part in get_args(kind) if part is not type(None))
-    if info.metavar or kind is bool:
-        return info.metavar or ""
-    if get_origin(kind) is list:
-        (kind,) = get_args(kind)
-    if issubclass(kind, Enum):
-        return "|".join(str(member.value) for member in kind)
-    return {int: "N", float: "X", Path: "PATH", str: "TEXT"}[kind]
-
-
-def command_page(title: str, function: Callable[..., object]) -> str:
-    usage, arguments, options = [title], [], []
-    for name, kind, default, info in parameters(function):
-        said = (info.help or "").replace("|", r"\|")
-        if isinstance(info, ArgumentInfo):
-            word = name.upper()
-            usage.append(word if default is inspect.Parameter.empty else f"[{word}]")
-            arguments.append(f"| `{word}` | {said} |")
-            continue
-        value = value_of(kind, info)
-        if default is inspect.Parameter.empty:
-            usage.append(f"{option_names(name, info)[0]} {value}")
-            said += "  Required."
-        elif default not in (None, False, ""):
-            said += f"  [default: {default.value if isinstance(default, Enum) else default}]"
-        if info.envvar:
-            said += f"  [env: {info.envvar}]"
-        spelled = ", ".join(option_names(name, info)) + (f" {value}" if value else "")
-        options.append(f"| `{spelled.replace('|', chr(92) + '|')}` | {said} |")
-    table = ["| | |", "|---|---|", *arguments, *options]
-    return "\n".join([f"## {title}", "", inspect.getdoc(function) or "", "", f"    {' '.join(usage)}", "", *table, ""])
-
-
-def cli_page() -> str:
-    opening = (
-        "# Every command\n\nWritten by `python tests/test_docs.py` from the program itself. `--help` after any command "
-        "says the same. Results go to stdout, everything else to stderr.\n"
-    )
-    return "\n".join([opening, *(command_page(*command) for command in commands())])
-
-
-def test_cli_md_is_what_the_program_says():
-    assert (ROOT / "docs" / "cli.md").read_text("utf-8") == cli_page(), "python tests/test_docs.py writes it again"
+@pytest.mark.parametrize(("name", "write"), [("cli.md", cli_page), ("promptctl.1", man_page)])
+def test_the_pages_of_every_command_are_what_the_program_says(name, write):
+    assert (ROOT / "docs" / name).read_text("utf-8") == write(), "python tests/test_docs.py writes it again"
 
 
 def test_every_option_in_the_docs_exists():
@@ -378,3 +305,4 @@ def test_python_md_names_everything_public():
 
 if __name__ == "__main__":
     (ROOT / "docs" / "cli.md").write_text(cli_page(), "utf-8")
+    (ROOT / "docs" / "promptctl.1").write_text(man_page(), "utf-8")

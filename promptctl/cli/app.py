@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect as introspection
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated
 
 import typer
@@ -102,9 +104,23 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Command]]] = {
     ),
 }
 
+SHORT_TOUR = ("demo", "learn", "evaluate", "classify", "sort", "undo")
+
+
+def described(command: Command) -> tuple[str, tuple[str, ...]]:
+    """What a command's docstring says of it, and the lines of its examples, which end it."""
+    said, _, examples = (introspection.getdoc(command) or "").partition("\n\nExamples:\n")
+    return said, tuple(textwrap.dedent(examples).splitlines())
+
+
+def _epilog(examples: Iterable[str]) -> str:
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in examples)])
+
+
 app = typer.Typer(
     name="promptctl",
     help="Learn CLIP prompts from a few photos, keep them and use them.",
+    epilog=_epilog(described(COMMANDS[name])[1][0] for name in SHORT_TOUR),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -126,11 +142,17 @@ def _root(
     pass
 
 
+def _add(to: typer.Typer, name: str, command: Command) -> None:
+    said, examples = described(command)
+    to.command(name, help=said, epilog=_epilog(examples))(command)
+
+
 for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
+    _add(app, _name, _command)
 
 for _name, (_help, _commands) in GROUPS.items():
-    _group = typer.Typer(help=_help, no_args_is_help=True)
+    _lines = (line for _command in _commands.values() for line in described(_command)[1])
+    _group = typer.Typer(help=_help, epilog=_epilog(_lines), no_args_is_help=True)
     for _verb, _command in _commands.items():
-        _group.command(_verb)(_command)
+        _add(_group, _verb, _command)
     app.add_typer(_group, name=_name)

@@ -17,7 +17,11 @@ def apply(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Carry out a plan that sort wrote."""
+    """Carry out a plan that sort wrote.
+
+    Examples:
+        promptctl apply plan.jsonl
+    """
     with render.progress() as progress:
         report = commands.apply(plan, on_progress=progress)
     finish(report, output, json)

@@ -11,6 +11,9 @@ def cache_info(output: Output = Format.table, json: Json = False) -> None:
     """Show how much is cached, and by which backbone.
 
     PROMPTCTL_CACHE_LIMIT, in MB, limits its size.
+
+    Examples:
+        promptctl cache info
     """
     finish(commands.cache_info(), output, json)
 
@@ -19,5 +22,8 @@ def cache_clear(output: Output = Format.table, json: Json = False) -> None:
     """Delete all cached features and results.
 
     They are computed again when needed.
+
+    Examples:
+        promptctl cache clear
     """
     finish(commands.clear_cache(), output, json)

@@ -24,6 +24,10 @@ def check(
     """Check that context files are intact.
 
     Reads every bit, and tells whether the backbones are on this machine and unchanged.
+
+    Examples:
+        promptctl check birds
+        promptctl check --all
     """
     with render.progress("reading contexts"):
         report = commands.check(contexts or (), everything=everything)

@@ -42,6 +42,9 @@ def class_list(
     """List the classes of a context.
 
     Their labels, names in the prompt, aliases and photos.
+
+    Examples:
+        promptctl class list birds
     """
     finish(commands.list_classes(context), output, json, quiet=quiet)
 
@@ -64,6 +67,10 @@ def class_rename(
 
     The old label becomes an alias, so that photos in a folder of that name are still photos of this class. The prompt
     says the new name, read by the same vectors.
+
+    Examples:
+        promptctl class rename birds ibis sacred_ibis
+        promptctl class rename birds ibis "Ibis" --display-only
     """
     command = partial(
         commands.rename_class, context, old, new, display_only=display_only, force_new_class=force_new_class
@@ -85,6 +92,9 @@ def class_add(
 
     Their names answer for them, as in zero-shot. The scores of the other classes are lowered by what learning raised
     them, or a class without photos would hardly ever be answered.
+
+    Examples:
+        promptctl class add birds kiwi kakapo
     """
     command = partial(commands.add_classes, context, names, force_new_class=force_new_class)
     finish_version(command, output, json, max_forgetting=max_forgetting, force=force, device=device)
@@ -105,6 +115,10 @@ def class_drop(
 
     Answers among the other classes stay as they are. Older versions keep the class. --purge takes its photos out of
     them too, and out of the candidate and the trash: it rewrites these files, and cannot be undone.
+
+    Examples:
+        promptctl class drop birds owl
+        promptctl class drop birds owl --purge --yes
     """
     if purge and not yes:
         command = f"promptctl class drop {context} {shlex.join(labels)} --purge --yes"
@@ -128,6 +142,9 @@ def class_merge(
     """Merge several classes into one.
 
     From now on photos in folders called like any of them are photos of that class.
+
+    Examples:
+        promptctl class merge birds emu moa --into ratite
     """
     command = partial(commands.merge_classes, context, labels, into, force_new_class=force_new_class)
     finish_version(command, output, json, max_forgetting=max_forgetting, force=force, device=device)
@@ -147,6 +164,9 @@ def class_split(
     """Split a class by the folders of its photos.
 
     Photos are recognised by content, whatever the files are called. Folders that are no class yet become one.
+
+    Examples:
+        promptctl class split birds owl --from ./owls-sorted
     """
     command = partial(commands.split_class, context, label, photos, force_new_class=force_new_class)
     finish_version(command, output, json, max_forgetting=max_forgetting, force=force, device=device)

@@ -83,7 +83,13 @@ def classify(
         bool, typer.Option("-q", "--quiet", help="Print class and path only, a tab between them, one photo a line.")
     ] = False,
 ) -> None:
-    """Classify photos, or whole folders of them."""
+    """Classify photos, or whole folders of them.
+
+    Examples:
+        promptctl classify ./unsorted --prompt birds
+        promptctl classify . -p birds --output results.jsonl
+        promptctl classify IMG_0159.jpg --words "emu, ibis"
+    """
     if null and not quiet and files_from is None:
         raise typer.BadParameter("nothing here ends in a NUL: add --files-from FILE or --quiet", param_hint="--null")
     if not prompt and words is None:

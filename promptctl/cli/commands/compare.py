@@ -127,6 +127,11 @@ def compare(
     --protocol months asks the same of photos that come by the month: two of every class, and then six more of about a
     third of the classes each month. --protocol labels gives the first version a quarter of the labels of each class
     wrong and puts them right in the second, beside one that was learned from the right ones.
+
+    Examples:
+        promptctl compare ./photos --shots 1,2,4
+        promptctl compare ./photos --learners coop,clap
+        promptctl compare ./photos --tasks 2
     """
     settings = LearnSettings(
         context_tokens=context_tokens,

@@ -20,5 +20,9 @@ def copy(
     """Copy a context to another name.
 
     With all its versions, or the one you name.
+
+    Examples:
+        promptctl copy birds garden
+        promptctl copy birds@2 garden
     """
     finish(commands.copy(context, name), output, json)

@@ -20,6 +20,10 @@ def demo(
     """Try promptctl on pictures that it draws.
 
     Runs learn, evaluate, inspect and classify, in a store of its own.
+
+    Examples:
+        promptctl demo
+        promptctl demo ./patterns
     """
     from promptctl.cli.app import app  # which lists this command
     from promptctl.demo import run

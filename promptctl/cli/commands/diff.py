@@ -16,5 +16,8 @@ def diff(
     """Show how two contexts differ.
 
     In classes, settings, stored photos, answers to the same photos, text features and vectors.
+
+    Examples:
+        promptctl diff birds@1 birds
     """
     finish(commands.diff(before, after), output, json)

@@ -32,6 +32,10 @@ def doctor(
     Photos that look mislabelled, near-copies, classes that are taken for each other or have too few photos, and names
     that the backbone cannot read or tell apart. Each finding comes with the command that fixes it. Nothing is changed,
     and the exit code is 0.
+
+    Examples:
+        promptctl doctor birds
+        promptctl doctor birds --write-fixes fixes.csv
     """
     with render.progress() as on_progress:
         report = commands.doctor(

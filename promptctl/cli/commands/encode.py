@@ -30,6 +30,9 @@ def encode(
     """Write image features to a file.
 
     Vectors of length one, with the path and sha256 of each photo and the name of the backbone, for other programs.
+
+    Examples:
+        promptctl encode ./photos features.npz --labels
     """
     with render.progress() as progress:
         report = commands.encode(

@@ -52,6 +52,10 @@ def evaluate(
 
     Shows its accuracy next to that of zero-shot on the same photos. The table of more than ten classes starts with the
     worst.
+
+    Examples:
+        promptctl evaluate birds ./test
+        promptctl evaluate birds ./test --unknown ./others
     """
     with render.progress() as progress:
         report = commands.evaluate(

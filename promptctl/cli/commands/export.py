@@ -39,7 +39,12 @@ def export(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Write a context to a file."""
+    """Write a context to a file.
+
+    Examples:
+        promptctl export birds birds.safetensors
+        promptctl export birds birds.onnx --as onnx
+    """
     report = commands.export(
         context,
         out,

@@ -23,7 +23,12 @@ def gc(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Delete leftovers of crashes and old trash."""
+    """Delete leftovers of crashes and old trash.
+
+    Examples:
+        promptctl gc --dry-run
+        promptctl gc --yes
+    """
     if not (dry_run or yes) and (going := commands.trash_to_empty(days)):
         count = f"{len(going)} removed context{'' if len(going) == 1 else 's'}"
         ask(f"Delete {count} for good?", "emptying the trash", f"promptctl gc --days {days:g} --yes")

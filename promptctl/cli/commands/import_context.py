@@ -43,6 +43,12 @@ def import_context(
     """Store a context from a file.
 
     Reads context files and checkpoints of the original CoOp code.
+
+    Examples:
+        promptctl import birds.safetensors --name birds-again
+        # needs the network once, for the backbone
+        promptctl import model.pth.tar-50 --name pets \\
+            --model ViT-B-16/openai
     """
     report = commands.import_context(
         file,

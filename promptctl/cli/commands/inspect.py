@@ -18,7 +18,12 @@ def inspect(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Show the words nearest to a context."""
+    """Show the words nearest to a context.
+
+    Examples:
+        promptctl inspect birds
+        promptctl inspect birds@1 --top 3
+    """
     with render.progress():
         report = commands.inspect(context, top=top, model=model, device="cpu")
     finish(report, output, json)

@@ -129,6 +129,11 @@ def learn(
 
     If the new version recognises fewer of the photos held out than the one before, by more than --max-forgetting and
     more than chance, it is kept as NAME@candidate instead, and the exit code is 4.
+
+    Examples:
+        promptctl learn ./photos --name birds
+        promptctl learn ./photos --name birds-4 --shots 4
+        promptctl learn ./more-photos --name birds --dry-run
     """
     given = _given(context)
     wanted: dict[str, Any] = {

@@ -19,6 +19,12 @@ def list_contexts(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """List the contexts in the store."""
+    """List the contexts in the store.
+
+    Examples:
+        promptctl list
+        promptctl list --sort accuracy
+        promptctl list --trash
+    """
     report = commands.list_trash(prefix) if trash else commands.list_contexts(prefix, sort=sort.value)
     finish(report, output, json, quiet=quiet)

@@ -12,5 +12,8 @@ def log(name: Name, output: Output = Format.table, json: Json = False) -> None:
 
     When each was made, what changed, and how accurate each is on the same held-out photos. --json has the measures of
     continual learning too: average and last accuracy, forgetting, backward and forward transfer.
+
+    Examples:
+        promptctl log birds
     """
     finish(commands.log(name), output, json)

@@ -51,6 +51,9 @@ def merge(
 
     Both stay as they are. Classes that have a label, an alias or a name in common are one. The backbone must be the
     same.
+
+    Examples:
+        promptctl merge birds seabirds --name all-birds
     """
     command = partial(
         commands.merge,

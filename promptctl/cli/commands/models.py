@@ -16,7 +16,11 @@ def models_list(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """List mini, downloaded and recommended backbones."""
+    """List mini, downloaded and recommended backbones.
+
+    Examples:
+        promptctl models list
+    """
     finish(commands.list_models(), output, json, quiet=quiet)
 
 
@@ -25,5 +29,10 @@ def models_pull(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Download a backbone."""
+    """Download a backbone.
+
+    Examples:
+        # needs the network
+        promptctl models pull ViT-B-16/openai
+    """
     finish(commands.pull_model(model), output, json)

@@ -17,5 +17,9 @@ def operations(
     json: Json = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print numbers only.")] = False,
 ) -> None:
-    """List what was sorted and changed."""
+    """List what was sorted and changed.
+
+    Examples:
+        promptctl operations
+    """
     finish(commands.operations(last), output, json, quiet=quiet)

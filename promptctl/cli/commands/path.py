@@ -19,5 +19,10 @@ def show_path(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Print the path of the store or a context."""
+    """Print the path of the store or a context.
+
+    Examples:
+        promptctl path
+        promptctl path birds@1
+    """
     finish(commands.path(context), output, json)

@@ -20,5 +20,8 @@ def promote(
     """Make a refused update the next version.
 
     The versions before it stay.
+
+    Examples:
+        promptctl promote birds@candidate
     """
     finish(commands.promote(context), output, json)

@@ -27,6 +27,10 @@ def rebase(
 
     From the same photos, which are found by content, wherever they are now. The classes and the photos held out stay as
     they are. The result is the next version; restore goes back.
+
+    Examples:
+        # needs the network once, for the backbone
+        promptctl rebase birds ./photos --model ViT-B-16/openai
     """
     with render.progress() as progress:
         report = commands.rebase(

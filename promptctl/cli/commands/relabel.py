@@ -29,6 +29,10 @@ def relabel(
 
     From all stored photos. A photo is named by its sha256, by the first 8 digits of it or more, or by its path. If one
     line is wrong, nothing is changed.
+
+    Examples:
+        promptctl relabel birds fixes.csv --dry-run
+        promptctl relabel birds fixes.csv
     """
     command = partial(commands.relabel, context, fixes, dry_run=dry_run)
     finish_version(command, output, json, max_forgetting=max_forgetting, force=force, device=device)

@@ -19,7 +19,12 @@ def remove(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Move a context or version to the trash."""
+    """Move a context or version to the trash.
+
+    Examples:
+        promptctl remove birds
+        promptctl remove birds@2 --yes
+    """
     if not yes:
         what = commands.to_remove(context)
         ask(f"Move {what} to the trash?", f"removing '{context}'", f"promptctl remove {context} --yes")

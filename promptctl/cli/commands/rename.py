@@ -17,5 +17,9 @@ def rename(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Rename a context with all its versions."""
+    """Rename a context with all its versions.
+
+    Examples:
+        promptctl rename birds garden
+    """
     finish(commands.rename(name, new_name), output, json)

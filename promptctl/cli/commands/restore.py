@@ -22,5 +22,9 @@ def restore(
     """Restore a removed or an old version.
 
     An old version becomes the newest again.
+
+    Examples:
+        promptctl restore birds@1
+        promptctl restore pets
     """
     finish(commands.restore(context), output, json)

@@ -8,5 +8,9 @@ from promptctl.cli.output import finish
 
 
 def show(context: ContextRef, output: Output = Format.table, json: Json = False) -> None:
-    """Show classes and settings of a context."""
+    """Show classes and settings of a context.
+
+    Examples:
+        promptctl show birds
+    """
     finish(commands.show(context), output, json)

@@ -84,7 +84,13 @@ def sort(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Copy, move or link photos into folders."""
+    """Copy, move or link photos into folders.
+
+    Examples:
+        promptctl sort ./unsorted --prompt birds --into ./sorted
+        promptctl sort . -p birds --into ./sorted --dry-run
+        promptctl sort --from results.jsonl --into ./sorted
+    """
     if into is None:
         raise typer.BadParameter("give the folder to sort into", param_hint="--into")
     if move and link:

@@ -24,7 +24,12 @@ def undo(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Take back the last sort or store change."""
+    """Take back the last sort or store change.
+
+    Examples:
+        promptctl undo
+        promptctl undo 12
+    """
     with render.progress() as progress:
         report = commands.undo(operation, on_progress=progress)
     finish(report, output, json)

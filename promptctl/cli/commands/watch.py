@@ -61,7 +61,14 @@ def watch(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Sort photos as they arrive in a folder."""
+    """Sort photos as they arrive in a folder.
+
+    Examples:
+        # sorts what arrives, until Ctrl-C
+        promptctl watch ./inbox --prompt birds --into ./sorted
+        # sorts what is there, and ends
+        promptctl watch ./inbox -p birds --into ./sorted --once
+    """
     if move and link:
         raise typer.BadParameter("a photo is moved or linked, not both", param_hint="--move")
     with render.progress() as progress:
