@@ -387,7 +387,8 @@ def test_evaluate_shows_the_context_beside_zero_shot(cli, photos, learned):
     assert (report["schema_version"], report["type"], report["context"]) == (2, "evaluate", "colours@1")
     assert report["images"] == 18
     for side in ("learned", "zero_shot"):
-        assert set(report[side]) == {"top1", "top5", "macro_f1", "ece"}
+        keys = {"top1", "top5", "macro_f1", "ece", "macro_precision", "macro_recall", "aurc"}
+        assert set(report[side]) == keys
         assert all(0 <= value <= 1 for value in report[side].values())
     assert [c["label"] for c in report["per_class"]] == ["blue", "green", "red"]
     right = sum(c["accuracy"] * c["images"] for c in report["per_class"])
@@ -399,7 +400,9 @@ def test_evaluate_for_people_names_the_gain(cli, photos, learned):
     lines = cli("evaluate", "colours", photos).out.splitlines()
     assert lines[0].startswith(f"colours@1 on 18 images of {photos}: ")
     assert "points against zero-shot ('a photo of a {}.', " in lines[0]
-    assert [line.split("\t")[0] for line in lines[2:6]] == ["top-1", "top-5", "macro F1", "ECE"]
+    assert lines[1].startswith("with 95 % confidence ")
+    figures = ["top-1", "top-5", "macro F1", "macro precision", "macro recall", "ECE", "AURC"]
+    assert [line.split("\t")[0] for line in lines[3:10]] == figures
 
 
 def test_evaluate_as_csv_is_per_class(cli, photos, learned):
@@ -440,7 +443,8 @@ def test_measuring_on_the_images_learned_from_is_called_that(cli, photos, learne
 
 def test_every_format_of_an_evaluation(cli, photos, learned):
     lines = [json.loads(line) for line in cli("evaluate", "colours", photos, "--format", "jsonl").out.splitlines()]
-    assert [line["type"] for line in lines] == ["overall", "class", "class", "class"]
+    kinds = [line["type"] for line in lines if line["type"] != "confused"]
+    assert kinds == ["overall", *["class"] * 3, *["coverage"] * 6]
     assert (
         lines[0]["learned"]["top1"] == json.loads(cli("evaluate", "colours", photos, "--json").out)["learned"]["top1"]
     )

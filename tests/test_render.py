@@ -63,7 +63,7 @@ def found(images: Sequence[Classified], skipped: Sequence[SkippedFile] = (), *, 
 
 
 def evaluated(names: list[str]) -> EvaluateReport:
-    scores = Scores(0.5, 1.0, 0.5, 0.1)
+    scores = Scores(0.5, 1.0, 0.5, 0.1, 0.5, 0.5, 0.3)
     classes = tuple(ClassScore(n, n, 9, i % 5 / 5, 0.5, 0.5, names[0]) for i, n in enumerate(names))
     counts, template = (99, 0, len(names)), "a photo of a {}."
     return EvaluateReport(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,37 +11,25 @@ from typing import TYPE_CHECKING
 from promptctl import checks
 from promptctl.commands.answers import UNKNOWN
 from promptctl.commands.backbones import chosen_share, load_backbone_for, load_encoder_for
-from promptctl.commands.photos import encode_photos, passed_over, skipped_files, without_named
+from promptctl.commands.labelled import class_index, labelled, seen
+from promptctl.commands.photos import encode_photos, passed_over, skipped_files
 from promptctl.commands.places import check_places
 from promptctl.commands.sources import locate
-from promptctl.context.card import Card
-from promptctl.errors import LibraryMissing, NoImages, UnknownClasses, WrongOption
+from promptctl.errors import NoImages, WrongOption
 from promptctl.progress import OnProgress
-from promptctl.report import (
-    ClassScore,
-    EvaluateReport,
-    PhotoAnswer,
-    Rejection,
-    Scores,
-    UnknownFigures,
-    UnknownScores,
-)
+from promptctl.report import EvaluateReport, Rejection, UnknownFigures, UnknownScores
 from promptctl.store.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from promptctl.classification.classifier import Predictions
     from promptctl.clip.text_tower import TextTower
     from promptctl.context.context import Context
-    from promptctl.data.folder import ImageFolder
-    from promptctl.data.images import LabelledImage
     from promptctl.encoding.encoder import ImageEncoder
     from promptctl.encoding.files import Skipped
     from promptctl.encoding.pipeline import Features
 
-_ROWS = 4096  # photos beside all shots at a time
 SPLITS = ("train", "val", "test", "all")
 
 
@@ -83,47 +71,43 @@ def evaluate(
     together = checks.flag("together", together)
     check_places(ref, [photos], store, "promptctl evaluate {context} {photos}")
     source = locate(ref, store)
-    from promptctl.data.folder import ImageFolder
-    from promptctl.encoding.files import Skipped
-
     context = source.load()
     told = None if foreign is None else _files_of(foreign, context, source.name)
-    folder = ImageFolder.scan(photos)
-    part = split or folder.measured_part
-    images = _to_measure_on(folder, part)
-    labels = sorted({image.label for image in images})
-    index = _class_index(context.card, labels)
-    if len(index) < len(labels):  # the tower may read two names as one
-        with suppress(LibraryMissing):
-            index = _class_index(context.card, labels, load_backbone_for(context, source.name, model, device).tower)
-    if not index:
-        raise UnknownClasses(labels, source.name)
-    strange = [
-        Skipped(image.path, f"'{image.label}' is not a class of {source.name}")
-        for image in images
-        if image.label not in index
-    ]
-    images = tuple(image for image in images if image.label in index)
+    found = labelled(photos, split)
+    tower = partial(_tower, context, source.name, model, device)
+    index = class_index(found.labels, context.card.classes, source.name, tower)
     encoder = load_encoder_for(context, source.name, model, device)
-    features, skipped = encode_photos([image.path for image in images], encoder, on_progress)
-    skipped = without_named(skipped, {image.path for image in images if image.listed})
-    if not len(features):
-        raise NoImages(f"none of the {len(images)} images in {photos} could be read", f"ls {photos}")
-    label_of = {image.path: image.label for image in images}
-    import numpy as np
+    shown = seen(found.of(index), encoder, photos, on_progress)
+    from promptctl.commands import measured
 
-    targets = np.array([index[label_of[path]] for path in features.paths], dtype=np.int64)
-    _say_what_is_odd(features, label_of, targets, context, source.name)
-    where = photos if part in (None, "all") else f"{photos} ({part})"
+    targets = shown.targets(index)
+    measured.say_what_is_odd(shown.features, shown.label_of, targets, context, source.name)
     share = chosen_share(blend, context, source.name, model, device, on_progress)
-    left_out = [*folder.skipped, *strange, *skipped]
+    left_out = [*found.skipped, *found.strange(index, source.name), *shown.skipped]
     figures = None
     if foreign is not None and told is not None:
-        figures, more = _unknown_figures(context, share, features, foreign, told, encoder, on_progress)
+        figures, more = _unknown_figures(context, share, shown.features, foreign, told, encoder, on_progress)
         left_out += more
-    return _evaluation(
-        context, source.name, share, blend is None, str(where), features, targets, left_out, figures, together
+    said = measured.answers(context, share, shown.features, together=together, also_together=False)
+    return EvaluateReport(
+        context=source.name,
+        blend=share,
+        blend_chosen=blend is None,
+        where=found.where,
+        images=len(targets),
+        learned_from=measured.learned_from(context, shown.features),
+        classes=len(context.card.classes),
+        zero_shot_template=context.card.zero_shot_template,
+        unknown=figures,
+        skipped=skipped_files(left_out),
+        passed_over=passed_over(left_out),
+        together=together,
+        **measured.figures(context, share, shown, targets, said, together),
     )
+
+
+def _tower(context: Context, name: str, model: str | None, device: str) -> TextTower:
+    return load_backbone_for(context, name, model, device).tower
 
 
 def _files_of(foreign: Path, context: Context, name: str) -> Sequence[Path]:
@@ -172,161 +156,3 @@ def _unknown_figures(
         folders=tuple(each) if len(each) > 1 else (),
     )
     return figures, skipped
-
-
-def _to_measure_on(folder: ImageFolder, part: str | None) -> tuple[LabelledImage, ...]:
-    if part in (None, "all"):
-        return folder.images
-    images = folder.only(part)
-    if not images:
-        found = " and ".join(sorted(folder.splits))
-        only = f", only {found}" if found else " and no parts at all"
-        raise NoImages(f"{folder.root} has no images in the split '{part}'{only}", "--split all")
-    return images
-
-
-def _class_index(card: Card, labels: Sequence[str], tower: TextTower | None = None) -> dict[str, int]:
-    """Which class of the context each folder means, where it means one."""
-    from promptctl.data.names import meant_by
-
-    return meant_by(labels, card.classes, tower)
-
-
-def _say_what_is_odd(
-    features: Features, label_of: Mapping[Path, str], targets: NDArray[np.int64], context: Context, name: str
-) -> None:
-    """Pictures in two classes, and pictures that look nearly the same as those the context learned from."""
-    from promptctl.data import remarks
-    from promptctl.data.near_copies import by_features_alone
-
-    named = [(path, label_of[path], sha256) for path, sha256 in zip(features.paths, features.sha256, strict=True)]
-    remarks.say(remarks.one_picture_of_two_classes(named))
-    rows, of_rows = context.learned_from()
-    known = _own_images(context)
-    alike = by_features_alone(features.vectors, targets, rows, of_rows)
-    near = [i for i in alike if features.sha256[i] not in known]
-    remarks.say(remarks.near_copies((features.paths[i], f"a photo {name} was learned from") for i in near))
-
-
-def _evaluation(
-    context: Context,
-    name: str,
-    share: float,
-    chosen: bool,
-    where: str,
-    features: Features,
-    targets: NDArray[np.int64],
-    skipped: Sequence[Skipped],
-    unknown: UnknownFigures | None,
-    together: bool,
-) -> EvaluateReport:
-    from promptctl.classification.classifier import Classifier, Predictions, calibration_error
-    from promptctl.classification.metrics import class_scores, scores
-    from promptctl.classification.together import shots_behind
-    from promptctl.classification.together import together as answered_together
-
-    card = context.card
-    one_by_one, without_head, zero_shot = (
-        classifier.predict(features.vectors)
-        for classifier in (
-            Classifier.of(context, share=share),
-            Classifier.of(context, share=share, head=False),
-            Classifier.zero_shot(context),
-        )
-    )
-    learned = one_by_one
-    if together:
-        classifier, shots = Classifier.of(context, share=share), shots_behind(context, share)
-        learned = answered_together(features.vectors, classifier, shots)
-    per_class = tuple(
-        ClassScore(
-            label=card.labels[c.index],
-            name=card.names[c.index],
-            images=c.images,
-            accuracy=c.recall,
-            zero_shot_accuracy=z.recall,
-            f1=c.f1,
-            mistaken_for=None if c.mistaken_for is None else card.names[c.mistaken_for],
-        )
-        for c, z in zip(class_scores(learned, targets), class_scores(zero_shot, targets), strict=True)
-    )
-    return EvaluateReport(
-        context=name,
-        blend=share,
-        blend_chosen=chosen,
-        where=where,
-        images=len(targets),
-        learned_from=_learned_from(context, features),
-        classes=len(card.classes),
-        together=together,
-        learned=Scores(**scores(learned, targets)),
-        alone=Scores(**scores(one_by_one, targets)) if together else None,
-        without_head=Scores(**scores(without_head, targets)) if context.head else None,
-        zero_shot=Scores(**scores(zero_shot, targets)),
-        zero_shot_template=card.zero_shot_template,
-        ece_before=calibration_error(
-            Predictions.of(Classifier.of(context, share=share).logits(features.vectors)), targets
-        ),
-        unknown=unknown,
-        per_class=per_class,
-        skipped=skipped_files(skipped),
-        passed_over=passed_over(skipped),
-        photos=_photos(context, features, targets, learned, one_by_one if together else None, zero_shot),
-    )
-
-
-def _photos(
-    context: Context,
-    features: Features,
-    targets: NDArray[np.int64],
-    learned: Predictions,
-    alone: Predictions | None,
-    zero_shot: Predictions,
-) -> tuple[PhotoAnswer, ...]:
-    labels = context.card.labels
-    nearest = _nearest_shots(context, features.vectors)
-    return tuple(
-        PhotoAnswer(
-            file=str(path),
-            sha256=features.sha256[i],
-            label=labels[targets[i]],
-            answer=labels[learned.best[i]],
-            probability=float(learned.confidence[i]),
-            truth_probability=float(learned.probabilities[i, targets[i]]),
-            zero_shot=labels[zero_shot.best[i]],
-            zero_shot_probability=float(zero_shot.confidence[i]),
-            alone=None if alone is None else labels[alone.best[i]],
-            alone_probability=None if alone is None else float(alone.confidence[i]),
-            nearest_shot=shot and shot[0],
-            nearest_shot_sha256=shot and shot[1],
-            nearest_shot_cosine=shot and shot[2],
-        )
-        for i, (path, shot) in enumerate(zip(features.paths, nearest, strict=True))
-    )
-
-
-def _nearest_shots(context: Context, vectors: NDArray[np.float32]) -> Sequence[tuple[str, str, float] | None]:
-    """Label, sha256 and cosine of the learned shot most like each of (N, E) unit rows; None: there are none."""
-    rows, targets = context.learned_from()
-    if not len(rows):
-        return [None] * len(vectors)
-    hashes = context.shots.sha256[context.shots.held_out == 0]
-    found: list[tuple[str, str, float] | None] = []
-    for first in range(0, len(vectors), _ROWS):
-        cosines = vectors[first : first + _ROWS] @ rows.T
-        nearest = cosines.argmax(1)
-        for image, shot in enumerate(nearest.tolist()):
-            sha256 = hashes[shot].tobytes().hex()
-            found.append((context.card.labels[targets[shot]], sha256, float(cosines[image, shot])))
-    return found
-
-
-def _learned_from(context: Context, features: Features) -> int:
-    """How many of the images the context was learned from."""
-    known = _own_images(context)
-    return sum(sha256 in known for sha256 in features.sha256)
-
-
-def _own_images(context: Context) -> set[str]:
-    """sha256 of the images the context was learned from."""
-    return {row.tobytes().hex() for row in context.shots.sha256[context.shots.held_out == 0]}

@@ -50,6 +50,7 @@ class FeatureCache:
     def __init__(self, folder: Path | None = None, *, limit_bytes: int | None = None) -> None:
         self.path = (folder or cache_home()) / "features.sqlite"
         self.limit_bytes = limit_from_environment() if limit_bytes is None else limit_bytes
+        self.n_new = 0  # features it was given, known from now on
         self._lock = threading.Lock()
         self._db = self._open()
 
@@ -66,6 +67,7 @@ class FeatureCache:
 
     def put(self, vectors: Mapping[str, Vector]) -> None:
         rows = [(key, _row(key, vector)) for key, vector in vectors.items()]
+        self.n_new += len(rows)
 
         def write(db: sqlite3.Connection) -> None:
             with db:

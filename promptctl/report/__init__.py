@@ -36,7 +36,7 @@ from promptctl.report.continual import (
 from promptctl.report.diff import ClassDiff, Confusion, DiffReport, Flip, RelabelledShot, ShotOf, VectorDrift
 from promptctl.report.doctor import DoctorReport, Finding
 from promptctl.report.encode import EncodeReport
-from promptctl.report.evaluate import ClassScore, EvaluateReport, PhotoAnswer, Scores, UnknownFigures, UnknownScores
+from promptctl.report.evaluate import EvaluateReport, PhotoAnswer, UnknownFigures, UnknownScores
 from promptctl.report.export import CheckpointExported, ContextExported, HeadExported, OnnxExported
 from promptctl.report.gate import Rejection, Taken, TakenLine
 from promptctl.report.gc import GcReport
@@ -53,6 +53,15 @@ from promptctl.report.learn import (
 )
 from promptctl.report.list import ListReport, RemovedContext, StoredContext, TrashReport
 from promptctl.report.log import Batch, LogReport, VersionRow
+from promptctl.report.measures import (
+    BaselineScore,
+    ClassScore,
+    ConfusedPair,
+    CoverageRow,
+    Interval,
+    Scores,
+    Speed,
+)
 from promptctl.report.models import ModelRow, ModelsReport, PulledReport
 from promptctl.report.moved import CopyReport, PromoteReport, RemoveReport, RenameReport, RestoreReport
 from promptctl.report.operations import ListedOperation, OperationsReport
@@ -69,6 +78,7 @@ __all__ = [
     "ApplyReport",
     "Arrived",
     "BaseToNewRow",
+    "BaselineScore",
     "Batch",
     "CacheReport",
     "CachedFeatures",
@@ -93,6 +103,7 @@ __all__ = [
     "ClearedReport",
     "CompareReport",
     "ComparedRow",
+    "ConfusedPair",
     "Confusion",
     "ContextExported",
     "ContextImported",
@@ -104,6 +115,7 @@ __all__ = [
     "CourseRow",
     "CourseRun",
     "CoursesReport",
+    "CoverageRow",
     "DiffReport",
     "DoctorReport",
     "EncodeReport",
@@ -116,6 +128,7 @@ __all__ = [
     "HeadExported",
     "HeldElsewhere",
     "InspectReport",
+    "Interval",
     "Item",
     "JudgedReport",
     "LearnPlan",
@@ -157,6 +170,7 @@ __all__ = [
     "ShowReport",
     "SkippedFile",
     "SortReport",
+    "Speed",
     "StoredContext",
     "StreamedReport",
     "SuggestReport",

@@ -9,6 +9,16 @@ from typing import ClassVar
 
 from promptctl.report.base import Report, Row, SkippedFile
 from promptctl.report.gate import Rejection
+from promptctl.report.measures import (
+    BaselineScore,
+    ClassScore,
+    ConfusedPair,
+    CoverageRow,
+    Interval,
+    Scores,
+    Speed,
+    accuracy_interval,
+)
 from promptctl.report.phrases import (
     blended,
     error_records,
@@ -18,29 +28,17 @@ from promptctl.report.phrases import (
 )
 
 FEW_CLASSES = 10  # a table of no more than these is seen at a glance
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How good one classifier is on one set of images; all fractions."""
-
-    top1: float
-    top5: float  # the true class among the five most probable
-    macro_f1: float  # mean over the classes present
-    ece: float  # expected calibration error, 15 bins
-
-
-@dataclass(frozen=True)
-class ClassScore:
-    """One class: the learned context beside zero-shot."""
-
-    label: str
-    name: str
-    images: int
-    accuracy: float  # of its images, the fraction recognised (recall)
-    zero_shot_accuracy: float
-    f1: float
-    mistaken_for: str | None  # the class most of its errors went to
+FEW_PAIRS = 5
+_FIGURES = (
+    ("top-1", "top1"),
+    ("top-5", "top5"),
+    ("macro F1", "macro_f1"),
+    ("macro precision", "macro_precision"),
+    ("macro recall", "macro_recall"),
+    ("ECE", "ece"),
+    ("AURC", "aurc"),
+)
+_APART = ("schema_version", "type", "per_class", "coverage", "confused", "baselines", "skipped")
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,8 @@ class PhotoAnswer:
     nearest_shot: str | None  # label of the stored shot that is most like it; None: the context has none
     nearest_shot_sha256: str | None
     nearest_shot_cosine: float | None
+    together: str | None = None  # answered with the help of the others, where that was asked for
+    together_probability: float | None = None
 
     @property
     def is_right(self) -> bool:
@@ -109,42 +109,86 @@ class EvaluateReport(Report):
     passed_over: Mapping[str, int]  # files that were no photos, by the end of their names
     together: bool = False  # `learned` is how good the images are answered together
     alone: Scores | None = None  # and this, where it is, how good one by one
+    top1_interval: Interval | None = None  # of learned.top1
+    gain_interval: Interval | None = None  # of learned.top1 - zero_shot.top1, on the same images
+    coverage: tuple[CoverageRow, ...] = ()
+    confused: tuple[ConfusedPair, ...] = ()  # the most images first
+    speed: Speed | None = None
+    baselines: tuple[BaselineScore, ...] = ()
+    written: Mapping[str, str] = field(default_factory=dict)  # files, by the option that asked for them
+    class_names: Mapping[str, str] = field(default_factory=dict, repr=False)  # by label, in the context's order
     photos: tuple[PhotoAnswer, ...] = field(default=(), repr=False)  # too many to print
 
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(score) for score in self.per_class]
 
     def record(self) -> Row:
-        found = dataclasses.replace(self, photos=())  # a hundred thousand of them are what --predictions is for
-        return {key: value for key, value in super(EvaluateReport, found).record().items() if key != "photos"}
+        found = dataclasses.replace(self, photos=(), class_names={})  # a hundred thousand are what --predictions is for
+        row = super(EvaluateReport, found).record()
+        return {key: value for key, value in row.items() if key not in ("photos", "class_names")}
 
     def records(self) -> list[Row]:
-        apart = ("schema_version", "type", "per_class", "skipped")
-        overall = {key: value for key, value in self.record().items() if key not in apart}
+        record = self.record()
+        overall = {key: value for key, value in record.items() if key not in _APART}
         folders = [dataclasses.asdict(folder) for folder in self.unknown.folders] if self.unknown else []
         if self.unknown:
             overall["unknown"] = {key: value for key, value in overall["unknown"].items() if key != "folders"}
         return [
             {"type": "overall", **overall},
             *({"type": "class", **row} for row in self.rows()),
+            *({"type": "coverage", **row} for row in record["coverage"]),
+            *({"type": "confused", **row} for row in record["confused"]),
+            *({"type": "baseline", **row} for row in record["baselines"]),
             *({"type": "unknown", **row} for row in folders),
             *error_records(self.skipped),
         ]
 
+    # ---------------------------------------------------------------- tables
+
     def tables(self) -> list[list[Row]]:
-        overall = [
-            {
-                "": title,
-                "learned": getattr(self.learned, key),
-                **({"one by one": getattr(self.alone, key)} if self.alone else {}),
-                **({"without head": getattr(self.without_head, key)} if self.without_head else {}),
-                "zero_shot": getattr(self.zero_shot, key),
-            }
-            for title, key in (("top-1", "top1"), ("top-5", "top5"), ("macro F1", "macro_f1"), ("ECE", "ece"))
-        ]
+        parts = (self._overall_rows(), self._baseline_rows(), self._class_rows(), self._confused_rows())
+        return [rows for rows in (*parts, self._coverage_rows(), *self._unknown_rows()) if rows]
+
+    def _overall_rows(self) -> list[Row]:
+        rows = [{"": title, **self._of_each(key)} for title, key in _FIGURES]
         if self.ece_before != (self.alone or self.learned).ece:
-            overall.append({"": "ECE before calibration", "one by one" if self.alone else "learned": self.ece_before})
-        per_class = [
+            rows.append({"": "ECE before calibration", "one by one" if self.alone else "learned": self.ece_before})
+        if self.speed:
+            seconds = self.speed.seconds_per_image
+            told = "–" if seconds is None else f"{seconds:.2g}"
+            rows.append({"": f"seconds per image{self._from_cache(self.speed.cached)}", "learned": told})
+        return rows
+
+    def _of_each(self, key: str) -> Row:
+        """One figure of every classifier."""
+        return {
+            "learned": getattr(self.learned, key),
+            **({"one by one": getattr(self.alone, key)} if self.alone else {}),
+            **({"without head": getattr(self.without_head, key)} if self.without_head else {}),
+            "zero_shot": getattr(self.zero_shot, key),
+        }
+
+    def _from_cache(self, cached: int) -> str:
+        if not cached:
+            return ""
+        return " (all from the cache)" if cached == self.images else f" ({cached} from the cache)"
+
+    def _baseline_rows(self) -> list[Row]:
+        return [
+            {
+                "baseline": one.name,
+                "top-1": percent(one.top1),
+                "95 % interval": str(one.interval),
+                "macro F1": percent(one.macro_f1),
+                "ECE": percent(one.ece),
+                "learned is ahead by": f"{100 * one.gain:+.1f}",
+                "95 % interval of that": one.gain_interval.points,
+            }
+            for one in self.baselines
+        ]
+
+    def _class_rows(self) -> list[Row]:
+        return [
             {
                 "class": score.name,
                 "images": score.images,
@@ -155,7 +199,23 @@ class EvaluateReport(Report):
             }
             for score in self._in_order()
         ]
-        return [overall, per_class, *self._unknown_rows()]
+
+    def _confused_rows(self) -> list[Row]:
+        return [
+            {"images of": pair.name, "were taken for": pair.given_name, "images": pair.images}
+            for pair in self.confused[:FEW_PAIRS]
+        ]
+
+    def _coverage_rows(self) -> list[Row]:
+        return [
+            {
+                "most certain": f"{100 * row.share:g} %",
+                "images": row.images,
+                "learned": row.accuracy,
+                "zero_shot": row.zero_shot_accuracy,
+            }
+            for row in self.coverage
+        ]
 
     def _unknown_rows(self) -> list[list[Row]]:
         if self.unknown is None:
@@ -189,8 +249,16 @@ class EvaluateReport(Report):
         return [
             f"{self.context}{blended(self.blend, self.blend_chosen)} on {self.images} images of {where}: "
             f"{percent(self.learned.top1)} right, "
-            f"{gain:+.1f} points against zero-shot ('{self.zero_shot_template}', {percent(self.zero_shot.top1)})"
+            f"{gain:+.1f} points against zero-shot ('{self.zero_shot_template}', {percent(self.zero_shot.top1)})",
+            *self._interval_line(),
         ]
+
+    def _interval_line(self) -> list[str]:
+        if self.top1_interval is None or self.gain_interval is None:
+            return []
+        right = accuracy_interval(self.learned.top1, self.images, self.top1_interval)
+        against = f"{self.gain_interval.points} against zero-shot, {self.gain_interval.verdict}"
+        return [f"with 95 % confidence {right}, and {against}"]
 
     def closing(self) -> list[str]:
         if self.unknown is None:
@@ -198,7 +266,12 @@ class EvaluateReport(Report):
         return [self.unknown.rejection.sentence(round(self.unknown.own_rejected * self.images), self.images)]
 
     def notes(self) -> list[str]:
-        return passed_over_lines(self.passed_over)
+        remarks = [f"{one.name}: {one.remark}" for one in self.baselines if one.remark]
+        return [
+            *passed_over_lines(self.passed_over),
+            *remarks,
+            *(f"{kind}: {file}" for kind, file in self.written.items()),
+        ]
 
     def warnings(self) -> list[str]:
         found = skipped_lines(self.skipped)
