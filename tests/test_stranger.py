@@ -272,6 +272,14 @@ IMPOSSIBLE = {
     "logit_scale": [0.0, -1.0, 1e4, 1e308],
     "zero_shot_template": ["a\0{}"],
     "parent": ["", "newest"],
+    "curve": [
+        [{"step": step, "loss": 1.0, "accuracy": 0.5} for step in range(65)],
+        [{"step": step, "loss": 1.0, "accuracy": 0.5} for step in (1, 1)],
+        [{"step": -1, "loss": 1.0, "accuracy": 0.5}],
+        [{"step": 0, "loss": -0.1, "accuracy": 0.5}],
+        [{"step": 0, "loss": 1e300, "accuracy": 0.5}],
+        [{"step": 0, "loss": 1.0, "accuracy": 1.1}],
+    ],
 }
 
 

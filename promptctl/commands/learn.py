@@ -326,6 +326,7 @@ def _learned(
         zero_shot_template=template,
         logit_scale=backbone.logit_scale,
         written_by=f"promptctl {__version__}",
+        curve=learned.curve,
     )
     measured = Measured(split.held_out.vectors, split.targets(split.held_out), split.measured_on)
     return split, version(card, learned, zero_shot, table, settings, measured)

@@ -166,6 +166,7 @@ def _card(revision: Revision, backbone: AnyBackbone, learned: Learned) -> Card:
         parent=parent.sha256,
         change=revision.change,
         next_id=next_id_after(parent, revision.classes),
+        curve=learned.curve,
     )
 
 
@@ -206,7 +207,8 @@ def _learned(revision: Revision, backbone: AnyBackbone, zero_shot: Rows, on_prog
     else:
         learned = fit(training_set, settings, on_progress)
     if goes_on and not revision.trains and revision.begin is None:
-        learned = replace(learned, method=revision.parent.card.method)  # which its vectors came by
+        card = revision.parent.card
+        learned = replace(learned, method=card.method, curve=card.curve)  # which its vectors came by
     return _as_the_parent(revision, learned) if goes_on else learned
 
 
@@ -229,8 +231,11 @@ def _polished(
     epochs = coop.POLISH_EPOCHS if settings.epochs is None else min(settings.epochs, coop.POLISH_EPOCHS)
     together = replace(training_set, start=Start(learned.vectors))
     found = fit(together, replace(settings, epochs=epochs), on_progress)
-    steps = learned.method.steps + found.method.steps
-    return replace(found, method=replace(learned.method, steps=steps))
+    before = learned.method.steps
+    steps = before + found.method.steps
+    # where the first of them ended the polish begins
+    curve = (*learned.curve[:-1], *(replace(point, step=before + point.step) for point in found.curve))
+    return replace(found, method=replace(learned.method, steps=steps), curve=curve)
 
 
 def _rehearsed(revision: Revision) -> tuple[Rows, NDArray[np.int64]]:

@@ -98,6 +98,15 @@ class Score:
 
 
 @dataclass(frozen=True)
+class CurvePoint:
+    """How far learning had come: what the vectors, or class weights, said of the shots after some steps."""
+
+    step: int  # optimiser steps taken before
+    loss: float  # what is minimised; where steps see some of the shots each, the mean of those of one epoch
+    accuracy: float  # fraction of the shots that were given their class
+
+
+@dataclass(frozen=True)
 class HeadPart:
     """One part of a head: where its rows come from, and how much they count."""
 
@@ -158,6 +167,7 @@ class Card:
     folds: Score | None = None  # on the shots, each by a fold that did not learn from it
     temperature: float = 1.0  # that learned logits are divided by before they are made probabilities
     next_id: int = 0  # of a class to come, where a higher one was used before; ids are never used again
+    curve: tuple[CurvePoint, ...] = ()  # of the steps of `method`, the first and the last among them; empty: not kept
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -196,7 +206,7 @@ class Card:
         return dataclasses.replace(self, change=dataclasses.replace(change, relabelled=kept))
 
 
-_LATER = ("change", "head", "folds", "temperature", "next_id")
+_LATER = ("change", "head", "folds", "temperature", "next_id", "curve")
 _SHORTEST = Relabelled(UNSEALED, 0, 0)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from promptctl.context.card import BackboneId, Card, Change, ClassEntry, Method, Score, Shots
+    from promptctl.context.card import BackboneId, Card, Change, ClassEntry, CurvePoint, Method, Score, Shots
 
 POSITIONS = ("end", "middle", "front")
 LONGEST_CONTEXT = 248  # vectors; the longest text towers there are read 248 tokens, most of them 77
@@ -17,6 +18,7 @@ LARGEST_HEAD = 1e4  # of a weight and a bias, which stand beside unit rows times
 HEAD_PARTS = ("clap", "ridge", "zero-shot", "parent")
 LARGEST_LIKENESS = 2.0  # of unit rows
 TEMPERATURES = (0.01, 100.0)
+MOST_POINTS = 64  # of a learning curve
 FEATURE_LENGTHS = (0.1, 10.0)  # between which a row that is written as a unit row is believed
 _WIDEST = 1 << 16
 _LARGEST_VOCABULARY = 1 << 21  # tokens; the largest there are have a quarter of a million
@@ -41,6 +43,7 @@ def fault_of(card: Card) -> str | None:
                 *(_faults_of_score(card.folds) if card.folds else ()),
                 *(_faults_of_change(card.change) if card.change else ()),
                 *_faults_of_head(card),
+                *_faults_of_curve(card.curve),
                 *_faults_of_rest(card),
             )
             if fault
@@ -164,6 +167,16 @@ def _faults_of_head(card: Card) -> Iterator[str | None]:
         yield _outside("share in its head", part.share, 0, LARGEST_HEAD)
     if not 0 <= card.next_id <= 1 << 31:
         yield f"its next class would have the id {_short(card.next_id)}"
+
+
+def _faults_of_curve(curve: Sequence[CurvePoint]) -> Iterator[str | None]:
+    yield _outside("count of points of a learning curve", len(curve), 0, MOST_POINTS)
+    for point in curve:
+        yield _outside("step of a learning curve", point.step, 0, _MOST_STEPS)
+        yield _outside("loss", point.loss, 0, LARGEST_VALUE)
+        yield _outside("accuracy while it learned", point.accuracy, 0, 1)
+    if any(before.step >= after.step for before, after in pairwise(curve)):
+        yield "its learning curve goes back"
 
 
 def _faults_of_rest(card: Card) -> Iterator[str | None]:

@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from promptctl.context.card import ClassEntry, Method
+from promptctl.context.card import ClassEntry, CurvePoint, Method
 from promptctl.errors import LearningFailed
 from promptctl.learners.fitting import Learned, Targets, TrainingSet, Vectors, without_context
-from promptctl.learners.training import Batches, Sgd, Views, warm_cosine_rate
+from promptctl.learners.training import Batches, Curve, Sgd, Views, warm_cosine_rate
 from promptctl.progress import OnProgress, OnStep
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Solution:
 
     text_features: NDArray[np.float32]  # (C, E) unit rows, one weight per class
     steps: int
+    curve: tuple[CurvePoint, ...] = ()
 
 
 def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgress | None = None) -> Learned:
@@ -73,7 +74,8 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
         on_step=partial(on_progress, "learning") if on_progress else None,
     )
     facts = dataclasses.asdict(own)
-    return without_context("clap", training_set, found.text_features, steps=found.steps, views=views, **facts)
+    learned = without_context("clap", training_set, found.text_features, steps=found.steps, views=views, **facts)
+    return dataclasses.replace(learned, curve=found.curve)
 
 
 def refit(
@@ -123,14 +125,21 @@ def learn(
     weights = start.clone().requires_grad_()
     optimiser = Sgd(weights, momentum=MOMENTUM)
     batches = Batches(len(images), BATCH, start.device, rng)
+    curve = Curve(settings.epochs)
     step = 0
+
+    def loss_of(seen: torch.Tensor, of_batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss and (B, C) logits."""
+        logits = logit_scale * seen @ F.normalize(weights, dim=-1).T
+        distance = (weights - start).square().sum(-1)  # (C,)
+        return F.cross_entropy(logits, of_batch, share) + (penalty * distance).mean(), logits
+
     for epoch in range(settings.epochs):
         rate = warm_cosine_rate(epoch, settings.epochs, settings.lr)
         seen = images.of_epoch(epoch)
         for batch in batches.epoch():
-            logits = logit_scale * seen[batch] @ F.normalize(weights, dim=-1).T  # (B, C)
-            distance = (weights - start).square().sum(-1)  # (C,)
-            loss = F.cross_entropy(logits, true[batch], share) + (penalty * distance).mean()
+            loss, logits = loss_of(seen[batch], true[batch])
+            curve.add(epoch, step, loss, logits, true[batch])
             optimiser.step(rate, loss)
             step += 1
             if on_step:
@@ -138,7 +147,10 @@ def learn(
     found: NDArray[np.float32] = F.normalize(weights.detach(), dim=-1).numpy()
     if not np.isfinite(found).all():
         raise LearningFailed(step, settings.lr)
-    return Solution(found, step)
+    with torch.no_grad():
+        if step:
+            curve.end(step, *loss_of(seen, true), true)
+    return Solution(found, step, curve.points())
 
 
 def class_weights(targets: torch.Tensor, n_classes: int) -> torch.Tensor | None:

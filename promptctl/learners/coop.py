@@ -24,10 +24,20 @@ from numpy.typing import NDArray
 
 from promptctl.clip.packing import Prompts
 from promptctl.clip.text_tower import TextTower
-from promptctl.context.card import ClassEntry, Method
+from promptctl.context.card import ClassEntry, CurvePoint, Method
 from promptctl.errors import LearningFailed
 from promptctl.learners.fitting import Learned, Start, Targets, TrainingSet, Vectors
-from promptctl.learners.training import Adam, Batches, Optimiser, Sgd, Views, cosine_rate, threads_for, warm_cosine_rate
+from promptctl.learners.training import (
+    Adam,
+    Batches,
+    Curve,
+    Optimiser,
+    Sgd,
+    Views,
+    cosine_rate,
+    threads_for,
+    warm_cosine_rate,
+)
 from promptctl.progress import OnProgress, OnStep
 
 if TYPE_CHECKING:
@@ -69,6 +79,7 @@ class Solution:
     vectors: NDArray[np.float32]  # (M, W) or (C, M, W)
     text_features: NDArray[np.float32]  # (C, E) unit rows
     steps: int
+    curve: tuple[CurvePoint, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,7 +168,7 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
         on_step=partial(on_progress, "learning") if on_progress else None,
     )
     method = Method(learner="coop", steps=found.steps, views=views, **dataclasses.asdict(own))
-    return Learned(method, found.vectors, found.text_features)
+    return Learned(method, found.vectors, found.text_features, found.curve)
 
 
 def refit(
@@ -227,21 +238,24 @@ def learn(
     weights = balance(true, len(names)) if recipe.balanced else None
     batches = Batches(len(images), recipe.batch, device, rng)
     late = _Average(settings.epochs) if settings.average else None
+    curve = Curve(settings.epochs)
     step = 0
 
-    def loss_of(seen: torch.Tensor, of_batch: torch.Tensor) -> torch.Tensor:
-        texts = part.texts(context)  # (C, E)
-        loss = F.cross_entropy(logit_scale * seen @ texts.T, of_batch, weight=weights)
+    def loss_of(texts: torch.Tensor, seen: torch.Tensor, of_batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss of text features (C, E) and their (B, C) logits."""
+        logits = logit_scale * seen @ texts.T
+        loss = F.cross_entropy(logits, of_batch, weight=weights)
         if kept_near is not None and settings.anchor:
             loss = loss + settings.anchor * kgcoop_loss(texts, kept_near)
-        return loss
+        return loss, logits
 
     with threads_for(tower.operations(part.prompts)):
         for epoch in range(settings.epochs):
             rate = recipe.rate(epoch, settings.epochs, settings.lr)
             seen = images.of_epoch(epoch)
             for batch in batches.epoch():
-                loss = loss_of(seen[batch], true[batch])
+                loss, logits = loss_of(part.texts(context), seen[batch], true[batch])
+                curve.add(epoch, step, loss, logits, true[batch])
                 optimiser.step(rate, loss)
                 step += 1
                 if step % _STEPS_A_CHECK == 1 and not torch.isfinite(loss):
@@ -253,9 +267,11 @@ def learn(
     found = late.mean() if late and step else context.detach()
     with torch.no_grad():
         texts = part.texts(found)
+        if step:
+            curve.end(step, *loss_of(texts, seen, true), true)
     if not torch.isfinite(texts).all():
         raise LearningFailed(step, settings.lr)
-    return Solution(part.whole(found).cpu().numpy(), texts.float().cpu().numpy(), step)
+    return Solution(part.whole(found).cpu().numpy(), texts.float().cpu().numpy(), step, curve.points())
 
 
 def balance(targets: torch.Tensor, n_classes: int) -> torch.Tensor | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from promptctl.context.card import ClassEntry, Method
+from promptctl.context.card import ClassEntry, CurvePoint, Method
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.pipeline import Features, encode_views
 from promptctl.learners import LEARNERS
@@ -71,6 +71,7 @@ class Learned:
     method: Method
     vectors: Vectors  # (M, W), (C, M, W), or (0, W) where there is no context
     text_features: Vectors  # (C, E) unit rows
+    curve: tuple[CurvePoint, ...] = ()  # how learning went; empty where it is not told
 
 
 def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgress | None = None) -> Learned:

@@ -11,7 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from promptctl.context.card import CurvePoint
+
 WARM_UP_LR = 1e-5
+CURVE_POINTS = 20  # of a learning curve, before the one of what is kept
+_DIGITS = 4  # of its numbers
 _WORTH_SHARING = 2e9  # floating-point operations of a step
 
 
@@ -88,6 +92,47 @@ class Adam:
             self._parameter.addcdiv_(
                 self._mean, (self._square.sqrt() / scale).add_(self._epsilon), value=-rate / (1 - first**self._steps)
             )
+
+
+class Curve:
+    """How learning went, at a few epochs of many; a GPU is not waited for before `points`."""
+
+    def __init__(self, epochs: int) -> None:
+        self._chosen = {round(epoch) for epoch in np.linspace(0, epochs - 1, min(epochs, CURVE_POINTS))}
+        self._seen: dict[int, list[tuple[int, torch.Tensor, torch.Tensor]]] = {}
+
+    def add(self, epoch: int, step: int, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
+        """What was found of a batch: its scalar loss and (B, C) logits, for (B,) targets, after `step` steps.
+
+        epoch   from 0; of what is kept in the end, one more than there are
+        """
+        if epoch in self._chosen:
+            self._seen.setdefault(epoch, []).append((step, loss.detach(), _share_right(logits, targets)))
+
+    def end(self, step: int, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
+        """The same of what is kept; nothing where nothing was learned."""
+        if self._seen:
+            self._seen[max(self._seen) + 1] = [(step, loss, _share_right(logits, targets))]
+
+    def points(self) -> tuple[CurvePoint, ...]:
+        """The mean over the batches of each epoch, without those that are no number."""
+        found = (
+            (batches[0][0], _mean([loss for _, loss, _ in batches]), _mean([right for _, _, right in batches]))
+            for batches in self._seen.values()
+        )
+        return tuple(
+            CurvePoint(step, max(0.0, float(f"{loss:.{_DIGITS}g}")), round(accuracy, _DIGITS))
+            for step, loss, accuracy in found
+            if math.isfinite(loss)
+        )
+
+
+def _mean(numbers: list[torch.Tensor]) -> float:
+    return float(torch.stack(numbers).mean())
+
+
+def _share_right(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return (logits.detach().argmax(1) == targets).float().mean()
 
 
 class Views:
