@@ -15,7 +15,7 @@ FLOORS = (
     {"cli"},
     {"commands", "demo"},
     {"benchmark", "render"},
-    {"classification", "report", "sorting"},
+    {"classification", "report", "review", "sorting"},
     {"learners"},
     {"data"},
     {"clip"},

@@ -46,6 +46,7 @@ from promptctl.cli.commands.relabel import relabel
 from promptctl.cli.commands.remove import remove
 from promptctl.cli.commands.rename import rename
 from promptctl.cli.commands.restore import restore
+from promptctl.cli.commands.review import review
 from promptctl.cli.commands.show import show
 from promptctl.cli.commands.sort import sort
 from promptctl.cli.commands.undo import undo
@@ -58,6 +59,7 @@ COMMANDS: Mapping[str, Command] = {
     "evaluate": evaluate,
     "inspect": inspect,
     "classify": classify,
+    "review": review,
     "sort": sort,
     "watch": watch,
     "apply": apply,

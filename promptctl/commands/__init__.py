@@ -37,6 +37,8 @@ from promptctl.commands.remove import remove, to_remove
 from promptctl.commands.rename import rename
 from promptctl.commands.restore import restore
 from promptctl.commands.results import Results
+from promptctl.commands.review import OUTPUT as REVIEW_OUTPUT
+from promptctl.commands.review import Review, review
 from promptctl.commands.show import show
 from promptctl.commands.sort import sort
 from promptctl.commands.suggest import suggest
@@ -44,7 +46,9 @@ from promptctl.commands.undo import undo
 from promptctl.commands.watch import watch
 
 __all__ = [
+    "REVIEW_OUTPUT",
     "Results",
+    "Review",
     "add_classes",
     "apply",
     "cache_info",
@@ -81,6 +85,7 @@ __all__ = [
     "rename",
     "rename_class",
     "restore",
+    "review",
     "show",
     "sort",
     "split_class",

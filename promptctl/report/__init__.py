@@ -67,6 +67,7 @@ from promptctl.report.moved import CopyReport, PromoteReport, RemoveReport, Rena
 from promptctl.report.operations import ListedOperation, OperationsReport
 from promptctl.report.path import PathReport
 from promptctl.report.rebase import MissingPhoto, RebaseReport
+from promptctl.report.review import ReviewReport
 from promptctl.report.saved import SavedReport
 from promptctl.report.show import ShowReport
 from promptctl.report.sort import ApplyReport, Carried, PlanReport, SortReport
@@ -163,6 +164,7 @@ __all__ = [
     "RenameReport",
     "Report",
     "RestoreReport",
+    "ReviewReport",
     "Row",
     "SavedReport",
     "Scores",

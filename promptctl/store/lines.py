@@ -50,6 +50,21 @@ class Lines:
         self._since = time.monotonic()
         signals.keep(self._what, len(waiting.lines))
 
+    def write(self, line: bytes) -> None:
+        """One line, without its end, durable when this returns; where it cannot be, nothing stays of it: OSError."""
+        self.flush()
+        at = self._waiting.at
+        if self.n_bytes > at:  # what could not be taken away before
+            self.cut_off(at)
+        try:
+            self._waiting.lines.append(line + b"\n")
+            self.flush()
+        except OSError:
+            self._waiting = _Waiting(at)
+            with contextlib.suppress(OSError):
+                self.cut_off(at)
+            raise
+
     @property
     def n_bytes(self) -> int:
         """How long the file is."""

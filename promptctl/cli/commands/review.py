@@ -1,0 +1,70 @@
+"""`promptctl review`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from promptctl import commands, render
+from promptctl.cli.completion import known_refs
+from promptctl.cli.options import (
+    Device,
+    Exclude,
+    Format,
+    Json,
+    NoUnknown,
+    OnDevice,
+    Output,
+    OwnModel,
+    Unknown,
+    parse_unknown,
+)
+from promptctl.cli.output import finish
+
+
+def review(
+    photos: Annotated[list[Path], typer.Argument(help="Image files, and folders to search for images.")],
+    prompt: Annotated[
+        str, typer.Option("--prompt", "-p", help="NAME, NAME@VERSION or a context file.", autocompletion=known_refs)
+    ],
+    decisions: Annotated[
+        Path,
+        typer.Option("--output", metavar="FILE", help="Keep every answer in FILE, and go on with one that exists."),
+    ] = Path(commands.REVIEW_OUTPUT),
+    suggest: Annotated[
+        int | None,
+        typer.Option("--suggest", min=1, metavar="N", help="Print the N photos to ask about, without a page."),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the page on 127.0.0.1; 0 is one that is free.")
+    ] = 0,
+    no_open: Annotated[
+        bool, typer.Option("--no-open", help="Print the address of the page, and open no browser.")
+    ] = False,
+    exclude: Exclude = None,
+    unknown: Unknown = "5%",
+    no_unknown: NoUnknown = False,
+    model: OwnModel = None,
+    device: OnDevice = Device.auto,
+    output: Output = Format.table,
+    json: Json = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Print paths only: with --suggest those of photos.")
+    ] = False,
+) -> None:
+    """Look at photos on a page, the least certain first, and say what they show."""
+    given: dict[str, Any] = {
+        "prompt": prompt,
+        "exclude": exclude or (),
+        "unknown": parse_unknown(unknown, no_unknown),
+        "model": model,
+        "device": device.value,
+    }
+    with render.progress() as progress:
+        if suggest is not None:
+            finish(commands.suggest(photos, count=suggest, on_progress=progress, **given), output, json, quiet=quiet)
+            return
+        asked = commands.review(photos, output=decisions, on_progress=progress, **given)
+    finish(asked.serve(port=port, opens=not no_open, say=render.talk), output, json, quiet=quiet)

@@ -1,0 +1,143 @@
+"""Decisions: what a person said of photos, a line each, durable before the next photo comes.
+
+The file is only appended to. The last decision of a photo counts, by the sha256 of its file; an undo takes it back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from promptctl.errors import FileInUse, NotResults
+from promptctl.store import files
+from promptctl.store.lines import Lines, more_lines, new_lines
+
+ACCEPT, CHANGE, UNKNOWN, SKIP, UNDO = KINDS = ("accept", "change", "unknown", "skip", "undo")
+SCHEMA_VERSION = 2
+_BEGINNING = b'{"type": "decision", '
+_WHAT = "decision"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person said of one photo."""
+
+    context: str  # birds@3, which had guessed
+    file: str  # absolute path
+    sha256: str
+    decision: str  # one of KINDS
+    label: str | None  # of the class it shows; None: not said
+    name: str | None
+    answer: str  # label that was guessed
+    probability: float  # of the guess
+    copies: tuple[str, ...]  # absolute paths of what looks the same, and was shown once with it
+    at: str  # time in UTC
+
+    def line(self) -> bytes:
+        record = {"type": "decision", "schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}
+        return json.dumps(record).encode("ascii")
+
+    @staticmethod
+    def of(record: Mapping[str, Any]) -> Decision:
+        """A line read again; ValueError, KeyError or TypeError from what is none."""
+        if record["type"] != "decision" or record["decision"] not in KINDS:
+            raise ValueError(record["decision"])
+        texts = {key: str(record[key]) for key in ("context", "file", "sha256", "decision", "answer", "at")}
+        said = {key: None if record[key] is None else str(record[key]) for key in ("label", "name")}
+        copies = tuple(map(str, record["copies"]))
+        return Decision(**texts, **said, probability=float(record["probability"]), copies=copies)  # type: ignore[arg-type]
+
+
+def now() -> str:
+    """The time in UTC, as a decision has it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def in_force(decisions: Iterable[Decision]) -> list[Decision]:
+    """Those that nothing took back, in their order; of one photo there may be several, and the last counts."""
+    left: list[Decision] = []
+    for decision in decisions:
+        if decision.decision != UNDO:
+            left.append(decision)
+        elif (place := _last_of(decision.sha256, left)) is not None:
+            del left[place]
+    return left
+
+
+def _last_of(sha256: str, decisions: list[Decision]) -> int | None:
+    return next((i for i in reversed(range(len(decisions))) if decisions[i].sha256 == sha256), None)
+
+
+class DecisionLog:
+    """A file of decisions that this program alone appends to."""
+
+    def __init__(self, path: Path, known: Iterable[Decision], lines: Lines) -> None:
+        self.path, self.known = path, tuple(known)  # what stood there before
+        self._lines = lines
+
+    def add(self, decision: Decision) -> None:
+        """Durable when this returns; OSError where it is not, and then the file is as before."""
+        self._lines.write(decision.line())
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[DecisionLog]:
+    """A file of decisions to go on with, or a new one; gone again where nothing was decided.
+
+    raises   NotResults for a file that is none, FileInUse where another program is at it, OSError
+    """
+    with ExitStack() as stack:
+        if os.path.lexists(path):
+            found = read(path)
+            lines = stack.enter_context(more_lines(path, _WHAT, after=found.end, n_bytes=found.n_bytes))
+            yield DecisionLog(path, found.decisions, lines)
+            return
+        try:
+            lines = stack.enter_context(new_lines(path, _WHAT))
+        except FileExistsError as error:
+            raise FileInUse(path) from error
+        try:
+            yield DecisionLog(path, (), lines)
+        finally:
+            if not lines.n_bytes:
+                with suppress(OSError):
+                    files.delete(path)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a file holds."""
+
+    decisions: tuple[Decision, ...] = ()
+    end: int = 0  # bytes of whole lines
+    n_bytes: int = 0  # and with what a crash left of one more
+
+
+def read(path: Path) -> Read:
+    """The decisions in a file; NotResults for one that holds something else, OSError."""
+    if path.exists() and not path.is_file():
+        raise NotResults(path, "it is not a regular file")
+    decisions, end, n_bytes = [], 0, 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            n_bytes += len(line)
+            if line.endswith(b"\n"):
+                decisions.append(_parsed(path, number, line))
+                end = n_bytes
+            elif not line.startswith(_BEGINNING[: len(line)]):
+                raise NotResults(path, f"line {number} is not a decision")
+    return Read(tuple(decisions), end, n_bytes)
+
+
+def _parsed(path: Path, number: int, line: bytes) -> Decision:
+    try:
+        return Decision.of(json.loads(line))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise NotResults(path, f"line {number} is not a decision") from error
