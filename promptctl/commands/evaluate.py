@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from promptctl import checks
 from promptctl.commands.answers import UNKNOWN
 from promptctl.commands.backbones import chosen_share, load_backbone_for, load_encoder_for
+from promptctl.commands.evaluate_files import Files
 from promptctl.commands.labelled import class_index, labelled, seen
 from promptctl.commands.photos import encode_photos, passed_over, skipped_files
 from promptctl.commands.places import check_places
@@ -40,6 +42,10 @@ def evaluate(
     split: str | None = None,
     unknown: str | PathLike[str] | None = None,
     together: bool = False,
+    predictions: str | PathLike[str] | None = None,
+    mistakes: str | PathLike[str] | None = None,
+    confusion: str | PathLike[str] | None = None,
+    force: bool = False,
     blend: float | None = 1.0,
     model: str | None = None,
     device: str = "auto",
@@ -54,6 +60,11 @@ def evaluate(
     unknown       folder of photos that show none of the classes, to measure how well they are told from the others
     together      the images are answered together, so that each answer depends on the others; `learned` is then how
                   good these answers are, and `alone` how good those one by one
+    predictions   file to write, .csv or .parquet: every image with its class, what was answered and how probable that
+                  is, zero-shot's answer, the answers one by one and together, and the shot most like it
+    mistakes      the same of the images that were given another class, the most certain first
+    confusion     .csv file to write: how many images of each class (a row) were given which (a column)
+    force         replace files that are there
     blend         share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by folds of the
                   context's shots
     model         where to find the context's own backbone, if not under the name it was learned with
@@ -61,14 +72,16 @@ def evaluate(
     store         where names are looked up; None: the store of PROMPTCTL_HOME
     on_progress   called with what is being done, how much is done, and of how much
     returns       a report: `learned.top1`, `zero_shot.top1`, `per_class` …, fractions all of them
-    raises        BadSetting, WrongOption, NotInStore and BadContextFile and their kinds, DatasetError and its kind,
-                  BackboneError and its kind
+    raises        BadSetting, WrongOption, ExtraMissing, ExportFailed, NotInStore and BadContextFile and their kinds,
+                  DatasetError and its kind, BackboneError and its kind
     """
     split = None if split is None else checks.one_of("split", split, SPLITS)
     model, device = checks.model(model), checks.one_of("device", device, checks.DEVICES)
     photos, blend = checks.path("photos", photos), checks.share(blend)
     foreign = None if unknown is None else checks.path("unknown", unknown)
     together = checks.flag("together", together)
+    files = Files.of(force=force, predictions=predictions, mistakes=mistakes, confusion=confusion)
+    files.check(store)
     check_places(ref, [photos], store, "promptctl evaluate {context} {photos}")
     source = locate(ref, store)
     context = source.load()
@@ -88,8 +101,10 @@ def evaluate(
     if foreign is not None and told is not None:
         figures, more = _unknown_figures(context, share, shown.features, foreign, told, encoder, on_progress)
         left_out += more
-    said = measured.answers(context, share, shown.features, together=together, also_together=False)
-    return EvaluateReport(
+    said = measured.answers(
+        context, share, shown.features, together=together, also_together="predictions" in files.asked
+    )
+    report = EvaluateReport(
         context=source.name,
         blend=share,
         blend_chosen=blend is None,
@@ -104,6 +119,7 @@ def evaluate(
         together=together,
         **measured.figures(context, share, shown, targets, said, together),
     )
+    return replace(report, written=files.write(report))
 
 
 def _tower(context: Context, name: str, model: str | None, device: str) -> TextTower:

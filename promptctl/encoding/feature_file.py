@@ -35,7 +35,7 @@ def to_parquet(features: Features, columns: Columns, backbone: BackboneId) -> by
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(features.vectors.ravel()), features.vectors.shape[1])
     table = pa.table(
         {
-            "path": [_in_utf8(os.fspath(path)) for path in features.paths],
+            "path": [in_utf8(os.fspath(path)) for path in features.paths],
             "sha256": list(features.sha256),
             **{names[name]: list(values) for name, values in columns.items()},
             "features": vectors,
@@ -47,7 +47,7 @@ def to_parquet(features: Features, columns: Columns, backbone: BackboneId) -> by
     return out.getvalue()
 
 
-def _in_utf8(path: str) -> str:
+def in_utf8(path: str) -> str:
     """A path may hold any bytes, and such a file holds text only."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 

@@ -58,12 +58,23 @@ def as_csv(report: Report) -> str:
 
 
 def csv_lines(rows: Iterable[Sequence[object]]) -> str:
-    lines = _Lines()
-    writer = csv.writer(lines, lineterminator="\r\n")  # with "\n", Python before 3.13 leaves a \r unquoted
-    writer.writerows([_csv_cell(value) for value in row] for row in rows)
+    """For stdout; of a terminal nothing takes control."""
+    lines = _csv_rows(rows)
     if sys.stdout.isatty():
         return joined("\n".join(map(printable, line.split("\n"))) for line in lines)
     return joined(lines)
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """For a file, whatever stdout is."""
+    return joined(_csv_rows(rows))
+
+
+def _csv_rows(rows: Iterable[Sequence[object]]) -> list[str]:
+    lines = _Lines()
+    writer = csv.writer(lines, lineterminator="\r\n")  # with "\n", Python before 3.13 leaves a \r unquoted
+    writer.writerows([_csv_cell(value) for value in row] for row in rows)
+    return lines
 
 
 def as_names(report: Report) -> str:

@@ -38,6 +38,21 @@ def evaluate(
         bool,
         typer.Option("--together/--one-by-one", help="Answer the photos together, each with the help of the others."),
     ] = False,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write what was said of every photo, by zero-shot too, to a .csv or .parquet file."
+        ),
+    ] = None,
+    mistakes: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the same of the mistakes, those it was most certain of first."),
+    ] = None,
+    confusion: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write to a .csv file how many photos of each class were given which."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     fail_under: Annotated[
         float | None,
         typer.Option(min=0, max=100, help="Exit with 4 if top-1 is below this percentage."),
@@ -64,6 +79,10 @@ def evaluate(
             split=split.value if split else None,
             unknown=unknown,
             together=together,
+            predictions=predictions,
+            mistakes=mistakes,
+            confusion=confusion,
+            force=force,
             blend=parse_share(blend),
             model=model,
             device=device.value,
