@@ -78,7 +78,9 @@ def make(real):
         photos = tuple(answered(*row) for row in rows)
         count = Counter(photo.label for photo in photos)
         scores = tuple(scored(label, photos) for label in count)
-        return replace(real, photos=photos, per_class=scores, images=len(photos), classes=len(count), **fields)
+        return replace(
+            real, photos=photos, per_class=scores, images=len(photos), classes=len(count), class_names={}, **fields
+        )
 
     return made
 
@@ -150,6 +152,8 @@ def test_a_page_of_a_real_evaluation_says_what_the_report_says(real):
     text = text_of(html)
     assert f"recognises {100 * real.learned.top1:.1f} % of these photos" in text
     assert f"Zero-shot recognises {100 * real.zero_shot.top1:.1f} %" in text
+    found = findings.gain(findings.right(real.photos), findings.zero_shot_right(real.photos))
+    assert (found.low, found.high) == (real.gain_interval.low, real.gain_interval.high)  # what the terminal says
     for said in ("tiny", "promptctl evaluate colours ./photos", promptctl.__version__, "26 November 2026", real.where):
         assert said in text
     assert f"it was learned from {real.learned_from} of these" in text

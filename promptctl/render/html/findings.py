@@ -10,12 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from promptctl.classification.metrics import bootstrap
 from promptctl.report import ClassScore, EvaluateReport, PhotoAnswer
 
-Range = tuple[float, float]  # from, to
 BINS = 15  # as many as the calibration error has
-_DRAWS = 10_000
-_OUTER = 0.025, 0.975  # 95 % lie between them
 _DECILES = tuple(share / 10 for share in range(10, 0, -1))
 _Z = 1.96
 
@@ -79,10 +77,10 @@ class Cover:
 
 
 def names_of(report: EvaluateReport) -> dict[str, str]:
-    """Class names by label, in the order of the context; a class without photos is called by its label."""
-    named = {score.label: score.name for score in report.per_class}
-    answered = {label: label for photo in report.photos for label in (photo.answer, photo.zero_shot)}
-    return {**named, **{label: name for label, name in sorted(answered.items()) if label not in named}}
+    """Class names by label, those of the context in its order, and any label that it has no name for."""
+    shots = (photo.nearest_shot for photo in report.photos if photo.nearest_shot is not None)
+    said = {label for photo in report.photos for label in (photo.label, photo.answer, photo.zero_shot)}
+    return {**{label: label for label in sorted(said.union(shots))}, **report.class_names}
 
 
 def right(photos: Sequence[PhotoAnswer]) -> NDArray[np.bool_]:
@@ -109,12 +107,12 @@ def accuracy(hits: NDArray[np.bool_]) -> Interval:
     bound = 0.025 ** (1 / images)
     if share in (0, 1):
         return Interval(share, bound, 1.0) if share else Interval(share, 0.0, 1 - bound)
-    return Interval(share, *_drawn_again(hits, hits)[0])
+    return Interval(share, *bootstrap(hits, hits)[0])
 
 
 def gain(hits: NDArray[np.bool_], others: NDArray[np.bool_]) -> Interval:
     """How many more of the same photos are right than of others (N,), with a paired bootstrap over the photos."""
-    return Interval(float(hits.mean() - others.mean()), *_drawn_again(hits, others)[1])
+    return Interval(float(hits.mean() - others.mean()), *bootstrap(hits, others)[1])
 
 
 def worst_first(report: EvaluateReport) -> list[ClassScore]:
@@ -133,7 +131,7 @@ def matrix(report: EvaluateReport) -> Matrix:
     counts = Counter((photo.label, photo.answer) for photo in report.photos)
     rows = [score.label for score in report.per_class]
     answered = {answer for _, answer in counts}
-    columns = rows + [label for label in names if label in answered and label not in set(rows)]
+    columns = rows + [label for label in names if label in answered.difference(rows)]
     filled = np.zeros((len(rows), len(columns)), np.int64)
     row_of, column_of = ({label: i for i, label in enumerate(some)} for some in (rows, columns))
     for (truth, answer), count in counts.items():
@@ -185,14 +183,6 @@ def worst_mistakes(photos: Sequence[PhotoAnswer]) -> list[PhotoAnswer]:
     """Wrong answers, those first that were given as the surest."""
     wrong = (photo for photo in photos if not photo.is_right)
     return sorted(wrong, key=lambda photo: (-photo.probability, photo.truth_probability, photo.file))
-
-
-def _drawn_again(hits: NDArray[np.bool_], others: NDArray[np.bool_]) -> tuple[Range, Range]:
-    """95 % intervals of the fraction of hits, and of what it is above that of others (Efron's percentiles)."""
-    images, outcomes = len(hits), np.bincount(2 * hits + others, minlength=4)
-    _, lost, won, both = np.random.default_rng(1).multinomial(images, outcomes / images, _DRAWS).T
-    low, high = np.quantile([(won + both) / images, (won - lost) / images], _OUTER, axis=1).tolist()
-    return (low[0], high[0]), (low[1], high[1])
 
 
 def _wilson(hits: int, photos: int) -> Interval:

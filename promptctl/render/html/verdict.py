@@ -10,6 +10,7 @@ import numpy as np
 from promptctl.render.html import findings
 from promptctl.render.html.findings import Cover, Interval
 from promptctl.report import EvaluateReport, PhotoAnswer
+from promptctl.report import Interval as Drawn
 from promptctl.report.phrases import number_of
 
 
@@ -53,7 +54,7 @@ def percent(fraction: float) -> str:
     return f"{shown} %".replace(" ", "\xa0")
 
 
-def between(interval: Interval) -> str:
+def between(interval: Interval | Drawn) -> str:
     return f"{100 * interval.low:.1f} to {100 * interval.high:.1f}\xa0%"
 
 
