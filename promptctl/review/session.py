@@ -147,8 +147,8 @@ class Session:
 
     def _meant(self, typed: str | None) -> str:
         """The label of the class that is meant by a label or a name; that of a new class where it is none's."""
-        if typed in self._names:
-            return str(typed)
+        if isinstance(typed, str) and typed in self._names:
+            return typed
         text = clean(typed)
         said = prompt_form(readable(text))
         known = ((label, word) for label, name in self._names.items() for word in (name, readable(label)))

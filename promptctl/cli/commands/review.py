@@ -54,7 +54,14 @@ def review(
         bool, typer.Option("-q", "--quiet", help="Print paths only: with --suggest those of photos.")
     ] = False,
 ) -> None:
-    """Look at photos on a page, the least certain first, and say what they show."""
+    """Look at photos on a page, the least certain first, and say what they show.
+
+    Examples:
+        # asks about photos on a page, until Ctrl-C
+        promptctl review ./unsorted --prompt birds
+        # prints the twenty photos to ask about, without a page
+        promptctl review ./unsorted --prompt birds --suggest 20
+    """
     given: dict[str, Any] = {
         "prompt": prompt,
         "exclude": exclude or (),
