@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -50,7 +51,8 @@ def relabel(
     """Correct labels of photos and learn from all of them again; if one line is wrong, nothing is changed.
 
     name              what the context is called
-    fixes             a CSV: the photo by its sha256, the first 8 digits or more of it, or its path; and its class
+    fixes             a CSV: the photo by its sha256, the first 8 digits or more of it, or its path; and its class.
+                      Or what `review` wrote down, or an export of Label Studio: what is not stored is passed over
     dry_run           say what would change, and change nothing
     max_forgetting    fraction of the held-out images that the new version may lose, from 0 to 1
     force             store it even if it loses more; its card says so
@@ -65,6 +67,7 @@ def relabel(
     lines = read_fixes(path)
     entry, context = newest(whole_name(name, COMMAND), store or Store())
     facts = _facts(context, str(entry.ref), path, lines)
+    _say_what_is_new(context, str(entry.ref), path, lines)
     if dry_run or not facts.photos:
         return RelabelPlan(str(entry.ref), dry_run, facts.photos, facts.unchanged)
     plan = partial(_plan, path=path, lines=lines)
@@ -99,7 +102,10 @@ def _facts(parent: Context, ref: str, path: Path, lines: Sequence[Fix]) -> _Fact
     meant: dict[str, tuple[ClassEntry, int]] = {}
     for fix in lines:
         where = f" in line {fix.line} of {path}"
-        sha, entry = _sha256(fix, of_photo, ref, where), class_meant(fix.label, parent.card.classes, ref, where=where)
+        sha = _sha256(fix, of_photo, ref, where)
+        if sha is None:
+            continue
+        entry = class_meant(fix.label, parent.card.classes, ref, where=where)
         before = meant.setdefault(sha, (entry, fix.line))
         if before[0] != entry:
             one, other = f"'{before[0].label}' in line {before[1]}", f"'{entry.label}' in line {fix.line}"
@@ -116,8 +122,27 @@ def _facts(parent: Context, ref: str, path: Path, lines: Sequence[Fix]) -> _Fact
     return _Facts(photos, len(meant) - len(changed), tuple(label for label, id in ids.items() if id in gone))
 
 
-def _sha256(fix: Fix, known: Mapping[str, object], ref: str, where: str) -> str:
-    """The photo that is meant; DatasetError for one that is not stored, and for a start that several have."""
+def _say_what_is_new(parent: Context, ref: str, path: Path, lines: Sequence[Fix]) -> None:
+    """Warn of photos that are not stored, and need not be; DatasetError where none is."""
+    from promptctl.data import remarks
+
+    known, command = parent.shots.classes_of_images(), f"promptctl learn {shlex.quote(str(path))} --name"
+    new = [fix for fix in lines if fix.may_be_new and (fix.sha256 or _hash_of(fix)) not in known]
+    name = ref.partition("@")[0]
+    if new and len(new) == len(lines):
+        raise DatasetError(f"none of the photos of {path} is stored in {ref}", f"{command} {name}")
+    if new:
+        remarks.say([f"{number_of(len(new), 'photo')} of {path} not stored in {ref} and passed over: {command} {name}"])
+
+
+def _sha256(fix: Fix, known: Mapping[str, object], ref: str, where: str) -> str | None:
+    """The photo that is meant; DatasetError for one that is not stored, and for a start that several have.
+
+    returns   None for one that is not stored and need not be
+    """
+    if fix.may_be_new:
+        sha = fix.sha256 or _hash_of(fix)
+        return sha if sha in known else None
     if fix.sha256 is None:
         return _sha256_of_file(fix, known, ref, where)
     found = [sha for sha in known if sha.startswith(fix.sha256)]
@@ -131,6 +156,17 @@ def _sha256(fix: Fix, known: Mapping[str, object], ref: str, where: str) -> str:
     near = next((sha for sha in known if sha.startswith(fix.sha256[:_NEAR])), None)
     hint = f"did you mean {near[: max(12, len(fix.sha256))]}?" if near else f"promptctl show {ref} --json"
     raise DatasetError(f"no photo of {ref} has the checksum '{fix.said}'{where}", hint)
+
+
+def _hash_of(fix: Fix) -> str | None:
+    from promptctl.encoding.decode import hash_image
+    from promptctl.encoding.files import UnreadableImage
+
+    assert fix.path is not None
+    try:
+        return hash_image(fix.path)
+    except UnreadableImage:
+        return None
 
 
 def _sha256_of_file(fix: Fix, known: Mapping[str, object], ref: str, where: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from promptctl.data import remarks
-from promptctl.data.images import LabelledImage, passed_over, photos_among
+from promptctl.data.images import LabelledImage, changed_since, passed_over, photos_among
 from promptctl.data.names import one_form
 from promptctl.data.readers import read_list
 from promptctl.data.readers.records import Listed
@@ -175,7 +175,15 @@ def _from_rows(root: Path, rows: Sequence[Listed]) -> ImageFolder:
             )
     there = {path: _is_there(path) for path in label_of}
     missing = tuple(Skipped(row.path, "no such file") for row in rows if not there[row.path])
-    images = tuple(LabelledImage(row.path, row.label, row.split, True) for row in rows if there[row.path])
+    rows = [row for row in rows if there[row.path]]
+    changed = changed_since({row.path: row.sha256 for row in rows if row.sha256})
+    missing += tuple(Skipped(path, "it has changed since it was given its class") for path in changed)
+    images = tuple(LabelledImage(row.path, row.label, row.split, True) for row in rows if row.path not in changed)
+    if not images and changed:
+        raise NoImages(
+            f"no image listed in {root} is what it was when it was given its class, {changed[0]} for example",
+            f"promptctl review {shlex.quote(str(changed[0].parent))} --prompt NAME",
+        )
     if not images and missing:
         hint, first = f"ls {shlex.quote(str(missing[0].path.parent))}", missing[0].path
         if len(missing) == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +74,16 @@ def hash_images(
         if on_progress:
             on_progress(done, len(images))
     return tuple(hashed), tuple(skipped)
+
+
+def changed_since(sha256: Mapping[Path, str]) -> tuple[Path, ...]:
+    """The files that can be read and no longer are what they were, by the sha256 that each had."""
+    outcomes = _outcomes([LabelledImage(path, "") for path in sha256])
+    return tuple(
+        path
+        for (path, before), now in zip(sha256.items(), outcomes, strict=True)
+        if isinstance(now, str) and now != before
+    )
 
 
 def _outcomes(images: Sequence[LabelledImage]) -> Iterator[str | UnreadableImage]:

@@ -12,6 +12,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from promptctl.cells import unescape
+from promptctl.data.readers import label_studio
 from promptctl.data.readers.headings import LOOKED_AT, WANTED, Columns, columns_of, is_heading, is_whole_heading
 from promptctl.data.readers.records import Listed, Record, listed
 from promptctl.data.readers.text import text_of
@@ -31,6 +32,8 @@ def read(path: Path) -> list[Listed]:
     rows = rows_of(path, shelf.holds)
     if not rows:
         raise NoImages(f"{path} is empty", "write one image per line: path,label")
+    if label_studio.fits_columns(rows[0][1]):
+        return label_studio.read_rows(path, rows[0][1], rows[1:])
     columns, rows = columns_of(rows, shelf.holds)
     if len(columns.names) < 2:
         raise DatasetError(f"{path} has one column only, '{columns.names[0]}', path and label were expected", WANTED)

@@ -1,21 +1,29 @@
-"""Fixes: a list of photos, by checksum or path, and the classes they are of after all."""
+"""Fixes: a list of photos, by checksum or path, and the classes they are of after all.
+
+Decisions of `review` and exports of Label Studio are such lists too; they say more than what is to be corrected, so a
+photo that is not stored is no mistake in them.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from promptctl.data.names import one_form
+from promptctl.data.readers import decisions, label_studio
 from promptctl.data.readers.containers import refuse_containers
 from promptctl.data.readers.delimited import rows_of
 from promptctl.data.readers.headings import LABELS, PATHS, Columns, columns_of, plain
 from promptctl.data.readers.labels import one_label
-from promptctl.data.readers.text import file_bytes
+from promptctl.data.readers.text import file_bytes, text_of
 from promptctl.data.shelf import Shelf
 from promptctl.errors import DatasetError
 
 READ = (".csv", ".tsv", ".txt")
+ANSWERS = (".json", ".jsonl", ".ndjson")
 HASHES = ("sha256", "hash", "sha", "checksum", "digest")
 NEW_LABELS = ("newlabel", "newclass", "correctlabel", "correct", "right", "fixed", "fix", "becomes", "to")
 SHORTEST = 8  # digits of a checksum
@@ -32,21 +40,52 @@ class Fix:
     sha256: str | None  # its first digits, in small letters; None: a file is meant
     path: Path | None
     label: str
+    may_be_new: bool = False  # a photo that is not stored is passed over
 
 
 def read_fixes(path: Path) -> list[Fix]:
     """The lines of a list; DatasetError for one that cannot be understood, with its line."""
-    refuse_containers(path, dict.fromkeys(READ))
-    if path.suffix.lower() not in READ:
+    refuse_containers(path, dict.fromkeys((*READ, *ANSWERS)))
+    if path.suffix.lower() not in (*READ, *ANSWERS):
         raise DatasetError(f"{path} is not a list that can be read", f"write a .csv: {WANTED}")
     if not file_bytes(path).strip():
         raise DatasetError(f"{path} is empty", f"write one photo per line: {WANTED}")
+    if path.suffix.lower() in ANSWERS:
+        return _of_answers(path)
     shelf = Shelf(path)
-    columns, rows = columns_of(rows_of(path, lambda cell: _is_photo(cell, shelf)), lambda cell: _is_photo(cell, shelf))
+    lines = rows_of(path, lambda cell: _is_photo(cell, shelf))
+    if lines and label_studio.fits_columns(lines[0][1]):
+        return _of_annotations(path, label_studio.annotations_in_rows(path, lines[0][1], lines[1:]))
+    columns, rows = columns_of(lines, lambda cell: _is_photo(cell, shelf))
     photo, label = _photo_column(columns), _label_column(path, columns)
     if files := [(_cell(row, photo), _cell(row, label)) for _, row in rows if not is_hash(_cell(row, photo))]:
         shelf.choose_folder(files)
     return [_fix(path, line, _cell(row, photo), _cell(row, label), shelf) for line, row in rows]
+
+
+def _of_answers(path: Path) -> list[Fix]:
+    """Of what people said of photos that they were shown."""
+    text = text_of(path)
+    if decisions.fits(text):
+        taught = [one for one in decisions.decided(path, text) if one.is_taught]
+        own = [Fix(one.line, one.file, one.sha256, None, one.label, True) for one in taught]
+        copies = [(one, path.parent / copy) for one in taught for copy in one.copies]
+        return own + [Fix(one.line, copy.name, None, copy, one.label, True) for one, copy in copies]
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path} is not JSON ({error})", f"write a .csv: {WANTED}") from error
+    if not isinstance(found, list) or not label_studio.fits(found):
+        raise DatasetError(f"{path} is neither from review nor from Label Studio", f"write a .csv: {WANTED}")
+    return _of_annotations(path, label_studio.annotations_of(path, found))
+
+
+def _of_annotations(path: Path, annotations: Sequence[label_studio.Annotation]) -> list[Fix]:
+    finder = label_studio.Finder(path, annotations)
+    return [
+        Fix(one.number, one.file, one.sha256, None if one.sha256 else finder.find(one), one_form(one.choices[0]), True)
+        for one in annotations
+    ]
 
 
 def is_hash(text: str) -> bool:

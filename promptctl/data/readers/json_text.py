@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptctl.data.readers import coco, coop_split, json_mapping, json_records
+from promptctl.data.readers import coco, coop_split, decisions, json_mapping, json_records, label_studio
 from promptctl.data.readers.json_records import of_records
 from promptctl.data.readers.records import Listed
 from promptctl.data.readers.text import text_of
@@ -29,6 +29,8 @@ SHAPES: tuple[tuple[Fits, Read], ...] = (  # of an object; the first that fits i
 def read(path: Path) -> list[Listed]:
     """CoOp's split file, COCO's annotations with one category an image, or records of path and label."""
     text = text_of(path)
+    if decisions.fits(text):
+        return decisions.read(path, text)
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -36,7 +38,7 @@ def read(path: Path) -> list[Listed]:
             return read_lines(path)
         raise DatasetError(f"{path} is not JSON ({error})", _WANTED) from error
     if isinstance(found, list):
-        return of_records(path, list(enumerate(found, 1)))
+        return _of_list(path, list(enumerate(found, 1)))
     if not isinstance(found, dict):
         raise DatasetError(f"{path} is JSON, but not a list of images: it holds {json.dumps(found)[:40]}", _WANTED)
     shape = next((read for fits, read in SHAPES if fits(found)), None)
@@ -49,6 +51,8 @@ def read(path: Path) -> list[Listed]:
 def read_lines(path: Path) -> list[Listed]:
     """The images of a file with one record in each line."""
     text = text_of(path)
+    if decisions.fits(text):
+        return decisions.read(path, text)
     if re.match(r"\s*\[", text) and not re.match(r"\s*\[.*\]\s*[\r\n]+\s*\[", text):  # an array, and not one per line
         return read(path)
     try:
@@ -57,7 +61,12 @@ def read_lines(path: Path) -> list[Listed]:
         numbered = [(n, _object(line, n)) for n, line in lines]
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path} is not JSON lines: {error}", 'a line is {"file_name": …, "label": …}') from error
-    return of_records(path, numbered)
+    return _of_list(path, numbered)
+
+
+def _of_list(path: Path, numbered: Sequence[tuple[int, object]]) -> list[Listed]:
+    found = [one for _, one in numbered]
+    return label_studio.read(path, found) if label_studio.fits(found) else of_records(path, numbered)
 
 
 def _object(line: str, number: int) -> object:

@@ -22,6 +22,7 @@ class Listed:
     path: Path
     label: str
     split: str | None = None
+    sha256: str | None = None  # of the file when it was given its class; None: not known
 
 
 @dataclass(frozen=True)
