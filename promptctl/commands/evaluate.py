@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import checks
+from promptctl.commands import baseline_names
 from promptctl.commands.answers import UNKNOWN
 from promptctl.commands.backbones import chosen_share, load_backbone_for, load_encoder_for
 from promptctl.commands.evaluate_files import Files
@@ -42,6 +43,7 @@ def evaluate(
     split: str | None = None,
     unknown: str | PathLike[str] | None = None,
     together: bool = False,
+    baselines: Sequence[str] = (),
     predictions: str | PathLike[str] | None = None,
     mistakes: str | PathLike[str] | None = None,
     confusion: str | PathLike[str] | None = None,
@@ -60,6 +62,9 @@ def evaluate(
     unknown       folder of photos that show none of the classes, to measure how well they are told from the others
     together      the images are answered together, so that each answer depends on the others; `learned` is then how
                   good these answers are, and `alone` how good those one by one
+    baselines     further classifiers to measure on the same images: zero-shot, ensemble-7, ensemble-80 (of templates),
+                  linear-probe, nearest-mean, ridge, clap (of the context's stored shots), coop (the context without its
+                  head), coop:NAME@VERSION (another one)
     predictions   file to write, .csv or .parquet: every image with its class, what was answered and how probable that
                   is, zero-shot's answer, the answers one by one and together, and the shot most like it
     mistakes      the same of the images that were given another class, the most certain first
@@ -80,6 +85,7 @@ def evaluate(
     photos, blend = checks.path("photos", photos), checks.share(blend)
     foreign = None if unknown is None else checks.path("unknown", unknown)
     together = checks.flag("together", together)
+    others = baseline_names.checked(baselines)
     files = Files.of(force=force, predictions=predictions, mistakes=mistakes, confusion=confusion)
     files.check(store)
     check_places(ref, [photos], store, "promptctl evaluate {context} {photos}")
@@ -89,13 +95,15 @@ def evaluate(
     found = labelled(photos, split)
     tower = partial(_tower, context, source.name, model, device)
     index = class_index(found.labels, context.card.classes, source.name, tower)
-    encoder = load_encoder_for(context, source.name, model, device)
-    shown = seen(found.of(index), encoder, photos, on_progress)
+    share = chosen_share(blend, context, source.name, model, device, on_progress)
+    from promptctl.commands import baselines as beside
     from promptctl.commands import measured
 
+    fitted = beside.fitted(others, beside.Beside(context, source.name, share, model, device, store, on_progress))
+    encoder = load_encoder_for(context, source.name, model, device)
+    shown = seen(found.of(index), encoder, photos, on_progress)
     targets = shown.targets(index)
     measured.say_what_is_odd(shown.features, shown.label_of, targets, context, source.name)
-    share = chosen_share(blend, context, source.name, model, device, on_progress)
     left_out = [*found.skipped, *found.strange(index, source.name), *shown.skipped]
     figures = None
     if foreign is not None and told is not None:
@@ -117,6 +125,7 @@ def evaluate(
         skipped=skipped_files(left_out),
         passed_over=passed_over(left_out),
         together=together,
+        baselines=beside.scored(fitted, shown.features, targets, said.learned),
         **measured.figures(context, share, shown, targets, said, together),
     )
     return replace(report, written=files.write(report))

@@ -22,6 +22,7 @@ from promptctl.cli.options import (
     parse_share,
 )
 from promptctl.cli.output import finish
+from promptctl.commands.baseline_names import BASELINES
 
 
 def evaluate(
@@ -38,6 +39,13 @@ def evaluate(
         bool,
         typer.Option("--together/--one-by-one", help="Answer the photos together, each with the help of the others."),
     ] = False,
+    baselines: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,…",
+            help=f"Also measure, on the same photos, any of {', '.join(BASELINES)} and coop:CONTEXT, another context.",
+        ),
+    ] = "",
     predictions: Annotated[
         Path | None,
         typer.Option(
@@ -79,6 +87,7 @@ def evaluate(
             split=split.value if split else None,
             unknown=unknown,
             together=together,
+            baselines=baselines,
             predictions=predictions,
             mistakes=mistakes,
             confusion=confusion,
