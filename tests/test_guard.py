@@ -140,7 +140,9 @@ def test_what_few_images_cannot_show_is_said_even_when_nothing_changed():
     )
     nothing = judged(paired(0))
     assert (nothing.advisory, nothing.images, nothing.drop, nothing.p, nothing.classes) == (True, 0, 0.0, 1.0, ())
-    assert nothing.warnings == ("no image of the known classes is held out, so nobody knows what was forgotten",)
+    assert nothing.warnings == (
+        "no held-out image of the known classes can be compared, so nobody knows what was forgotten",
+    )
 
 
 def test_new_names_that_draw_old_images_are_a_warning_however_many():

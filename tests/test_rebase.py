@@ -13,6 +13,7 @@ from conftest import TINY, build_clip, paint
 
 import promptctl
 from promptctl import commands
+from promptctl.commands import guarding, revise
 from promptctl.context.card import Change, Shots
 from promptctl.context.context import Context
 from promptctl.errors import NoImages, NoShots, PhotosMissing, SameBackbone
@@ -186,3 +187,133 @@ def test_it_can_learn_on_where_it_is(photos, other, tmp_path, monkeypatch):
     assert (after.card.backbone.name, len(after.shots)) == (other, 39)
     assert isinstance(after.card.change, Change)
     assert Context.load(Store().find(promptctl.Ref("colours", 3)).path) == after
+
+
+# ----------------------------------------------------------------------------------- the guard
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory) -> str:
+    """A CLIP to which all pictures look nearly the same."""
+    folder = build_clip(tmp_path_factory.mktemp("blind"), {**TINY, "embed_dim": 24}, seed=5)
+    config = folder / "open_clip_config.json"
+    told = json.loads(config.read_text())
+    told["preprocess_cfg"]["std"] = [1e5] * 3
+    config.write_text(json.dumps(told))
+    return f"local-dir:{folder}"
+
+
+@pytest.fixture(scope="module")
+def seventy(tiny_folder, tmp_path_factory) -> tuple[Path, bytes]:
+    """Pictures of three colours and shades@1 of them, which holds 42 out."""
+    folder = tmp_path_factory.mktemp("seventy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROMPTCTL_HOME", str(folder / "home"))
+        store, photos = Store(folder / "store"), paint(folder / "photos", images=70)
+        promptctl.learn(photos, "shades", epochs=2, model=f"local-dir:{tiny_folder}", store=store)
+    return photos, store["shades"].to_bytes()
+
+
+def test_a_backbone_that_recognises_less_is_refused_and_kept_beside(seventy, blind, cli):
+    photos, shades = seventy
+    Store().save("shades", shades, new=True)
+    done = cli("rebase", "shades", photos, "--model", blind)
+    assert done.code == 4, done.err
+    assert "error: shades@candidate is not the next version: it recognises" in done.err
+    assert "promptctl promote shades@candidate" in done.err and "promptctl restore" not in done.err
+    assert Store().numbers("shades") == (1,)
+    before, after = Store()["shades@1"], Store()["shades@candidate"]
+    (x, rows), (seen, _) = before.held_out(), after.held_out()
+    was, becomes = (
+        (scale * features @ head.weight.T + head.bias).argmax(1) == rows
+        for scale, features, head in (
+            (before.card.logit_scale, x, before.head),
+            (after.card.logit_scale, seen, after.head),
+        )
+    )
+    found = after.card.change.guard
+    assert (found.on, found.images, found.refused) == ("images held out", 42, True)
+    assert (found.worse, found.better) == (int((was & ~becomes).sum()), int((becomes & ~was).sum()))
+    for number, label in enumerate(("blue", "green", "red")):
+        if was[rows == number].sum() != becomes[rows == number].sum():
+            assert any(line.split()[0] == label for line in done.out.splitlines() if line.strip()), done.out
+    assert cli("promote", "shades@candidate").code == 0
+    assert Store()["shades@2"].card.backbone.name == blind
+
+
+def test_a_refused_backbone_is_stored_when_forced_and_log_says_so(seventy, blind, cli):
+    photos, shades = seventy
+    Store().save("shades", shades, new=True)
+    report = json.loads(cli("rebase", "shades", photos, "--model", blind, "--force", "--json").out)
+    assert (report["context"], report["refused"], report["forced"]) == ("shades@2", False, True)
+    assert report["guard"]["refused"] and report["guard"]["parent"] == "shades@1"
+    assert report["guard"]["worse"] > report["guard"]["better"]
+    assert commands.log("shades").versions[0].change.endswith(", forced")
+
+
+def test_another_backbone_as_good_becomes_the_next_version(seventy, other, cli):
+    photos, shades = seventy
+    Store().save("shades", shades, new=True)
+    done = cli("rebase", "shades", photos, "--model", other)
+    assert done.code == 0, done.err
+    assert "against shades@1, among its classes, on the 42 images held out: " in done.out
+    assert not Store()["shades@2"].card.change.guard.refused
+
+
+def test_too_few_images_advise_in_words(photos, blind, cli):
+    done = cli("rebase", "colours", photos, "--model", blind)
+    assert done.code == 0 and Store().numbers("colours") == (1, 2)
+    assert "too few to refuse a version" in done.err
+    assert "on the 24 shots, in folds" in done.out, "of which there are more than of those held out"
+
+
+def test_where_nothing_held_out_is_left_nobody_knows_and_it_is_said(photos, other, cli):
+    from promptctl.encoding.decode import hash_image
+
+    shots = Store()["colours@1"].shots
+    apart = {sha for sha, held in zip(shots.hashes, shots.held_out, strict=True) if held}
+    unseen = dataclasses.replace(
+        Store()["colours@1"], shots=dataclasses.replace(shots, predicted=shots.predicted * 0 - 1)
+    )
+    Store().save("colours", unseen.to_bytes(), new=False)
+    for path in photos.glob("*/holiday-*.png"):
+        if hash_image(path) in apart:
+            path.unlink()
+    report = commands.rebase("colours", photos, model=other)
+    assert (report.held_out_missing, report.guard.compared_images, report.refused) == (6, 0, False)
+    said = report.warnings()
+    assert "6 photos held out in colours@2 missing or of a class left out: the two are compared without" in said
+    assert "no held-out image of the known classes can be compared, so nobody knows what was forgotten" in said
+
+
+def test_each_answers_by_its_own_features_of_the_same_images(photos, other):
+    """Paired by content, in whatever order either stores them."""
+    commands.rebase("colours", photos, model=other)
+    before, after = Store()["colours@1"], Store()["colours@2"]
+    turned = dataclasses.replace(before, head=dataclasses.replace(before.head, weight=before.head.weight[[0, 2, 1]]))
+    backwards = dataclasses.replace(after, shots=after.shots.only(np.arange(len(after.shots))[::-1]))
+    same, ids, full, _ = guarding._on_held_out(turned, backwards)
+    x, rows = turned.held_out()
+    old = (turned.card.logit_scale * x @ turned.head.weight.T + turned.head.bias).argmax(1) == rows
+    y, rows_after = backwards.held_out()
+    new = (after.card.logit_scale * y @ after.head.weight.T + after.head.bias).argmax(1) == rows_after
+    assert full is None and (ids == rows_after + 4).all() and len(same) == 6
+    assert 0 < old.sum() < 6, "or it would not matter which images are paired"
+    assert (same.parent == old[::-1]).all() and (same.candidate == new).all()
+
+
+def test_before_a_refusal_it_tries_what_another_backbone_allows(photos, other):
+    """Nothing of the parent's head or vectors means anything there."""
+    from promptctl.clip.backbone import Backbone
+
+    commands.rebase("colours", photos, model=other)
+    parent, after = Store()["colours@1"], Store()["colours@2"]
+    revision = revise.revision_of(parent, after.card.classes, after.shots, Change("rebase"), trains=True)
+    settings = dataclasses.replace(revision.settings, epochs=2, head=False)
+    revision = dataclasses.replace(revision, from_scratch=True, settings=settings)
+    assert list(guarding._retries(revision, after, None, None)) == []
+    tried = dict(guarding._retries(revision, dataclasses.replace(after, head=None), Backbone(other, "cpu"), None))
+    assert list(tried) == ["3 times the steps", "class-specific vectors"]
+    longer, own = tried.values()
+    assert longer.card.method.steps == 6 and own.card.method.class_specific
+    assert own.vectors.shape == (3, *longer.vectors.shape)

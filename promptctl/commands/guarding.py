@@ -15,7 +15,7 @@ from promptctl.classification.classifier import Classifier, Predictions
 from promptctl.commands.revise import Revision, revised
 from promptctl.commands.versions import answering
 from promptctl.context.card import HELD_OUT, GuardRecord, HeadPart
-from promptctl.context.context import Context, LinearHead
+from promptctl.context.context import Context, LinearHead, ShotTable
 from promptctl.context.graded import right_probability
 from promptctl.context.guard import FEWEST_IMAGES, Paired, Verdict, judge
 from promptctl.progress import OnProgress
@@ -87,7 +87,8 @@ def _retries(
 ) -> Iterator[tuple[str, Context]]:
     """Other versions of the same photos, each made when it is asked for; where a head answers, of the head alone."""
     if refused.head is not None:
-        for share in _OF_PARENT:
+        # a share of what was said of other features would say nothing
+        for share in _OF_PARENT if _is_of_one_backbone(revision.parent, refused) else ():
             yield f"{share:g} of the parent's head", _with_head_of(revision, refused, share)
         return
     for kept, another in _with_other_vectors(revision, refused):
@@ -110,13 +111,17 @@ def _with_head_of(revision: Revision, candidate: Context, share: float) -> Conte
     return answering(replace(candidate, card=card, head=head), revision.measured)
 
 
+def _is_of_one_backbone(parent: Context, candidate: Context) -> bool:
+    return parent.card.backbone.fingerprint == candidate.card.backbone.fingerprint
+
+
 def _with_other_vectors(revision: Revision, refused: Context) -> Iterator[tuple[str, Revision]]:
-    if not revision.goes_on():
+    if not (revision.goes_on() or (revision.from_scratch and refused.card.method.context_tokens)):
         return
     settings, parent = revision.settings, revision.parent
     more = (settings.epochs or refused.card.method.epochs) * _MORE_STEPS
     yield f"{_MORE_STEPS} times the steps", replace(revision, settings=replace(settings, epochs=more))
-    if refused.vectors.shape == parent.vectors.shape:
+    if revision.goes_on() and refused.vectors.shape == parent.vectors.shape:
         for share in _OF_PARENT:
             between = share * parent.vectors + (1 - share) * refused.vectors
             yield (
@@ -128,7 +133,10 @@ def _with_other_vectors(revision: Revision, refused: Context) -> Iterator[tuple[
 
 
 def judged(parent: Context, candidate: Context, max_forgetting: float) -> Judged:
-    """The candidate beside its parent; on folds of the shots where hardly any image is held out."""
+    """The candidate beside its parent; on folds of the shots where hardly any image is held out.
+
+    Each answers by the features that it stores, so the two may be of different backbones.
+    """
     labels = {entry.id: entry.label for entry in candidate.card.classes}
     same, ids, full, zero_shot = _on_held_out(parent, candidate)
     if len(same) < FEWEST_IMAGES:
@@ -141,40 +149,58 @@ def judged(parent: Context, candidate: Context, max_forgetting: float) -> Judged
 
 
 Right = NDArray[np.bool_]
+Rows = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 
-def _on_held_out(parent: Context, candidate: Context) -> tuple[Paired, Ids, Paired, Right]:
+def _on_held_out(parent: Context, candidate: Context) -> tuple[Paired, Ids, Paired | None, Right]:
     """On the images that the parent holds out, with the labels they have now, of classes that both have."""
-    shots = candidate.shots
-    apart = {sha.tobytes() for sha, held in zip(parent.shots.sha256, parent.shots.held_out, strict=True) if held}
     both = _ids(parent) & _ids(candidate)
-    chosen = np.array(
-        [
-            bool(held) and sha.tobytes() in apart and int(id) in both
-            for sha, id, held in zip(shots.sha256, shots.class_ids, shots.held_out, strict=True)
-        ],
-        dtype=bool,
+    before, after, ids = _held_out_by_both(parent, candidate, both)
+    same = _compared((Classifier.of(parent), before), (Classifier.of(candidate), after), ids, both)
+    full = None
+    if _ids(candidate) - _ids(parent):
+        answered = _answers(extended(parent, candidate), before), _answers(Classifier.of(candidate), after)
+        full = Paired(answered[0] == ids, answered[1] == ids)
+    return same, ids, full, _answers(Classifier.zero_shot(candidate), after) == ids
+
+
+def _held_out_by_both(parent: Context, candidate: Context, classes: set[int]) -> tuple[Rows, Rows, Ids]:
+    """(N, E) unit rows of the images as the parent stores them, the same as the candidate does, and (N,) their ids."""
+    row_of = {sha.tobytes(): row for row, sha in enumerate(parent.shots.sha256) if parent.shots.held_out[row]}
+    shots = candidate.shots
+    rows = [
+        row
+        for row, (sha, id, held) in enumerate(zip(shots.sha256, shots.class_ids, shots.held_out, strict=True))
+        if held and sha.tobytes() in row_of and int(id) in classes
+    ]
+    of_parent = [row_of[shots.sha256[row].tobytes()] for row in rows]
+    after = np.array(rows, np.int64)
+    return (
+        _unit_rows(parent.shots, np.array(of_parent, np.int64)),
+        _unit_rows(shots, after),
+        shots.class_ids[after].astype(np.int64),
     )
-    x, ids = as_kept(shots.features[chosen].astype(np.float32)), shots.class_ids[chosen].astype(np.int64)
-    before, after = Classifier.of(parent), Classifier.of(candidate)
-    same = _compared(before, after, x, ids, both)
-    full = Paired(_answers(extended(parent, candidate), x) == ids, _answers(after, x) == ids)
-    return same, ids, full, _answers(Classifier.zero_shot(candidate), x) == ids
 
 
-def _compared(before: Classifier, after: Classifier, x: NDArray[np.float32], ids: Ids, both: set[int]) -> Paired:
-    """What two versions answer to (N, E) unit rows of some ids, among the classes that both have."""
-    old_right, new_right = (_answers(one, x, both) == ids for one in (before, after))
-    if not len(x):
+def _unit_rows(shots: ShotTable, rows: Ids) -> Rows:
+    """(N, E)"""
+    return as_kept(shots.features[rows].astype(np.float32))
+
+
+_Answering = tuple[Classifier, Rows]  # a version, and (N, E) unit rows of the images as its backbone sees them
+
+
+def _compared(before: _Answering, after: _Answering, ids: Ids, both: set[int]) -> Paired:
+    """What two versions answer to the same images of some ids, among the classes that both have."""
+    old_right, new_right = (_answers(one, x, both) == ids for one, x in (before, after))
+    if not len(ids):
         return Paired(old_right, new_right)
-    was, becomes = (right_probability(*_among(one, x, ids, both)) for one in (before, after))
+    was, becomes = (right_probability(*_among(one, x, ids, both)) for one, x in (before, after))
     return Paired(old_right, new_right, was - becomes)
 
 
-def _among(
-    answering: Classifier, x: NDArray[np.float32], ids: Ids, both: set[int]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _among(answering: Classifier, x: Rows, ids: Ids, both: set[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """(N, K) probabilities of some classes, and (N,) the column of each image's own."""
     known = np.array([entry.id for entry in answering.classes], dtype=np.int64)
     columns = np.flatnonzero(np.isin(known, list(both)))
@@ -196,7 +222,7 @@ def _in_order(context: Context) -> Ids:
     return np.array([entry.id for entry in context.card.classes], np.int64)
 
 
-def _answers(answering: Classifier, x: NDArray[np.float32], among: set[int] | None = None) -> Ids:
+def _answers(answering: Classifier, x: Rows, among: set[int] | None = None) -> Ids:
     """(N,) the id of the most probable class, of some where they are given; -1 where there is none."""
     ids = np.array([entry.id for entry in answering.classes], dtype=np.int64)
     columns = np.flatnonzero(np.isin(ids, list(among))) if among is not None else np.arange(len(ids))

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from promptctl import checks
 from promptctl.commands.backbones import fetched_backbone
-from promptctl.commands.classes import check_has_shots, newest
+from promptctl.commands.classes import Rules, check_has_shots, newest
 from promptctl.commands.photos import check_name_tokens, files_by_content
 from promptctl.commands.sources import whole_name
-from promptctl.commands.storing import once_more, store_version
+from promptctl.commands.storing import Placed, once_more, place
 from promptctl.context.card import Change, ClassEntry
+from promptctl.context.guard import MAX_FORGETTING
 from promptctl.errors import NoImages, PhotosMissing, SameBackbone, TooFewClasses
 from promptctl.progress import OnProgress
 from promptctl.report import MissingPhoto, RebaseReport
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from promptctl.commands.guarding import Judged
     from promptctl.commands.revise import AnyBackbone
     from promptctl.context.context import Context, ShotTable
 
@@ -41,33 +43,36 @@ def rebase(
     *,
     model: str,
     drop_missing: bool = False,
+    max_forgetting: float = MAX_FORGETTING,
+    force: bool = False,
     device: str = "auto",
     store: Store | None = None,
     on_progress: OnProgress | None = None,
 ) -> RebaseReport:
     """Learn a context again on another backbone, as its next version; classes and hold-out stay as they are.
 
-    name           what the context is called
-    photos         a folder tree with the photos it was learned from, which are found by content
-    model          the backbone: mini or an open_clip name
-    drop_missing   leave out classes none of whose photos are found, instead of refusing
-    device         auto, cpu, cuda or mps
-    store          where contexts are kept; None: the store of PROMPTCTL_HOME
-    on_progress    called with what is being done, how much is done, and of how much
-    raises         ContextNotFound, NoShots, SameBackbone, NoImages, PhotosMissing, BackboneError and its kind
+    name             what the context is called
+    photos           a folder tree with the photos it was learned from, which are found by content
+    model            the backbone: mini or an open_clip name
+    drop_missing     leave out classes none of whose photos are found, instead of refusing
+    max_forgetting   fraction of the held-out images that the new version may lose, from 0 to 1
+    force            store it even if it loses more; its card says so
+    device           auto, cpu, cuda or mps
+    store            where contexts are kept; None: the store of PROMPTCTL_HOME
+    on_progress      called with what is being done, how much is done, and of how much
+    raises           ContextNotFound, NoShots, SameBackbone, NoImages, PhotosMissing, BackboneError and its kind
     """
-    started = time.monotonic()
+    started, rules = time.monotonic(), Rules(max_forgetting, force, device)
     folder, model = checks.path("photos", photos), checks.text("model", model, "ViT-B-16/openai")
-    device = checks.one_of("device", device, checks.DEVICES)
     drop_missing, store = checks.flag("drop_missing", drop_missing), store or Store()
     name = whole_name(name, COMMAND)
 
     def made() -> RebaseReport:
         source, parent = newest(name, store)
-        asked = _Asked(source, parent, folder, model, drop_missing, on_progress)
-        context, facts = _rebased(asked, device)
-        entry = store_version(context, name, store, new=False, after=source.ref.version)
-        return _report(asked, entry, context, facts, time.monotonic() - started)
+        asked = _Asked(source, parent, folder, model, drop_missing, rules, on_progress)
+        judged, facts = _rebased(asked)
+        placed = place(judged, source, store, force=force)
+        return _report(asked, placed, judged, facts, time.monotonic() - started)
 
     return once_more(made)
 
@@ -81,6 +86,7 @@ class _Asked:
     photos: Path
     model: str
     drop_missing: bool
+    rules: Rules
     on_progress: OnProgress | None
 
     @property
@@ -96,14 +102,15 @@ class _Facts:
     dropped: tuple[str, ...]
 
 
-def _rebased(asked: _Asked, device: str) -> tuple[Context, _Facts]:
-    from promptctl.commands.revise import Revision, revised, settings_like
+def _rebased(asked: _Asked) -> tuple[Judged, _Facts]:
+    from promptctl.commands.guarding import guarded
+    from promptctl.commands.revise import Revision, settings_like
 
     parent = asked.parent
     check_has_shots(parent, asked.ref, "be learned again", _instead(asked), each=True)
     paths = _found(asked)
     _checked(asked, frozenset(paths))  # before anything dear
-    backbone = _backbone(asked, device)
+    backbone = _backbone(asked)
     features, reasons = _encoded(paths, backbone, asked.on_progress)
     classes, facts = _checked(asked, frozenset(features), reasons)
     shots = _shots(parent.shots, classes, features)
@@ -120,7 +127,7 @@ def _rebased(asked: _Asked, device: str) -> tuple[Context, _Facts]:
         asked=parent.card.shots.asked,
         from_scratch=True,
     )
-    return revised(revision, backbone, asked.on_progress), facts
+    return guarded(revision, backbone, asked.rules.max_forgetting, asked.on_progress), facts
 
 
 def _instead(asked: _Asked) -> str:
@@ -141,9 +148,9 @@ def _found(asked: _Asked) -> dict[str, Path]:
     return paths
 
 
-def _backbone(asked: _Asked, device: str) -> AnyBackbone:
+def _backbone(asked: _Asked) -> AnyBackbone:
     """The new one; SameBackbone where it is the old one."""
-    backbone = fetched_backbone(asked.model, device)
+    backbone = fetched_backbone(asked.model, asked.rules.device)
     if backbone.id.fingerprint == asked.parent.card.backbone.fingerprint:
         raise SameBackbone(asked.ref, asked.model)
     return backbone
@@ -216,11 +223,13 @@ def _in_words(asked: _Asked, facts: _Facts) -> str:
     return ", ".join(parts)
 
 
-def _report(asked: _Asked, entry: Entry, context: Context, facts: _Facts, seconds: float) -> RebaseReport:
-    card, score = context.card, context.card.score
+def _report(asked: _Asked, placed: Placed, judged: Judged, facts: _Facts, seconds: float) -> RebaseReport:
+    from promptctl.commands.guarding import facts_of
+
+    context, card, score = placed.context, placed.context.card, placed.context.card.score
     return RebaseReport(
-        context=str(entry.ref),
-        path=entry.path,
+        context=str(placed.entry.ref),
+        path=placed.entry.path,
         parent=asked.ref,
         before=asked.parent.card.backbone.name,
         after=card.backbone.name,
@@ -233,5 +242,9 @@ def _report(asked: _Asked, entry: Entry, context: Context, facts: _Facts, second
         accuracy=score.accuracy if score else None,
         zero_shot_accuracy=score.zero_shot_accuracy if score else None,
         seconds=round(seconds, 2),
-        n_bytes=entry.n_bytes,
+        n_bytes=placed.entry.n_bytes,
+        held_out_missing=int(asked.parent.shots.held_out.sum() - context.shots.held_out.sum()),
+        guard=facts_of(asked.ref, judged),
+        refused=placed.refused,
+        forced=judged.verdict.refused and not placed.refused,
     )

@@ -257,7 +257,7 @@ def _first(named: list[str]) -> list[str]:
 def _advice(same: Paired) -> tuple[str]:
     images = f"{len(same)} image{'' if len(same) == 1 else 's'}"
     if not len(same):
-        return ("no image of the known classes is held out, so nobody knows what was forgotten",)
+        return ("no held-out image of the known classes can be compared, so nobody knows what was forgotten",)
     smallest = detectable_drop(same.worse + same.better, len(same), same.alpha)
     if smallest is None:
         changed = same.worse + same.better

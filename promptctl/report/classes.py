@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row
-from promptctl.report.guard import GuardFacts, refused_under
+from promptctl.report.guard import GuardFacts, not_the_next, refused_under
 from promptctl.report.phrases import counted_images, next_lines, number_of, percent, size
 
 
@@ -142,7 +142,7 @@ class JudgedReport(VersionReport):
     def complaint(self) -> str | None:
         if not self.refused or self.guard is None:
             return None
-        return f"{self.context} is not the next version: {'; '.join(self.guard.reasons)}"
+        return not_the_next(self.context, self.guard.reasons)
 
     @property
     def exit_code(self) -> int:

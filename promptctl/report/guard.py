@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from promptctl.report.base import Row
@@ -11,6 +12,11 @@ from promptctl.report.phrases import counted_images
 def refused_under(name: str, candidate: str, parent: str, reasons: str) -> str:
     """Where a version is that was to be the first of another name."""
     return f"there is no '{name}': what was learned lies beside {parent}, as {candidate}, since {reasons}"
+
+
+def not_the_next(context: str, reasons: Sequence[str]) -> str:
+    """Why a version is none of its name."""
+    return f"{context} is not the next version: {'; '.join(reasons)}"
 
 
 @dataclass(frozen=True)

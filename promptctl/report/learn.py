@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row, SkippedFile
-from promptctl.report.guard import GuardFacts, refused_under
+from promptctl.report.guard import GuardFacts, not_the_next, refused_under
 from promptctl.report.phrases import (
     counted_images,
     listed,
@@ -217,10 +217,9 @@ class LearnReport(Report):
     def complaint(self) -> str | None:
         if not self.is_refused or self.update is None:
             return None
-        reasons = "; ".join(self.update.reasons)
         if self.asked_as:
-            return refused_under(self.asked_as, self.context, self.update.parent, reasons)
-        return f"{self.context} is not the next version: {reasons}"
+            return refused_under(self.asked_as, self.context, self.update.parent, "; ".join(self.update.reasons))
+        return not_the_next(self.context, self.update.reasons)
 
     @property
     def exit_code(self) -> int:
