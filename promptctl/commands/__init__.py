@@ -23,6 +23,7 @@ from promptctl.commands.export import export
 from promptctl.commands.gc import gc, trash_to_empty
 from promptctl.commands.import_context import import_context
 from promptctl.commands.inspect import inspect
+from promptctl.commands.label_studio import check_label_studio, label_studio
 from promptctl.commands.learn import learn
 from promptctl.commands.list import list_contexts, list_trash
 from promptctl.commands.log import log
@@ -53,6 +54,7 @@ __all__ = [
     "apply",
     "cache_info",
     "check",
+    "check_label_studio",
     "classify",
     "clear_cache",
     "compare",
@@ -67,6 +69,7 @@ __all__ = [
     "gc",
     "import_context",
     "inspect",
+    "label_studio",
     "learn",
     "list_classes",
     "list_contexts",

@@ -43,6 +43,7 @@ from promptctl.report.gc import GcReport
 from promptctl.report.guard import ClassMoved, GuardFacts
 from promptctl.report.import_context import CheckpointImported, ContextImported
 from promptctl.report.inspect import InspectReport, NearWordRow, VectorReport
+from promptctl.report.label_studio import LabelStudioReport
 from promptctl.report.learn import (
     ClassPhotos,
     LearnPlan,
@@ -132,6 +133,7 @@ __all__ = [
     "Interval",
     "Item",
     "JudgedReport",
+    "LabelStudioReport",
     "LearnPlan",
     "LearnReport",
     "ListReport",

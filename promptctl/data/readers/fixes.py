@@ -82,9 +82,11 @@ def _of_answers(path: Path) -> list[Fix]:
 
 def _of_annotations(path: Path, annotations: Sequence[label_studio.Annotation]) -> list[Fix]:
     finder = label_studio.Finder(path, annotations)
+    photos = [(one, one.file, one.sha256, None if one.sha256 else finder.find(one)) for one in annotations]
+    copies = [(one, copy.name, None, copy) for one in annotations for copy in one.copies]
     return [
-        Fix(one.number, one.file, one.sha256, None if one.sha256 else finder.find(one), one_form(one.choices[0]), True)
-        for one in annotations
+        Fix(one.number, said, sha256, file, one_form(one.choices[0]).strip(), True)
+        for one, said, sha256, file in (*photos, *copies)
     ]
 
 

@@ -53,6 +53,15 @@ class Annotation:
         return found if isinstance(found, str) and _SHA256.fullmatch(found) else None
 
     @cached_property
+    def copies(self) -> tuple[Path, ...]:
+        """What looks the same, where our own task says so; in a CSV as text."""
+        found = self.data.get("copies") if self.sha256 else None
+        if isinstance(found, str):
+            with suppress(ValueError, RecursionError):
+                found = json.loads(found)
+        return tuple(Path(one) for one in found if isinstance(one, str)) if isinstance(found, list) else ()
+
+    @cached_property
     def file(self) -> str:
         """The file that the task shows, as a path or the name of one; empty where none is named."""
         named = [self.data[name] for key in _FILES for name in self.data if plain(name) == key]
@@ -227,8 +236,14 @@ def _left_out(path: Path, unsure: Sequence[Annotation]) -> list[str]:
 
 
 def _listed(path: Path, annotations: Sequence[Annotation]) -> list[Listed]:
-    finder = Finder(path, annotations)
-    return [Listed(finder.find(one), one_form(one.choices[0]).strip(), sha256=one.sha256) for one in annotations]
+    finder, own = Finder(path, annotations), {Path(one.file) for one in annotations}
+    found: dict[Path, Listed] = {}
+    for one in annotations:
+        label = one_form(one.choices[0]).strip()
+        found |= {copy: Listed(copy, label) for copy in one.copies if copy not in own}
+        photo = finder.find(one)
+        found[photo] = Listed(photo, label, sha256=one.sha256)
+    return list(found.values())
 
 
 class Finder:
