@@ -814,7 +814,7 @@ def test_models_pull_offline(cli, monkeypatch, tmp_path):
 def test_help_is_cut_nowhere_on_a_narrow_terminal(cli, group, columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     text = cli(*group, "--help").out
-    listed = text.split("Commands:\n")[1].splitlines()
+    listed = text.split("Commands:\n")[1].split("\n\n")[0].splitlines()
     assert listed and all(line.endswith((".", "?")) and not line.endswith("...") for line in listed)
     for name in (line.split()[0] for line in listed):
         said = cli(*group, name, "--help").out
