@@ -46,7 +46,7 @@ class Candidate:
 class SuggestReport(Report):
     """Photos in the order in which a person is asked about them."""
 
-    type: ClassVar[str] = "suggest"
+    type: ClassVar[str] = "review"
 
     context: str
     class_labels: tuple[str, ...]
