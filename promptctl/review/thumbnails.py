@@ -103,9 +103,9 @@ def made(place: Path, sha256: str, size: Size) -> bytes:
             raise Changed
         with decoded(data, Look(size.side, 1)) as picture:
             shown = picture.resize(_fitting(picture.size, size.side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    shown.info.clear()  # which Pillow writes in part
     out = io.BytesIO()
-    # of pixels alone, because Pillow writes a comment that a picture came with
-    Image.frombytes("RGB", shown.size, shown.tobytes()).save(out, "JPEG", quality=size.quality, optimize=True)
+    shown.save(out, "JPEG", quality=size.quality, optimize=True)
     return out.getvalue()
 
 

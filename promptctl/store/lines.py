@@ -52,7 +52,8 @@ class Lines:
 
     def write(self, line: bytes) -> None:
         """One line, without its end, durable when this returns; where it cannot be, nothing stays of it: OSError."""
-        self.flush()
+        if self._waiting.lines:
+            self.flush()
         at = self._waiting.at
         if self.n_bytes > at:  # what could not be taken away before
             self.cut_off(at)
