@@ -131,7 +131,7 @@ def compare(
     Examples:
         promptctl compare ./photos --shots 1,2,4
         promptctl compare ./photos --learners coop,clap
-        promptctl compare ./photos --tasks 2
+        promptctl compare ./photos --tasks 2 --shots 4
     """
     settings = LearnSettings(
         context_tokens=context_tokens,

@@ -23,7 +23,6 @@ def demo(
 
     Examples:
         promptctl demo
-        promptctl demo ./patterns
     """
     from promptctl.cli.app import app  # which lists this command
     from promptctl.demo import run
