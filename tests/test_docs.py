@@ -34,6 +34,7 @@ from promptctl.store.store import Store
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 NOT_OURS = {"--install-completion", "--show-completion", "--version", "--help"}  # typer's
+NOT_OURS |= {"--torch-backend"}  # uv's
 OF_THE_BENCHMARKS = {
     "--draws",
     "--large",
