@@ -54,7 +54,9 @@ def review(
         bool, typer.Option("-q", "--quiet", help="Print paths only: with --suggest those of photos.")
     ] = False,
 ) -> None:
-    """Look at photos on a page, the least certain first, and say what they show.
+    """Say what the least certain photos show.
+
+    On a page of this machine. Every answer is written to the file of --output at once, and learn takes that file.
 
     Examples:
         # asks about photos on a page, until Ctrl-C
