@@ -17,7 +17,7 @@ _ENABLED, _ROOT = "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED", "LABEL_STUDIO_LOCA
 class LabelStudioReport(Report):
     """Tasks for Label Studio, and what it has to be told to show their photos."""
 
-    type: ClassVar[str] = "label-studio"
+    type: ClassVar[str] = "review"
 
     context: str
     path: Path  # the tasks
