@@ -19,7 +19,7 @@ from conftest import paint
 from PIL import Image, PngImagePlugin
 
 import promptctl
-from promptctl.render.html import findings, page
+from promptctl.render.html import figures, findings, page
 from promptctl.render.html.thumbnails import thumbnail
 from promptctl.report import ClassScore, PhotoAnswer, SkippedFile
 
@@ -267,6 +267,17 @@ def test_risk_is_the_share_of_errors_among_the_surest():
         taken = stated >= point.least
         assert (point.coverage, point.risk) == pytest.approx((taken.mean(), (~hits[taken]).mean()))
     assert findings.at_deciles(curve)[0].coverage == 1
+
+
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_a_heat_map_of_many_classes_has_the_same_photos(block):
+    counts = np.random.default_rng(0).integers(0, 9, (7, 8))  # one class is only answered
+    right, wrong = figures._blocks(findings.Matrix(("",) * 7, ("",) * 8, counts), block)
+    for first in range(0, 7, block):
+        some, row = slice(first, first + block), first // block
+        hits = counts[some, some].trace() / counts[some].sum()
+        assert right[row].sum() == right[row, row] == pytest.approx(hits)
+        assert wrong[row].sum() == pytest.approx(1 - hits)
 
 
 # --------------------------------------------------------------------------- hostile input

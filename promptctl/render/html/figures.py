@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from promptctl.render.html.findings import Bin, Cover, Interval, Matrix
 from promptctl.render.text import cut, printable
@@ -30,7 +31,7 @@ _NAME = 18  # letters of a class name that there is room for
 _POINTS = 400  # of a curve; more are not seen
 _NAME_HEIGHT = 14  # of a class beside a heat map; the others are between those named
 _SHADES = 8
-_CELLS = 20_000  # of a heat map, the fullest
+_BLOCKS = 150  # rows of a heat map at most: of more classes neighbours are one row, or no cell would be seen
 # what matplotlib draws in, and what a page in the light or in the dark makes of it
 _INK, _MUTED, _LINE, _LEARNED, _OTHER, _WRONG = (f"#0102{n:02x}" for n in range(6))
 _COLOURS = dict(
@@ -148,8 +149,8 @@ def coverage(learned: Sequence[Cover], zero_shot: Sequence[Cover], id: str, titl
         for curve, colour, width in ((zero_shot, _OTHER, 1.6), (learned, _LEARNED, 2.2)):
             seen = _thinned(curve)
             x, y = [point.coverage for point in seen], [point.risk for point in seen]
-            axes.plot([0, *x], [y[0], *y], color=colour, linewidth=width, clip_on=False)
-            axes.plot(x[-1:], y[-1:], "o", color=colour, markersize=7, clip_on=False)
+            axes.plot([0, *x], [y[0], *y], color=colour, linewidth=width, clip_on=False, zorder=3)
+            axes.plot(x[-1:], y[-1:], "o", color=colour, markersize=7, clip_on=False, zorder=3)
         axes.set_xlim(0, 1)
         top = min(1.0, max(0.02, 1.15 * most))
         axes.set_ylim(0, top)
@@ -172,19 +173,27 @@ def _shade(axes: Axes, matrix: Matrix) -> None:
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
-    row, column = np.nonzero(matrix.counts)
-    if len(row) > _CELLS:
-        fullest = np.sort(np.argsort(-matrix.counts[row, column], kind="stable")[:_CELLS])
-        row, column = row[fullest], column[fullest]
-    shade = np.ceil(matrix.shares[row, column] ** 0.6 * _SHADES).astype(int)  # few are to be seen too
-    corners, codes = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)]), [1, 2, 2, 2, 79]  # of Path: move, line, close
-    for is_right, colour in ((True, _LEARNED), (False, _WRONG)):
+    block = -(-matrix.counts.shape[1] // _BLOCKS)
+    corners = block * np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)])
+    outline = [Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY]
+    for shares, colour in zip(_blocks(matrix, block), (_LEARNED, _WRONG), strict=True):
+        shades = np.ceil(shares**0.6 * _SHADES)  # few are to be seen too
         for level in range(1, _SHADES + 1):
-            which = ((row == column) == is_right) & (shade == level)
-            vertices = np.stack([column[which], row[which]], 1)[:, None] + corners  # (cells, 5, 2)
-            path = Path(vertices.reshape(-1, 2), np.tile(codes, len(vertices)))
-            if len(vertices):
+            row, column = np.nonzero(shades == level)
+            vertices = block * np.stack([column, row], 1)[:, None] + corners  # (cells, 5, 2)
+            path = Path(vertices.reshape(-1, 2), np.tile(outline, len(row)))
+            if len(row):
                 axes.add_patch(PathPatch(path, facecolor=colour, alpha=level / _SHADES, linewidth=0))
+
+
+def _blocks(matrix: Matrix, block: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The fractions of so many rows that are right, and that are taken for so many columns, each (B, B)."""
+    side = -(-matrix.counts.shape[1] // block)
+    found = np.zeros((2, side, side))
+    row, column = np.nonzero(matrix.counts)
+    np.add.at(found, ((row != column).astype(int), row // block, column // block), matrix.counts[row, column])
+    right, wrong = found / np.maximum(found.sum((0, 2)), 1)[:, None]
+    return right, wrong
 
 
 @contextmanager
@@ -210,8 +219,8 @@ def _square() -> Iterator[tuple[Figure, Axes]]:
 
 
 def _percent_axis(axes: Axes, first: float) -> None:
-    step = 0.25 if first == 0 else 0.1 if first < 0.65 else 0.05
-    _percent_ticks(axes.set_xticks, np.arange(first, 1.001, step))
+    step = 0.25 if first == 0 else 0.2 if first < 0.45 else 0.1 if first < 0.65 else 0.05
+    _percent_ticks(axes.set_xticks, np.arange(1, first - 1e-9, -step))
     axes.set_xlim(first, 1)
     axes.set_yticks([])
     axes.grid(axis="x")
