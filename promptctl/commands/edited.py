@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,24 @@ def without_classes(context: Context, ids: Collection[int]) -> Context:
     predicted = np.where(np.isin(context.shots.predicted, list(ids)), -1, context.shots.predicted).astype(np.int32)
     shots = replace(context.shots, predicted=predicted)
     return scored(_with_shots(replace(sliced, shots=shots), ~gone))
+
+
+def only(context: Context, rows: Sequence[int]) -> Context:
+    """The same with the classes of some rows alone, to answer among them; nothing is learned or scored again."""
+    import numpy as np
+
+    card, head, which = context.card, context.head, list(rows)
+    classes = tuple(card.classes[row] for row in which)
+    sliced = replace(
+        context,
+        card=replace(card, classes=classes),
+        vectors=context.vectors[which] if context.vectors.ndim == 3 else context.vectors,
+        text_features=context.text_features[which],
+        zero_shot_features=context.zero_shot_features[which],
+        head=head and replace(head, weight=head.weight[which], bias=head.bias[which]),
+        prototypes=None,
+    )
+    return _with_shots(sliced, np.isin(context.shots.class_ids, [entry.id for entry in classes]))
 
 
 def without_shots(context: Context, gone: Mask) -> Context:

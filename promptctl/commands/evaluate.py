@@ -7,20 +7,20 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from promptctl import checks
 from promptctl.commands import baseline_names
 from promptctl.commands.answers import UNKNOWN
 from promptctl.commands.backbones import chosen_share, load_backbone_for, load_encoder_for
 from promptctl.commands.evaluate_files import Files
-from promptctl.commands.labelled import class_index, labelled, seen
+from promptctl.commands.labelled import How, Labelled, class_index, labelled, seen
 from promptctl.commands.photos import encode_photos, passed_over, skipped_files
 from promptctl.commands.places import check_places
-from promptctl.commands.sources import locate
-from promptctl.errors import NoImages, WrongOption
+from promptctl.commands.sources import Source, locate
+from promptctl.errors import BadSetting, NoImages, WrongOption
 from promptctl.progress import OnProgress
-from promptctl.report import EvaluateReport, Rejection, UnknownFigures, UnknownScores
+from promptctl.report import EvaluateReport, MatrixReport, Rejection, UnknownFigures, UnknownScores
 from promptctl.store.store import Store
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test", "all")
 
 
+Several = list[str] | list[Path] | tuple[str | PathLike[str], ...]
+
+
+@overload
 def evaluate(
     ref: str | PathLike[str],
     photos: str | PathLike[str],
@@ -44,6 +48,7 @@ def evaluate(
     unknown: str | PathLike[str] | None = None,
     together: bool = False,
     baselines: Sequence[str] = (),
+    classes: str | PathLike[str] | None = None,
     predictions: str | PathLike[str] | None = None,
     mistakes: str | PathLike[str] | None = None,
     confusion: str | PathLike[str] | None = None,
@@ -53,11 +58,50 @@ def evaluate(
     device: str = "auto",
     store: Store | None = None,
     on_progress: OnProgress | None = None,
-) -> EvaluateReport:
-    """Measure a context on labelled images, beside zero-shot on the same images.
+) -> EvaluateReport: ...
 
-    ref           NAME, NAME@VERSION or a context file
-    photos        folder of class folders, with or without train/ val/ test/; or a list of images
+
+@overload
+def evaluate(
+    ref: Several,
+    photos: Several,
+    *,
+    split: str | None = None,
+    together: bool = False,
+    baselines: Sequence[str] = (),
+    classes: str | PathLike[str] | None = None,
+    blend: float | None = 1.0,
+    model: str | None = None,
+    device: str = "auto",
+    store: Store | None = None,
+    on_progress: OnProgress | None = None,
+) -> MatrixReport: ...
+
+
+def evaluate(
+    ref: str | PathLike[str] | Several,
+    photos: str | PathLike[str] | Several,
+    *,
+    split: str | None = None,
+    unknown: str | PathLike[str] | None = None,
+    together: bool = False,
+    baselines: Sequence[str] = (),
+    classes: str | PathLike[str] | None = None,
+    predictions: str | PathLike[str] | None = None,
+    mistakes: str | PathLike[str] | None = None,
+    confusion: str | PathLike[str] | None = None,
+    force: bool = False,
+    blend: float | None = 1.0,
+    model: str | None = None,
+    device: str = "auto",
+    store: Store | None = None,
+    on_progress: OnProgress | None = None,
+) -> EvaluateReport | MatrixReport:
+    """Measure a context on labelled images, beside zero-shot on the same images; or several, on several folders.
+
+    ref           NAME, NAME@VERSION or a context file; a list of them to compare several
+    photos        folder of class folders, with or without train/ val/ test/, or a list of images; with a list of them
+                  the report says how far each context falls from the first folder to the others
     split         train, val, test or all of such a folder; None: test, or else val, or else everything
     unknown       folder of photos that show none of the classes, to measure how well they are told from the others
     together      the images are answered together, so that each answer depends on the others; `learned` is then how
@@ -65,6 +109,8 @@ def evaluate(
     baselines     further classifiers to measure on the same images: zero-shot, ensemble-7, ensemble-80 (of templates),
                   linear-probe, nearest-mean, ridge, clap (of the context's stored shots), coop (the context without its
                   head), coop:NAME@VERSION (another one)
+    classes       answer among just these classes, new ones by their names: a list of folder,name, or "folders", the
+                  class folders of each folder of photos; None: the classes of the context
     predictions   file to write, .csv or .parquet: every image with its class, what was answered and how probable that
                   is, zero-shot's answer, the answers one by one and together, and the shot most like it
     mistakes      the same of the images that were given another class, the most certain first
@@ -76,46 +122,82 @@ def evaluate(
     device        auto, cpu, cuda or mps
     store         where names are looked up; None: the store of PROMPTCTL_HOME
     on_progress   called with what is being done, how much is done, and of how much
-    returns       a report: `learned.top1`, `zero_shot.top1`, `per_class` …, fractions all of them
+    returns       a report: `learned.top1`, `zero_shot.top1`, `per_class` …, fractions all of them; of lists one whose
+                  `matrix` has a row for each context and folder. Files and `unknown` are for one of each
     raises        BadSetting, WrongOption, ExtraMissing, ExportFailed, NotInStore and BadContextFile and their kinds,
                   DatasetError and its kind, BackboneError and its kind
     """
-    split = None if split is None else checks.one_of("split", split, SPLITS)
-    model, device = checks.model(model), checks.one_of("device", device, checks.DEVICES)
-    photos, blend = checks.path("photos", photos), checks.share(blend)
+    how = How(
+        split=None if split is None else checks.one_of("split", split, SPLITS),
+        together=checks.flag("together", together),
+        baselines=baseline_names.checked(baselines),
+        classes=None if classes is None else checks.path("classes", classes),
+        blend=checks.share(blend),
+        model=checks.model(model),
+        device=checks.one_of("device", device, checks.DEVICES),
+        store=store,
+        on_progress=on_progress,
+    )
     foreign = None if unknown is None else checks.path("unknown", unknown)
-    together = checks.flag("together", together)
-    others = baseline_names.checked(baselines)
     files = Files.of(force=force, predictions=predictions, mistakes=mistakes, confusion=confusion)
+    if isinstance(ref, (list, tuple)) or isinstance(photos, (list, tuple)):
+        _refuse_of_one([*files.asked, *(["unknown"] if foreign else [])])
+        return _of_several(_listed(ref), _listed(photos), how)
+    folder = checks.path("photos", photos)
     files.check(store)
-    check_places(ref, [photos], store, "promptctl evaluate {context} {photos}")
-    source = locate(ref, store)
-    context = source.load()
-    told = None if foreign is None else _files_of(foreign, context, source.name)
-    found = labelled(photos, split)
-    tower = partial(_tower, context, source.name, model, device)
-    index = class_index(found.labels, context.card.classes, source.name, tower)
-    share = chosen_share(blend, context, source.name, model, device, on_progress)
+    check_places(ref, [folder], store, "promptctl evaluate {context} {photos}")
+    return _of_one(locate(ref, store), folder, foreign, files, how)
+
+
+def _listed(some: str | PathLike[str] | Several) -> list[str | PathLike[str]]:
+    return list(some) if isinstance(some, (list, tuple)) else [some]
+
+
+def _refuse_of_one(options: Sequence[str]) -> None:
+    if options:
+        raise WrongOption(
+            f"--{options[0]} is of one context on one folder", f"promptctl evaluate CONTEXT FOLDER --{options[0]} …"
+        )
+
+
+def _of_several(refs: Sequence[str | PathLike[str]], photos: Sequence[str | PathLike[str]], how: How) -> MatrixReport:
+    for setting, some in (("ref", refs), ("photos", photos)):
+        if not some:
+            raise BadSetting(setting, list(some), "one at least")
+    folders = [checks.path("photos", one) for one in photos]
+    for ref in refs:
+        check_places(ref, folders, how.store, "promptctl evaluate {context} {photos}")
+    from promptctl.commands.evaluate_matrix import evaluate_matrix
+
+    return evaluate_matrix(refs, folders, how)
+
+
+def _of_one(source: Source, photos: Path, foreign: Path | None, files: Files, how: How) -> EvaluateReport:
+    context, name = source.load(), source.name
+    told = None if foreign is None else _files_of(foreign, context, name)
+    found = labelled(photos, how.split)
+    context, index = _among(context, name, found, how)
+    share = chosen_share(how.blend, context, name, how.model, how.device, how.on_progress)
     from promptctl.commands import baselines as beside
     from promptctl.commands import measured
 
-    fitted = beside.fitted(others, beside.Beside(context, source.name, share, model, device, store, on_progress))
-    encoder = load_encoder_for(context, source.name, model, device)
-    shown = seen(found.of(index), encoder, photos, on_progress)
+    beside_it = beside.Beside(context, name, share, how.model, how.device, how.store, how.on_progress)
+    fitted = beside.fitted(how.baselines, beside_it)
+    encoder = load_encoder_for(context, name, how.model, how.device)
+    shown = seen(found.of(index), encoder, photos, how.on_progress)
     targets = shown.targets(index)
-    measured.say_what_is_odd(shown.features, shown.label_of, targets, context, source.name)
-    left_out = [*found.skipped, *found.strange(index, source.name), *shown.skipped]
+    measured.say_what_is_odd(shown.features, shown.label_of, targets, context, name)
+    left_out = [*found.skipped, *found.strange(index, name, how.classes), *shown.skipped]
     figures = None
     if foreign is not None and told is not None:
-        figures, more = _unknown_figures(context, share, shown.features, foreign, told, encoder, on_progress)
+        figures, more = _unknown_figures(context, share, shown.features, foreign, told, encoder, how.on_progress)
         left_out += more
-    said = measured.answers(
-        context, share, shown.features, together=together, also_together="predictions" in files.asked
-    )
+    also_together = "predictions" in files.asked
+    said = measured.answers(context, share, shown.features, together=how.together, also_together=also_together)
     report = EvaluateReport(
-        context=source.name,
+        context=name,
         blend=share,
-        blend_chosen=blend is None,
+        blend_chosen=how.blend is None,
         where=found.where,
         images=len(targets),
         learned_from=measured.learned_from(context, shown.features),
@@ -124,11 +206,22 @@ def evaluate(
         unknown=figures,
         skipped=skipped_files(left_out),
         passed_over=passed_over(left_out),
-        together=together,
+        together=how.together,
         baselines=beside.scored(fitted, shown.features, targets, said.learned),
-        **measured.figures(context, share, shown, targets, said, together),
+        **measured.figures(context, share, shown, targets, said, how.together),
     )
     return replace(report, written=files.write(report))
+
+
+def _among(context: Context, name: str, found: Labelled, how: How) -> tuple[Context, dict[str, int]]:
+    """The context among the classes that are asked for, and which of them each label of the photos means."""
+    if how.classes is None:
+        tower = partial(_tower, context, name, how.model, how.device)
+        return context, class_index(found.labels, context.card.classes, name, tower)
+    from promptctl.commands.among import among, classes_asked
+
+    (names,) = classes_asked(how.classes, [found])
+    return among(context, name, names or {}, how.model, how.device)
 
 
 def _tower(context: Context, name: str, model: str | None, device: str) -> TextTower:

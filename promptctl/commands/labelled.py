@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from promptctl.commands.photos import without_named
 from promptctl.errors import LibraryMissing, NoImages, UnknownClasses
 from promptctl.progress import OnProgress
+from promptctl.store.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,21 @@ if TYPE_CHECKING:
     from promptctl.encoding.encoder import ImageEncoder
     from promptctl.encoding.files import Skipped
     from promptctl.encoding.pipeline import Features
+
+
+@dataclass(frozen=True)
+class How:
+    """What `evaluate` is asked for, whatever the context and the photos."""
+
+    split: str | None = None
+    together: bool = False
+    baselines: tuple[str, ...] = ()
+    classes: Path | None = None  # a list, or the word `folders`
+    blend: float | None = 1.0
+    model: str | None = None
+    device: str = "auto"
+    store: Store | None = None
+    on_progress: OnProgress | None = None
 
 
 @dataclass(frozen=True)
@@ -44,15 +60,17 @@ class Labelled:
         known = set(labels)
         return tuple(image for image in self.images if image.label in known)
 
-    def strange(self, index: Mapping[str, int], name: str) -> list[Skipped]:
-        """The photos of what is no class of a context."""
+    def strange(self, index: Mapping[str, int], name: str, classes: Path | None) -> list[Skipped]:
+        """The photos of what is no class of a context; of classes that nobody asked for only how many they are."""
+        from promptctl.data import remarks
         from promptctl.encoding.files import Skipped
 
-        return [
-            Skipped(image.path, f"'{image.label}' is not a class of {name}")
-            for image in self.images
-            if image.label not in index
-        ]
+        others = [image for image in self.images if image.label not in index]
+        if classes is None:
+            return [Skipped(image.path, f"'{image.label}' is not a class of {name}") for image in others]
+        if others:
+            remarks.say([f"{len(others)} images of {self.where} are of classes that {classes} does not name"])
+        return []
 
 
 @dataclass(frozen=True)
@@ -64,6 +82,18 @@ class Seen:
     skipped: tuple[Skipped, ...]  # what could not be read
     seconds: float  # to read and encode them
     n_encoded: int  # the features of the others were known
+
+    def only(self, labels: Container[str]) -> Seen:
+        """Those of some labels."""
+        features = self.features
+        which = [i for i, path in enumerate(features.paths) if self.label_of[path] in labels]
+        kept = replace(
+            features,
+            paths=tuple(features.paths[i] for i in which),
+            sha256=tuple(features.sha256[i] for i in which),
+            vectors=features.vectors[which],
+        )
+        return replace(self, features=kept)
 
     def targets(self, index: Mapping[str, int]) -> NDArray[np.int64]:
         """(N,) class indices."""

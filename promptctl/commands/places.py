@@ -47,11 +47,36 @@ def check_places(context: str | os.PathLike[str], photos: Sequence[Path], store:
     context = as_text(context)
     is_wrong = _is_no_context(context, store)
     for path in photos:
-        if is_wrong and _is_context(str(path), store):
+        if is_wrong and is_context(str(path), store):
             raise NotAContext(context, f"did you mean: {_filled(command, str(path), context)}")
-        if not _is_there(path) and _is_context(str(path), store):
-            named = context if _is_context(context, store) else str(path)
+        if not _is_there(path) and is_context(str(path), store):
+            named = context if is_context(context, store) else str(path)
             raise NoImages(f"there is no folder {path}, only a context", _filled(command, named, "FOLDER"))
+
+
+def told_apart(first: str, others: Sequence[str], store: Store | None) -> tuple[list[str], list[Path]]:
+    """The contexts and the folders or lists of photos among arguments, of which the first is a context.
+
+    What exists as a folder or a file is photos, unless it is a context file; all else is a context. Of two arguments
+    the second is photos.
+
+    raises   NoImages where one is neither, or where there are only contexts
+    """
+    if len(others) == 1:
+        return [first], [Path(others[0])]
+    contexts, photos = [first], []
+    for word in others:
+        path = Path(word)
+        if _is_there(path) and (path.is_dir() or path.suffix.lower() != SUFFIX):
+            photos.append(path)
+        elif is_context(word, store):
+            contexts.append(word)
+        else:
+            raise NoImages(f"there is no folder and no context {word}", f"ls {shlex.quote(str(path.parent))}")
+    if not photos:
+        command = " ".join(map(shlex.quote, contexts))
+        raise NoImages(f"{contexts[-1]} is a context, and no folder is named", f"promptctl evaluate {command} FOLDER")
+    return contexts, photos
 
 
 def check_learn_places(photos: Path, name: str, store: Store | None) -> None:
@@ -61,7 +86,7 @@ def check_learn_places(photos: Path, name: str, store: Store | None) -> None:
     if Path(name).is_dir() and _is_name(str(photos)):
         meant = f"promptctl learn {shlex.quote(name)} --name {photos}"
         raise NoImages(f"there is no folder {photos}", f"did you mean: {meant}")
-    if _is_context(str(photos), store):
+    if is_context(str(photos), store):
         hint = f"promptctl learn FOLDER --name {photos} --fresh"
         raise NoImages(f"there is no folder {photos}, only a context", hint)
 
@@ -73,7 +98,7 @@ def check_export_name(context: str | os.PathLike[str], out: Path, store: Store |
     raises   NotAContext where the two changed places, WrongOption
     """
     text = as_text(context)
-    if _is_context(str(out), store) and not _is_context(text, store):
+    if is_context(str(out), store) and not is_context(text, store):
         raise NotAContext(text, f"did you mean: promptctl export {out} {shlex.quote(text)}")
     suffix, export = out.suffix.lower(), EXPORTS[kind]
     if not suffix or export.suffix.fullmatch(suffix):
@@ -100,10 +125,11 @@ def _filled(command: str, context: str, photos: str) -> str:
 def _is_no_context(text: str, store: Store | None) -> bool:
     """Something is there, and it is no context."""
     path = Path(text)
-    return _is_there(path) and path.suffix.lower() != SUFFIX and not _is_context(text, store)
+    return _is_there(path) and path.suffix.lower() != SUFFIX and not is_context(text, store)
 
 
-def _is_context(text: str, store: Store | None) -> bool:
+def is_context(text: str, store: Store | None) -> bool:
+    """Whether a context is called so: one that is stored, or a file."""
     if is_file_reference(text):
         return text.lower().endswith(SUFFIX) and Path(text).is_file()
     try:

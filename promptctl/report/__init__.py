@@ -37,6 +37,7 @@ from promptctl.report.diff import ClassDiff, Confusion, DiffReport, Flip, Relabe
 from promptctl.report.doctor import DoctorReport, Finding
 from promptctl.report.encode import EncodeReport
 from promptctl.report.evaluate import EvaluateReport, PhotoAnswer, UnknownFigures, UnknownScores
+from promptctl.report.evaluate_matrix import MatrixReport, MatrixRow
 from promptctl.report.export import CheckpointExported, ContextExported, HeadExported, OnnxExported
 from promptctl.report.gate import Rejection, Taken, TakenLine
 from promptctl.report.gc import GcReport
@@ -140,6 +141,8 @@ __all__ = [
     "ListedClass",
     "ListedOperation",
     "LogReport",
+    "MatrixReport",
+    "MatrixRow",
     "MergeReport",
     "MissingPhoto",
     "ModelRow",

@@ -38,6 +38,8 @@ class Interval:
     @property
     def verdict(self) -> str:
         """Whether a difference may be chance, in words."""
+        if self.low == self.high == 0:
+            return "since both are right on the same images"
         return "which may be chance" if self.low <= 0 <= self.high else "which is more than chance"
 
 

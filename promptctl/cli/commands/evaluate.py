@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from promptctl import commands, render
+from promptctl.cli.completion import known_refs
 from promptctl.cli.options import (
     Blend,
     ContextRef,
     Device,
-    Folder,
     Format,
     Json,
     OnDevice,
@@ -23,11 +23,21 @@ from promptctl.cli.options import (
 )
 from promptctl.cli.output import finish
 from promptctl.commands.baseline_names import BASELINES
+from promptctl.commands.places import told_apart
+from promptctl.report import EvaluateReport, MatrixReport
 
 
 def evaluate(
     context: ContextRef,
-    photos: Folder,
+    photos: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folder with one folder per class, with or without train/ val/ test/; or a CSV. Several show how far "
+            "the context falls from the first; further contexts stand before them.",
+            autocompletion=known_refs,
+            show_default=False,
+        ),
+    ],
     split: Annotated[
         Split | None, typer.Option(help="Part of the folder to measure on.  [default: test, else val, else all]")
     ] = None,
@@ -46,6 +56,14 @@ def evaluate(
             help=f"Also measure, on the same photos, any of {', '.join(BASELINES)} and coop:CONTEXT, another context.",
         ),
     ] = "",
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CSV|folders",
+            help="Answer among just these classes, new ones by their names: a CSV of folder,name; or those of each "
+            "folder of photos.",
+        ),
+    ] = None,
     predictions: Annotated[
         Path | None,
         typer.Option(
@@ -76,32 +94,44 @@ def evaluate(
     Shows its accuracy next to that of zero-shot on the same photos. The table of more than ten classes starts with the
     worst.
 
+    Several folders show how far the context falls from the first to the others, beside zero-shot. Several contexts are
+    given before the folders; what exists as a folder or a list is photos, all else a context.
+
     Examples:
         promptctl evaluate birds ./test
         promptctl evaluate birds ./test --unknown ./others
+        promptctl evaluate birds ./test --baselines zero-shot,linear-probe --predictions answers.csv
+        promptctl evaluate birds ./test ./sketches ./night
     """
+    contexts, folders = told_apart(context, photos, None)
+    options: dict[str, Any] = {
+        "split": split.value if split else None,
+        "unknown": unknown,
+        "together": together,
+        "baselines": baselines,
+        "classes": classes,
+        "predictions": predictions,
+        "mistakes": mistakes,
+        "confusion": confusion,
+        "force": force,
+        "blend": parse_share(blend),
+        "model": model,
+        "device": device.value,
+    }
+    of: tuple[Any, Any] = (contexts, folders) if len(photos) > 1 else (contexts[0], folders[0])
     with render.progress() as progress:
-        report = commands.evaluate(
-            context,
-            photos,
-            split=split.value if split else None,
-            unknown=unknown,
-            together=together,
-            baselines=baselines,
-            predictions=predictions,
-            mistakes=mistakes,
-            confusion=confusion,
-            force=force,
-            blend=parse_share(blend),
-            model=model,
-            device=device.value,
-            on_progress=progress,
-        )
-    missed = _missed(100 * report.learned.top1, fail_under)
+        report: EvaluateReport | MatrixReport = commands.evaluate(*of, on_progress=progress, **options)
+    missed = _missed(report, fail_under)
     finish(report, output, json, complaint=missed, exit_code=4 if missed else None)
 
 
-def _missed(top1: float, fail_under: float | None) -> str | None:
-    if fail_under is None or top1 >= fail_under:
+def _missed(report: EvaluateReport | MatrixReport, fail_under: float | None) -> str | None:
+    """What is below the bar that somebody set, a percentage, in words."""
+    if fail_under is None:
         return None
-    return f"top-1 is {top1:.1f} %, --fail-under asks for {fail_under:g}"
+    if isinstance(report, EvaluateReport):
+        measured = [("top-1", report.learned.top1)]
+    else:
+        measured = [(f"top-1 of {row.context} on {row.folder}", row.accuracy) for row in report.own]
+    what, least = min(measured, key=lambda one: one[1])
+    return f"{what} is {100 * least:.1f} %, --fail-under asks for {fail_under:g}" if 100 * least < fail_under else None
