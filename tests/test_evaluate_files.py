@@ -132,3 +132,15 @@ def test_nothing_is_measured_for_a_file_that_cannot_be_written(cli, photos, lear
         promptctl.evaluate("colours", photos, predictions=tmp_path / "x.parquet")
     with pytest.raises(WrongOption):
         promptctl.evaluate("colours", photos, confusion=tmp_path / "x.parquet")
+
+
+def test_the_page_is_written_with_the_command_that_was_typed(cli, swapped, learned, tmp_path):
+    out = tmp_path / "page.html"
+    done = cli("evaluate", "colours", swapped, "--report", out, "--json")
+    assert json.loads(done.out)["written"] == {"report": str(out)}
+    page = out.read_text("utf-8")
+    assert page.lstrip().startswith("<!doctype html>") and "--report" in page and "colours@1" in page
+    assert cli("evaluate", "colours", swapped, "--report", out).code == 1
+    done = cli("evaluate", "colours", swapped, "--report", tmp_path / "page.pdf")
+    assert f"--report writes a file that ends in .html or .htm, {tmp_path / 'page.pdf'} does not" in done.err
+    assert promptctl.evaluate("colours", swapped, report=out, force=True).written == {"report": str(out)}

@@ -52,6 +52,7 @@ def evaluate(
     predictions: str | PathLike[str] | None = None,
     mistakes: str | PathLike[str] | None = None,
     confusion: str | PathLike[str] | None = None,
+    report: str | PathLike[str] | None = None,
     force: bool = False,
     blend: float | None = 1.0,
     model: str | None = None,
@@ -90,6 +91,7 @@ def evaluate(
     predictions: str | PathLike[str] | None = None,
     mistakes: str | PathLike[str] | None = None,
     confusion: str | PathLike[str] | None = None,
+    report: str | PathLike[str] | None = None,
     force: bool = False,
     blend: float | None = 1.0,
     model: str | None = None,
@@ -115,6 +117,7 @@ def evaluate(
                   is, zero-shot's answer, the answers one by one and together, and the shot most like it
     mistakes      the same of the images that were given another class, the most certain first
     confusion     .csv file to write: how many images of each class (a row) were given which (a column)
+    report        .html file to write: one page with all of it for people, the worst mistakes as pictures among it
     force         replace files that are there
     blend         share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by folds of the
                   context's shots
@@ -139,7 +142,7 @@ def evaluate(
         on_progress=on_progress,
     )
     foreign = None if unknown is None else checks.path("unknown", unknown)
-    files = Files.of(force=force, predictions=predictions, mistakes=mistakes, confusion=confusion)
+    files = Files.of(force=force, predictions=predictions, mistakes=mistakes, confusion=confusion, report=report)
     if isinstance(ref, (list, tuple)) or isinstance(photos, (list, tuple)):
         _refuse_of_one([*files.asked, *(["unknown"] if foreign else [])])
         return _of_several(_listed(ref), _listed(photos), how)
@@ -194,7 +197,7 @@ def _of_one(source: Source, photos: Path, foreign: Path | None, files: Files, ho
         left_out += more
     also_together = "predictions" in files.asked
     said = measured.answers(context, share, shown.features, together=how.together, also_together=also_together)
-    report = EvaluateReport(
+    whole = EvaluateReport(
         context=name,
         blend=share,
         blend_chosen=how.blend is None,
@@ -210,7 +213,7 @@ def _of_one(source: Source, photos: Path, foreign: Path | None, files: Files, ho
         baselines=beside.scored(fitted, shown.features, targets, said.learned),
         **measured.figures(context, share, shown, targets, said, how.together),
     )
-    return replace(report, written=files.write(report))
+    return replace(whole, written=files.write(whole, context.card.backbone.name))
 
 
 def _among(context: Context, name: str, found: Labelled, how: How) -> tuple[Context, dict[str, int]]:

@@ -1,4 +1,4 @@
-"""Files of an evaluation: what was said of every photo, the mistakes among it, and the confusion matrix."""
+"""Files of an evaluation: what was said of every photo, the mistakes among it, the confusion matrix, the page."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from promptctl import checks
+from promptctl import checks, typed
 from promptctl.commands.writing import check_free, place_file, refuse_inside_store
 from promptctl.errors import ExtraMissing, WrongOption
 from promptctl.report import EvaluateReport, PhotoAnswer
+from promptctl.report.phrases import local_time
 from promptctl.store.store import Store
 
 Asked = str | os.PathLike[str] | None
@@ -22,6 +24,7 @@ SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "predictions": (".csv", ".parquet"),
     "mistakes": (".csv", ".parquet"),
     "confusion": (".csv",),
+    "report": (".html", ".htm"),
 }
 
 
@@ -54,10 +57,14 @@ class Files:
             if places.count(place) > 1:
                 raise WrongOption(f"two of the files to write are {self.asked[kind]}", "give each a name of its own")
 
-    def write(self, report: EvaluateReport) -> dict[str, str]:
-        """Write each file whole or not at all; the files by the option that asked for them."""
+    def write(self, report: EvaluateReport, backbone: str) -> dict[str, str]:
+        """Write each file whole or not at all; the files by the option that asked for them.
+
+        backbone   what encoded the photos
+        """
         for kind, out in self.asked.items():
-            place_file(out, _bytes_of(kind, out, report), self.force)
+            data = _page(report, backbone) if kind == "report" else _table(kind, out, report)
+            place_file(out, data, self.force)
         return {kind: str(out) for kind, out in self.asked.items()}
 
 
@@ -72,7 +79,15 @@ def _check_suffix(kind: str, out: Path) -> None:
         raise ExtraMissing("a .parquet file", "pyarrow", "parquet")
 
 
-def _bytes_of(kind: str, out: Path, report: EvaluateReport) -> bytes:
+def _page(report: EvaluateReport, backbone: str) -> bytes:
+    from promptctl.render.html import page
+
+    command = shlex.join(("promptctl", *typed.words())) if typed.words() else None
+    made = local_time(datetime.now(timezone.utc).isoformat())
+    return page(report, backbone=backbone, command=command, made=made).encode("utf-8", "backslashreplace")
+
+
+def _table(kind: str, out: Path, report: EvaluateReport) -> bytes:
     rows = ROWS[kind](report)
     return _as_parquet(rows) if out.suffix.lower() == ".parquet" else _as_csv(rows)
 

@@ -78,6 +78,12 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Write to a .csv file how many photos of each class were given which."),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write a page of it for people, the mistakes as pictures among it: one .html file."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     fail_under: Annotated[
         float | None,
@@ -113,6 +119,7 @@ def evaluate(
         "predictions": predictions,
         "mistakes": mistakes,
         "confusion": confusion,
+        "report": report,
         "force": force,
         "blend": parse_share(blend),
         "model": model,
@@ -120,9 +127,9 @@ def evaluate(
     }
     of: tuple[Any, Any] = (contexts, folders) if len(photos) > 1 else (contexts[0], folders[0])
     with render.progress() as progress:
-        report: EvaluateReport | MatrixReport = commands.evaluate(*of, on_progress=progress, **options)
-    missed = _missed(report, fail_under)
-    finish(report, output, json, complaint=missed, exit_code=4 if missed else None)
+        found: EvaluateReport | MatrixReport = commands.evaluate(*of, on_progress=progress, **options)
+    missed = _missed(found, fail_under)
+    finish(found, output, json, complaint=missed, exit_code=4 if missed else None)
 
 
 def _missed(report: EvaluateReport | MatrixReport, fail_under: float | None) -> str | None:
