@@ -519,3 +519,13 @@ def test_suggest_prints_the_photos_and_opens_no_page(cli, learned, tmp_path):
     folder = paint(tmp_path / "photos", images=2, seed=7)
     outcome = cli("review", folder, "--prompt", "colours", "--suggest", 2, "--quiet")
     assert outcome.code == 0 and len(outcome.out.splitlines()) == 2
+
+
+def test_label_studio_gets_the_photos_in_their_order(cli, learned, tmp_path):
+    folder, tasks = paint(tmp_path / "photos", images=2, seed=7), tmp_path / "tasks.json"
+    asked = cli("review", folder, "--prompt", "colours", "--suggest", 3, "--label-studio", tasks)
+    assert asked.code == 0 and len(json.loads(tasks.read_text())) == 3
+    again = cli("review", folder, "--prompt", "colours", "--label-studio", tasks)
+    assert again.code == 1 and len(json.loads(tasks.read_text())) == 3
+    assert cli("review", folder, "--prompt", "colours", "--label-studio", tasks, "--force").code == 0
+    assert len(json.loads(tasks.read_text())) == 6

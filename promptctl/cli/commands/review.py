@@ -37,6 +37,13 @@ def review(
         int | None,
         typer.Option("--suggest", min=1, metavar="N", help="Print the N photos to ask about, without a page."),
     ] = None,
+    label_studio: Annotated[
+        Path | None,
+        typer.Option(
+            "--label-studio", metavar="FILE", help="Write the photos to FILE, a .json, for Label Studio instead."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the files of --label-studio.")] = False,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the page on 127.0.0.1; 0 is one that is free.")
     ] = 0,
@@ -63,6 +70,8 @@ def review(
         promptctl review ./unsorted --prompt birds
         # prints the twenty photos to ask about, without a page
         promptctl review ./unsorted --prompt birds --suggest 20
+        # writes the hundred photos to ask about for Label Studio, with answers
+        promptctl review ./unsorted -p birds --suggest 100 --label-studio tasks.json
     """
     given: dict[str, Any] = {
         "prompt": prompt,
@@ -71,9 +80,18 @@ def review(
         "model": model,
         "device": device.value,
     }
+    if force and label_studio is None:
+        raise typer.BadParameter("nothing here replaces a file: add --label-studio FILE", param_hint="--force")
+    if label_studio is not None:
+        commands.check_label_studio(label_studio, force=force)
     with render.progress() as progress:
-        if suggest is not None:
-            finish(commands.suggest(photos, count=suggest, on_progress=progress, **given), output, json, quiet=quiet)
-            return
-        asked = commands.review(photos, output=decisions, on_progress=progress, **given)
-    finish(asked.serve(port=port, opens=not no_open, say=render.talk), output, json, quiet=quiet)
+        if suggest is None and label_studio is None:
+            asked = commands.review(photos, output=decisions, on_progress=progress, **given)
+        else:
+            found = commands.suggest(photos, count=suggest, on_progress=progress, **given)
+    if label_studio is not None:
+        finish(commands.label_studio(found, label_studio, force=force), output, json, quiet=quiet)
+    elif suggest is not None:
+        finish(found, output, json, quiet=quiet)
+    else:
+        finish(asked.serve(port=port, opens=not no_open, say=render.talk), output, json, quiet=quiet)
