@@ -480,7 +480,6 @@ def test_a_link_that_leads_out_of_the_folder_is_passed_over_and_named(learned, t
     (folder / "away").symlink_to(elsewhere / "blue")
     (folder / "in.png").symlink_to(paint(folder / "more", images=1, seed=9) / "green" / "0.png")
     asked = commands.review(folder, prompt="colours", output=tmp_path / "review.jsonl")
-    assert sorted(one.file.name for one in asked.questions).count("out.png") == 0
     assert {one.path.name: one.reason for one in asked.skipped} == dict.fromkeys(
         ("out.png", "0.png"), "a link that leads out of what is reviewed"
     )

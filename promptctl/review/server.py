@@ -141,10 +141,19 @@ def application(session: Session, about: Mapping[str, Any], *, token: str, port:
         ]
     )
     app.router.redirect_slashes = False
+    app.add_exception_handler(Exception, _failed)
     return Guard(app, token=token, port=port)
 
 
 Endpoint = Callable[["Request"], "Awaitable[Response] | Response"]
+
+
+def _failed(_: Request, error: Exception) -> Response:
+    """What nobody thought of: a mistake of ours, which whoever waits at the terminal is to see."""
+    from starlette.responses import PlainTextResponse
+
+    _log.error("the page asked for something that failed: %r", error)
+    return PlainTextResponse("failed", 500)
 
 
 def _file(name: str, kind: str) -> Endpoint:
