@@ -21,7 +21,7 @@ PromptctlError                 exit 1
 ├── CannotTakeBack  TakenBackAlready
 ├── BadSetting (2)  WrongArgument
 ├── NeedsAnswer  InvalidSetting  HomeUnknown  UnknownLearner  SettingsClash  SettingUnheeded  UnknownSort  WrongOption
-│                              ExtraMissing
+│                              OneContextForAll  NotComparable  ExtraMissing
 └── LearningFailed
 ```
 """
@@ -712,6 +712,26 @@ class UnknownSort(PromptctlError):
 
 class WrongOption(PromptctlError):
     """An option that means nothing for this kind of file."""
+
+
+class OneContextForAll(WrongOption):
+    """The vectors of one class are asked for where all classes share them."""
+
+    exit_code = 2
+
+    def __init__(self, ref: str, label: str, *, has_vectors: bool) -> None:
+        of_class = shlex.join(["promptctl", "inspect", ref, "--classes", "--class", label])
+        what = "has one context for all classes" if has_vectors else "has no context, only weights of its classes"
+        super().__init__(f"{ref} {what}", f"{of_class}   (what is near the class)")
+
+
+class NotComparable(PromptctlError):
+    """The vectors of two contexts that have nothing to do with each other."""
+
+    def __init__(self, a: str, b: str, because: str) -> None:
+        super().__init__(
+            f"the vectors of {a} and {b} cannot be compared: {because}", shlex.join(["promptctl", "diff", b, a])
+        )
 
 
 class ExtraMissing(PromptctlError):

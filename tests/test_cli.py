@@ -615,9 +615,10 @@ def test_a_folder_where_a_context_goes_is_named_beside_a_guess(cli, learned, tmp
 
 def test_inspect_tells_what_it_is_and_the_words_nearby(cli, photos, learned):
     lines = cli("inspect", "colours", "--top", 2).out.splitlines()
-    facts = [line.split(":")[0] for line in lines[:9]]
-    assert facts == ["colours@1", "backbone", "vectors", "learned", "head", "shots", "template", "accuracy", "file"]
-    assert len(lines) == 9 + 1 + 16
+    facts = [line.split(":")[0] for line in lines[:11]]
+    assert facts[:8] == ["colours@1", "backbone", "vectors", "learned", "head", "shots", "template", "accuracy"]
+    assert facts[8:] == ["file", "drift", "words"]
+    assert len(lines) == 11 + (1 + 16) + (1 + 3)
 
 
 def test_inspect_covers_every_vector_of_every_class(cli, photos):

@@ -42,7 +42,7 @@ def test_the_first_point_is_of_the_initial_vectors_and_the_last_of_what_is_kept(
     own = coop.Settings(context_tokens=4, epochs=30)
     found = coop.learn(x, y, NAMES, text, logit_scale=20.0, settings=own)
     first, last = found.curve[0], found.curve[-1]
-    assert (first.step, last.step, len(found.curve)) == (0, 30, CURVE_POINTS + 1)
+    assert (first.step, last.step) == (0, 30) and 10 < len(found.curve) <= CURVE_POINTS + 1
     start = text.encode(coop.initial_context(text, 3, own), text.prompts(NAMES, 4))
     start = torch.nn.functional.normalize(start, dim=-1).numpy()
     assert said(first) == pytest.approx(loss_and_accuracy(start, x, y), rel=1e-3)
@@ -73,7 +73,7 @@ def test_many_epochs_leave_a_handful_of_points_and_none_leave_none():
     for epoch in range(400):
         curve.add(epoch, epoch, torch.tensor(1.0), torch.eye(2), torch.tensor([0, 1]))
     steps = [point.step for point in curve.points()]
-    assert (len(steps), steps[0], steps[-1]) == (CURVE_POINTS, 0, 399)
+    assert (len(steps), steps[:3], steps[-1]) == (CURVE_POINTS, [0, 1, 4], 399)
     nothing = Curve(0)
     nothing.end(0, torch.tensor(1.0), torch.eye(2), torch.tensor([0, 1]))
     assert nothing.points() == ()
@@ -93,7 +93,7 @@ def test_a_version_whose_vectors_stay_keeps_the_curve_they_came_by(cli, photos, 
     store = promptctl.Store()
     store.save("colours", colours_bytes, new=True)
     before = store["colours"].card
-    assert len(before.curve) == CURVE_POINTS + 1
+    assert before.curve[-1].step == before.method.steps
     assert cli("class", "rename", "colours", "red", "crimson").code == 0
     assert store["colours"].card.parent == before.sha256
     assert cli("class", "drop", "colours", "blue", "--yes").code == 0

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
+from test_context import make
 
 from promptctl import render
 from promptctl.cells import unescape
@@ -31,6 +32,7 @@ from promptctl.report import (
     SkippedFile,
     StreamedReport,
     VectorReport,
+    VocabularyFacts,
 )
 from promptctl.report.phrases import joined
 
@@ -297,17 +299,12 @@ def test_emoji_leave_no_blank_lines_in_inspect(terminal, columns):
     terminal(columns)
     words = tuple(NearWordRow(word, 0.58, 0.2) for word in ("❤️·", "✊🏽", "ㅋㅋㅋㅋ·", "🇵🇭", "ी", "👨‍👩‍👧", "�️·"))
     vectors = tuple(VectorReport(None, i, 0.6, words, words[::-1]) for i in range(1, 4))
-    tables = [InspectReport.tables(_Vectors(vectors))]
-    lines = shown(Said(table=tuple(tables[0][0])))
+    found = InspectReport("c@1", make().card, 0, Path(), vectors, VocabularyFacts("tokens", 9, 0.5, 9, 0.4))
+    lines = shown(Said(table=tuple(found.tables()[0]), left_out=tuple(found.spare())))
     assert all(line.strip() for line in lines)
     assert all(width(line) <= columns and cell_len(line) <= columns for line in lines)
     text = "\n".join(lines)
     assert all(text.count(f" {word.word} {number}") == 3 for word in words for number in ("0.58", "0.20"))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Vectors:
-    vectors: tuple[VectorReport, ...]
 
 
 def test_many_classes_come_worst_first_and_few_as_they_are(terminal):

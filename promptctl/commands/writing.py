@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
-from promptctl import signals
+from promptctl import checks, signals
 from promptctl.errors import (
     ExportFailed,
     reason_of,
@@ -29,6 +30,18 @@ def check_free(out: Path, force: bool) -> None:
             pass
     except OSError as error:
         raise ExportFailed(out, reason_of(error), "name another folder") from error
+
+
+def checked_figure(plot: str | os.PathLike[str], force: bool) -> Path:
+    """Where a figure goes; ExportFailed where it cannot."""
+    from promptctl.benchmark.plot import KINDS
+
+    plot = checks.path("plot", plot)
+    if plot.suffix.lower() not in KINDS:
+        example = plot.parent / f"{plot.stem or 'curve'}.png"
+        raise ExportFailed(plot, f"a figure ends in {', '.join(KINDS)}", f"--plot {shlex.quote(str(example))}")
+    check_free(plot, force)
+    return plot
 
 
 def refuse_inside_store(out: Path, store: Store, hint: str = "name a file elsewhere") -> None:

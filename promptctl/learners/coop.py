@@ -27,6 +27,7 @@ from promptctl.clip.text_tower import TextTower
 from promptctl.context.card import ClassEntry, CurvePoint, Method
 from promptctl.errors import LearningFailed
 from promptctl.learners.fitting import Learned, Start, Targets, TrainingSet, Vectors
+from promptctl.learners.noise import INIT_STD
 from promptctl.learners.training import (
     Adam,
     Batches,
@@ -43,7 +44,6 @@ from promptctl.progress import OnProgress, OnStep
 if TYPE_CHECKING:
     from promptctl.learners.settings import LearnSettings
 
-INIT_STD = 0.02
 UPDATE_EPOCHS, UPDATE_LR = 50, 0.005  # of the fast recipe, from the vectors of the version before (docs/benchmarks.md)
 ROWS_EPOCHS, ROWS_LR = 100, 0.002  # the same of some class-specific vectors, where the others stay as they are
 POLISH_EPOCHS = 20  # of all class-specific vectors, after those of new classes

@@ -98,7 +98,10 @@ class Curve:
     """How learning went, at a few epochs of many; a GPU is not waited for before `points`."""
 
     def __init__(self, epochs: int) -> None:
-        self._chosen = {round(epoch) for epoch in np.linspace(0, epochs - 1, min(epochs, CURVE_POINTS))}
+        if epochs <= CURVE_POINTS:
+            self._chosen = set(range(epochs))
+        else:  # the closer to the start the closer together, where most happens
+            self._chosen = {round(root**2) for root in np.linspace(0, (epochs - 1) ** 0.5, CURVE_POINTS)}
         self._seen: dict[int, list[tuple[int, torch.Tensor, torch.Tensor]]] = {}
 
     def add(self, epoch: int, step: int, loss: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from promptctl.cells import escape
+from promptctl.render.chart import chart_lines
 from promptctl.render.table import table_lines
 from promptctl.render.text import columns_of, for_stream, piped, printable, wrapped
 from promptctl.render.values import as_cell, columns_in, heading
@@ -21,7 +22,8 @@ def as_table(report: Report) -> str:
         return as_tsv(report)
     available = columns_of(sys.stdout)
     tables = [table_lines(rows, available, spare=report.spare()) for rows in report.tables() if rows]
-    parts = [prose(report.summary(), available), *tables, prose(report.closing(), available)]
+    charts = [line for chart in report.charts() for line in chart_lines(chart, available, sys.stdout.encoding)]
+    parts = [prose(report.summary(), available), *tables, charts, prose(report.closing(), available)]
     return "\n".join(joined(part) for part in parts if part)
 
 

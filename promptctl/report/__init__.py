@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from promptctl.report.base import Item, Report, Row, SkippedFile, StreamedReport
+from promptctl.report.base import Chart, Item, Report, Row, SkippedFile, StreamedReport
 from promptctl.report.cache import CachedFeatures, CacheReport, ClearedReport
 from promptctl.report.check import Checked, CheckReport
 from promptctl.report.classes import (
@@ -43,7 +43,18 @@ from promptctl.report.gate import Rejection, Taken, TakenLine
 from promptctl.report.gc import GcReport
 from promptctl.report.guard import ClassMoved, GuardFacts
 from promptctl.report.import_context import CheckpointImported, ContextImported
-from promptctl.report.inspect import InspectReport, NearWordRow, VectorReport
+from promptctl.report.inspect import (
+    AlikeClass,
+    ClassReport,
+    InspectReport,
+    NearPhoto,
+    NearWordRow,
+    OtherVector,
+    StartFacts,
+    VectorReport,
+    VersionScore,
+    VocabularyFacts,
+)
 from promptctl.report.label_studio import LabelStudioReport
 from promptctl.report.learn import (
     ClassPhotos,
@@ -78,6 +89,7 @@ from promptctl.report.undo import UndoReport
 from promptctl.report.watch import Arrived, WatchReport
 
 __all__ = [
+    "AlikeClass",
     "ApplyReport",
     "Arrived",
     "BaseToNewRow",
@@ -87,6 +99,7 @@ __all__ = [
     "CachedFeatures",
     "Candidate",
     "Carried",
+    "Chart",
     "CheckReport",
     "Checked",
     "CheckpointExported",
@@ -99,6 +112,7 @@ __all__ = [
     "ClassMoved",
     "ClassPhotos",
     "ClassRenameReport",
+    "ClassReport",
     "ClassScore",
     "ClassSplitReport",
     "Classified",
@@ -149,10 +163,12 @@ __all__ = [
     "ModelsReport",
     "MovedClass",
     "MovedPhoto",
+    "NearPhoto",
     "NearWordRow",
     "NotAPhoto",
     "OnnxExported",
     "OperationsReport",
+    "OtherVector",
     "PathReport",
     "PhotoAnswer",
     "PlanReport",
@@ -178,6 +194,7 @@ __all__ = [
     "SkippedFile",
     "SortReport",
     "Speed",
+    "StartFacts",
     "StoredContext",
     "StreamedReport",
     "SuggestReport",
@@ -194,5 +211,7 @@ __all__ = [
     "VectorReport",
     "VersionReport",
     "VersionRow",
+    "VersionScore",
+    "VocabularyFacts",
     "WatchReport",
 ]

@@ -51,6 +51,16 @@ class Item(Protocol):
 
 
 @dataclass(frozen=True)
+class Chart:
+    """Numbers that a terminal shows as a row of bars."""
+
+    title: str
+    values: tuple[float, ...]  # from 0
+    words: str  # what stands behind them
+    highest: float | None = None  # of a full bar; None: of the largest value
+
+
+@dataclass(frozen=True)
 class Report:
     """Common shape: `rows` for tables and CSV, `record` for JSON, `summary` for people; the rest goes to stderr."""
 
@@ -72,6 +82,10 @@ class Report:
         return self.rows()
 
     def summary(self) -> list[str]:
+        return []
+
+    def charts(self) -> list[Chart]:
+        """What a person sees below the tables on a terminal."""
         return []
 
     def closing(self) -> list[str]:
