@@ -81,7 +81,7 @@ def _draw_versions(axes: Any, versions: Sequence[VersionScore]) -> None:
     axes.set_xticks(list(shown), [f"@{versions[i].version}" for i in shown])
     axes.set_xlim(-0.5, len(versions) - 0.5)
     axes.set_xlabel("version")
-    axes.set_ylabel("accuracy on the same photos (%)")
+    axes.set_ylabel("accuracy, as log measures it (%)")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize="small")
 

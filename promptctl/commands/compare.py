@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +21,7 @@ from promptctl.commands.photos import (
     skipped_files,
     to_learn_from,
 )
-from promptctl.commands.writing import check_free
+from promptctl.commands.writing import checked_figure
 from promptctl.errors import (
     BadSetting,
     DatasetError,
@@ -102,7 +101,7 @@ def compare(
     device = checks.one_of("device", device, checks.DEVICES)
     templates.check(template)
     variants.check_heeded(asked.settings, asked.learners)
-    plot = _checked_plot(plot, force)
+    figure = None if plot is None else checked_figure(plot, force)
     folder, entries = labelled(asked.photos, checks.path("classes", classes) if classes is not None else None)
     if asked.base_to_new and len(entries) < 4:
         found = f"--base-to-new halves the classes, and {asked.photos} has {len(entries)}"
@@ -114,7 +113,7 @@ def compare(
         from promptctl.clip.backbone import Backbone
 
     report = _compared(asked, folder, entries, Backbone(model, device), on_progress)
-    return _with_figure(report, plot, force) if plot else report
+    return _with_figure(report, figure, force) if figure else report
 
 
 @dataclass(frozen=True)
@@ -303,20 +302,6 @@ def _write_figure(plot: Path, report: CompareReport, force: bool) -> str | None:
     except NotDurable as error:
         return str(error)
     return None
-
-
-def _checked_plot(plot: str | PathLike[str] | None, force: bool) -> Path | None:
-    """Where the figure goes; ExportFailed where it cannot."""
-    if plot is None:
-        return None
-    plot = checks.path("plot", plot)
-    from promptctl.benchmark.plot import KINDS
-
-    if plot.suffix.lower() not in KINDS:
-        example = plot.parent / f"{plot.stem or 'curve'}.png"
-        raise ExportFailed(plot, f"a figure ends in {', '.join(KINDS)}", f"--plot {shlex.quote(str(example))}")
-    check_free(plot, force)
-    return plot
 
 
 def _known_learners(asked: Sequence[str]) -> tuple[str, ...]:

@@ -307,7 +307,7 @@ def _versions(source: Source, store: Store) -> tuple[VersionScore, ...]:
     found = log(Ref.parse(source.name).name, store=store)
     if found.measured_on is None:
         return ()
-    return tuple(VersionScore(row.version, row.acc, row.zero_shot) for row in reversed(found.versions))
+    return tuple(VersionScore(row.version, row.n, row.acc, row.zero_shot) for row in reversed(found.versions))
 
 
 def _with_figure(report: InspectReport, plot: Path, force: bool) -> InspectReport:

@@ -109,9 +109,10 @@ class ClassReport:
 
 @dataclass(frozen=True)
 class VersionScore:
-    """What one version answers to the images that `log` measures all of them on."""
+    """What one version answers to the images that `log` measures it on."""
 
     version: int
+    images: int
     accuracy: float | None
     zero_shot_accuracy: float | None
 
@@ -193,8 +194,9 @@ class InspectReport(Report):
         known = [(row.version, row.accuracy) for row in self.versions if row.accuracy is not None]
         if len(known) > 1:
             (first_version, before), (last_version, after) = known[0], known[-1]
-            by = f"from {percent(before)} (@{first_version}) to {percent(after)} (@{last_version}), on the same photos"
-            charts.append(Chart("versions", tuple(accuracy for _, accuracy in known), by, 1.0))
+            ends = f"from {percent(before)} (@{first_version}) to {percent(after)} (@{last_version})"
+            by_log = f"{ends}, as `log` measures them"
+            charts.append(Chart("versions", tuple(accuracy for _, accuracy in known), by_log, 1.0))
         return charts
 
     def closing(self) -> list[str]:
