@@ -2,8 +2,8 @@
 
 Each folder has train/ and test/ with class folders. Two or four photos of each class are learned from, then 10, 20 or
 40 others of train/ are asked about at once and learned with their true labels. Accuracy is of test/; with `--part
-train`, which is for choosing between rules, of a half of train/ from which nothing is learned or asked about. In the last
-tables three of ten photos that may be asked about are of another set: that one is of no class teaches nothing.
+train`, which is for choosing between rules, of a half of train/ from which nothing is learned or asked about. In the
+last tables three of ten photos that may be asked about are of another set: that one is of no class teaches nothing.
 """
 
 from __future__ import annotations
