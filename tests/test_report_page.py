@@ -315,6 +315,7 @@ def test_names_of_files_and_classes_are_only_ever_text(make, tmp_path):
     assert not reader.all("script", "img", "iframe", "object", "link", "base", "form")
     assert not [e for e in reader.elements if any(key.startswith("on") for key in e.attributes)]
     text = text_of(html)
+    assert any(e.text.startswith(HOSTILE[4][:13]) for e in reader.all("text"))  # a formula would be drawn as one
     for shown in (HOSTILE[0], HOSTILE[1], HOSTILE[3], HOSTILE[4], r"a\nb\tc\x00", r"photo\u202egpj.exe", r"caf\xe9"):
         assert shown in text
 
@@ -382,7 +383,9 @@ def test_a_thumbnail_is_upright_small_and_says_nothing_else(tmp_path):
     assert small.size == (96, 192)
     top, bottom = small.getpixel((48, 10)), small.getpixel((48, 180))
     assert top[2] > 200 > 60 > top[0] and bottom[0] > 200 > 60 > bottom[2]
-    assert not small.getexif() and "comment" not in small.info
+    picture.save(tmp_path / "remark.gif", comment=b"a secret")
+    for one in (small, shown(thumbnail(of(tmp_path / "remark.gif")))):
+        assert not one.getexif() and "comment" not in one.info
 
 
 def test_a_thumbnail_of_sixteen_bits_is_not_white(tmp_path):

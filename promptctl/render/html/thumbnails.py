@@ -48,7 +48,6 @@ def _small(picture: Image.Image) -> Thumbnail:
     factor = SIDE / max(picture.size)
     width, height = (max(1, round(side * min(1.0, factor))) for side in picture.size)
     small = picture.resize((width, height), Image.Resampling.LANCZOS)
-    small.info = {}  # a comment would be written too
     file = io.BytesIO()
     small.save(file, "JPEG", quality=_QUALITY, optimize=True)
     return Thumbnail("data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode(), width, height)
