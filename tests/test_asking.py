@@ -140,7 +140,7 @@ def test_photos_that_were_learned_from_are_left_out(colours_bytes, tmp_path):
 
 def test_suggest_in_every_format(cli, unsorted):
     whole = json.loads(cli("review", unsorted, "--prompt", "colours", "--suggest", 4, "--json").out)
-    assert whole["type"] == "suggest" and len(whole["candidates"]) == 4
+    assert whole["type"] == "review" and len(whole["candidates"]) == 4
     files = [one["file"] for one in whole["candidates"]]
     lines = cli("review", unsorted, "--prompt", "colours", "--suggest", 4, "--format", "jsonl").out.splitlines()
     assert [json.loads(line).get("file") for line in lines] == [*files, None]
