@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import paint
 from PIL import Image, ImageChops, ImageOps
 from test_likeness import scene
 
@@ -270,6 +271,53 @@ def test_learn_keeps_every_scene_on_one_side(cli, tmp_path, tiny):
         of_scene = {side_of[sha_of(path)] for path in first.parent.glob(f"{first.stem[:2]}-*.jpg")}
         assert len(of_scene) == 1
     assert len(side_of) == 60
+
+
+def test_compare_keeps_every_scene_on_one_side(tmp_path, tiny):
+    from promptctl.benchmark.pool import Reach, divide_photos, encode_pool
+    from promptctl.clip.backbone import Backbone
+
+    folder = ImageFolder.scan(bursts(tmp_path / "photos", 5))
+    divided = divide_photos(folder, folder.images)
+    scenes = [{(i.label, i.path.name[:2]) for i in side} for side in (divided.train, divided.test)]
+    assert scenes[0] & scenes[1], "or content alone would do"
+    reach, name_of = Reach((1,), 2), {"a": "a", "b": "b"}
+    pool, damaged = encode_pool(divided, folder, name_of, reach, Backbone(tiny, "cpu"), "a {}")
+    scenes = [{(i.label, i.path.name[:2]) for i in side} for side in (pool.train, pool.test)]
+    assert not scenes[0] & scenes[1] and not damaged
+    assert (len(pool.train), len(pool.test)) == (24, 6) and {i.label for i in pool.test} == {"a", "b"}
+    assert set(pool.vector_of) == {i.path for i in (*reach.of(pool.train), *pool.test)}
+
+
+def test_compare_divides_as_before_where_nothing_belongs_together(tmp_path, tiny):
+    from promptctl.benchmark.pool import Reach, divide_photos, encode_pool
+    from promptctl.clip.backbone import Backbone
+
+    folder = ImageFolder.scan(paint(tmp_path / "photos", images=8))
+    bad = folder.images[3].path
+    bad.write_bytes(bad.read_bytes()[:-400])
+    divided, names = divide_photos(folder, folder.images), {label: label for label in folder.labels}
+    pool, damaged = encode_pool(divided, folder, names, Reach((1,), 1), Backbone(tiny, "cpu"), "a {}")
+    assert [item.path for item in damaged] == [bad]
+    assert (pool.train, pool.test) == tuple(
+        tuple(image for image in side if image.path != bad) for side in (divided.train, divided.test)
+    )
+
+
+def test_a_class_of_one_scene_is_not_measured_on_and_that_is_said(tmp_path, tiny, caplog):
+    from promptctl.benchmark.pool import Reach, divide_photos, encode_pool
+    from promptctl.clip.backbone import Backbone
+
+    folder = ImageFolder.scan(bursts(tmp_path / "photos", 5))
+    for path in (tmp_path / "photos" / "a").iterdir():
+        if not path.name.startswith("00"):
+            path.unlink()
+    folder = ImageFolder.scan(tmp_path / "photos")
+    divided = divide_photos(folder, folder.images)
+    assert {image.label for image in divided.test} == {"a", "b"}
+    pool, _ = encode_pool(divided, folder, {"a": "a", "b": "b"}, Reach((1,), 1), Backbone(tiny, "cpu"), "a {}")
+    assert {image.label for image in pool.test} == {"b"} and len(pool.train) == 3 + 12
+    assert "no photo of 'a' is measured on: its photos belong together" in caplog.messages
 
 
 @pytest.fixture

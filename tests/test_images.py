@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 from conftest import copy_into_splits, paint
@@ -221,6 +222,21 @@ def test_a_fifth_of_each_class_whatever_its_hashes(images, apart):
     divided = fifth_of_each(hashed(images))
     assert [sum(image.label == label for image in divided.held_out) for label in "ab"] == [apart, apart]
     assert sorted((*divided.train, *divided.held_out), key=str) == sorted(hashed(images), key=str)
+
+
+def test_of_each_class_those_whose_hashes_come_first_are_apart_and_copies_with_them():
+    images = hashed(20)
+    divided = fifth_of_each(images)
+    for label in "ab":
+        of_class = sorted((i for i in images if i.label == label), key=lambda image: image.sha256)
+        assert [i for i in divided.held_out if i.label == label] == of_class[:4]
+        assert [i for i in divided.train if i.label == label] == of_class[4:]
+    copied = replace(divided.held_out[0], label="b")
+    assert copied in fifth_of_each([*images, copied]).held_out
+    together = {divided.held_out[0], divided.train[0]}
+    grouped = fifth_of_each(images, groups=[0 if image in together else n for n, image in enumerate(images, 1)])
+    assert together <= set(grouped.held_out) or together <= set(grouped.train)
+    assert len(grouped.held_out) == 8
 
 
 def test_a_limit_is_spread_over_the_classes():

@@ -14,18 +14,20 @@ from numpy.typing import NDArray
 
 from promptctl.benchmark import results
 from promptctl.clip import templates
-from promptctl.data import sampling
+from promptctl.data import remarks, sampling
+from promptctl.data.groups import groups_of
 from promptctl.data.images import HashedImage, LabelledImage
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.files import Skipped
 from promptctl.encoding.pipeline import Features, encode_files
 from promptctl.errors import NoImages
 from promptctl.learners.shots import encode_chosen, hash_photos, measurable, say_near_copies, vectors_of
-from promptctl.progress import OnProgress
+from promptctl.progress import OnProgress, OnStep
 
 if TYPE_CHECKING:
     from promptctl.clip.backbone import Backbone
     from promptctl.data.folder import ImageFolder
+    from promptctl.encoding.encoder import ImageEncoder
 
 Vectors = NDArray[np.float32]
 
@@ -38,6 +40,7 @@ class DividedPhotos:
     test: tuple[HashedImage, ...]  # none that a learner may have seen
     measured_on: str  # what the latter are, in words
     skipped: tuple[Skipped, ...]
+    part: str | None = None  # of the folder that the latter are; None: they are held out of what there is
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,8 @@ def divide_photos(
 ) -> DividedPhotos:
     """The photos of a folder by content: its own parts, or a fifth of each class to measure on.
 
+    Copies are on one side; what else belongs together is known when the photos are encoded.
+
     raises   NoImages when none is left to measure on
     """
     photos = hash_photos(folder, candidates, on_progress)
@@ -165,7 +170,7 @@ def divide_photos(
     test, leaked = measurable(test, {image.label for image in candidates}, train)
     if not test:
         raise _nothing_to_measure_on(folder)
-    return DividedPhotos(train, test, measured_on, (*photos.skipped, *leaked))
+    return DividedPhotos(train, test, measured_on, (*photos.skipped, *leaked), photos.part)
 
 
 def encode_pool(
@@ -179,20 +184,57 @@ def encode_pool(
 ) -> tuple[Pool, tuple[Skipped, ...]]:
     """What a comparison needs of the photos, encoded, and the files that turned out to be damaged.
 
+    Of a folder with parts of its own that is what is sampled and what is measured on. Otherwise all photos are encoded,
+    and divided again so that copies, near copies and bursts are on one side: where there are none, as before.
+
     raises   NoImages when none is left to measure on
     """
     encoding = partial(on_progress, "encoding") if on_progress else None
+    encode = _encoded_as_divided if photos.part else _divided_by_groups
     with FeatureCache() as cache:
-        train, sampled, damaged = encode_chosen(
-            photos.train, lambda usable, _: reach.of(usable), backbone.encoder, cache, encoding
-        )
-        measured, lost = encode_files([image.path for image in photos.test], backbone.encoder, cache, encoding)
-    vector_of = vectors_of(sampled, measured)
+        photos, vector_of, damaged = encode(photos, reach, backbone.encoder, cache, encoding)
     test = tuple(image for image in photos.test if image.path in vector_of)
     if not test:
         raise _nothing_to_measure_on(folder)
-    say_near_copies(test, train, vector_of)
-    return Pool(name_of, train, test, vector_of, backbone, template), (*damaged, *lost)
+    say_near_copies(test, photos.train, vector_of)
+    return Pool(name_of, photos.train, test, vector_of, backbone, template), damaged
+
+
+_Encoded = tuple[DividedPhotos, dict[Path, Vectors], tuple[Skipped, ...]]  # and the files that were damaged
+
+
+def _encoded_as_divided(
+    photos: DividedPhotos, reach: Reach, encoder: ImageEncoder, cache: FeatureCache, encoding: OnStep | None
+) -> _Encoded:
+    """What will be sampled, and what is measured on."""
+    train, sampled, damaged = encode_chosen(photos.train, lambda some, _: reach.of(some), encoder, cache, encoding)
+    measured, lost = encode_files([image.path for image in photos.test], encoder, cache, encoding)
+    return replace(photos, train=train), vectors_of(sampled, measured), (*damaged, *lost)
+
+
+def _divided_by_groups(
+    photos: DividedPhotos, reach: Reach, encoder: ImageEncoder, cache: FeatureCache, encoding: OnStep | None
+) -> _Encoded:
+    """The photos divided once more with what belongs together on one side; as before where nothing does."""
+    every = (*photos.train, *photos.test)
+    features, damaged = encode_files([image.path for image in every], encoder, cache, encoding)
+    vector_of, group_of = vectors_of(features), _groups(every, features)
+    divided = sampling.fifth_of_each(every, groups=[group_of[image.path] for image in every])
+    train, test = (tuple(i for i in side if i.path in vector_of) for side in (divided.train, divided.held_out))
+    unmeasured = {image.label for image in photos.test} - {image.label for image in test}
+    remarks.say([f"no photo of '{label}' is measured on: its photos belong together" for label in sorted(unmeasured)])
+    needed = {image.path for image in (*reach.of(train), *test)}
+    vector_of = {path: row for path, row in vector_of.items() if path in needed}
+    return replace(photos, train=train, test=test), vector_of, damaged
+
+
+def _groups(images: Sequence[HashedImage], features: Features) -> dict[Path, int]:
+    """Which images belong together; those that could not be read are alone."""
+    label_of = {image.path: image.label for image in images}
+    labels = [label_of[path] for path in features.paths]
+    numbers = groups_of(features.vectors, labels, features.sha256, features.paths)
+    alone = {image.path: len(features) + i for i, image in enumerate(images)}
+    return {**alone, **dict(zip(features.paths, numbers.tolist(), strict=True))}
 
 
 def _nothing_to_measure_on(folder: ImageFolder) -> NoImages:

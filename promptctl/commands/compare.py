@@ -69,7 +69,8 @@ def compare(
     """Run the paper's few-shot protocol on one's own photos; what was measured is kept, no context is stored.
 
     Shots are sampled from train/ and measured on test/ (or val/); without such parts a fifth of each class, chosen
-    by content hash, is measured on and the rest sampled from. Nothing is decoded but what the seeds and shots reach.
+    by content hash, is measured on and the rest sampled from; copies, near copies and bursts are on one side, for which
+    every photo is encoded once. Of a folder with parts nothing is decoded but what the seeds and shots reach.
 
     photos        folder of class folders, with or without train/ val/ test/; or a list of images
     shots         images per class, from 1; numbers that a class has too few images for are left out and named

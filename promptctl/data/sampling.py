@@ -69,19 +69,20 @@ def held_out(
     return _sides(_ranked(sha256), labels, sha256, groups, known)
 
 
-def fifth_of_each(images: Sequence[HashedImage]) -> Sample:
+def fifth_of_each(images: Sequence[HashedImage], *, groups: Sequence[int] | None = None) -> Sample:
     """Every image, less a fifth of each class, to the nearest image and at least one where there are two.
 
-    For what is measured once: however few the images, the shares are right.
+    For what is measured once: however few the images, the shares are right, as far as copies and groups allow, which
+    are on one side as a whole. Those whose hashes come first are held out.
+
+    groups   (N,) images of one number belong together, across classes too; None: only copies do
     """
-    train: list[HashedImage] = []
-    held_out: list[HashedImage] = []
-    for of_class in by_class(images).values():
-        ordered = sorted(of_class, key=lambda image: image.sha256)
-        n_held_out = max(round(len(ordered) / 5), min(1, len(ordered) - 1))
-        train += ordered[n_held_out:]
-        held_out += ordered[:n_held_out]
-    return Sample(tuple(train), tuple(held_out))
+    labels, sha256 = [image.label for image in images], [image.sha256 for image in images]
+    ranked = sorted(range(len(images)), key=sha256.__getitem__)
+    room = {label: max(round(n / 5), min(1, n - 1)) for label, n in Counter(labels).items()}
+    apart = {i for unit in _fill(_units(ranked, sha256, groups), labels, room) for i in unit}
+    parts = (by_class([images[i] for i in ranked if (i in apart) is side]) for side in (False, True))
+    return Sample(*(tuple(chain.from_iterable(part.values())) for part in parts))
 
 
 def at_most(images: Sequence[HashedImage], limit: int) -> tuple[HashedImage, ...]:
