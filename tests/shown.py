@@ -12,18 +12,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 BY_CHANCE = {"unknown", "doubtful", "CLASS?", "CLASS", "+#"}
-WIDER = {"#rd"}  # a column that 80 have no room for
-WARNING = re.compile(r"^warning: .*\n(?:  .*\n)*", re.M)
+PIPED = {"#rd", "photos"}  # a column that only a pipe has, and the sum that only a terminal has
+WARNING = r"^warning: .*\n(?:  .*\n)*"
+PROGRESS = r"^[a-z]+ing .*\d of \d+,.*\n"  # on a slow day
+PASSING = re.compile(f"{WARNING}|{PROGRESS}", re.M)
 
 
-def differences(shown: str, printed: str, home: Path, classes: Iterable[str]) -> set[str]:
-    """Words that are only in one of the two."""
+def other_words(shown: str, printed: str, home: Path, classes: Iterable[str]) -> set[str]:
+    """Words that are only in one of the two; where a page leaves lines out by …, those that only it has."""
     printed = printed.replace(str(home), "/home/you/.local/share/promptctl")
-    return (words(shown, classes) ^ words(printed, classes)) - BY_CHANCE - WIDER
+    ours, theirs = words(shown, classes), words(printed, classes)
+    return (ours - theirs if "\n…\n" in shown else ours ^ theirs) - BY_CHANCE - PIPED
 
 
 def words(text: str, classes: Iterable[str]) -> set[str]:
     text = re.sub(r"\./(test|unsorted)\b", lambda found: f"{found[1].upper()}-FOLDER", text)  # what next: calls them
-    named = re.sub(rf"\b({'|'.join(map(re.escape, classes))})\b", "CLASS", WARNING.sub("", text))
+    named = re.sub(rf"\b({'|'.join(map(re.escape, classes))})\b", "CLASS", PASSING.sub("", text))
     plain = re.sub(r"\d[\d.:]*", "#", named)
     return {word.strip("().,;:") for word in plain.split()} - {"", "…"} - {"─" * n for n in range(200)}

@@ -15,6 +15,7 @@ import sys
 import types
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -22,6 +23,7 @@ import numpy as np
 import pytest
 from manual import ROOT, cli_page, commands, man_page, option_names, parameters
 from PIL import Image
+from shown import other_words
 from typer.models import OptionInfo
 
 from promptctl import report
@@ -33,6 +35,7 @@ from promptctl.store.store import Store
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+BIRDS = ("emu", "flamingo", "ibis", "pigeon", "rooster")
 NOT_OURS = {"--install-completion", "--show-completion", "--version", "--help"}  # typer's
 NOT_OURS |= {"--torch-backend"}  # uv's
 OF_THE_BENCHMARKS = {
@@ -206,20 +209,39 @@ def test_the_readme_has_two_commands_for_a_fresh_machine():
     assert second.endswith(" && .venv/bin/pytest")
 
 
-def test_the_readmes_walk_works_as_typed(cli, tmp_path, monkeypatch):
-    from promptctl.demo import draw_pictures
+def draw_birds(home: Path) -> None:
+    """Folders as README has them: patterns, called like its five birds, and files like its own."""
+    from promptctl.demo import PATTERNS, draw_pictures
 
-    draw_pictures(tmp_path)
-    shutil.copytree(tmp_path / "test", tmp_path / "more-photos")
+    draw_pictures(home)
+    for number, (pattern, bird) in enumerate(zip_longest(PATTERNS, BIRDS), start=1):
+        for part in ("photos", "test"):
+            shutil.move(home / part / pattern, home / part / bird) if bird else shutil.rmtree(home / part / pattern)
+        folder = "" if number < 3 else "holiday"
+        (home / "unsorted" / folder).mkdir(exist_ok=True)
+        shutil.move(home / "unsorted" / f"{number}.png", home / "unsorted" / folder / f"IMG_{number:04}.jpg")
+    shutil.copytree(home / "test", home / "more-photos")
+    odd = next((home / "test" / BIRDS[0]).iterdir())
+    shutil.move(odd, home / "test" / BIRDS[1] / "odd.png")  # so that there is a mistake
+    for known in (home / "photos" / BIRDS[0]).iterdir():
+        shutil.copy(known, home / "more-photos" / BIRDS[0] / f"known {known.name}")
+
+
+def test_the_readmes_walk_works_and_prints_what_is_shown(cli, tmp_path, monkeypatch, home):
+    draw_birds(tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     page = ROOT / "README.md"
-    walk = [line[2:] for block in blocks(page, "console") for line in block.splitlines() if line.startswith("$ ")]
+    walk = [re.fullmatch(r"\$ (.*?)\n(.*)", block, re.S).groups() for block in blocks(page, "console")]
     have = [line for block in blocks(page, "") for line in block.splitlines() if line.startswith("promptctl ")]
-    assert [line.split()[1] for line in walk] == ["learn", "evaluate", "inspect", "classify", "compare"]
-    for line in walk:
+    assert [line.split()[1] for line, _ in walk] == ["learn", "evaluate", "inspect", "classify", "compare", "learn"]
+    for line, shown in walk:
         quick = ["--epochs", 5] if line.startswith("promptctl compare") else []  # half a minute less
         outcome = cli(*shlex.split(line)[1:], *quick)
-        assert (outcome.code, "error" in outcome.err, "warning" in outcome.err) == (0, False, False), line
+        assert (outcome.code, "error" in outcome.err) == (0, False), f"{line}\n{outcome.err}"
+        printed = (outcome.err + outcome.out).split("\nvector")[0]  # which words are nearest is by chance
+        others = other_words(shown.split("\nvector")[0], printed, home, BIRDS)
+        assert others == set(), (line, sorted(others))
     offline = {"promptctl models pull ViT-B-16/openai": 13}
     have = [line.replace("remove birds ", "remove birds --yes ") for line in have]
     for line in have:

@@ -22,7 +22,7 @@ import pytest
 from conftest import paint
 from manual import ROOT, commands, roff
 from PIL import Image
-from shown import differences
+from shown import other_words
 
 from promptctl.cli.app import GROUPS, described
 from promptctl.store.refs import Ref
@@ -211,7 +211,7 @@ def test_the_commands_of_a_page_run_in_their_order(cli, world, page):
                 assert line.startswith("promptctl "), f"{page.name}: {line}"
                 done = cli(*ready(line))
                 assert (done.code, "error" in done.err) == (0, False), f"{line}\n{done.err}"
-                assert not shown or differences(shown, done.err + done.out, world / "home", ALL) == set(), line
+                assert not shown or other_words(shown, done.err + done.out, world / "home", ALL) == set(), line
 
 
 def in_a_shell(world: Path, block: str) -> None:
