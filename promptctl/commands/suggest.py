@@ -11,9 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from promptctl import checks
 from promptctl.commands.answers import UNKNOWN, Answering, Taking, answering_by_context, encoded
 from promptctl.commands.gather import Gathered, gathered, listed_in, most_first, named, no_photo
@@ -25,6 +22,9 @@ from promptctl.report import Candidate, SkippedFile, SuggestReport
 from promptctl.store.store import Store
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from promptctl.classification.asking import Judged
     from promptctl.encoding.files import Skipped
     from promptctl.encoding.pipeline import Encoded
@@ -129,6 +129,8 @@ class _Seen:
                 self._answer()
 
     def _answer(self) -> None:
+        import numpy as np
+
         from promptctl.classification.asking import Judged
 
         classifier = self.answering.classifier
@@ -175,7 +177,7 @@ def _with_copies(order: Sequence[int], seen: _Seen, judged: Judged, count: int |
 
     looked_at = order[: _MOST_LOOKED_AT if count is None else min(_MOST_LOOKED_AT, _A_FEW_MORE * count)]
     paths = [Path(seen.paths[i]) for i in looked_at]
-    first = copies_of(judged.features[looked_at].astype(np.float32), paths).tolist()
+    first = copies_of(judged.features[looked_at].astype("float32"), paths).tolist()
     parts: dict[int, list[int]] = {}
     for i, place in zip(looked_at, first, strict=True):
         parts.setdefault(looked_at[place], []).append(i)
