@@ -40,7 +40,7 @@ def run(cli, *words):
 
 def test_a_row_is_what_evaluate_says_of_each_folder(cli, photos, dark, learned):
     whole, less = (run(cli, "colours", folder) for folder in (photos, dark))
-    found = run(cli, "colours", photos, dark, "--baselines", "nearest-mean")
+    found = run(cli, "colours", photos, dark, "--baselines", "zero-shot")
     first, probe, second, probe_too = found["matrix"]
     for row, alone in ((first, whole), (second, less)):
         assert row["folder"] == alone["where"] and row["baseline"] is None
@@ -50,8 +50,8 @@ def test_a_row_is_what_evaluate_says_of_each_folder(cli, photos, dark, learned):
     assert (first["drop"], first["zero_shot_drop"], len(second["present"])) == (None, None, 2)
     assert second["drop"] == pytest.approx(whole["learned"]["top1"] - less["learned"]["top1"]) and second["drop"] != 0
     assert second["zero_shot_drop"] == pytest.approx(whole["zero_shot"]["top1"] - less["zero_shot"]["top1"])
-    assert probe["baseline"] == "nearest-mean"
-    assert probe_too["drop"] == pytest.approx(probe["accuracy"] - probe_too["accuracy"])
+    assert probe["baseline"] == "zero-shot" and probe["accuracy"] != first["accuracy"]
+    assert probe_too["drop"] == second["zero_shot_drop"] != second["drop"]
 
 
 def test_python_takes_lists_and_a_backbone_sees_a_folder_once(photos, dark, learned, colours_bytes, monkeypatch):
@@ -121,6 +121,10 @@ def test_among_fewer_classes_the_head_of_those_answers(cli, photos, dark, learne
     logits = context.card.logit_scale * features @ context.head.weight[rows].T + context.head.bias[rows]
     truth = np.array([["blue", "red"].index(path.parent.name) for path in paths])
     assert report.classes == 2 and report.learned.top1 == (logits.argmax(1) == truth).mean()
+    weights = np.exp(logits / context.card.temperature)
+    said = {photo.file: photo.truth_probability for photo in report.photos}
+    expected = (weights / weights.sum(1, keepdims=True))[np.arange(len(truth)), truth]
+    assert [said[str(path)] for path in paths] == pytest.approx(expected.tolist(), abs=1e-5)
     by_hand = (features @ context.zero_shot_features[rows].T).argmax(1) == truth
     assert report.zero_shot.top1 == by_hand.mean()
 
