@@ -148,7 +148,7 @@ class Review:
             about = {"output": str(self.output), "commands": commands}
             # an interruption is how it ends
             with serving(session, about, port=port) as server, suppress(Interrupted, KeyboardInterrupt):
-                (say or _nothing)(f"{number_of(len(self.questions), 'photo')} to look at, Ctrl-C ends:")
+                (say or _nothing)(f"{_left(session)}, Ctrl-C ends:")
                 (say or _nothing)(server.url)
                 if opens:
                     _open(server.url)
@@ -182,6 +182,13 @@ class Review:
     @property
     def _relabel(self) -> str:
         return f"promptctl relabel {self._name} {shlex.quote(str(self.output))}"
+
+
+def _left(session: Session) -> str:
+    progress = session.progress()
+    total = number_of(progress.total, "photo")
+    left = progress.total - progress.decided
+    return f"{left:,} of {total} left to look at" if progress.decided else f"{total} to look at"
 
 
 def _nothing(_: str) -> None:
