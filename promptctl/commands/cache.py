@@ -19,9 +19,8 @@ def cache_info(*, store: Store | None = None) -> CacheReport:
     from promptctl.clip import kept as backbones
     from promptctl.encoding.cache import FeatureCache
 
-    cache = FeatureCache()
-    contents = cache.contents()
-    cache.close()
+    with FeatureCache() as cache:
+        contents, keeps = cache.contents(), cache.keeps
     with Results() as results:
         measured, n_bytes = results.measured(), contents.n_bytes + results.n_bytes()
     answering = backbones.n_bytes()
@@ -33,7 +32,7 @@ def cache_info(*, store: Store | None = None) -> CacheReport:
     rows = tuple(CachedFeatures(name_of.get(fingerprint), fingerprint, count) for fingerprint, count in kept)
     return CacheReport(
         cache.path,
-        cache.keeps,
+        keeps,
         n_bytes + answering,
         cache.limit_bytes,
         rows,
