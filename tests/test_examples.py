@@ -48,6 +48,8 @@ def build(cli, world: Path) -> None:
     paint(world / "more-examples", images=3, seed=4, colours=PHONE)
     paint(world / "species", images=6, colours=ANIMALS)
     paint(world / "next-season", images=3, seed=4, colours=ANIMALS)
+    for seed, folder in enumerate(("sketches", "night"), start=11):
+        paint(world / folder, images=2, seed=seed, colours=BIRDS)
     paint(world / "at-sea", images=4, colours=SEA)
     paint(world / "others", images=4, colours={"car": (10, 10, 10)})
     for folder, colours in (("unsorted", BIRDS), ("phone", PHONE), ("inbox", BIRDS), ("traps/site-1", ANIMALS)):

@@ -106,7 +106,8 @@ def evaluate(
     Examples:
         promptctl evaluate birds ./test
         promptctl evaluate birds ./test --unknown ./others
-        promptctl evaluate birds ./test --baselines zero-shot,linear-probe --predictions answers.csv
+        promptctl evaluate birds ./test --report report.html
+        promptctl evaluate birds ./test --baselines ridge,clap
         promptctl evaluate birds ./test ./sketches ./night
     """
     contexts, folders = told_apart(context, photos, None)

@@ -70,8 +70,9 @@ def review(
         promptctl review ./unsorted --prompt birds
         # prints the twenty photos to ask about, without a page
         promptctl review ./unsorted --prompt birds --suggest 20
-        # writes the hundred photos to ask about for Label Studio, with answers
-        promptctl review ./unsorted -p birds --suggest 100 --label-studio tasks.json
+        # writes them for Label Studio, with answers
+        promptctl review ./unsorted -p birds --suggest 100 \\
+            --label-studio tasks.json
     """
     given: dict[str, Any] = {
         "prompt": prompt,
