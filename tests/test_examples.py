@@ -33,7 +33,7 @@ SEA = {"gull": (250, 250, 120), "tern": (120, 250, 250)}
 PHONE = {"beach": (230, 200, 120), "flowers": (220, 40, 160), "food": (200, 90, 30), "pets": (60, 60, 70)}
 ANIMALS = {"badger": (90, 90, 100), "deer": (150, 90, 40), "fox": (230, 100, 20)}
 ALL = (*BIRDS, *PHONE, *ANIMALS)
-BY_HAND = {"README.md", "benchmarks.md", "cli.md"}  # README has a walk of its own; cli.md is the examples
+ELSEWHERE = {"README.md", "format.md", "python.md", "cli.md", "benchmarks.md"}  # in test_docs; above; by hand
 LEFT_OUT = re.compile(r"network|Ctrl-C")
 WRITES = ("--output", "--plan", "--write-fixes", " export ", " encode ", "--report", "--label-studio")
 MADE = ("results.jsonl", "plan.jsonl", "fixes.csv", "birds.safetensors")
@@ -189,14 +189,14 @@ def command_blocks(page: Path) -> Iterator[tuple[str, str, str]]:
         if language == "console":
             typed, shown = re.fullmatch(r"\$ (.*?)\n(.*)", block, re.S).groups()
             yield why, typed, shown
-        elif language == "sh" or (not language and "promptctl " in re.findall(r"^promptctl ", block, re.M)):
+        elif language in ("sh", "python") or (not language and "promptctl " in re.findall(r"^promptctl ", block, re.M)):
             yield why, block, ""
 
 
 WALKED = [
     pytest.param(page, id=page.name)
     for page in sorted((ROOT / "docs").glob("*.md"))
-    if page.name not in BY_HAND and any(not why for why, *_ in command_blocks(page))
+    if page.name not in ELSEWHERE and any(not why for why, *_ in command_blocks(page))
 ]
 
 
@@ -204,6 +204,9 @@ WALKED = [
 def test_the_commands_of_a_page_run_in_their_order(cli, world, page):
     for why, block, shown in command_blocks(page):
         if why:
+            continue
+        if block.startswith("import "):
+            exec(block, {})
             continue
         if "|" in block or "$(" in block:
             in_a_shell(world, block)
