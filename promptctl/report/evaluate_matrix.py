@@ -110,7 +110,7 @@ class MatrixReport(Report):
         first = next(row for row in self.own if row.context == context)
         if (worst.drop or 0) <= 0:
             return f"{context}: {percent(first.accuracy)} right on {first.folder}, and nowhere fewer"
-        falls = f"a drop of {_points(worst.drop)} points, where zero-shot drops by {_points(worst.zero_shot_drop)}"
+        falls = f"a drop of {_points(worst.drop)} points, where zero-shot {_moves(worst.zero_shot_drop or 0)}"
         there = f"{percent(worst.accuracy)} on {worst.folder}"
         return f"{context}: {percent(first.accuracy)} right on {first.folder}, {there}, {falls}"
 
@@ -146,6 +146,10 @@ class MatrixReport(Report):
     @property
     def exit_code(self) -> int:
         return 3 if self.skipped else 0
+
+
+def _moves(drop: float) -> str:
+    return f"{'gains' if drop < 0 else 'drops by'} {100 * abs(drop):.1f}"
 
 
 def _points(drop: float | None) -> str | None:
