@@ -365,6 +365,12 @@ def test_no_name_drives_the_terminal_and_a_pipe_gets_its_bytes(terminal, name, o
         assert not any("\x7f" <= c <= "\x9f" or c == "\x1b" or "\udc80" <= c <= "\udcff" for c in text), output
 
 
+def test_an_error_about_half_a_character_is_said(cli, tmp_path):
+    (tmp_path / "photos.json").write_text(r'[{"path": "\ud800.jpg", "label": "emu"}]')
+    outcome = cli("learn", tmp_path / "photos.json", "--name", "birds")
+    assert outcome.code == 1 and r"\ud800.jpg" in outcome.err and outcome.err.startswith("error: ")
+
+
 def test_talk_shows_raw_bytes_on_a_terminal_only(terminal, monkeypatch):
     stderr = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="surrogateescape")
     monkeypatch.setattr(sys, "stderr", stderr)

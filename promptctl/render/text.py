@@ -31,7 +31,12 @@ def piped(text: str) -> str:
     """The text for a pipe: on one line and in one cell, otherwise as it was, bytes that are not UTF-8 too."""
     if text.isprintable():
         return text
-    return "".join(ascii(c)[1:-1] if c < " " or c == "\x7f" else c for c in text)
+    return "".join(ascii(c)[1:-1] if c < " " or c == "\x7f" or _is_half(c) else c for c in text)
+
+
+def _is_half(character: str) -> bool:
+    """Half of a character, as JSON may hold it, which no stream can write; what stands for a byte is none."""
+    return "\ud800" <= character < "\udc80" or "\udcff" < character <= "\udfff"
 
 
 def for_stream(text: str, stream: TextIO) -> str:
