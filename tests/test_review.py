@@ -154,6 +154,23 @@ def test_half_a_line_is_cut_off_and_gone_on_with(questions, output):
     assert said(output) == [("accept", "red"), ("unknown", None)]
 
 
+def test_a_last_line_that_an_editor_left_without_its_end_counts_and_is_kept(questions, output):
+    with session_of(questions, output) as session:
+        session.decide(0, "accept")
+        session.decide(1, "skip")
+    whole = output.read_bytes()
+    output.write_bytes(whole[:-1])
+    with session_of(questions, output) as session:
+        assert standing(session) == {0: ("accept", "red"), 1: ("skip", None)}
+    assert output.read_bytes() == whole[:-1]
+    with session_of(questions, output) as session:
+        with full_disk(), pytest.raises(OSError):
+            session.decide(2, "accept")
+        session.decide(2, "unknown")
+        session.decide(3, "skip")
+    assert said(output) == [("accept", "red"), ("skip", None), ("unknown", None), ("skip", None)]
+
+
 @pytest.mark.parametrize(
     "text", ["buy milk", "buy milk\n", '{"type": "result"}\n', '{"type": "decision", "decision": 1}\n']
 )

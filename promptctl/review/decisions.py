@@ -78,13 +78,15 @@ def _last_of(sha256: str, decisions: list[Decision]) -> int | None:
 class DecisionLog:
     """A file of decisions that this program alone appends to."""
 
-    def __init__(self, path: Path, known: Iterable[Decision], lines: Lines) -> None:
+    def __init__(self, path: Path, known: Iterable[Decision], lines: Lines, *, unended: bool = False) -> None:
+        """unended   the last line that stands there has no end yet"""
         self.path, self.known = path, tuple(known)  # what stood there before
-        self._lines = lines
+        self._lines, self._before = lines, b"\n" * unended
 
     def add(self, decision: Decision) -> None:
         """Durable when this returns; OSError where it is not, and then the file is as before."""
-        self._lines.write(decision.line())
+        self._lines.write(self._before + decision.line())
+        self._before = b""
 
 
 @contextmanager
@@ -97,7 +99,7 @@ def opened(path: Path) -> Iterator[DecisionLog]:
         if os.path.lexists(path):
             found = read(path)
             lines = stack.enter_context(more_lines(path, _WHAT, after=found.end, n_bytes=found.n_bytes))
-            yield DecisionLog(path, found.decisions, lines)
+            yield DecisionLog(path, found.decisions, lines, unended=found.unended)
             return
         try:
             lines = stack.enter_context(new_lines(path, _WHAT))
@@ -118,22 +120,33 @@ class Read:
     decisions: tuple[Decision, ...] = ()
     end: int = 0  # bytes of whole lines
     n_bytes: int = 0  # and with what a crash left of one more
+    unended: bool = False  # the last is whole, as an editor leaves it, but for its end
 
 
 def read(path: Path) -> Read:
     """The decisions in a file; NotResults for one that holds something else, OSError."""
     if path.exists() and not path.is_file():
         raise NotResults(path, "it is not a regular file")
-    decisions, end, n_bytes = [], 0, 0
+    decisions, end, n_bytes, unended = [], 0, 0, False
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             n_bytes += len(line)
-            if line.endswith(b"\n"):
+            unended = not line.endswith(b"\n")
+            if not unended or _is_whole(line):
                 decisions.append(_parsed(path, number, line))
                 end = n_bytes
             elif not line.startswith(_BEGINNING[: len(line)]):
                 raise NotResults(path, f"line {number} is not a decision")
-    return Read(tuple(decisions), end, n_bytes)
+    return Read(tuple(decisions), end, n_bytes, unended and end == n_bytes)
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a line without its end is JSON: of one that was cut off, the last brace is missing."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _parsed(path: Path, number: int, line: bytes) -> Decision:
