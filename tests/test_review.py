@@ -192,6 +192,27 @@ def test_two_reviews_do_not_write_one_file(questions, output):
     assert said(output) == [("accept", "red")]
 
 
+def test_nothing_is_said_to_be_kept_in_a_file_that_was_moved_or_replaced(questions, output, tmp_path):
+    with session_of(questions, output) as session:
+        session.decide(0, "accept")
+        output.rename(tmp_path / "moved.jsonl")
+        with pytest.raises(OSError, match="moved, deleted or replaced"):
+            session.decide(1, "accept")
+        shutil.copy(tmp_path / "moved.jsonl", output)  # as an editor does
+        with pytest.raises(OSError, match="moved, deleted or replaced"):
+            session.undo()
+        (tmp_path / "moved.jsonl").replace(output)
+        session.decide(1, "skip")
+    assert said(output) == [("accept", "red"), ("skip", None)]
+
+
+def test_a_file_that_came_meanwhile_is_not_taken_away(questions, output, tmp_path):
+    (tmp_path / "own").write_text("")
+    with session_of(questions, output):
+        (tmp_path / "own").replace(output)
+    assert output.exists()
+
+
 def test_without_a_decision_no_file_is_left(questions, output):
     with session_of(questions, output):
         assert output.exists()

@@ -6,6 +6,7 @@ The file is only appended to. The last decision of a photo counts, by the sha256
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -85,6 +86,8 @@ class DecisionLog:
 
     def add(self, decision: Decision) -> None:
         """Durable when this returns; OSError where it is not, and then the file is as before."""
+        if not self._lines.is_at(self.path):
+            raise FileNotFoundError(errno.ENOENT, "the file was moved, deleted or replaced")
         self._lines.write(self._before + decision.line())
         self._before = b""
 
@@ -108,7 +111,7 @@ def opened(path: Path) -> Iterator[DecisionLog]:
         try:
             yield DecisionLog(path, (), lines)
         finally:
-            if not lines.n_bytes:
+            if not lines.n_bytes and lines.is_at(path):
                 with suppress(OSError):
                     files.delete(path)
 

@@ -71,6 +71,13 @@ class Lines:
         """How long the file is."""
         return os.fstat(self._descriptor).st_size
 
+    def is_at(self, path: Path) -> bool:
+        """Whether the file is still called so: a person may move it, and an editor puts another in its place."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), path.stat())
+        except FileNotFoundError:
+            return False
+
     def cut_off(self, n_bytes: int) -> None:
         files.cut_off(self._descriptor, n_bytes)
 
