@@ -552,6 +552,17 @@ def test_a_file_of_something_else_is_refused_before_photos_are_looked_at(cli, ph
     assert outcome.err.startswith(f"error: {output} cannot be gone on with: line 1 is not a decision\n")
 
 
+def test_a_place_where_nothing_can_be_written_is_said_before_photos_are_looked_at(cli, learned, photos, home, tmp_path):
+    missing = cli("review", photos, "--prompt", "nobody", "--output", tmp_path / "gone" / "review.jsonl")
+    assert missing.err == (
+        f"error: {tmp_path}/gone/review.jsonl cannot be written: there is no folder {tmp_path}/gone\n"
+        f"hint:  mkdir -p {tmp_path}/gone\n"
+    )
+    stored = home / "contexts" / "colours" / "2.safetensors"
+    inside = cli("review", photos, "--prompt", "nobody", "--output", stored)
+    assert (inside.code, stored.exists()) == (1, False) and "it is inside the store" in inside.err
+
+
 def test_suggest_prints_the_photos_and_opens_no_page(cli, learned, tmp_path):
     folder = paint(tmp_path / "photos", images=2, seed=7)
     outcome = cli("review", folder, "--prompt", "colours", "--suggest", 2, "--quiet")

@@ -17,6 +17,7 @@ from promptctl.commands.answers import UNKNOWN
 from promptctl.commands.classify import classify
 from promptctl.commands.sources import is_file_reference
 from promptctl.commands.suggest import suggest
+from promptctl.commands.writing import check_free, refuse_inside_store
 from promptctl.errors import Interrupted
 from promptctl.progress import OnProgress
 from promptctl.report import Candidate, Classified, ReviewReport, SkippedFile
@@ -55,14 +56,18 @@ def review(
     on_progress   called with what is being done, how much is done, and of how much
     returns       `serve()` shows the page
     raises        ExtraMissing where starlette or uvicorn is not installed, NotResults where `output` is another file,
-                  and what `suggest` raises
+                  ExportFailed where there can be none, and what `suggest` raises
     """
     from promptctl.review import decisions, server
 
     inputs, path = checks.paths("photos", photos), checks.path("output", output)
     server.check_library()
+    # before photos are encoded, and once more when the page begins
     if os.path.lexists(path):
-        decisions.read(path)  # before photos are encoded; once more when the page begins
+        decisions.read(path)
+    else:
+        check_free(path, force=False)
+        refuse_inside_store(path, store or Store())
     using = {"model": model, "device": device, "store": store, "on_progress": on_progress}
     found = suggest(inputs, prompt=prompt, exclude=exclude, unknown=unknown, **using)  # type: ignore[arg-type]
     asked, outside = _within(found.candidates, inputs)
