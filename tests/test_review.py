@@ -414,6 +414,20 @@ def test_another_page_decides_nothing(page, output, origin):
     assert said(output) == []
 
 
+def test_of_two_origins_none_counts(page, output):
+    body = b'{"index": 0, "decision": "accept"}'
+    head = f"POST /{page.token}/decisions HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\nConnection: close\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    for name, one, other in (
+        ("Origin", "https://evil.example", page.origin),
+        ("Origin", page.origin, "https://evil.example"),
+        ("Sec-Fetch-Site", "cross-site", "none"),
+    ):
+        origin = f"Origin: {page.origin}\r\n" * (name != "Origin")
+        assert raw(page, f"{head}{origin}{name}: {one}\r\n{name}: {other}\r\n\r\n{body.decode()}")[0] == 400
+    assert said(output) == []
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -51,6 +51,7 @@ _PAGE = {
     "page.css": ("page.css", "text/css"),
     "icon.svg": ("icon.svg", "image/svg+xml"),
 }
+_SENT_ONCE = (b"origin", b"sec-fetch-site")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _log = logging.getLogger("promptctl.review")
 
@@ -88,10 +89,12 @@ class Guard:
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """An HTTP status and why, where a request does not come from the page of this run."""
         sent = [(name.lower(), value) for name, value in scope["headers"]]
-        headers = dict(sent)
+        names, headers = [name for name, _ in sent], dict(sent)
         host = headers.get(b"host", b"")
-        if [name for name, _ in sent].count(b"host") != 1 or host not in self._hosts:
+        if names.count(b"host") != 1 or host not in self._hosts:
             return 421, "not this host"
+        if any(names.count(name) > 1 for name in _SENT_ONCE):  # no browser does
+            return 400, "a header is there twice"
         if not self._has_token(scope["path"]):
             return 404, "nothing here"
         if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
