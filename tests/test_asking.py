@@ -138,7 +138,7 @@ def test_photos_that_were_learned_from_are_left_out(colours_bytes, tmp_path):
     )
 
 
-def test_suggest_in_every_format(cli, unsorted):
+def test_suggest_in_every_format(cli, unsorted, monkeypatch):
     whole = json.loads(cli("review", unsorted, "--prompt", "colours", "--suggest", 4, "--json").out)
     assert whole["type"] == "review" and len(whole["candidates"]) == 4
     files = [one["file"] for one in whole["candidates"]]
@@ -148,6 +148,8 @@ def test_suggest_in_every_format(cli, unsorted):
     assert quiet.out.splitlines() == files and quiet.code == 3
     table = cli("review", unsorted, "--prompt", "colours", "--suggest", 4).out.splitlines()
     assert table[0].startswith("4 photos of 13 to ask about") and len(table) == 6
+    monkeypatch.chdir(unsorted.parent)
+    assert str(unsorted) not in cli("review", unsorted.name, "--prompt", "colours", "--suggest", 4).out
     csv = cli("review", unsorted, "--prompt", "colours", "--suggest", 4, "--format", "csv").out
     assert csv.startswith("file,sha256,label,name,probability,second,")
 

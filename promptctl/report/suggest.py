@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row, SkippedFile
-from promptctl.report.phrases import error_records, number_of, passed_over_lines, skipped_lines
+from promptctl.report.phrases import error_records, number_of, passed_over_lines, percent, skipped_lines
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,11 @@ class Candidate:
         return {**dataclasses.asdict(self), "copies": "\n".join(self.copies)}
 
     def cell_row(self) -> Row:
-        second = "–" if self.second_name is None else f"{self.second_name} {100 * (self.second_probability or 0):.0f} %"
-        first = "unknown" if self.unknown else self.name
-        copies = {"copies": len(self.copies)}
-        return {"path": Path(self.file), "class": first, "probability": self.probability, "or": second, **copies}
+        """As in `classify`, with the path from the current folder, where the photo lies in it."""
+        first = f"unknown ({self.name}?)" if self.unknown else self.name
+        second = {"2nd": f"{self.second_name} {percent(self.second_probability or 0)}"} if self.second_name else {}
+        copies = {"copies": len(self.copies)} if self.copies else {}
+        return {"path": _near(self.file), "class": first, "probability": self.probability, **second, **copies}
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class SuggestReport(Report):
         return [[candidate.cell_row() for candidate in self.candidates]]
 
     def spare(self) -> list[str]:
-        return ["copies", "or"]
+        return ["copies", "2nd"]
 
     def columns(self) -> list[str]:
         return [column.name for column in dataclasses.fields(Candidate)]
@@ -93,3 +94,8 @@ class SuggestReport(Report):
     @property
     def exit_code(self) -> int:
         return 0 if not self.skipped else 3 if self.images else 1
+
+
+def _near(file: str) -> Path:
+    path, here = Path(file), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
