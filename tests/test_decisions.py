@@ -77,7 +77,8 @@ def test_unknown_and_skipped_photos_are_said_once(album, tmp_path, caplog):
     lines = [line(album[0], "accept", "emu"), line(album[1], "unknown"), line(album[2], "skip")]
     assert listed(written(tmp_path, *lines)) == {"0.png": "emu"}
     (said,) = [record.getMessage() for record in caplog.records]
-    assert said.startswith("2 photos are of no class in ") and said.endswith("1 unknown and 1 skipped: 1.png, 2.png")
+    assert said.startswith("2 photos of ")
+    assert said.endswith(" left out, for which no class was chosen (1 unknown and 1 skipped): 1.png, 2.png")
     with pytest.raises(NoImages, match="lists no image"):
         ImageFolder.scan(written(tmp_path, *lines[1:]))
 
@@ -154,7 +155,7 @@ def test_learn_teaches_them_and_relabel_corrects_them(cli, colours_bytes, tmp_pa
     path = written(tmp_path, *decisions, line(red[2], "unknown"))
     done = cli("learn", path, "--name", "colours", "--max-forgetting", "100", "--json")
     assert done.code == 0, done.err
-    assert "1 photo is of no class" in done.err
+    assert "1 photo of " in done.err and "for which no class was chosen" in done.err
     context = Store()["colours"]
     assert context.card.labels == ("blue", "green", "red", "yellow")
     assert len(context.shots) == 9 + 5

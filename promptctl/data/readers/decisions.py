@@ -115,5 +115,5 @@ def _left_out(path: Path, others: Sequence[Decided]) -> list[str]:
     words = {"unknown": "unknown", "skip": "skipped"}
     said = " and ".join(f"{count[kind]} {word}" for kind, word in words.items() if count[kind])
     names = ", ".join(Path(one.file).name for one in others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
-    photos = "photo is" if len(others) == 1 else "photos are"
-    return [f"{len(others)} {photos} of no class in {path} and left out, {said}: {names}"]
+    photos = "photo" if len(others) == 1 else "photos"
+    return [f"{len(others):,} {photos} of {path} left out, for which no class was chosen ({said}): {names}"]

@@ -79,7 +79,7 @@ def covering(curve: Sequence[Cover], images: int) -> str:
     taken = round(half.coverage * images)
     wrong = round(half.risk * taken)
     return (
-        f"Of the {number_of(taken, 'answer')} that it is surest of (those from {100 * half.least:.1f} % on), "
+        f"Of the {number_of(taken, 'answer')} that it is surest of (at {100 * half.least:.1f} % or more), "
         f"{wrong or 'none'} {'is' if wrong == 1 else 'are'} wrong; of all {images}, {round(curve[-1].risk * images)}."
     )
 
