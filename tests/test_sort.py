@@ -340,6 +340,8 @@ def test_a_folder_in_which_it_lies_can_be_sorted_into(cli, photos, colours_bytes
     assert again.code == 0
     assert f"{into} is in there too: what it holds is sorted already and stays\n" in again.err
     assert "18 photos sorted before, which stay as they are\n" in again.err
+    assert "hint: --into another folder sorts them anew, by what the context knows now\n" in again.err
+    assert "hint" not in first.err
     assert again.err.count(" is in there too: ") == 1
     assert snapshot(photos) == before
 

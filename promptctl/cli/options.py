@@ -64,7 +64,10 @@ def finite(value: float | None) -> float | None:
 
 
 Folder = Annotated[
-    Path, typer.Argument(help="Folder with one folder per class, with or without train/ val/ test/; or a CSV.")
+    Path,
+    typer.Argument(
+        help="Folder with one folder per class, with or without train/ val/ test/; or a list, such as a CSV or review.jsonl."
+    ),
 ]
 ContextRef = Annotated[
     str, typer.Argument(help="NAME, NAME@VERSION, NAME@candidate or a context file.", autocompletion=known_refs)

@@ -49,7 +49,7 @@ class LabelStudioReport(Report):
     def advice(self) -> list[str]:
         name = self.context.partition("@")[0]
         return [
-            f"start it with {_ENABLED}=true {_ROOT}={shlex.quote(str(self.document_root))}, and in a project",
+            f"start Label Studio with {_ENABLED}=true {_ROOT}={shlex.quote(str(self.document_root))}, and in a project",
             f"  Labeling Interface > Code: paste {self.config}",
             f"  Cloud Storage > Add Source Storage > Local Files: {self.storage}, and save it without a sync",
             f"  Import: {self.path}; when the photos are labelled, Export: JSON",

@@ -95,8 +95,9 @@ class SortReport(Report):
     def advice(self) -> list[str]:
         if self.planned:
             return next_lines(f"promptctl apply {shlex.quote(str(self.plan))}")
-        done = self.operation and (self.photos or self.before)  # else undo would take back what came before this
-        return next_lines("promptctl undo   (to take it back)") if done else []
+        if self.photos or self.before:  # else undo would take back what came before this
+            return next_lines("promptctl undo   (to take it back)") if self.operation else []
+        return ["hint: --into another folder sorts them anew, by what the context knows now"] if self.there else []
 
     def complaint(self) -> str | None:
         if self.full:
