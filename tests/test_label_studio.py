@@ -61,8 +61,9 @@ def annotated(tasks: list[dict], *choices: str | None, **facts) -> list[dict]:
 
 def annotation(choice: str | None, by: int = 1, at: str = "2026-11-26T10:00:00Z", **facts) -> dict:
     result = {"from_name": "label", "to_name": "image", "type": "choices", "value": {"choices": [choice]}}
-    cancelled = {"was_cancelled": True, "result": []}
-    return {"completed_by": by, "updated_at": at, **(cancelled if choice is None else {"result": [result]}), **facts}
+    if choice is None:  # what had been chosen before is still in it
+        result["value"] = {"choices": ["emu"]}
+    return {"completed_by": by, "updated_at": at, "was_cancelled": choice is None, "result": [result], **facts}
 
 
 def written(album: Path, found: object, name: str = "export.json") -> Path:

@@ -114,6 +114,8 @@ def test_of_one_photo_the_last_decision_counts_and_an_undo_takes_it_back():
 
     lines = [decision("a", "accept"), decision("b", "skip"), decision("a", "undo"), decision("b", "undo")]
     assert in_force(lines) == []
+    twice = [decision("a", "accept"), decision("a", "skip"), decision("a", "undo")]
+    assert in_force(twice) == [decision("a", "accept")]
     assert in_force([*lines, decision("c", "undo"), decision("a", "unknown")]) == [decision("a", "unknown")]
 
 
