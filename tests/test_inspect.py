@@ -138,7 +138,7 @@ def test_words_that_learned_nothing_are_the_words(cli, photos, tiny):
     assert [v["by_euclidean"][0]["word"] for v in found["vectors"]] == ["a", "photo", "of", "a"]
     assert [(v["drift"], v["distance"]) for v in found["vectors"]] == [(0.0, pytest.approx(0, abs=1e-6))] * 4
     assert "no step was taken" in "".join(promptctl.inspect("c").closing())
-    assert "lie as near to a word as words to each other" in "".join(promptctl.inspect("c").closing())
+    assert "lie as near to a word as words lie to each other" in "".join(promptctl.inspect("c").closing())
 
 
 def test_a_version_that_went_on_has_drifted_from_its_parent(cli, colours, photos, tiny):
@@ -335,16 +335,16 @@ def report(distances: list[float], *, usual: float = 0.35, **changes) -> Inspect
 def test_what_nearest_words_tell_follows_from_how_far_they_are():
     far, some, near, one = (report(d).closing()[1:] for d in ([0.6, 0.7], [0.1, 0.6], [0.1, 0.2], [0.9]))
     assert far == [
-        "all 2 vectors lie farther from every word than words from each other: the nearest is 0.65 away in the median, "
-        "and half of 100 words have another within 0.35. So the nearest words are no translation, and most say nothing "
-        "of what was learned, as the CoOp paper found too"
+        "all 2 vectors lie farther from every word than words lie from each other: the nearest is 0.65 away in the "
+        "median, and of 100 words drawn, half have another within 0.35. So the nearest words are no translation, and "
+        "most say nothing of what was learned, as the CoOp paper found too"
     ]
     assert some[0].startswith("1 of 2 vectors lies farther") and some[1:] == [
         "1 of 2 vectors lies near enough to be read as a word"
     ]
     assert near == [
-        "all 2 vectors lie as near to a word as words to each other (half of 100 words have another within 0.35), so "
-        "these can be read"
+        "all 2 vectors lie as near to a word as words lie to each other (of 100 words drawn, half have another within "
+        "0.35), so these can be read"
     ]
     assert one[0].startswith("the vector lies farther")
 

@@ -87,7 +87,7 @@ def test_the_same_folder_again_makes_no_version(cli, colours):
     plain = cli("learn", colours, "--name", "colours")
     nothing, classes, known = plain.out.splitlines()
     assert (plain.code, nothing) == (0, "nothing new for colours@1: no version was made")
-    assert classes.startswith("classes: ") and known.endswith("of the folder stored already, skipped")
+    assert classes.startswith("classes: ") and known.endswith(" stored already, skipped")
 
 
 def test_a_new_folder_is_a_class_behind_the_others(cli, colours, tmp_path):

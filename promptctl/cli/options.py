@@ -66,7 +66,7 @@ def finite(value: float | None) -> float | None:
 Folder = Annotated[
     Path,
     typer.Argument(
-        help="Folder with one folder per class, with or without train/ val/ test/; or a list, such as a CSV or review.jsonl."
+        help="Folder with one folder per class, with or without train/ val/ test/; or a CSV or review.jsonl."
     ),
 ]
 ContextRef = Annotated[

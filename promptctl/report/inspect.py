@@ -203,9 +203,22 @@ class InspectReport(Report):
         return [
             *([] if self.card.curve else [_no_curve(self.card)]),
             *_honest_words(self.vectors, self.vocabulary),
+            *self._columns(),
             *self._alike(),
             *self._hidden(),
             *([f"figure: {self.plot}"] if self.plot else []),
+        ]
+
+    def _columns(self) -> list[str]:
+        """What is not plain from the heads of the table of classes."""
+        if not self.classes:
+            return []
+        by_head = any(row.head_cosine is not None for row in self.classes)
+        near = "near by words and by head: the class" if by_head else "near by words: the class"
+        head = ", or row of the head," if by_head else ""
+        return [
+            f"{near} whose text feature{head} is most like its own (cosine); spread: how far the photos lie from their "
+            "mean; nearest photo: the stored one most like its text feature, by the start of its sha256"
         ]
 
     def _alike(self) -> list[str]:
@@ -281,7 +294,7 @@ def _start_words(start: StartFacts) -> str:
 def _because(other: AlikeClass) -> str:
     if not other.taken:
         return "their words say the same: no photo gets one of them three times as probable as the other"
-    return f"the other photos take {other.taken} of their {other.of} for the other class"
+    return f"judged by the other photos, {other.taken} of their {other.of} are of the other class"
 
 
 def _no_curve(card: Card) -> str:
@@ -295,14 +308,14 @@ def _honest_words(vectors: tuple[VectorReport, ...], found: VocabularyFacts | No
     distances = [vector.distance for vector in vectors if vector.distance is not None]
     if not distances or found is None:
         return []
-    usual = f"half of {found.sampled} words have another within {found.nearest:.3g}"
+    usual = f"of {found.sampled} words drawn, half have another within {found.nearest:.3g}"
     far = [distance for distance in distances if distance > found.nearest]
     if not far:
         which = _vectors(len(distances), len(distances))
-        return [f"{which} as near to a word as words to each other ({usual}), so these can be read"]
+        return [f"{which} as near to a word as words lie to each other ({usual}), so these can be read"]
     nearer = len(distances) - len(far)
     return [
-        f"{_vectors(len(far), len(distances))} farther from every word than words from each other: the nearest is "
+        f"{_vectors(len(far), len(distances))} farther from every word than words lie from each other: the nearest is "
         f"{median(far):.3g} away in the median, and {usual}. So the nearest words are no translation, and most say "
         "nothing of what was learned, as the CoOp paper found too",
         *([f"{_vectors(nearer, len(distances))} near enough to be read as a word"] if nearer else []),

@@ -93,7 +93,7 @@ class LearnPlan(Report):
     def _beyond_the_parent(self) -> list[str]:
         found = [f"new classes: {listed(self.added, _CLASSES_SHOWN)}"] if self.added else []
         if self.stored:
-            found.append(f"known: {number_of(self.stored, 'photo')} of the folder stored already, skipped")
+            found.append(f"known: {number_of(self.stored, 'photo')} stored already, skipped")
         found += [f"moved: {one.path} is stored as '{one.before}', its folder says '{one.after}'" for one in self._few]
         if len(self.moved) > len(self._few):
             found.append(f"moved: {len(self.moved) - len(self._few)} more")
