@@ -177,12 +177,10 @@ class EvaluateReport(Report):
         return [
             {
                 "baseline": one.name,
-                "top-1": percent(one.top1),
-                "95 % interval": str(one.interval),
+                "top-1 (95 % interval)": f"{percent(one.top1)} ({str(one.interval).removesuffix(' %')})",
                 "macro F1": percent(one.macro_f1),
                 "ECE": percent(one.ece),
-                "learned is ahead by": f"{100 * one.gain:+.1f}",
-                "95 % interval of that": one.gain_interval.points,
+                "learned is ahead by": f"{100 * one.gain:+.1f} ({one.gain_interval.points.removesuffix(' points')})",
             }
             for one in self.baselines
         ]
@@ -228,7 +226,7 @@ class EvaluateReport(Report):
                     "images": scores.images,
                     "AUROC": f"{scores.auroc:.3f}",
                     "kept at 95 % of yours": percent(scores.kept_at_95),
-                    "kept": percent(scores.kept),
+                    "kept by threshold": percent(scores.kept),
                 }
                 for scores in every
             ]
