@@ -189,6 +189,7 @@ def test_nothing_wrong_is_no_proof_of_never_wrong(make):
     report = make(*[("1.png", "a", "a", 0.9)] * 20, ("2.png", "b", "b", 0.8))
     text = text_of(page(report))
     assert "recognises 100.0 % of these photos (95 % interval 83.9 to 100.0 %)" in text
+    assert "20.7 to 100.0 %" in text  # of the class that has one photo
     assert "No photo was taken for another class." in text and "every photo was recognised" in text
 
 

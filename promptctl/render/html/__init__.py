@@ -83,6 +83,7 @@ def _classes(report: EvaluateReport) -> dict[str, object]:
     parts = [worst[:_BARS], *([worst[_BARS:_ALL_BARS]] if worst[_BARS:] else [])]
     return {
         "worst_classes": worst,
+        "recognised": findings.recognised(report),
         "precision": findings.precision(report),
         "bars": [
             figures.class_bars(part, f"bars{i}", "Photos of each class that are recognised", told)

@@ -119,6 +119,11 @@ def worst_first(report: EvaluateReport) -> list[ClassScore]:
     return sorted(report.per_class, key=lambda score: (score.accuracy, score.name))
 
 
+def recognised(report: EvaluateReport) -> dict[str, Interval]:
+    """Of the photos of each class, by its label, the fraction recognised."""
+    return {one.label: _wilson(round(one.accuracy * one.images), one.images) for one in report.per_class if one.images}
+
+
 def precision(report: EvaluateReport) -> dict[str, float | None]:
     """By label, how many of the photos that were given a class show it; None: no photo was."""
     given = Counter(photo.answer for photo in report.photos)
