@@ -134,6 +134,22 @@ def test_nothing_is_measured_for_a_file_that_cannot_be_written(cli, photos, lear
         promptctl.evaluate("colours", photos, confusion=tmp_path / "x.parquet")
 
 
+def test_no_list_that_is_read_is_replaced(cli, photos, learned, tmp_path):
+    labels, names, link = tmp_path / "labels.csv", tmp_path / "names.csv", tmp_path / "link.csv"
+    labels.write_text("path,label\n" + "".join(f"{file},{file.parent.name}\n" for file in photos.glob("*/*.png")))
+    names.write_text("folder,name\nred,red\ngreen,green\nblue,blue\n")
+    link.symlink_to(labels)
+    before = labels.read_text(), names.read_text()
+    for out in (labels, names, link):
+        done = cli("evaluate", "colours", labels, "--classes", names, "--mistakes", out, "--force")
+        assert (done.code, done.err) == (
+            1,
+            f"error: {out} cannot be written: it is read here, and what stands in it would be lost\n"
+            "hint:  name another file\n",
+        )
+    assert (labels.read_text(), names.read_text()) == before
+
+
 def test_the_page_is_written_with_the_command_that_was_typed(cli, swapped, learned, tmp_path):
     out = tmp_path / "page.html"
     done = cli("evaluate", "colours", swapped, "--report", out, "--json")

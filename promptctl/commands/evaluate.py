@@ -147,7 +147,7 @@ def evaluate(
         _refuse_of_one([*files.asked, *(["unknown"] if foreign else [])])
         return _of_several(_listed(ref), _listed(photos), how)
     folder = checks.path("photos", photos)
-    files.check(store)
+    files.check(store, folder, *filter(None, [how.classes]))
     check_places(ref, [folder], store, "promptctl evaluate {context} {photos}")
     return _of_one(locate(ref, store), folder, foreign, files, how)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from promptctl import checks, typed
 from promptctl.commands.writing import check_free, place_file, refuse_inside_store
-from promptctl.errors import ExtraMissing, WrongOption
+from promptctl.errors import ExportFailed, ExtraMissing, WrongOption
 from promptctl.report import EvaluateReport, PhotoAnswer
 from promptctl.report.phrases import local_time
 from promptctl.store.store import Store
@@ -43,15 +43,18 @@ class Files:
         paths = {kind: checks.path(kind, file) for kind, file in asked.items() if file is not None}
         return Files(paths, checks.flag("force", force))
 
-    def check(self, store: Store | None) -> None:
+    def check(self, store: Store | None, *read: Path) -> None:
         """What would be refused in the end, refused before anything is measured.
 
+        read     lists that it reads, of photos or classes, in whose place nothing is put
         raises   WrongOption for another suffix or one file twice, ExtraMissing, ExportFailed
         """
         for kind, out in self.asked.items():
             _check_suffix(kind, out)
             check_free(out, self.force)
             refuse_inside_store(out, store or Store())
+            if out.resolve() in [one.resolve() for one in read]:
+                raise ExportFailed(out, "it is read here, and what stands in it would be lost", "name another file")
         places = [out.resolve() for out in self.asked.values()]
         for kind, place in zip(self.asked, places, strict=True):
             if places.count(place) > 1:
