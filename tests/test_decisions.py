@@ -113,6 +113,7 @@ def test_a_last_line_that_was_cut_off_is_ignored(album, tmp_path, name):
 
 
 GOOD = {"type": "decision", "file": "a.png", "sha256": "0" * 64, "decision": "accept", "label": "emu", "copies": []}
+ANNOTATIONS = [{"result": [{"type": "choices", "from_name": "label", "value": {"choices": ["red"]}}]}]
 HOSTILE = {
     "deep": b'{"type": "decision", "copies": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "a large number": b'{"type": "decision", "copies": ' + b"9" * 100_000 + b"}",
@@ -145,6 +146,21 @@ def test_paths_that_no_system_has_are_missing_files(album, tmp_path):
     ]
     found = ImageFolder.scan(written(tmp_path, line(album[0], "accept", "emu"), *odd))
     assert [image.path for image in found.images] == [album[0]] and len(found.skipped) == 2
+
+
+def test_relabel_passes_over_names_that_no_file_has(cli, colours_bytes, album, tmp_path):
+    Store().save("colours", colours_bytes, new=True)
+    odd = {**GOOD, "label": "red", "copies": ["a\0b.png", "\ud800.png"]}
+    for path in (
+        written(tmp_path, json.dumps(odd).encode()),
+        written(
+            tmp_path,
+            json.dumps([{"data": {"image": "\ud800.png"}, "annotations": ANNOTATIONS}]).encode(),
+            name="a.json",
+        ),
+    ):
+        outcome = cli("relabel", "colours", path)
+        assert outcome.err.startswith(f"error: none of the photos of {path} is stored in colours@1\n")
 
 
 def test_learn_teaches_them_and_relabel_corrects_them(cli, colours_bytes, tmp_path):

@@ -73,6 +73,8 @@ def _open(path: Path) -> tuple[BinaryIO, int]:
         return path.open("rb"), found.st_size
     except OSError as error:
         raise UnreadableImage(reason_of(error)) from error
+    except ValueError as error:  # a NUL in it, or half a character, as JSON may hold
+        raise UnreadableImage("no file has such a name") from error
 
 
 def _read(file: BinaryIO, n_bytes: int) -> bytes:
