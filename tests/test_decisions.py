@@ -148,6 +148,20 @@ def test_paths_that_no_system_has_are_missing_files(album, tmp_path):
     assert [image.path for image in found.images] == [album[0]] and len(found.skipped) == 2
 
 
+def test_relabel_goes_by_what_was_said_of_a_copy_itself(album, tmp_path):
+    path = written(
+        tmp_path,
+        line(album[0], "accept", "emu", copies=(album[1], album[2], album[3])),
+        line(album[1], "change", "ibis"),
+        line(album[2], "unknown"),
+    )
+    assert [(fix.said, fix.label) for fix in read_fixes(path)] == [
+        (str(album[0]), "emu"),
+        (str(album[1]), "ibis"),
+        ("3.png", "emu"),
+    ]
+
+
 def test_relabel_passes_over_names_that_no_file_has(cli, colours_bytes, album, tmp_path):
     Store().save("colours", colours_bytes, new=True)
     odd = {**GOOD, "label": "red", "copies": ["a\0b.png", "\ud800.png"]}

@@ -67,9 +67,10 @@ def _of_answers(path: Path) -> list[Fix]:
     """Of what people said of photos that they were shown."""
     text = text_of(path)
     if decisions.fits(text):
-        taught = [one for one in decisions.decided(path, text) if one.is_taught]
+        every = decisions.decided(path, text)
+        taught, files = [one for one in every if one.is_taught], {one.file for one in every}
         own = [Fix(one.line, one.file, one.sha256, None, one.label, True) for one in taught]
-        copies = [(one, path.parent / copy) for one in taught for copy in one.copies]
+        copies = [(one, path.parent / copy) for one in taught for copy in one.copies if copy not in files]
         return own + [Fix(one.line, copy.name, None, copy, one.label, True) for one, copy in copies]
     try:
         found = json.loads(text)
@@ -83,7 +84,8 @@ def _of_answers(path: Path) -> list[Fix]:
 def _of_annotations(path: Path, annotations: Sequence[label_studio.Annotation]) -> list[Fix]:
     finder = label_studio.Finder(path, annotations)
     photos = [(one, one.file, one.sha256, None if one.sha256 else finder.find(one)) for one in annotations]
-    copies = [(one, copy.name, None, copy) for one in annotations for copy in one.copies]
+    files = {Path(one.file) for one in annotations}
+    copies = [(one, copy.name, None, copy) for one in annotations for copy in one.copies if copy not in files]
     return [
         Fix(one.number, said, sha256, file, one_form(one.choices[0]).strip(), True)
         for one, said, sha256, file in (*photos, *copies)
