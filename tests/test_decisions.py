@@ -177,6 +177,13 @@ def test_relabel_passes_over_names_that_no_file_has(cli, colours_bytes, album, t
         assert outcome.err.startswith(f"error: none of the photos of {path} is stored in colours@1\n")
 
 
+def test_relabel_by_a_file_in_which_nothing_has_a_class_says_so(cli, colours_bytes, album, tmp_path):
+    Store().save("colours", colours_bytes, new=True)
+    path = written(tmp_path, line(album[0], "unknown"), line(album[1], "skip"))
+    outcome = cli("relabel", "colours", path)
+    assert outcome.code == 1 and outcome.err.startswith(f"error: {path} gives no photo a class\n")
+
+
 def test_learn_teaches_them_and_relabel_corrects_them(cli, colours_bytes, tmp_path):
     Store().save("colours", colours_bytes, new=True)
     more = paint(tmp_path / "more", images=3, seed=5, colours={"x": (220, 30, 30), "y": (240, 200, 20)})

@@ -65,6 +65,8 @@ def relabel(
 
     path, kept = checks.path("fixes", fixes), Rules(max_forgetting, force, device)
     lines = read_fixes(path)
+    if not lines:
+        raise DatasetError(f"{path} gives no photo a class", f"ls -l {shlex.quote(str(path))}")
     entry, context = newest(whole_name(name, COMMAND), store or Store())
     facts = _facts(context, str(entry.ref), path, lines)
     _say_what_is_new(context, str(entry.ref), path, lines)
