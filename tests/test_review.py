@@ -574,9 +574,24 @@ def test_a_place_where_nothing_can_be_written_is_said_before_photos_are_looked_a
         f"error: {tmp_path}/gone/review.jsonl cannot be written: there is no folder {tmp_path}/gone\n"
         f"hint:  mkdir -p {tmp_path}/gone\n"
     )
+    (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
+    looping = cli("review", photos, "--prompt", "nobody", "--output", tmp_path / "loop.jsonl")
+    assert "loop.jsonl cannot be written: too many levels of symbolic links\nhint:  give another" in looping.err
     stored = home / "contexts" / "colours" / "2.safetensors"
     inside = cli("review", photos, "--prompt", "nobody", "--output", stored)
     assert (inside.code, stored.exists()) == (1, False) and "it is inside the store" in inside.err
+
+
+def test_a_file_that_nothing_can_be_added_to_is_said_before_photos_are_looked_at(
+    cli, learned, photos, output, monkeypatch
+):
+    def refused(path: Path) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    output.write_bytes(b"")
+    monkeypatch.setattr("promptctl.review.decisions.files.open_to_append", refused)  # root may write everywhere
+    outcome = cli("review", photos, "--prompt", "nobody", "--output", output)
+    assert outcome.err == (f"error: {output} cannot be written: permission denied\nhint:  give another --output\n")
 
 
 def test_suggest_prints_the_photos_and_opens_no_page(cli, learned, tmp_path):

@@ -18,7 +18,7 @@ from promptctl.commands.classify import classify
 from promptctl.commands.sources import is_file_reference
 from promptctl.commands.suggest import suggest
 from promptctl.commands.writing import check_free, refuse_inside_store
-from promptctl.errors import Interrupted
+from promptctl.errors import ExportFailed, Interrupted, reason_of
 from promptctl.progress import OnProgress
 from promptctl.report import Candidate, Classified, ReviewReport, SkippedFile
 from promptctl.report.phrases import number_of
@@ -58,16 +58,11 @@ def review(
     raises        ExtraMissing where starlette or uvicorn is not installed, NotResults where `output` is another file,
                   ExportFailed where there can be none, and what `suggest` raises
     """
-    from promptctl.review import decisions, server
+    from promptctl.review import server
 
     inputs, path = checks.paths("photos", photos), checks.path("output", output)
     server.check_library()
-    # before photos are encoded, and once more when the page begins
-    if os.path.lexists(path):
-        decisions.read(path)
-    else:
-        check_free(path, force=False)
-        refuse_inside_store(path, store or Store())
+    _check_output(path, store or Store())  # before photos are encoded
     using = {"model": model, "device": device, "store": store, "on_progress": on_progress}
     found = suggest(inputs, prompt=prompt, exclude=exclude, unknown=unknown, **using)  # type: ignore[arg-type]
     asked, outside = _within(found.candidates, inputs)
@@ -79,6 +74,20 @@ def review(
         questions=tuple(_question(one, likely.get(one.file, ())) for one in asked),
         skipped=(*found.skipped, *outside),
     )
+
+
+def _check_output(path: Path, store: Store) -> None:
+    """NotResults or ExportFailed now, where answers could not be kept when the page begins."""
+    from promptctl.review import decisions
+
+    if not os.path.lexists(path):
+        check_free(path, force=False)
+        refuse_inside_store(path, store)
+        return
+    try:
+        decisions.check(path)
+    except OSError as error:
+        raise ExportFailed(path, reason_of(error), "give another --output") from error
 
 
 def _within(candidates: Sequence[Candidate], inputs: Sequence[Path]) -> tuple[list[Candidate], tuple[SkippedFile, ...]]:

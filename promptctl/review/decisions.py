@@ -116,6 +116,12 @@ def opened(path: Path) -> Iterator[DecisionLog]:
                     files.delete(path)
 
 
+def check(path: Path) -> None:
+    """Whether a file that is there can be gone on with: NotResults for one that is none, OSError."""
+    read(path)
+    os.close(files.open_to_append(path))
+
+
 @dataclass(frozen=True)
 class Read:
     """What a file holds."""
