@@ -185,7 +185,7 @@ def test_other_projects_are_found_by_the_names_of_their_files(album, image):
 @pytest.mark.parametrize(
     ("found", "sentence"),
     [
-        ([{"data": {"image": "1.png"}, "predictions": []}], "no annotations"),
+        ([{"data": {"image": "1.png"}, "predictions": []}], "has 1 task and no annotations"),
         ([{"data": {"image": "1.png"}, "annotations": [7]}], "cannot be read, number 1"),
         ([{"data": {"image": "1.png"}, "annotations": {"a": 1}}], "cannot be read, number 1"),
         ([{"data": {"text": 5}, "annotations": [annotation("emu")]}], "without an image, number 1"),

@@ -195,7 +195,8 @@ def _text(value: object) -> str:
 def _agreed(path: Path, every: Sequence[Annotation], tasks: int) -> list[Annotation]:
     if not every:
         raise DatasetError(
-            f"{path} has {tasks} tasks and no annotations", "label them in Label Studio, then export them"
+            f"{path} has {tasks} task{'s' * (tasks != 1)} and no annotations",
+            "label them in Label Studio, then export them",
         )
     of_photo: dict[str, list[Annotation]] = {}
     for one in every:
