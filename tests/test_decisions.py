@@ -148,6 +148,14 @@ def test_paths_that_no_system_has_are_missing_files(album, tmp_path):
     assert [image.path for image in found.images] == [album[0]] and len(found.skipped) == 2
 
 
+def test_keys_may_be_in_another_order(album, tmp_path):
+    lines = [line(album[0], "accept", "emu"), line(album[0], "change", "ibis"), line(album[1], "skip")]
+    ordered = [json.dumps(json.loads(one), sort_keys=True).encode() for one in lines]  # as jq -S does
+    for path in (written(tmp_path, *ordered), written(tmp_path, *ordered, name="review.json")):
+        assert listed(path) == {"0.png": "ibis"}
+        assert [fix.label for fix in read_fixes(path)] == ["ibis"]
+
+
 def test_relabel_goes_by_what_was_said_of_a_copy_itself(album, tmp_path):
     path = written(
         tmp_path,

@@ -24,6 +24,7 @@ _FIRST = re.compile(r'\s*\{\s*"type"\s*:\s*"decision"')
 _TAUGHT, _LEFT_OUT, _UNDO = ("accept", "change"), ("unknown", "skip"), "undo"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _WANTED = 'a line is {"type": "decision", "file": …, "sha256": …, "decision": "accept", "label": …, …}'
+_LONGEST = 1_000_000  # characters of a line that is looked at twice
 _SHOWN = 5  # photos that are named
 
 
@@ -44,8 +45,17 @@ class Decided:
 
 
 def fits(text: str) -> bool:
-    """Whether a file begins with a decision."""
-    return _FIRST.match(text) is not None
+    """Whether a file begins with a decision, its keys in whatever order a tool has put them since."""
+    if _FIRST.match(text):
+        return True
+    line = text.lstrip().partition("\n")[0]
+    if len(line) > _LONGEST:
+        return False
+    try:
+        first = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(first, dict) and first.get("type") == "decision"
 
 
 def read(path: Path, text: str) -> list[Listed]:
