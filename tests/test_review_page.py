@@ -145,6 +145,21 @@ def test_an_answer_that_is_not_kept_is_said_so_and_the_photo_stays(page, tmp_pat
     assert [kind for kind, _ in kept(tmp_path / "review.jsonl")] == ["accept"]
 
 
+def test_a_name_that_no_class_can_have_is_not_blamed_on_the_file(page, tmp_path):
+    def refuse(route) -> None:
+        answer = route.fetch()
+        assert answer.status == 400
+        route.fulfill(status=200, body=answer.body())  # of anything else a browser complains on its console
+
+    page.route("**/decisions", refuse)
+    page.keyboard.press("/")
+    page.keyboard.type("emu|ibis")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text(
+        "This answer was NOT kept.A name begins with a letter, and has no / \\ or | in it."
+    )
+
+
 def test_the_page_is_one_for_a_screen_reader_and_names_are_text(page):
     expect(page.get_by_role("heading", level=1)).to_have_text("Looks like <img src=x onerror=alert(1)>, 60 %")
     expect(page.locator("#copies")).to_have_text("and 2 more like it")

@@ -232,7 +232,7 @@ def _decide(session: Session) -> Endpoint:
         try:
             return _json(await run_in_threadpool(_decided, session, asked))
         except BadDecision as error:
-            return _json({"kept": False, "error": str(error)}, 400)
+            return _json({"kept": False, "refused": True, "error": str(error)}, 400)
 
     return endpoint
 

@@ -35,7 +35,7 @@ async function post(body) {
     signal: AbortSignal.timeout(PATIENCE),
   });
   const said = await answer.json();
-  return said.kept ? said : Promise.reject(new Error(said.error));
+  return said.kept ? said : Promise.reject(Object.assign(new Error(said.error), { refused: said.refused }));
 }
 
 /** Send an answer; what it says comes back, or null where it was not kept. */
@@ -59,6 +59,7 @@ function why(error) {
   if (error.name === "TimeoutError") return "The program does not answer. Look at its terminal.";
   if (error instanceof TypeError || error instanceof SyntaxError)
     return "The program has ended. Type the same command again: everything before this answer is kept.";
+  if (error.refused) return `${error.message[0].toUpperCase()}${error.message.slice(1)}.`;
   return `${queue.output}: ${error.message}. Everything before this answer is kept; put it right and answer again.`;
 }
 
