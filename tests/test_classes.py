@@ -16,6 +16,7 @@ from conftest import COLOURS, paint
 import promptctl
 from promptctl import commands
 from promptctl.classification.classifier import Classifier
+from promptctl.commands import class_add
 from promptctl.context.context import Context
 from promptctl.errors import (
     ClassNameTaken,
@@ -222,6 +223,18 @@ def test_a_class_by_name_has_a_new_id_and_is_predicted(cli, made, kind):
     np.testing.assert_array_equal(after.head.weight[4:], after.zero_shot_features[4:])
     assert (after.head.bias[4:] == 0).all() and (after.head.bias[:4] < 0).all(), "the others make way"
     assert [entry.id for entry in after.card.classes if entry.label in before.card.labels] == [0, 1, 2, 3]
+
+
+def test_photos_that_a_name_takes_from_other_classes_are_counted(cli, colours):
+    done = cli("class", "add", "colours", "grey", "--json")
+    assert json.loads(done.out)["taken"] == 0 and "answered 'grey'" not in done.err
+    after = Store()["colours@2"]
+    apart = dataclasses.replace(after.shots, held_out=(np.arange(len(after.shots)) < 3).astype(np.uint8))
+    bias = np.where(np.arange(5) == 4, 1000, after.head.bias).astype(np.float32)
+    greedy = dataclasses.replace(after, shots=apart, head=dataclasses.replace(after.head, bias=bias))
+    assert [class_add._taken(greedy, (label,)) for label in ("grey", "red")] == [3, 0]
+    report = commands.add_classes("colours", ["blue sky"])
+    assert dataclasses.replace(report, taken=3).warnings()[-1].startswith("3 held-out photos of other classes are answ")
 
 
 def test_a_class_by_name_learns_when_its_photos_come(cli, colours, tmp_path):

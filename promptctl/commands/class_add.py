@@ -59,8 +59,22 @@ def add_classes(
     said = joined([f"'{label}'" for label in added])
     has_head = bool(made.placed.context.head and not made.parent.head)
     return ClassAddReport(
-        **judged_facts(made, f"{said} {verb}, until there are photos to learn from"), added=added, new_head=has_head
+        **judged_facts(made, f"{said} {verb}, until there are photos to learn from"),
+        added=added,
+        new_head=has_head,
+        taken=_taken(made.placed.context, added),
     )
+
+
+def _taken(context: Context, added: tuple[str, ...]) -> int:
+    """How many held-out images, which show other classes, are answered by a name that was added."""
+    import numpy as np
+
+    from promptctl.classification.classifier import Classifier
+
+    features, _ = context.held_out()
+    new = [i for i, label in enumerate(context.card.labels) if label in added]
+    return int(np.isin(Classifier.of(context).predict(features).best, new).sum()) if len(features) else 0
 
 
 def _plan(

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from promptctl.report.base import Report, Row
 from promptctl.report.guard import GuardFacts, not_the_next, refused_under
-from promptctl.report.phrases import counted_images, next_lines, number_of, percent, size
+from promptctl.report.phrases import counted_images, joined, next_lines, number_of, percent, size
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,14 @@ class ClassAddReport(JudgedReport):
 
     added: tuple[str, ...]
     new_head: bool  # the version before answered without a head
+    taken: int  # held-out images, all of other classes, that are answered by an added name
+
+    def warnings(self) -> list[str]:
+        if not self.taken:
+            return super().warnings()
+        photos, verb = number_of(self.taken, "held-out photo"), "is" if self.taken == 1 else "are"
+        said = joined([f"'{label}'" for label in self.added])
+        return [*super().warnings(), f"{photos} of other classes {verb} answered {said} now: learn photos of it"]
 
     def notes(self) -> list[str]:
         if not self.new_head:
