@@ -541,6 +541,19 @@ def test_a_link_that_leads_out_of_the_folder_is_passed_over_and_named(learned, t
     assert len(asked.questions) == 6
 
 
+def test_a_photo_is_asked_about_though_a_link_that_leads_out_shows_the_same(learned, tmp_path):
+    folder, elsewhere = paint(tmp_path / "photos", images=1, seed=7), paint(tmp_path / "elsewhere", images=1, seed=7)
+    (folder / "a.png").symlink_to(elsewhere / "red" / "0.png")
+    (folder / "z.png").symlink_to(elsewhere / "blue" / "0.png")
+    asked = commands.review(folder, prompt="colours", output=tmp_path / "review.jsonl")
+    assert {one.path.name for one in asked.skipped} == {"a.png", "z.png"}
+    assert {one.file: one.copies for one in asked.questions} == {
+        folder / name / "0.png": () for name in ("red", "green", "blue")
+    }
+    hashed, _ = hash_images([LabelledImage(one.file, "") for one in asked.questions])
+    assert [one.sha256 for one in asked.questions] == [one.sha256 for one in hashed]
+
+
 def test_the_classes_of_a_photo_come_with_it_and_what_teaches_most_first(learned, tmp_path):
     folder = paint(tmp_path / "photos", images=2, seed=7)
     asked = commands.review(folder, prompt="colours")

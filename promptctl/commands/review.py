@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,16 +91,29 @@ def _check_output(path: Path, store: Store) -> None:
 
 
 def _within(candidates: Sequence[Candidate], inputs: Sequence[Path]) -> tuple[list[Candidate], tuple[SkippedFile, ...]]:
-    """Those that lie in what was given, and those that a link leads to from there."""
+    """Those that lie in what was given, and the files that a link leads to from there."""
+    from promptctl.encoding.files import UnreadableImage
+
     roots = [Path(os.path.realpath(one)) for one in inputs]
-    inside, outside = [], []
+    asked: list[Candidate] = []
+    outside: list[SkippedFile] = []
     for candidate in candidates:
-        place = Path(os.path.realpath(candidate.file))
-        if any(place.is_relative_to(root) for root in roots):
-            inside.append(candidate)
-        else:
-            outside.append(SkippedFile(Path(candidate.file), _LEADS_OUT))
-    return inside, tuple(outside)
+        alike = (candidate.file, *candidate.copies)
+        inside = [file for file in alike if any(Path(os.path.realpath(file)).is_relative_to(root) for root in roots)]
+        outside += [SkippedFile(Path(file), _LEADS_OUT) for file in alike if file not in inside]
+        try:
+            asked += [_of_files(candidate, *inside)] if inside else []
+        except UnreadableImage as error:  # it has gone meanwhile
+            outside.append(SkippedFile(Path(inside[0]), str(error)))
+    return asked, tuple(outside)
+
+
+def _of_files(candidate: Candidate, file: str, *copies: str) -> Candidate:
+    """The same where only some of its files are left, the first of which is asked about."""
+    from promptctl.encoding.decode import hash_image
+
+    sha256 = candidate.sha256 if file == candidate.file else hash_image(Path(file))
+    return replace(candidate, file=file, sha256=sha256, copies=copies)
 
 
 def _likely(
