@@ -49,14 +49,18 @@ def means(rows, targets, classes):
     return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True), np.float32)
 
 
+def read_anew() -> list[str]:
+    """Modules that say which learners there are."""
+    return [name for name in sys.modules if name.startswith("promptctl.cli.") or name == "manual"]
+
+
 @pytest.fixture
 def toy(monkeypatch):
     """The table with one entry more, and the modules that read it as they are imported read anew."""
-    read_anew = [name for name in sys.modules if name.startswith("promptctl.cli.") or name == "test_docs"]
-    before = {name: sys.modules.pop(name) for name in read_anew}
+    before = {name: sys.modules.pop(name) for name in read_anew()}
     monkeypatch.setitem(LEARNERS, "toy", TOY)
     yield
-    for name in [name for name in sys.modules if name.startswith("promptctl.cli.") or name == "test_docs"]:
+    for name in read_anew():
         del sys.modules[name]
     for name, module in before.items():
         sys.modules[name] = module
@@ -101,7 +105,7 @@ def test_help_and_the_page_of_commands_name_a_new_learner(toy, cli):
     assert "|".join(LEARNERS) in cli("learn", "--help").out
     assert "toy averages the shots of a class." in words(cli("learn", "--help").out)
     assert ", toy." in words(cli("compare", "--help").out)
-    page = importlib.import_module("test_docs").cli_page()
+    page = importlib.import_module("manual").cli_page()
     known = r"\|".join(LEARNERS)
     assert rf"| `--learner {known}` | coop learns a context; " in page
     assert "coop-blend, clap" in page and ", toy." in page
