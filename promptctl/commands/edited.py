@@ -36,40 +36,37 @@ def without_classes(context: Context, ids: Collection[int]) -> Context:
     """The same without some classes and their shots; the rows of the others stay to the bit, no id is used again."""
     import numpy as np
 
-    card, head = context.card, context.head
-    stays = np.array([entry.id not in ids for entry in card.classes], dtype=bool)
-    classes = tuple(entry for entry in card.classes if entry.id not in ids)
-    sliced = replace(
-        context,
-        card=replace(card, classes=classes, next_id=next_id_after(card, classes)),
-        vectors=context.vectors[stays] if context.vectors.ndim == 3 else context.vectors,
-        text_features=context.text_features[stays],
-        zero_shot_features=context.zero_shot_features[stays],
-        head=head and replace(head, weight=head.weight[stays], bias=head.bias[stays]),
-        prototypes=_without_classes(context.prototypes, np.flatnonzero(stays)),
-    )
+    rows = [row for row, entry in enumerate(context.card.classes) if entry.id not in ids]
+    sliced = _of_rows(context, rows)
+    card = replace(sliced.card, next_id=next_id_after(context.card, sliced.card.classes))
     gone = np.isin(context.shots.class_ids, list(ids))
     predicted = np.where(np.isin(context.shots.predicted, list(ids)), -1, context.shots.predicted).astype(np.int32)
     shots = replace(context.shots, predicted=predicted)
-    return scored(_with_shots(replace(sliced, shots=shots), ~gone))
+    return scored(_with_shots(replace(sliced, card=card, shots=shots), ~gone))
 
 
 def only(context: Context, rows: Sequence[int]) -> Context:
     """The same with the classes of some rows alone, to answer among them; nothing is learned or scored again."""
     import numpy as np
 
-    card, head, which = context.card, context.head, list(rows)
-    classes = tuple(card.classes[row] for row in which)
-    sliced = replace(
+    sliced = replace(_of_rows(context, rows), prototypes=None)
+    return _with_shots(sliced, np.isin(context.shots.class_ids, [entry.id for entry in sliced.card.classes]))
+
+
+def _of_rows(context: Context, rows: Sequence[int]) -> Context:
+    """The classes of some rows, with what answers for each to the bit, and still the shots of all."""
+    import numpy as np
+
+    head, which = context.head, np.array(rows, dtype=np.int64)
+    return replace(
         context,
-        card=replace(card, classes=classes),
+        card=replace(context.card, classes=tuple(context.card.classes[row] for row in rows)),
         vectors=context.vectors[which] if context.vectors.ndim == 3 else context.vectors,
         text_features=context.text_features[which],
         zero_shot_features=context.zero_shot_features[which],
         head=head and replace(head, weight=head.weight[which], bias=head.bias[which]),
-        prototypes=None,
+        prototypes=_without_classes(context.prototypes, which),
     )
-    return _with_shots(sliced, np.isin(context.shots.class_ids, [entry.id for entry in classes]))
 
 
 def without_shots(context: Context, gone: Mask) -> Context:
