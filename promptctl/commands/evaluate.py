@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, overload
 from promptctl import checks
 from promptctl.commands import baseline_names
 from promptctl.commands.answers import UNKNOWN
-from promptctl.commands.backbones import chosen_share, load_backbone_for, load_encoder_for
+from promptctl.commands.backbones import chosen_share, load_encoder_for
 from promptctl.commands.evaluate_files import Files
 from promptctl.commands.labelled import How, Labelled, class_index, labelled, seen
 from promptctl.commands.photos import encode_photos, passed_over, skipped_files
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from promptctl.clip.text_tower import TextTower
     from promptctl.context.context import Context
     from promptctl.encoding.encoder import ImageEncoder
     from promptctl.encoding.files import Skipped
@@ -219,16 +217,11 @@ def _of_one(source: Source, photos: Path, foreign: Path | None, files: Files, ho
 def _among(context: Context, name: str, found: Labelled, how: How) -> tuple[Context, dict[str, int]]:
     """The context among the classes that are asked for, and which of them each label of the photos means."""
     if how.classes is None:
-        tower = partial(_tower, context, name, how.model, how.device)
-        return context, class_index(found.labels, context.card.classes, name, tower)
+        return context, class_index(found.labels, context, name, how)
     from promptctl.commands.among import among, classes_asked
 
     (names,) = classes_asked(how.classes, [found])
     return among(context, name, names or {}, how.model, how.device)
-
-
-def _tower(context: Context, name: str, model: str | None, device: str) -> TextTower:
-    return load_backbone_for(context, name, model, device).tower
 
 
 def _files_of(foreign: Path, context: Context, name: str) -> Sequence[Path]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from promptctl.classification.classifier import Predictions
 from promptctl.classification.metrics import bootstrap
 from promptctl.commands import baselines, measured
 from promptctl.commands.among import Names, among, classes_asked
-from promptctl.commands.backbones import chosen_share, load_backbone_for, load_encoder_for
+from promptctl.commands.backbones import chosen_share, load_encoder_for
 from promptctl.commands.labelled import How, Labelled, Seen, class_index, labelled, seen
 from promptctl.commands.photos import passed_over, skipped_files
 from promptctl.commands.places import is_context
@@ -25,7 +24,6 @@ from promptctl.errors import NoImages, UnknownClasses
 from promptctl.report import Interval, MatrixReport, MatrixRow
 
 if TYPE_CHECKING:
-    from promptctl.clip.text_tower import TextTower
     from promptctl.encoding.files import Skipped
 
 Ref = str | PathLike[str]
@@ -86,7 +84,6 @@ def evaluate_matrix(refs: Sequence[Ref], photos: Sequence[Path], how: How) -> Ma
 def _cells(source: Source, folders: Sequence[Labelled], asked: Sequence[Names | None], how: How) -> list[_Cell]:
     """A context on every folder."""
     context, name = source.load(), source.name
-    tower = partial(_tower, context, name, how)
     share = chosen_share(how.blend, context, name, how.model, how.device, how.on_progress)
     answering: dict[tuple[tuple[str, str], ...], tuple[Context, dict[str, int], Mapping[str, baselines.Fitted]]] = {}
     cells = []
@@ -98,16 +95,12 @@ def _cells(source: Source, folders: Sequence[Labelled], asked: Sequence[Names | 
             answering[key] = own, index, baselines.fitted(how.baselines, beside)
         own, index, fitted = answering[key]
         if names is None:
-            index = class_index(folder.labels, own.card.classes, name, tower)
+            index = class_index(folder.labels, own, name, how)
         meant = {label: index[label] for label in folder.labels if label in index}
         if not meant:
             raise UnknownClasses(folder.labels, name)
         cells.append(_Cell(source, own, meant, share, fitted))
     return cells
-
-
-def _tower(context: Context, name: str, how: How) -> TextTower:
-    return load_backbone_for(context, name, how.model, how.device).tower
 
 
 def _strange(cell: _Cell, folder: Labelled, how: How) -> list[Skipped]:

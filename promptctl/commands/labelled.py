@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptctl.commands.backbones import load_backbone_for
 from promptctl.commands.photos import without_named
 from promptctl.errors import LibraryMissing, NoImages, UnknownClasses
 from promptctl.progress import OnProgress
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from promptctl.clip.text_tower import TextTower
-    from promptctl.context.card import ClassEntry
+    from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
     from promptctl.data.images import LabelledImage
     from promptctl.encoding.encoder import ImageEncoder
@@ -126,20 +126,18 @@ def _of_part(folder: ImageFolder, part: str | None) -> tuple[LabelledImage, ...]
     return images
 
 
-def class_index(
-    labels: Sequence[str], classes: Sequence[ClassEntry], name: str, tower: Callable[[], TextTower]
-) -> dict[str, int]:
-    """Which class of a context each label means, where it means one.
+def class_index(labels: Sequence[str], context: Context, name: str, how: How) -> dict[str, int]:
+    """Which class of a context each label means, where it means one; two names may be one to the text tower.
 
-    tower    asked for where a label means none by its letters: two names may be one to it
     raises   UnknownClasses where none means any
     """
     from promptctl.data.names import meant_by
 
-    index = meant_by(labels, classes)
+    index = meant_by(labels, context.card.classes)
     if len(index) < len(labels):
         with suppress(LibraryMissing):
-            index = meant_by(labels, classes, tower())
+            tower = load_backbone_for(context, name, how.model, how.device).tower
+            index = meant_by(labels, context.card.classes, tower)
     if not index:
         raise UnknownClasses(labels, name)
     return index
