@@ -22,9 +22,10 @@ from PIL import Image
 
 from promptctl import commands
 from promptctl.data.images import LabelledImage, hash_images
+from promptctl.data.readers.decisions import in_force
 from promptctl.errors import ExtraMissing, FileInUse, NotResults, WrongOption
 from promptctl.review import decisions, server
-from promptctl.review.decisions import Decision, in_force, opened
+from promptctl.review.decisions import Decision, opened
 from promptctl.review.session import BadDecision, Question, Session
 from promptctl.review.thumbnails import SIZES, Changed, Thumbnails, made
 from promptctl.store.store import Store

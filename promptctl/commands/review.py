@@ -183,7 +183,7 @@ class Review:
             return self._report(session)
 
     def _report(self, session: Session | None) -> ReviewReport:
-        from promptctl.review.decisions import KINDS, UNDO
+        from promptctl.data.readers.decisions import KINDS, UNDO
 
         progress = session.progress() if session else None
         by_kind = dict(progress.by_kind) if progress else {kind: 0 for kind in KINDS if kind != UNDO}

@@ -16,11 +16,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from promptctl.data.readers.decisions import KINDS
 from promptctl.errors import FileInUse, NotResults
 from promptctl.store import files
 from promptctl.store.lines import Lines, more_lines, new_lines
 
-ACCEPT, CHANGE, UNKNOWN, SKIP, UNDO = KINDS = ("accept", "change", "unknown", "skip", "undo")
 SCHEMA_VERSION = 2
 _BEGINNING = b'{"type": "decision", '
 _WHAT = "decision"
@@ -59,21 +59,6 @@ class Decision:
 def now() -> str:
     """The time in UTC, as a decision has it."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def in_force(decisions: Iterable[Decision]) -> list[Decision]:
-    """Those that nothing took back, in their order; of one photo there may be several, and the last counts."""
-    left: list[Decision] = []
-    for decision in decisions:
-        if decision.decision != UNDO:
-            left.append(decision)
-        elif (place := _last_of(decision.sha256, left)) is not None:
-            del left[place]
-    return left
-
-
-def _last_of(sha256: str, decisions: list[Decision]) -> int | None:
-    return next((i for i in reversed(range(len(decisions))) if decisions[i].sha256 == sha256), None)
 
 
 class DecisionLog:

@@ -19,9 +19,9 @@ from importlib.resources import files
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from promptctl.data.readers.decisions import UNDO
 from promptctl.encoding.files import UnreadableImage
 from promptctl.errors import ExtraMissing, WrongOption, reason_of
-from promptctl.review.decisions import UNDO
 from promptctl.review.session import BadDecision, Question, Session
 from promptctl.review.thumbnails import SIZES, Changed, Thumbnails
 

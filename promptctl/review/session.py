@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from promptctl.data.names import one_form, prompt_form, readable
-from promptctl.review.decisions import ACCEPT, CHANGE, SKIP, UNDO, UNKNOWN, Decision, DecisionLog, in_force, now
+from promptctl.data.readers.decisions import ACCEPT, CHANGE, SKIP, UNDO, UNKNOWN, in_force
+from promptctl.review.decisions import Decision, DecisionLog, now
 
 LONGEST_LABEL = 80  # characters
 _JOINERS = dict.fromkeys((0x200C, 0x200D))  # that Persian and Indian names are written with

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from promptctl.data import remarks
 from promptctl.data.names import one_form
@@ -21,7 +22,8 @@ from promptctl.data.shelf import Shelf
 from promptctl.errors import DatasetError
 
 _FIRST = re.compile(r'\s*\{\s*"type"\s*:\s*"decision"')
-_TAUGHT, _LEFT_OUT, _UNDO = ("accept", "change"), ("unknown", "skip"), "undo"
+ACCEPT, CHANGE, UNKNOWN, SKIP, UNDO = KINDS = ("accept", "change", "unknown", "skip", "undo")
+_TAUGHT = (ACCEPT, CHANGE)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _WANTED = 'a line is {"type": "decision", "file": …, "sha256": …, "decision": "accept", "label": …, …}'
 _LONGEST = 1_000_000  # characters of a line that is looked at twice
@@ -81,14 +83,30 @@ def decided(path: Path, text: str) -> list[Decided]:
 
     A last line without its end is what an interrupted program left, and is not looked at unless it is whole.
     """
-    before: dict[str, list[Decided]] = {}
-    for one in _lines(path, text):
-        of_photo = before.setdefault(one.sha256, [])
-        if one.decision != _UNDO:
-            of_photo.append(one)
-        elif of_photo:
-            of_photo.pop()
-    return sorted((some[-1] for some in before.values() if some), key=lambda one: one.line)
+    last = {one.sha256: one for one in in_force(_lines(path, text))}
+    return sorted(last.values(), key=lambda one: one.line)
+
+
+class _OfPhoto(Protocol):
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def decision(self) -> str: ...
+
+
+Decision = TypeVar("Decision", bound=_OfPhoto)
+
+
+def in_force(decisions: Iterable[Decision]) -> list[Decision]:
+    """Those that nothing took back, in their order; of one photo there may be several, and the last counts."""
+    every, of_photo = list(decisions), defaultdict[str, list[int]](list)
+    for place, one in enumerate(every):
+        if one.decision != UNDO:
+            of_photo[one.sha256].append(place)
+        elif of_photo[one.sha256]:
+            of_photo[one.sha256].pop()
+    return [every[place] for place in sorted(chain.from_iterable(of_photo.values()))]
 
 
 def _lines(path: Path, text: str) -> Iterator[Decided]:
@@ -107,7 +125,7 @@ def _lines(path: Path, text: str) -> Iterator[Decided]:
 def _one(number: int, record: Mapping[str, Any]) -> Decided:
     """ValueError, KeyError or TypeError from what is no decision."""
     decision, sha256, said = record["decision"], record["sha256"], record["label"]
-    if record["type"] != "decision" or decision not in (*_TAUGHT, *_LEFT_OUT, _UNDO) or not _SHA256.fullmatch(sha256):
+    if record["type"] != "decision" or decision not in KINDS or not _SHA256.fullmatch(sha256):
         raise ValueError(decision)
     label = one_form(said).strip() if decision in _TAUGHT else ""
     file, copies = record["file"], record.get("copies") or []
@@ -122,7 +140,7 @@ def _left_out(path: Path, others: Sequence[Decided]) -> list[str]:
     if not others:
         return []
     count = Counter(one.decision for one in others)
-    words = {"unknown": "unknown", "skip": "skipped"}
+    words = {UNKNOWN: "unknown", SKIP: "skipped"}
     said = " and ".join(f"{count[kind]} {word}" for kind, word in words.items() if count[kind])
     names = ", ".join(Path(one.file).name for one in others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
     photos = "photo" if len(others) == 1 else "photos"
