@@ -21,7 +21,7 @@ FLOORS = (
     {"clip"},
     {"encoding", "store"},
     {"context"},
-    {"cells", "checks", "errors", "lossy_table", "paths", "progress", "signals", "typed"},
+    {"cells", "checks", "errors", "lossy_table", "paths", "progress", "remote", "signals", "typed"},
 )
 FLOOR = {package: floor for floor, packages in enumerate(FLOORS) for package in packages}
 # a card is checked against the table of learners, which imports nothing, so that a new learner is one entry
