@@ -701,8 +701,9 @@ class HomeUnknown(PromptctlError):
 
 
 class NeedsAnswer(PromptctlError):
-    def __init__(self, doing: str, command: str) -> None:
-        super().__init__(f"{doing} asks first, and there is no terminal to ask on", command)
+    def __init__(self, doing: str, command: str, *, is_program: bool = False) -> None:
+        why = "an agent is asked nothing" if is_program else "there is no terminal to ask on"
+        super().__init__(f"{doing} asks first, and {why}", command)
 
 
 class UnknownSort(PromptctlError):

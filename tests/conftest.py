@@ -16,6 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from promptctl.cli.agent import SWITCH, VARIABLES
+from promptctl.render.reader import a_program_reads
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is there, as the command line does
 if not os.environ.get("PROMPTCTL_TEST_GPU"):  # to run the suite on one; most of it compares with the CPU
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -44,6 +47,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PROMPTCTL_HOME", str(home))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for variable in ("PROMPTCTL_MODEL", "PROMPTCTL_DEVICE", "PROMPTCTL_OFFLINE"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable in (SWITCH, *VARIABLES):  # of an agent that runs the tests
         monkeypatch.delenv(variable, raising=False)
     return home
 
@@ -128,6 +133,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Outcome]]:
 
     yield run
     typed.remember(())
+    a_program_reads(False)
     for number, handler in handlers.items():
         signal.signal(number, handler)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import inspect as introspection
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from promptctl import __version__
+from promptctl import __version__, render
+from promptctl.cli.agent import drives, is_driven
 from promptctl.cli.commands.apply import apply
 from promptctl.cli.commands.cache import cache_clear, cache_info
 from promptctl.cli.commands.check import check
@@ -137,16 +139,38 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    pass
+    render.a_program_reads(False)
+    if is_driven():
+        drives()
+        context.default_map = _formats("agent")
+
+
+def _formats(value: str) -> dict[str, Any]:
+    """The default of every --format, as Click takes defaults: by command and parameter."""
+    of_groups = {group: {verb: {"output": value} for verb in verbs} for group, (_, verbs) in GROUPS.items()}
+    return {**{name: {"output": value} for name in COMMANDS}, **of_groups}
+
+
+def _told(command: Command) -> Command:
+    """The command, where `--format agent` says as much as an agent's variable."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        if getattr(options.get("output"), "value", None) == "agent":
+            drives()
+        command(*arguments, **options)
+
+    return run
 
 
 def _add(to: typer.Typer, name: str, command: Command) -> None:
     said, examples = described(command)
-    to.command(name, help=said, epilog=_epilog(examples))(command)
+    to.command(name, help=said, epilog=_epilog(examples))(_told(command))
 
 
 for _name, _command in COMMANDS.items():

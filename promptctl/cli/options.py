@@ -20,6 +20,7 @@ class Format(str, Enum):
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
+    agent = "agent"
 
 
 class Position(str, Enum):

@@ -47,6 +47,16 @@ def finish_version(
 
 
 def ask(question: str, doing: str, command: str) -> None:
-    if not sys.stdin.isatty():
-        raise NeedsAnswer(doing, command)
+    """Go on if a person says yes; NeedsAnswer where none can be asked.
+
+    doing      what is asked about: removing 'birds'
+    command    the same command with the answer in it
+    """
+    if not can_ask():
+        raise NeedsAnswer(doing, command, is_program=render.is_program())
     typer.confirm(question, abort=True, err=True)
+
+
+def can_ask() -> bool:
+    """Whether somebody answers a question: a person at a terminal, and no program that drives it."""
+    return render.is_person(sys.stdin)

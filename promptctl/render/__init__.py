@@ -11,11 +11,23 @@ from contextlib import closing
 from promptctl.errors import OutputFailed, ReaderLeft
 from promptctl.render.formats import FORMATS
 from promptctl.render.progress import Progress, progress
+from promptctl.render.reader import a_program_reads, is_person, is_program
 from promptctl.render.stderr import give_up, talk
 from promptctl.render.streams import STREAMS
 from promptctl.report import Report, StreamedReport
 
-__all__ = ["FORMATS", "STREAMS", "Progress", "give_up", "progress", "render", "talk"]
+__all__ = [
+    "FORMATS",
+    "STREAMS",
+    "Progress",
+    "a_program_reads",
+    "give_up",
+    "is_person",
+    "is_program",
+    "progress",
+    "render",
+    "talk",
+]
 
 
 def render(report: Report, output: str = "table", progress: Progress | None = None) -> None:
@@ -30,11 +42,14 @@ def render(report: Report, output: str = "table", progress: Progress | None = No
             _write(piece)
     if progress:
         progress.end()
+    if output == "agent":
+        for line in report.summary():  # the rows alone are on stdout
+            talk(line)
     for line in report.notes():
         talk(line)
     for line in report.warnings():
         talk(line if line.startswith(" ") else f"warning: {line}")
-    if output == "table":
+    if output in ("table", "agent"):
         for line in report.advice():
             talk(line)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from promptctl.cells import escape
 from promptctl.render.chart import chart_lines
 from promptctl.render.table import table_lines
-from promptctl.render.text import columns_of, for_stream, piped, printable, wrapped
+from promptctl.render.text import columns_of, for_stream, one_line, piped, printable, wrapped
 from promptctl.render.values import as_cell, columns_in, heading
 from promptctl.report import Report, Row
 
@@ -79,6 +79,25 @@ def _csv_rows(rows: Iterable[Sequence[object]]) -> list[str]:
     return lines
 
 
+def as_agent(report: Report) -> str:
+    """The rows for a program: the columns of CSV, one line per row, tabs between cells."""
+    columns = report.columns()
+    return agent_lines([columns, *([row.get(key) for key in columns] for row in report.rows())]) if columns else ""
+
+
+def agent_lines(rows: Iterable[Sequence[object]]) -> str:
+    return joined("\t".join(map(_agent_cell, row)) for row in rows)
+
+
+def _agent_cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    plain = dumps(value) if isinstance(value, (bool, list, tuple, dict)) else str(value)
+    return one_line(for_stream(plain, sys.stdout))
+
+
 def as_names(report: Report) -> str:
     return joined(for_stream(name, sys.stdout) for name in report.names())
 
@@ -88,6 +107,7 @@ FORMATS: dict[str, Callable[[Report], str]] = {
     "json": as_json,
     "jsonl": as_jsonl,
     "csv": as_csv,
+    "agent": as_agent,
     "names": as_names,
 }
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from promptctl.render.reader import is_person
 from promptctl.render.stderr import talk
 from promptctl.render.text import columns_of, width
 
@@ -136,7 +137,7 @@ def progress(beginning: str = "loading the model") -> Iterator[Progress]:
     """
     work = Work(beginning)
     with ExitStack() as shown:
-        shown.enter_context(_on_terminal(work, beginning) if sys.stderr.isatty() else _in_log(work))
+        shown.enter_context(_on_terminal(work, beginning) if is_person(sys.stderr) else _in_log(work))
         yield Progress(work, shown)
 
 

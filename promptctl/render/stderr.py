@@ -7,13 +7,14 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
+from promptctl.render.reader import is_person
 from promptctl.render.text import columns_of, for_stream, wrapped
 
 
 def talk(line: str) -> None:
     """One line to the person, on stderr; on a terminal several where it is too narrow."""
     text = for_stream(line, sys.stderr)
-    parts = wrapped(text, columns_of(sys.stderr)) if sys.stderr.isatty() else [text]
+    parts = wrapped(text, columns_of(sys.stderr)) if is_person(sys.stderr) else [text]
     try:
         sys.stderr.write("".join(f"{part}\n" for part in parts))
         sys.stderr.flush()

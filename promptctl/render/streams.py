@@ -6,9 +6,9 @@ A head is written with the first row, so that a refusal before it leaves nothing
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from promptctl.render.formats import csv_lines, dumps, joined, prose, tsv_head, tsv_row
+from promptctl.render.formats import agent_lines, csv_lines, dumps, joined, prose, tsv_head, tsv_row
 from promptctl.render.table import StandingTable
 from promptctl.render.text import columns_of, for_stream, piped
 from promptctl.render.values import columns_in
@@ -65,10 +65,18 @@ def jsonl_stream(report: StreamedReport) -> Iterator[str]:
 
 
 def csv_stream(report: StreamedReport) -> Iterator[str]:
+    return _lines_of(report, csv_lines)
+
+
+def agent_stream(report: StreamedReport) -> Iterator[str]:
+    return _lines_of(report, agent_lines)
+
+
+def _lines_of(report: StreamedReport, lines: Callable[[Sequence[Sequence[object]]], str]) -> Iterator[str]:
     columns = report.columns()
-    before = csv_lines([columns])
+    before = lines([columns])
     for row in _rows(report, lambda item: item.row()):
-        yield before + csv_lines([[row.get(key) for key in columns]])
+        yield before + lines([[row.get(key) for key in columns]])
         before = ""
     if before:
         yield before
@@ -94,6 +102,7 @@ STREAMS: dict[str, Callable[[StreamedReport], Iterator[str]]] = {
     "json": json_stream,
     "jsonl": jsonl_stream,
     "csv": csv_stream,
+    "agent": agent_stream,
     "names": names_stream,
     "null": null_stream,
 }

@@ -34,6 +34,15 @@ def piped(text: str) -> str:
     return "".join(ascii(c)[1:-1] if c < " " or c == "\x7f" or _is_half(c) else c for c in text)
 
 
+def one_line(text: str) -> str:
+    """The text for a cell that programs read: as `piped`, and nothing that ends a line for any of them."""
+    return piped(text) if text.isascii() else "".join(_escaped_end(c) for c in piped(text))
+
+
+def _escaped_end(character: str) -> str:
+    return ascii(character)[1:-1] if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character
+
+
 def _is_half(character: str) -> bool:
     """Half of a character, as JSON may hold it, which no stream can write; what stands for a byte is none."""
     return "\ud800" <= character < "\udc80" or "\udcff" < character <= "\udfff"

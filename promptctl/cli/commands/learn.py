@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
@@ -39,7 +38,7 @@ from promptctl.cli.options import (
     Views,
     parse_shots,
 )
-from promptctl.cli.output import finish
+from promptctl.cli.output import can_ask, finish
 from promptctl.clip import templates
 from promptctl.errors import Relabels
 from promptctl.report import LearnPlan, LearnReport
@@ -159,7 +158,7 @@ def learn(
     try:
         report = _learned(photos, name, wanted)
     except Relabels as error:
-        if on_conflict or not sys.stdin.isatty():
+        if on_conflict or not can_ask():
             raise
         render.talk(f"{error}")
         typer.confirm("Are the folders right? Relabel what is stored?", abort=True, err=True)

@@ -121,4 +121,4 @@ def sort(
             model=answer_model(model, words),
             device=device.value,
         )
-    finish(report, Format.jsonl if dry_run and output is Format.table else output, json)
+    finish(report, Format.jsonl if dry_run and output in (Format.table, Format.agent) else output, json)
