@@ -10,7 +10,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import SupportsIndex, cast
 
-from promptctl.errors import BadSetting
+from promptctl.errors import BadSetting, OnlyHere
+from promptctl.remote import is_remote, path_of
 
 MOST = 10**9  # images, epochs, views: more than anybody has
 HIGHEST_SEED = 2**32 - 1
@@ -68,12 +69,23 @@ def string(setting: str, found: object, example: str) -> str:
 
 
 def path(setting: str, found: object) -> Path:
-    """A file or folder, named by text or by a path of any kind."""
+    """A file or folder, named by text, by a path of any kind or by a URL."""
     if not isinstance(found, (str, os.PathLike)) or not isinstance(os.fspath(found), str):
         raise BadSetting(setting, found, "a path")
     if not os.fspath(found):  # which would be the folder one is in
         raise BadSetting(setting, found, "a path")
-    return Path(found)
+    return path_of(found)
+
+
+def local_path(setting: str, found: object, instead: str | None = None) -> Path:
+    """A file or folder on this machine, which is written to or whose photos are moved.
+
+    instead   what does the same elsewhere, or what to do first
+    """
+    asked = path(setting, found)
+    if is_remote(asked):
+        raise OnlyHere(setting, str(asked), instead)
+    return asked
 
 
 def paths(setting: str, found: object) -> list[Path]:

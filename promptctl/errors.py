@@ -15,11 +15,12 @@ PromptctlError                 exit 1
 ├── DatasetError               NoImages  NoLabelColumn  OneClass  TooFewShots  UnknownClasses  NameTooLong
 │                              ClassNotFound  ClassNameTaken  NearlyNamed  TooFewClasses  PhotosMissing
 │                              ContextTooLong  BadTemplate  TemplateTooLong  TooManyClasses  CorruptTokens
+│                              NotReached
 ├── StorageFailed  NotDurable  InTheWay  NoLocks  LearnedButNotStored  OutputFailed  ExportFailed  CacheBusy
 ├── BadPlan (12)  BadResults (12)  BadTarget
 ├── BadJournal (12)            JournalDamaged  NewerJournal  BadStep
 ├── CannotTakeBack  TakenBackAlready
-├── BadSetting (2)  WrongArgument
+├── BadSetting (2)  WrongArgument  OnlyHere
 ├── NeedsAnswer  InvalidSetting  HomeUnknown  UnknownLearner  SettingsClash  SettingUnheeded  UnknownSort  WrongOption
 │                              OneContextForAll  NotComparable  ExtraMissing
 └── LearningFailed
@@ -287,6 +288,13 @@ class DatasetError(PromptctlError):
 
 class NoImages(DatasetError):
     pass
+
+
+class NotReached(DatasetError):
+    """A store or host that gives nothing at all: no credentials, no connection."""
+
+    def __init__(self, url: str, reason: str, hint: str | None) -> None:
+        super().__init__(f"{url} cannot be reached: {reason[:1].lower()}{reason[1:]}", hint)
 
 
 class PhotosMissing(DatasetError):
@@ -764,6 +772,14 @@ class BadSetting(PromptctlError, ValueError):
         self.setting = setting
         value = "" if example is None else f" {shlex.quote(str(example))}"
         super().__init__(f"{setting} is {found!r:.80}, {expected} was expected", f"{option_of(setting)}{value}")
+
+
+class OnlyHere(BadSetting):
+    """A URL where files are written or moved, which is done on this machine alone."""
+
+    def __init__(self, setting: str, url: str, instead: str | None) -> None:
+        PromptctlError.__init__(self, f"{url} is on another machine, and {setting} is a place on this one", instead)
+        self.setting = setting
 
 
 class WrongArgument(PromptctlError, ValueError):

@@ -8,13 +8,13 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice, tee
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import checks
 from promptctl.commands.backbones import chosen_share, load_encoder_for
 from promptctl.errors import WrongOption
 from promptctl.progress import OnProgress
+from promptctl.remote import path_of
 from promptctl.report import Rejection, Taken, TakenLine
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def encoded(
 
     on_done = (lambda done: on_progress("encoding", done, total)) if on_progress else None
     with FeatureCache() as cache:
-        yield from stream(map(Path, photos), encoder, cache, on_done)
+        yield from stream(map(path_of, photos), encoder, cache, on_done)
 
 
 def answering_by_context(

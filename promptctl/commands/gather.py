@@ -12,6 +12,7 @@ from pathlib import Path
 
 from promptctl.data.remarks import not_photos
 from promptctl.errors import NoImages, WrongOption
+from promptctl.remote import how_to_look, is_remote, path_of
 from promptctl.report import SkippedFile
 
 
@@ -36,9 +37,10 @@ def gathered(
     from promptctl.data.exclusion import Exclusion
     from promptctl.data.walk import Closed, every_file, is_beside, suffix_of
 
-    missing = next((path for path in inputs if not os.path.lexists(path)), None)
+    missing = next((path for path in inputs if not _is_there(path)), None)
     if missing is not None:
-        raise NoImages(f"there is no file or folder {missing}", f"ls {missing.parent}")
+        hint = how_to_look(missing.parent) if is_remote(missing) else f"ls {missing.parent}"
+        raise NoImages(f"there is no file or folder {missing}", hint)
     meant = named(inputs)
     files = Gathered([], Counter(), [])
     for found in every_file([*inputs, *listed], excluded=apart, exclusion=Exclusion.of(exclude)):
@@ -53,8 +55,15 @@ def gathered(
     return files
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists() if is_remote(path) else os.path.lexists(path)
+    except OSError:  # whoever opens it says why
+        return True
+
+
 def listed_in(file: Path, *, null: bool) -> list[str]:
-    """The paths in a list, relative to where the command runs, whatever bytes they are made of.
+    """The paths and URLs in a list, relative to where the command runs, whatever bytes they are made of.
 
     file   - is what comes in on stdin
     null   each ends in a NUL, as `find -print0` and `git ls-files -z` write them; else in a line end
@@ -67,7 +76,7 @@ def listed_in(file: Path, *, null: bool) -> list[str]:
         raise WrongOption(f"the list {called} has a NUL between paths and no line end", "add --null")
     else:
         parts = [line.removesuffix(b"\r") for line in data.removeprefix(codecs.BOM_UTF8).split(b"\n")]
-    return [str(Path(os.fsdecode(part))) for part in parts if part]
+    return [str(path_of(os.fsdecode(part))) for part in parts if part]
 
 
 def _is_stdin(file: Path) -> bool:

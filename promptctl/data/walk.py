@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptctl.encoding.formats import is_image_name
 from promptctl.errors import NoImages, reason_of
+from promptctl.remote import RemotePath, how_to_look, is_remote, list_whole, look, path_of
 
 if TYPE_CHECKING:
     from promptctl.data.exclusion import Exclusion
@@ -69,8 +71,16 @@ def every_file(
 
     excluded    folders that are not entered from here, wherever a link leads, unless they are roots
     exclusion   of files and folders below a root, and of roots that are files, as they are written
-    returns paths as text, because a hundred thousand of them are many, and the folders that stayed closed
+    returns paths as text, because a hundred thousand of them are many, and the folders that stayed closed; of a folder
+            elsewhere, which is listed before anything comes, there are remote.MOST_LISTED at most
     """
+    with look():
+        yield from _every_file(roots, excluded, exclusion)
+
+
+def _every_file(
+    roots: Sequence[str | Path], excluded: Iterable[Path], exclusion: Exclusion | None
+) -> Iterator[str | Closed]:
     seen: set[str] = set()
     entered = {identity for folder in excluded if (identity := _identity(folder))}
     entered -= {identity for root in roots if (identity := _identity(root))} if entered else set()
@@ -85,17 +95,19 @@ def every_file(
         try:
             identity = _enter(path)
             if identity not in entered:
+                list_whole(path_of(path))
                 entered.add(identity)
                 inside = ((one, is_one, start) for one, is_one in _visible(path))
                 waiting += [one for one in inside if not _covered(exclusion, *one)][::-1]
         except OSError as error:  # no permission, or a path longer than the system takes
-            yield Closed(Path(path), reason_of(error))
+            yield Closed(path_of(path), reason_of(error))
 
 
 def _placed(roots: Iterable[str | Path], exclusion: Exclusion | None) -> Iterator[tuple[str, bool, int]]:
     """(path, whether it is a folder, where the part of a path below it starts) of the roots that are looked at."""
     for root in (os.fspath(one) for one in roots):
-        is_folder = _is_folder(root)
+        # of files elsewhere that are listed one by one each question would be a request
+        is_folder = not (is_remote(root) and is_image_name(path_of(root))) and _is_folder(root)
         if is_folder or not _covered(exclusion, os.path.normpath(root).lstrip(os.sep), False, 0):
             yield root, is_folder, len(os.path.join(root, ""))  # noqa: PTH118
 
@@ -108,17 +120,17 @@ def walk(roots: Sequence[Path], *, excluded: Iterable[Path] = ()) -> Tree:
     """What `every_file` finds, all of it."""
     found = list(every_file(roots, excluded=excluded))
     closed = tuple((one.path, one.reason) for one in found if isinstance(one, Closed))
-    return Tree(tuple(Path(one) for one in found if not isinstance(one, Closed)), closed)
+    return Tree(tuple(path_of(one) for one in found if not isinstance(one, Closed)), closed)
 
 
 def visible_folders(folder: Path) -> list[Path]:
     """The sub-folders of a folder, sorted, without what systems keep there; NoImages when it cannot be read."""
-    return [Path(path) for path, is_folder in _listed(folder) if is_folder]
+    return [path_of(path) for path, is_folder in _listed(folder) if is_folder]
 
 
 def visible_files(folder: Path) -> list[Path]:
     """The files directly in a folder, sorted, without what systems keep there; NoImages when it cannot be read."""
-    return [Path(path) for path, is_folder in _listed(folder) if not is_folder]
+    return [path_of(path) for path, is_folder in _listed(folder) if not is_folder]
 
 
 def is_beside(path: str | Path) -> bool:
@@ -143,10 +155,13 @@ def _listed(folder: Path) -> list[tuple[str, bool]]:
         _enter(os.fspath(folder))
         return _visible(os.fspath(folder))
     except OSError as error:
-        raise NoImages(f"{folder} cannot be read: {reason_of(error)}", f"ls -ld {folder}") from error
+        hint = how_to_look(folder) if is_remote(folder) else f"ls -ld {folder}"
+        raise NoImages(f"{folder} cannot be read: {reason_of(error)}", hint) from error
 
 
 def _visible(folder: str) -> list[tuple[str, bool]]:
+    if isinstance(elsewhere := path_of(folder), RemotePath):
+        return [(str(elsewhere.child(name)), is_one) for name, is_one in elsewhere.listed() if not _is_clutter(name)]
     with os.scandir(folder) as entries:
         names = sorted((entry.name, _is_folder(entry)) for entry in entries if not _is_clutter(entry.name))
     return [(os.path.join(folder, name), is_folder) for name, is_folder in names]  # noqa: PTH118  a Path costs its length
@@ -158,19 +173,23 @@ def _is_clutter(name: str) -> bool:
 
 def _is_folder(entry: os.DirEntry[str] | str) -> bool:
     try:
+        if isinstance(entry, str) and is_remote(entry):
+            return path_of(entry).is_dir()
         return os.path.isdir(entry) if isinstance(entry, str) else entry.is_dir()  # noqa: PTH112  a Path costs its length
     except OSError:  # whoever opens it will say why
         return False
 
 
-def _identity(folder: str | Path) -> tuple[int, int] | None:
+def _identity(folder: str | Path) -> tuple[int, int] | str | None:
     try:
         return _enter(os.fspath(folder))
     except OSError:
         return None
 
 
-def _enter(folder: str) -> tuple[int, int]:
+def _enter(folder: str) -> tuple[int, int] | str:
     """Which real folder this is; OSError unless what is in it can be reached."""
+    if is_remote(folder):
+        return folder  # there are no links
     found = os.stat(os.path.join(folder, "."))  # noqa: PTH116, PTH118
     return found.st_dev, found.st_ino

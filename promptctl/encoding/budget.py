@@ -47,16 +47,20 @@ class Budget:
             raise OverBudget
 
     @contextmanager
-    def reserve(self, n_bytes: int) -> Iterator[None]:
+    def reserve(self, n_bytes: int) -> Iterator[Held]:
         """Hold so many bytes, once they are free; OverBudget if they never are."""
         self.check(n_bytes)
         self._take(n_bytes)
+        held = Held(self, n_bytes)
         try:
-            yield
+            yield held
         finally:
-            with self._changed:
-                self._free += n_bytes
-                self._changed.notify_all()
+            held.keep(0)
+
+    def _give_back(self, n_bytes: int) -> None:
+        with self._changed:
+            self._free += n_bytes
+            self._changed.notify_all()
 
     def _take(self, n_bytes: int) -> None:
         turn = object()
@@ -69,6 +73,19 @@ class Budget:
             finally:
                 self._waiting.remove(turn)
                 self._changed.notify_all()
+
+
+class Held:
+    """Bytes that somebody holds, and may need less of than was asked for."""
+
+    def __init__(self, budget: Budget, n_bytes: int) -> None:
+        self._budget = budget
+        self.n_bytes = n_bytes
+
+    def keep(self, n_bytes: int) -> None:
+        """Give back all but so many."""
+        self._budget._give_back(self.n_bytes - n_bytes)
+        self.n_bytes = n_bytes
 
 
 def bytes_for_decoding() -> int:

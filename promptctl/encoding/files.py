@@ -13,6 +13,7 @@ from promptctl.encoding import formats
 from promptctl.encoding.budget import FILES
 from promptctl.encoding.formats import Format
 from promptctl.errors import reason_of
+from promptctl.remote import RemotePath
 
 
 class UnreadableImage(Exception):
@@ -32,23 +33,71 @@ class Skipped:
     foreign: bool = False  # never an image nor called like one: a sidecar, a video, a note
 
 
+_FIRST = 4_000_000  # bytes of a file elsewhere that are asked for at once, which most photos are no larger than
+
+
 @contextmanager
 def file_bytes(path: Path) -> Iterator[bytes]:
     """What `read_file` reads, counted in the budget for as long as it is needed."""
+    if isinstance(path, RemotePath):
+        with _fetched(path) as data:
+            yield data
+        return
     with _opened(path) as (file, n_bytes), FILES.reserve(n_bytes):
         yield _read(file, n_bytes)
 
 
 def read_file(path: Path) -> bytes:
     """The bytes of a regular file that starts like an image we read, or UnreadableImage."""
+    if isinstance(path, RemotePath):
+        with _fetched(path) as data:
+            return data
     with _opened(path) as (file, n_bytes):
         return _read(file, n_bytes)
 
 
 def read_start(path: Path, n_bytes: int) -> bytes:
     """The first bytes of a regular file that starts like an image we read, or UnreadableImage."""
+    if isinstance(path, RemotePath):
+        start = _fetch(path, max(n_bytes, formats.HEAD))
+        check_start(start[: formats.HEAD], formats.of_name(path))
+        return start[:n_bytes]
     with _opened(path) as (file, _):
         return _read(file, n_bytes)
+
+
+@contextmanager
+def _fetched(path: RemotePath) -> Iterator[bytes]:
+    """The bytes of a file elsewhere, counted: an ordinary photo in one request, of a larger file its size first."""
+    named = formats.of_name(path)
+    first = min(_FIRST, FILES.n_bytes) if named else formats.HEAD
+    with FILES.reserve(first) as held:
+        data = _fetch(path, first)
+        check_start(data[: formats.HEAD], named)
+        if len(data) < first:
+            held.keep(len(data))
+            yield data
+            return
+        del data
+    n_bytes = _size_of(path)
+    _check_size(n_bytes)
+    with FILES.reserve(n_bytes):
+        yield _fetch(path, n_bytes)
+
+
+def _fetch(path: RemotePath, n_bytes: int) -> bytes:
+    try:
+        return path.read(0, n_bytes)
+    except OSError as error:
+        raise UnreadableImage(reason_of(error)) from error
+
+
+def _size_of(path: RemotePath) -> int:
+    """The size of a file elsewhere; one more than is read where a server does not say."""
+    try:
+        return path.stat().st_size or FILES.n_bytes + 1
+    except OSError as error:
+        raise UnreadableImage(reason_of(error)) from error
 
 
 @contextmanager
@@ -59,10 +108,14 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         head = _read(file, formats.HEAD)
         check_start(head, formats.of_name(path))
         n_bytes = max(n_bytes, len(head))
-        if n_bytes > FILES.n_bytes:
-            most = megabytes(FILES.n_bytes)
-            raise UnreadableImage(f"a file of {megabytes(n_bytes)}, {most} is the most that is read")
+        _check_size(n_bytes)
         yield file, n_bytes
+
+
+def _check_size(n_bytes: int) -> None:
+    if n_bytes > FILES.n_bytes:
+        most = megabytes(FILES.n_bytes)
+        raise UnreadableImage(f"a file of {megabytes(n_bytes)}, {most} is the most that is read")
 
 
 def _open(path: Path) -> tuple[BinaryIO, int]:
