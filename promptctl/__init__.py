@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from promptctl.commands.relabel import relabel
     from promptctl.commands.restore import restore
     from promptctl.commands.sort import sort
+    from promptctl.commands.tag import tag
     from promptctl.commands.undo import undo
     from promptctl.context.card import Card
     from promptctl.context.context import Context
@@ -88,6 +89,7 @@ _HOMES = {
     "restore": "commands.restore",
     "sort": "commands.sort",
     "split_class": "commands.class_split",
+    "tag": "commands.tag",
     "undo": "commands.undo",
 }
 
@@ -129,6 +131,7 @@ __all__ = [
     "restore",
     "sort",
     "split_class",
+    "tag",
     "undo",
 ]
 

@@ -51,6 +51,7 @@ from promptctl.cli.commands.restore import restore
 from promptctl.cli.commands.review import review
 from promptctl.cli.commands.show import show
 from promptctl.cli.commands.sort import sort
+from promptctl.cli.commands.tag import tag
 from promptctl.cli.commands.undo import undo
 from promptctl.cli.commands.watch import watch
 
@@ -63,6 +64,7 @@ COMMANDS: Mapping[str, Command] = {
     "classify": classify,
     "review": review,
     "sort": sort,
+    "tag": tag,
     "watch": watch,
     "apply": apply,
     "undo": undo,

@@ -43,6 +43,7 @@ from promptctl.commands.review import Review, review
 from promptctl.commands.show import show
 from promptctl.commands.sort import sort
 from promptctl.commands.suggest import suggest
+from promptctl.commands.tag import tag
 from promptctl.commands.undo import undo
 from promptctl.commands.watch import watch
 
@@ -93,6 +94,7 @@ __all__ = [
     "sort",
     "split_class",
     "suggest",
+    "tag",
     "to_purge",
     "to_remove",
     "trash_to_empty",

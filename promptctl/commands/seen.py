@@ -65,16 +65,22 @@ class Limits:
 def by_answers(
     paths: Sequence[Path],
     ref: str | os.PathLike[str] | None,
-    into: Path,
+    into: Path | None,
     store: Store,
     on_progress: OnProgress | None,
     answering: Mapping[str, Any],
 ) -> Seen:
+    """What is said of photos now.
+
+    into   where they are sorted into, of which nothing is looked at; None: they are tagged where they are
+    """
     if ref is not None:
-        check_places(ref, paths, store, "promptctl sort {photos} --prompt {context} --into FOLDER")
+        verb, more = ("tag", "") if into is None else ("sort", " --into FOLDER")
+        check_places(ref, paths, store, f"promptctl {verb} {{photos}} --prompt {{context}}{more}")
     elif answering.get("words") is None:
-        raise WrongOption("a context or words are needed to sort by", 'add --prompt NAME, or --words "emu, ibis"')
-    apart = apart_of(into, _labels(ref, answering.get("words"), store))
+        goal = "tag" if into is None else "sort"
+        raise WrongOption(f"a context or words are needed to {goal} by", 'add --prompt NAME, or --words "emu, ibis"')
+    apart = () if into is None else apart_of(into, _labels(ref, answering.get("words"), store))
     report = classify(paths, ref, **{**answering, "top": 1}, store=store, apart=apart, on_progress=on_progress)
     seen = Seen(
         report.context,

@@ -85,6 +85,7 @@ from promptctl.report.saved import SavedReport
 from promptctl.report.show import ShowReport
 from promptctl.report.sort import ApplyReport, Carried, PlanReport, SortReport
 from promptctl.report.suggest import Candidate, SuggestReport
+from promptctl.report.tag import TaggedPhoto, TagReport
 from promptctl.report.undo import UndoReport
 from promptctl.report.watch import Arrived, WatchReport
 
@@ -198,6 +199,8 @@ __all__ = [
     "StoredContext",
     "StreamedReport",
     "SuggestReport",
+    "TagReport",
+    "TaggedPhoto",
     "Taken",
     "TakenLine",
     "TaskOrder",

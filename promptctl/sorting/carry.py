@@ -11,6 +11,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +22,16 @@ from promptctl.sorting.plan import COPY, LINK, MOVE
 from promptctl.sorting.steps import (
     DROP,
     FOLDER,
+    MOST_WRITTEN,
     RMDIR,
+    WRITE,
     ends,
     is_same_file,
     leads_to,
     looks_unchanged,
     same_bytes,
     status_of,
+    written,
 )
 from promptctl.store import files
 from promptctl.store.journal import Step
@@ -66,7 +70,7 @@ class Carrier:
         placed: list[Numbered] = []
         try:
             for number, step in steps:
-                if step["do"] in (MOVE, COPY, LINK, DROP):
+                if step["do"] in (MOVE, COPY, LINK, DROP, WRITE):
                     self._place(number, step, placed, outcomes)
         finally:
             with signals.held():
@@ -91,11 +95,12 @@ class Carrier:
             COPY: self._copy,
             LINK: self._link,
             DROP: self._may_drop,
+            WRITE: self._write,
         }
         try:
             if self.full:
                 raise _Stays(self.full)
-            step = _as_it_is(step) if number in self.again else step
+            step = _as_it_is(step) if number in self.again and step["do"] != WRITE else step
             if reason := self._no_folder.get(Path(step["to"]).parent):
                 raise _Stays(reason)
             if step.get("lead") in self._stayed:
@@ -116,7 +121,7 @@ class Carrier:
 
     def _stays(self, number: int, step: Step, reason: str, outcomes: Outcomes) -> None:
         outcomes[number] = reason
-        self._stayed.add(step["from"])
+        self._stayed.add(step.get("from", step["to"]))
 
     def _move(self, number: int, step: Step) -> bool:
         """Whether the old name is still to go."""
@@ -220,6 +225,31 @@ class Carrier:
             raise _Stays("it is its original")
         return True
 
+    def _write(self, number: int, step: Step) -> bool:
+        """Other bytes in a small file: only where it holds what it held when they were made."""
+        target = Path(step["to"])
+        before, after = written(step, "before"), written(step, "after")
+        found = _bytes_of(target)
+        if number in self.again and found == after:
+            return True
+        if found != before:
+            raise _Stays(GONE if found is None else TAKEN if before is None else CHANGED)
+        if after is None:
+            files.delete(target)
+            return True
+        part = self._part(number, step)
+        try:
+            files.write(part, after, step["set_ns"])
+            with signals.held(), _naming():
+                if before is None:
+                    files.name_exclusively(part, target)
+                else:
+                    files.put_over(part, target)
+        finally:
+            self._parts.append(part)
+            self._clear_parts()
+        return True
+
     def _clear_parts(self) -> None:
         """Take away what is unfinished; what the disk does not let go now is tried again when the block is done."""
         self._parts = [part for part in self._parts if not _is_gone(part)]
@@ -229,11 +259,11 @@ class Carrier:
     def _finish(self, placed: Sequence[Numbered], outcomes: Outcomes) -> None:
         """New names durable, then old names gone."""
         self._clear_parts()
-        lost = _unconfirmed(ends(step)[1].parent for _, step in placed if step["do"] != DROP)
+        lost = _unconfirmed(Path(step["to"]).parent for _, step in placed if step["do"] != DROP)
         for number, step in placed:
             target = Path(step["to"])
             try:
-                if target.parent in lost and step["do"] != DROP:
+                if target.parent in lost and step["do"] not in (DROP, WRITE):  # what is written says itself what it is
                     self._take_away(step)
                     self._stays(number, step, lost[target.parent], outcomes)
                     continue
@@ -247,6 +277,8 @@ class Carrier:
         _unconfirmed(ends(step)[gone[step["do"]]].parent for _, step in placed if step["do"] in gone)
 
     def _let_go(self, step: Step) -> None:
+        if step["do"] == WRITE:
+            return
         source, target = ends(step)
         if step["do"] == DROP:
             files.delete(target)
@@ -312,9 +344,11 @@ class Carrier:
     def _happened(self, number: int, step: Step) -> bool:
         if step["do"] in (FOLDER, RMDIR):
             return bool(Path(step["to"]).is_dir() == (step["do"] == FOLDER))
-        source, target = ends(step)
         with contextlib.suppress(FileNotFoundError):
             files.delete(self._part(number, step))
+        if step["do"] == WRITE:
+            return _bytes_of(Path(step["to"])) == written(step, "after")
+        source, target = ends(step)
         if step["do"] == DROP:
             return status_of(target) is None
         if step["do"] == LINK:
@@ -338,6 +372,16 @@ class Carrier:
     def _part(self, number: int, step: Step) -> Path:
         """What a step leaves unfinished: called so that whoever comes next knows it."""
         return Path(step["to"]).parent / f".{self.token}{number:08x}.part"
+
+
+def _bytes_of(path: Path) -> bytes | None:
+    """What a file holds; None where there is none. A link is not followed."""
+    status = status_of(path)
+    if status is None:
+        return None
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_WRITTEN:
+        raise OSError(f"{path.name} is not the file that it was")
+    return path.read_bytes()
 
 
 def _is_it(path: Path, step: Step) -> bool:

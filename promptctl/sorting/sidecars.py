@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from promptctl.encoding.formats import RAW_PHOTO
+from promptctl.encoding.formats import RAW_PHOTO, is_image_name
 from promptctl.sorting.places import key_of, split_name
 
 # about a photo: from cameras, phones and photo programs; and the film of a Live Photo, the voice note of a camera
 _ABOUT = frozenset((".xmp", ".aae", ".json", ".thm", ".dop", ".pp3", ".cos", ".nksc", ".on1", ".pto", ".vrd"))
 _BESIDE = _ABOUT | {".mov", ".mp4", ".wav"}
+_XMP = ".xmp"
 _RAW = frozenset(RAW_PHOTO.suffixes)
 _NUMBERED = re.compile(r"(.*)(\(\d+\))", re.DOTALL)
 _TAKEOUT = "supplemental-metadata"  # Google's, cut wherever 51 characters are full
@@ -56,6 +59,58 @@ def raws_of_pairs(names: Iterable[str]) -> set[str]:
     return {name for name in names if _is_raw(name) and split_name(name)[0].casefold() in developed}
 
 
+class XmpNames:
+    """Which XMP sidecars belong to which photo of a folder.
+
+    darktable, digiKam and Immich call them IMG.jpg.xmp. Adobe's programs, which read them beside raw photos alone, call
+    them IMG.xmp; of two files of one stem such a one is the raw photo's. Where there are both, both are a photo's.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = set(names)
+        self._by_key: defaultdict[str, list[str]] = defaultdict(list)
+        self._images: defaultdict[str, list[str]] = defaultdict(list)  # key of a stem → images of that stem
+        for name in sorted(self._names):
+            stem, suffix = split_name(name)
+            if suffix.lower() == _XMP:
+                self._by_key[key_of(name)].append(name)
+            elif is_image_name(Path(name)):
+                self._images[key_of(stem)].append(name)
+
+    def of(self, photo: str, *, adobe: bool = False) -> tuple[str, ...]:
+        """The sidecars that a photo has, or the name of the one that it gets.
+
+        adobe   a raw photo gets one as Adobe's programs look for it
+        """
+        full, short = photo + _XMP, split_name(photo)[0] + _XMP
+        has_short = self._has_stem(photo)
+        found = (*self._called(full, photo), *(self._called(short, photo) if has_short else ()))
+        return found or ((short,) if adobe and has_short and _is_raw(photo) else (full,))
+
+    def developed(self, photo: str) -> str | None:
+        """The same picture in another form, of a raw photo that lies beside one."""
+        stem = key_of(split_name(photo)[0])
+        others = [name for name in self._images.get(stem, ()) if not _is_raw(name)] if _is_raw(photo) else []
+        return others[0] if others else None
+
+    def _called(self, name: str, photo: str) -> tuple[str, ...]:
+        """A sidecar of a name, in whatever case it is written, unless another file is called just like it."""
+        if name in self._names:
+            return (name,)
+        found = (one for one in self._by_key.get(key_of(name), ()) if split_name(one)[0] not in self._names - {photo})
+        return tuple(islice(found, 1))
+
+    def _has_stem(self, photo: str) -> bool:
+        """Whether what is called by the stem alone is about this photo."""
+        images = self._images.get(key_of(split_name(photo)[0]), [])
+        raws = [name for name in images if _is_raw(name)]
+        return (raws or images) == [photo]
+
+
+def is_xmp(name: str) -> bool:
+    return split_name(name)[1].lower() == _XMP
+
+
 def regular_files(folder: Path) -> list[str]:
     """The names of the files of a folder, without links."""
     with os.scandir(folder) as entries:
@@ -87,6 +142,8 @@ def _photo_of(name: str, by_name: Mapping[str, str], by_stem: Mapping[str, str])
     if suffix in _ABOUT and (photo := by_name.get(stem.casefold())):  # IMG.jpg.xmp
         return photo
     if suffix in _BESIDE | _RAW and (photo := by_stem.get(stem.casefold())):  # IMG.xmp, IMG.MOV, IMG.CR2
+        return photo
+    if suffix in _ABOUT and _is_raw(stem) and (photo := by_stem.get(split_name(stem)[0].casefold())):  # IMG.CR2.xmp
         return photo
     if suffix == ".json":
         return _by_takeout(stem, by_name)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import stat
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,9 @@ from typing import Any
 from promptctl.sorting.plan import COPY, LINK, MOVE
 from promptctl.store.journal import Step
 
-FOLDER, RMDIR, DROP = "folder", "rmdir", "drop"  # beside the modes: move, copy, link
-KINDS = frozenset({FOLDER, RMDIR, DROP, MOVE, COPY, LINK})
+FOLDER, RMDIR, DROP, WRITE = "folder", "rmdir", "drop", "write"  # beside the modes: move, copy, link
+KINDS = frozenset({FOLDER, RMDIR, DROP, MOVE, COPY, LINK, WRITE})
+MOST_WRITTEN = 1 << 26  # bytes of a file that a step may hold
 _CHUNK = 1 << 20  # bytes that are compared at a time
 
 
@@ -37,8 +41,57 @@ def file_step(do: str, source: Path, target: Path, status: os.stat_result, **mor
     }
 
 
+def write_step(
+    path: Path, before: bytes | None, after: bytes | None, *, was_ns: int | None, set_ns: int | None = None, **more: Any
+) -> Step:
+    """A small file with other bytes than before, both of which the step holds; None: there is no file.
+
+    was_ns, set_ns   its mtime as it was, and as it is to be; None: now
+    more             lead: the photo that it is about
+    """
+    return {
+        "do": WRITE,
+        "to": os.fspath(path),
+        "before": _packed(before),
+        "after": _packed(after),
+        "was_ns": was_ns,
+        "set_ns": set_ns,
+        **more,
+    }
+
+
+def written(step: Step, key: str) -> bytes | None:
+    """What a file held `before` a step that writes it, or holds `after` it; ValueError for what holds nothing."""
+    if step[key] is None:
+        return None
+    try:
+        unpack = zlib.decompressobj()
+        data = unpack.decompress(base64.b64decode(step[key], validate=True), MOST_WRITTEN)
+    except (TypeError, binascii.Error, zlib.error) as error:
+        raise ValueError("a step holds no bytes") from error
+    if not unpack.eof:
+        raise ValueError("a step holds more than a file has")
+    return data
+
+
+def _packed(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(zlib.compress(data, 9)).decode("ascii")
+
+
+def _writes_soundly(step: Step) -> bool:
+    try:
+        for key in ("before", "after"):
+            written(step, key)
+    except (KeyError, ValueError):
+        return False
+    times = (step.get("was_ns"), step.get("set_ns"))
+    return isinstance(step.get("to"), str) and all(time is None or isinstance(time, int) for time in times)
+
+
 def is_sound(step: Step) -> bool:
     """Whether a step of one of the kinds has all that carrying it out or taking it back asks for."""
+    if step["do"] == WRITE:
+        return _writes_soundly(step)
     texts = ("to",) if step["do"] in (FOLDER, RMDIR) else ("from", "to")
     numbers = () if step["do"] in (FOLDER, RMDIR) else ("size", "mtime_ns", "dev", "ino")
     told = all(isinstance(step.get(key), str) for key in texts) and all(isinstance(step.get(n), int) for n in numbers)
@@ -97,6 +150,8 @@ def inverse(step: Step) -> Step:
     """The step that takes one back, as the disk is now; where it cannot be taken back, carrying it out says why."""
     if step["do"] in (FOLDER, RMDIR):
         return {"do": RMDIR if step["do"] == FOLDER else FOLDER, "to": step["to"]}
+    if step["do"] == WRITE:
+        return _unwritten(step)
     source, target = ends(step)
     if step["do"] == MOVE:
         return _back(step, source, target)
@@ -105,6 +160,12 @@ def inverse(step: Step) -> Step:
     if step["do"] == COPY and status_of(source) is None:  # the copy is all that is left of it
         return _back(step, source, target)
     return {**step, "do": DROP, "was": step["do"]}
+
+
+def _unwritten(step: Step) -> Step:
+    status = status_of(Path(step["to"]))
+    was_ns = None if status is None else status.st_mtime_ns
+    return {**step, "before": step["after"], "after": step["before"], "was_ns": was_ns, "set_ns": step["was_ns"]}
 
 
 def _back(step: Step, source: Path, target: Path) -> Step:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from promptctl.sorting.carry import Carrier
 from promptctl.sorting.plan import COPY, LINK, MOVE, Refused
-from promptctl.sorting.steps import DROP, FOLDER, KINDS, RMDIR, folder_step, inverse
+from promptctl.sorting.steps import DROP, FOLDER, KINDS, RMDIR, WRITE, folder_step, inverse
 from promptctl.store.journal import Operation, Record, Step
 
 _BLOCK = 100  # steps that are written down together
@@ -30,6 +30,7 @@ class Back:
             _counted(kinds[DROP, COPY], "copy", "copies", "taken away"),
             _counted(kinds[DROP, LINK], "link", "links", "taken away"),
             _counted(kinds[COPY, COPY] + kinds[COPY, None], "copy", "copies", "made again"),
+            _counted(kinds[WRITE, None], "sidecar", "sidecars", "as before"),
             _counted(kinds[LINK, LINK] + kinds[LINK, None], "link", "links", "made again"),
         ]
         return ", ".join(filter(None, parts)) or "no file was to be taken back"
@@ -99,8 +100,8 @@ def _carry(carrier: Carrier, numbered: Sequence[tuple[int, Step]], operation: Op
     for number, step in numbered:
         if (reason := outcomes[number]) is None:
             back.done.append(step)
-        elif "from" in step:
-            back.left.append(Refused(Path(step["to"] if step["do"] == DROP else step["from"]), reason))
+        elif step["do"] not in (FOLDER, RMDIR):
+            back.left.append(Refused(Path(step["to" if step["do"] in (DROP, WRITE) else "from"]), reason))
 
 
 def _ready(steps: Sequence[Step]) -> list[Step]:

@@ -163,10 +163,15 @@ def move(source: Path, target: Path) -> None:
 
 def replace(finished: Path, target: Path) -> None:
     """Put a finished file beside another in its place, durably, with its mode; nothing is left of the other."""
-    os.chmod(finished, target.stat().st_mode & 0o7777)
     with signals.step():
-        os.replace(finished, target)
+        put_over(finished, target)
     fsync_folders(target.parent)
+
+
+def put_over(finished: Path, target: Path) -> None:
+    """The same, where the folder is made durable later."""
+    os.chmod(finished, target.stat().st_mode & 0o7777)
+    os.replace(finished, target)
 
 
 def make_folder(folder: Path) -> None:

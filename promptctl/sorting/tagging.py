@@ -1,0 +1,184 @@
+"""Tagging: answers → keywords in the sidecars of photos. No photo is opened for writing, ever."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from promptctl import signals
+from promptctl.errors import reason_of
+from promptctl.sorting.carry import Carrier
+from promptctl.sorting.plan import Refused, Shown
+from promptctl.sorting.sidecars import XmpNames, is_regular, regular_files
+from promptctl.sorting.steps import status_of, write_step
+from promptctl.sorting.xmp import LARGEST, BadSidecar, Tag, tagged
+from promptctl.store.journal import Operation, Step
+
+_BLOCK = 100  # sidecars that are written down together
+
+NEW, MERGED, SAME, REMOVED, NONE = "new", "merged", "same", "removed", "none"  # what becomes of a sidecar
+
+OnDone = Callable[[int], None]
+Answered = tuple[Path, Shown]
+
+
+@dataclass(frozen=True)
+class Keywords:
+    """Which keywords the answers of a context become."""
+
+    context: str = ""  # its name, under which a sidecar says what was written; "": words
+    version: int | None = None
+    parents: tuple[str, ...] = ()  # above each keyword
+    unknown: str | None = None  # of photos of none of the classes; None: no keyword
+    doubtful: str | None = None
+
+    def tag(self, shown: Shown) -> Tag:
+        keyword = self.unknown if shown.unknown else self.doubtful if shown.doubtful else shown.name or shown.label
+        return Tag(self.context, keyword, self.parents, shown.label, shown.probability, self.version)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What becomes of one sidecar."""
+
+    photo: Path
+    shown: Shown
+    keyword: str | None
+    sidecar: Path
+    action: str  # NEW, MERGED, SAME, REMOVED or NONE
+    step: Step | None = None  # None: nothing changes
+
+
+@dataclass
+class Tagged:
+    """What has become of sidecars."""
+
+    changes: list[Change] = field(default_factory=list)  # without their steps
+    refused: list[Refused] = field(default_factory=list)  # sidecars that are left as they are
+    operation: Operation | None = None  # None: nothing was to be changed
+    full: str | None = None  # why it was stopped
+
+
+class Library:
+    """What lies beside photos, folder by folder."""
+
+    def __init__(self, *, adobe: bool = False) -> None:
+        self._adobe = adobe  # a raw photo without a sidecar gets one as Adobe's programs call it
+        self._names: dict[Path, XmpNames] = {}
+
+    def sidecars(self, photo: Path) -> list[Path]:
+        """The sidecars of a photo, or where the one goes that it gets."""
+        return [photo.parent / name for name in self._beside(photo).of(photo.name, adobe=self._adobe)]
+
+    def paired(self, found: Sequence[Answered], refused: Sequence[Refused]) -> tuple[list[Answered], list[Refused]]:
+        """Raw photos with the answer of the same picture that lies beside them in another form, readable or not."""
+        shown = dict(found)
+        of_lead = {path: shown.get(self._lead(path)) for path in (*shown, *(one.path for one in refused))}
+        answered = [(path, of_lead[path] or own) for path, own in found]
+        answered += [(one.path, lead) for one in refused if (lead := of_lead[one.path]) is not None]
+        return answered, [one for one in refused if of_lead[one.path] is None]
+
+    def _lead(self, photo: Path) -> Path:
+        return photo.parent / (self._beside(photo).developed(photo.name) or "")
+
+    def _beside(self, photo: Path) -> XmpNames:
+        folder = photo.parent
+        if folder not in self._names:
+            self._names[folder] = XmpNames(_names_in(folder))
+        return self._names[folder]
+
+
+def _names_in(folder: Path) -> Sequence[str]:
+    try:
+        return regular_files(folder)
+    except OSError:  # it can be entered, not listed
+        return ()
+
+
+def change_of(answered: Answered, sidecar: Path, keywords: Keywords, **more: Any) -> Change:
+    """What a sidecar is to hold; BadSidecar, OSError"""
+    photo, shown = answered
+    tag = keywords.tag(shown)
+    before, was_ns = read_sidecar(sidecar)
+    after = tagged(before, tag)
+    if after == before:
+        return Change(photo, shown, tag.keyword, sidecar, NONE if before is None or tag.keyword is None else SAME)
+    action = NEW if before is None else REMOVED if after is None else MERGED
+    step = write_step(sidecar, before, after, was_ns=was_ns, **more)
+    return Change(photo, shown, tag.keyword, sidecar, action, step)
+
+
+def read_sidecar(path: Path) -> tuple[bytes | None, int | None]:
+    """What is in a sidecar, and its mtime in ns; None where there is none. BadSidecar, OSError"""
+    status = status_of(path)
+    if status is None:
+        return None, None
+    if not is_regular(path):
+        raise BadSidecar("a link, and only files are changed" if path.is_symlink() else "not a file")
+    if status.st_size > LARGEST:
+        raise BadSidecar(f"{status.st_size / 1e6:.0f} MB, which no sidecar has")
+    if not status.st_mode & 0o222 or not os.access(path, os.W_OK):
+        raise BadSidecar("read-only, so it is not changed")
+    return path.read_bytes(), status.st_mtime_ns
+
+
+def changes_of(found: Sequence[Answered], keywords: Keywords, library: Library) -> Iterator[Change | Refused]:
+    """What becomes of every sidecar; each is read when it is its turn."""
+    for answered, sidecar in ((one, sidecar) for one in found for sidecar in library.sidecars(one[0])):
+        try:
+            yield change_of(answered, sidecar, keywords)
+        except BadSidecar as bad:
+            yield Refused(sidecar, str(bad))
+        except OSError as error:
+            yield Refused(sidecar, reason_of(error))
+
+
+def write_sidecars(
+    changes: Iterator[Change | Refused], begin: Callable[[], Operation], on_done: OnDone | None = None
+) -> Tagged:
+    """Change sidecars, block by block, each written down before it is.
+
+    begin     a new operation, asked for once there is something to change
+    on_done   called with how many sidecars are done with
+    """
+    tagged, carrier = Tagged(), None
+    with ExitStack() as stack:
+        while block := list(islice(changes, _BLOCK)):
+            tagged.refused += [one for one in block if isinstance(one, Refused)]
+            those = [one for one in block if isinstance(one, Change)]
+            if any(one.step for one in those):
+                if tagged.operation is None:
+                    tagged.operation = stack.enter_context(begin().carried())
+                    carrier = Carrier(tagged.operation.head.token)
+                assert carrier is not None
+                those = _written(those, tagged, carrier)
+            tagged.changes += [replace(one, step=None) for one in those]
+            if on_done:
+                on_done(len(tagged.changes) + len(tagged.refused))
+    return tagged
+
+
+def _written(changes: Sequence[Change], tagged: Tagged, carrier: Carrier) -> list[Change]:
+    """The changes of a block that were made, or that there was nothing to make of."""
+    operation = tagged.operation
+    assert operation is not None
+    signals.say(
+        f"what was done is operation {operation.number}: the same command goes on, promptctl undo takes it back"
+    )
+    steps = [one.step for one in changes if one.step is not None]
+    numbers = iter(operation.ahead(steps))
+    numbered = [(one, None if one.step is None else next(numbers)) for one in changes]
+    outcomes: dict[int, str | None] = {}
+    try:
+        carrier.carry([(n, one.step) for one, n in numbered if n is not None and one.step is not None], outcomes)
+    finally:
+        operation.told(outcomes)
+    reasons = [(one, None if n is None else outcomes[n]) for one, n in numbered]
+    tagged.refused += [Refused(one.sidecar, reason) for one, reason in reasons if reason is not None]
+    tagged.full = carrier.full
+    return [one for one, reason in reasons if reason is None]
