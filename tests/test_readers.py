@@ -15,6 +15,7 @@ import promptctl.data.readers
 from promptctl.data.folder import ImageFolder
 from promptctl.data.readers import READERS
 from promptctl.data.readers.class_names import read_names
+from promptctl.data.readers.headings import USUAL, ColumnNames
 from promptctl.data.readers.records import Listed
 from promptctl.errors import DatasetError, NoImages, PromptctlError
 
@@ -43,8 +44,8 @@ def written(folder, name, data):
     return path
 
 
-def listed(path):
-    return {(image.path.name, image.label) for image in ImageFolder.scan(path).images}
+def listed(path, columns=USUAL):
+    return {(image.path.name, image.label) for image in ImageFolder.scan(path, columns).images}
 
 
 GOOD = {
@@ -96,6 +97,7 @@ def test_a_csv_as_people_write_it(birds, how):
 
 
 RECORDS = [{"file_name": path, "label": label} for path, label in ROWS]
+NAMES = ("emu", "ibis")
 COCO = {
     "images": [{"id": i, "file_name": path} for i, (path, _) in enumerate(ROWS)],
     "annotations": [{"image_id": i, "category_id": label} for i, (_, label) in enumerate(ROWS)] * 2,
@@ -144,12 +146,14 @@ BAD = {
     "both.csv": ("path,label\nemu/0.png,emu\nemu/0.png,ibis\n", "calls {folder}/emu/0.png both 'emu' and 'ibis'"),
     "bare.json": (json.dumps({**COCO, "annotations": []}), "is a COCO file without annotations"),
     "some.json": (
-        json.dumps({**COCO, "annotations": COCO["annotations"][:3]}),
-        "is a COCO file that gives ibis/1.png no category",
+        json.dumps({**COCO, "annotations": COCO["annotations"][:1]}),
+        "is a COCO file in which 3 of 4 images have not one category: emu/1.png has no category",
     ),
     "boxes.json": (
-        json.dumps({**COCO, "annotations": [*COCO["annotations"], {"image_id": 0, "category_id": "ibis"}]}),
-        "is a COCO file that gives emu/0.png several categories: emu, ibis",
+        json.dumps(
+            {**COCO, "annotations": [{"image_id": i // 2, "category_id": ("emu", "ibis")[i % 2]} for i in range(8)]}
+        ),
+        "is a COCO file in which 4 of 4 images have not one category: emu/0.png has several categories: emu, ibis",
     ),
     "array.csv": ('path,label\nemu/0.png,"{emu, bird}"\n', SEVERAL.format(2)),
     "none.json": (json.dumps([{"path": "emu/0.png", "label": []}]), "has no label in line 1"),
@@ -223,7 +227,91 @@ def test_an_id_that_two_images_have_is_no_image(birds):
     Image.new("RGB", (4, 4)).save(birds / "emu" / "0.jpg")
     folder = ImageFolder.scan(written(birds, "list.csv", "id,label\nemu/0,emu\nibis/0,ibis\n"))
     assert [image.path for image in folder.images] == [birds / "ibis" / "0.png"]
-    assert [(item.path, item.reason) for item in folder.skipped] == [(birds / "emu" / "0", "no such file")]
+    why = "2 photos are called so: emu/0.jpg and emu/0.png"
+    assert [(item.path, item.reason) for item in folder.skipped] == [(birds / "emu" / "0", why)]
+
+
+def test_ids_may_be_of_photos_in_many_folders(tmp_path):
+    for place in ("2020/a/1a2b", "2020/b/3c4d", "2021/5e6f", "2021/7.8", "x/twin", "y/twin"):
+        (tmp_path / "photos" / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / "photos" / f"{place}.jpg")
+    (tmp_path / "photos" / "2021" / "5e6f.nef").touch()  # the raw photo of a JPEG
+    (tmp_path / "photos" / "5e6f").mkdir()
+    rows = "".join(f"{one},{'ab'[i % 2]}\n" for i, one in enumerate(("1a2b", "3c4d", "5e6f", "7.8", "twin", "gone")))
+    path = written(tmp_path, "list.csv", f"specimen,verdict\n{rows}")
+    folder = ImageFolder.scan(path, ColumnNames("specimen", "verdict"))
+    assert [image.path.stem for image in folder.images] == ["1a2b", "3c4d", "5e6f", "7.8"]
+    why = "2 photos are called so: photos/x/twin.jpg and photos/y/twin.jpg"
+    assert [item.reason for item in folder.skipped] == [why, "no such file"]
+    (tmp_path / "lists").mkdir()
+    again = ImageFolder.scan(path.rename(tmp_path / "lists" / "list.csv"), ColumnNames("specimen", "verdict"))
+    assert [image.path.name for image in again.images] == [image.path.name for image in folder.images]
+
+
+def test_an_id_is_not_taken_from_beside_the_folder_of_its_list(tmp_path):
+    """train/ has most of them, and test/ has other photos of the same names: what train/ lacks is not in test/."""
+    for place in ("train/1", "train/2", "test/1", "test/3"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{place}.png")
+    folder = ImageFolder.scan(written(tmp_path, "train.csv", "id,label\n1,a\n2,b\n3,a\n"))
+    assert [image.path.relative_to(tmp_path).as_posix() for image in folder.images] == ["train/1.png", "train/2.png"]
+    assert [item.reason for item in folder.skipped] == ["no such file"]
+
+
+NAMED = {
+    "csv": ("list.csv", "who,seen,when\n{emu},emu,day\n{ibis},ibis,night\n"),
+    "semicolons and a title": ("list.csv", "My birds;;\n;;\nwho;seen;when\n{emu};emu;day\n{ibis};ibis;night\n"),
+    "other case": ("list.csv", "WHO,Seen,when\n{emu},emu,day\n{ibis},ibis,night\n"),
+    "usual names beside": ("list.csv", "label,file,who,seen\nx,y,{emu},emu\nx,y,{ibis},ibis\n"),
+    "jsonl": ("list.jsonl", '{{"who": "{emu}", "seen": "emu"}}\n{{"who": "{ibis}", "seen": "ibis"}}\n'),
+    "json by split": (
+        "l.json",
+        '{{"train": [{{"who": "{emu}", "seen": "emu"}}, {{"who": "{ibis}", "seen": "ibis"}}]}}',
+    ),
+    "metadata": ("metadata.csv", "who,seen,text\n{emu},emu,large\n{ibis},ibis,small\n"),
+}
+
+
+@pytest.mark.parametrize("how", NAMED)
+def test_columns_that_are_named_are_taken_whatever_they_are_called(birds, how):
+    name, text = NAMED[how]
+    path = written(birds, name, text.format(emu="emu/0", ibis="ibis/1.png"))
+    found = ImageFolder.scan(birds if how == "metadata" else path, ColumnNames("who", "seen"))
+    assert [(image.path.name, image.label) for image in found.images] == [("0.png", "emu"), ("1.png", "ibis")]
+
+
+def test_one_column_may_be_named_and_the_others_told(birds):
+    path = written(birds, "list.csv", "n,where,species,bird\n7,emu/0.png,x,emu\n8,ibis/1.png,y,ibis\n")
+    assert listed(path, ColumnNames(label="bird")) == {("0.png", "emu"), ("1.png", "ibis")}
+    path = written(birds, "parts.csv", "path,label,split,fold\nemu/0.png,emu,a,train\nibis/1.png,ibis,b,test\n")
+    assert {image.split for image in ImageFolder.scan(path, ColumnNames(split="fold")).images} == {"train", "test"}
+
+
+def test_a_column_that_is_not_there_is_said_with_those_that_are(birds):
+    for name, text, asked, sentence, hint in (
+        ("list.csv", "who,seen\nemu/0.png,emu\n", ColumnNames(label="sen"),
+         "has no column 'sen': its columns are 'who', 'seen'", "--label-column seen"),
+        ("coco.json", json.dumps(COCO), ColumnNames("id"),
+         "is a JSON object without columns, so it has no column 'id'", "leave out --path-column"),
+        ("metadata.csv", "file_name,text\nemu/0.png,emu\n", ColumnNames(label="kind"),
+         "has no column 'kind': its columns are 'file_name', 'text'", "--label-column file_name"),
+    ):  # fmt: skip
+        path = written(birds, name, text)
+        with pytest.raises(DatasetError) as refused:
+            ImageFolder.scan(birds if name.startswith("meta") else path, asked)
+        assert (str(refused.value), refused.value.hint) == (f"{path} {sentence}", hint)
+    path.unlink()
+    with pytest.raises(DatasetError, match="is a folder without a list of its photos, so it has no column 'kind'"):
+        ImageFolder.scan(birds, ColumnNames(label="kind"))
+
+
+def test_coco_leaves_out_the_few_images_of_several_categories_and_names_them(birds):
+    extra = [{"image_id": 0, "category_id": "ibis"}]
+    path = written(birds, "coco.json", json.dumps({**COCO, "annotations": [*COCO["annotations"][:3], *extra]}))
+    folder = ImageFolder.scan(path)
+    assert [image.path.relative_to(birds).as_posix() for image in folder.images] == ["emu/1.png", "ibis/0.png"]
+    reasons = ["it has several categories: emu, ibis", "it has no category"]
+    assert [item.reason for item in folder.skipped] == reasons
 
 
 def test_images_are_found_in_the_folder_beside_the_list(birds):
@@ -355,7 +443,7 @@ def test_names_that_are_none_are_refused(tmp_path):
 
 
 def test_a_new_format_is_one_line_of_the_table(birds, monkeypatch):
-    def read(path):
+    def read(path, names):
         return [Listed(path.parent / name, label) for name, label in map(str.split, path.read_text().splitlines())]
 
     (birds / "list.toy").write_text("emu/0.png emu\n")

@@ -90,6 +90,15 @@ Template = Annotated[
 ClassNames = Annotated[
     Path | None, typer.Option(help="CSV of folder,name: the class name in the prompt, for each folder.", metavar="CSV")
 ]
+PathColumn = Annotated[
+    str | None, typer.Option(help="Of a list: the column of paths or ids.", metavar="COLUMN", show_default=False)
+]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Of a list: the column of classes.", metavar="COLUMN", show_default=False)
+]
+SplitColumn = Annotated[
+    str | None, typer.Option(help="Of a list: the column of train, val, test.", metavar="COLUMN", show_default=False)
+]
 ContextTokens = Annotated[
     int | None, typer.Option(min=1, help="Number of context vectors, M in the paper.  [default: 16]")
 ]

@@ -22,6 +22,7 @@ from promptctl.commands.classes import (
     learned_version,
     words_of,
 )
+from promptctl.commands.photos import columns_asked
 from promptctl.context.card import Change, ClassEntry, check_fits
 from promptctl.context.guard import MAX_FORGETTING
 from promptctl.data.names import meant_by, one_form
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from promptctl.commands.revise import Revision
     from promptctl.context.context import Context
     from promptctl.data.images import HashedImage
+    from promptctl.data.readers.headings import ColumnNames
 
 COMMAND = "class split"
 
@@ -55,6 +57,9 @@ def split_class(
     photos: str | os.PathLike[str],
     *,
     force_new_class: bool = False,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
     max_forgetting: float = MAX_FORGETTING,
     force: bool = False,
     device: str = "auto",
@@ -66,6 +71,9 @@ def split_class(
     name              what the context is called
     label             of the class
     photos            class folders; those that are no class yet become one
+    path_column       of a list whose columns have no usual names: what that with the paths or ids of photos is called
+    label_column      the same of the column with their classes
+    split_column      the same of the column with the part of the data set that each is in
     force_new_class   although a folder is called nearly like a class
     max_forgetting    fraction of the held-out images that the new version may lose, from 0 to 1
     force             store it even if it loses more; its card says so
@@ -74,7 +82,7 @@ def split_class(
     on_progress       called with what is being done, how much is done, and of how much
     """
     folder = checks.path("photos", photos)
-    hashed = _hashed(folder, on_progress)
+    hashed = _hashed(folder, columns_asked(path_column, label_column, split_column), on_progress)
     plan = partial(_plan, label=label, photos=hashed, folder=folder, force_new_class=force_new_class)
     made = learned_version(name, COMMAND, plan, Rules(max_forgetting, force, device), store, on_progress)
     facts = made.facts
@@ -94,11 +102,11 @@ def split_class(
     )
 
 
-def _hashed(folder: Path, on_progress: OnProgress | None) -> tuple[HashedImage, ...]:
+def _hashed(folder: Path, columns: ColumnNames, on_progress: OnProgress | None) -> tuple[HashedImage, ...]:
     from promptctl.data.folder import ImageFolder
     from promptctl.data.images import hash_images
 
-    found = ImageFolder.scan(folder)
+    found = ImageFolder.scan(folder, columns)
     images, _ = hash_images(found.images, partial(on_progress, "reading") if on_progress else None)
     return images
 

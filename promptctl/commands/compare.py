@@ -16,6 +16,7 @@ from promptctl.commands.backbones import library_needed
 from promptctl.commands.photos import (
     check_name_tokens,
     class_entries,
+    columns_asked,
     labelled_as_learned,
     passed_over,
     skipped_files,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from promptctl.context.card import ClassEntry
     from promptctl.data.folder import ImageFolder
     from promptctl.data.images import HashedImage
+    from promptctl.data.readers.headings import ColumnNames
 
     _Measured = tuple[Sequence[Run], Sequence[BaseToNew], int]  # and how many were known from before
 
@@ -61,6 +63,9 @@ def compare(
     model: str = "mini",
     device: str = "auto",
     classes: str | PathLike[str] | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
     plot: str | PathLike[str] | None = None,
     force: bool = False,
     on_progress: OnProgress | None = None,
@@ -82,6 +87,9 @@ def compare(
     model         backbone: mini or an open_clip name
     device        auto, cpu, cuda or mps
     classes       CSV of folder,name: what the prompt calls each folder
+    path_column   of a list whose columns have no usual names: what the column with the paths or ids of photos is called
+    label_column  the same of the column with their classes
+    split_column  the same of the column with the part of the data set that each is in
     plot          where to draw the figure: .png, .svg or .pdf
     force         replace the figure if it is there
     on_progress   called with what is being done, how much is done, and of how much
@@ -103,7 +111,9 @@ def compare(
     templates.check(template)
     variants.check_heeded(asked.settings, asked.learners)
     figure = None if plot is None else checked_figure(plot, force)
-    folder, entries = labelled(asked.photos, checks.path("classes", classes) if classes is not None else None)
+    columns = columns_asked(path_column, label_column, split_column)
+    names = checks.path("classes", classes) if classes is not None else None
+    folder, entries = labelled(asked.photos, names, columns)
     if asked.base_to_new and len(entries) < 4:
         found = f"--base-to-new halves the classes, and {asked.photos} has {len(entries)}"
         raise DatasetError(found, "four classes or more")
@@ -130,11 +140,11 @@ class _Asked:
     base_to_new: bool
 
 
-def labelled(photos: Path, names_file: Path | None) -> tuple[ImageFolder, tuple[ClassEntry, ...]]:
+def labelled(photos: Path, names_file: Path | None, columns: ColumnNames) -> tuple[ImageFolder, tuple[ClassEntry, ...]]:
     """The photos and their classes, before there is a backbone."""
     from promptctl.data.folder import ImageFolder, check_classes
 
-    folder = ImageFolder.scan(photos)
+    folder = ImageFolder.scan(photos, columns)
     labels = tuple(sorted({image.label for image in to_learn_from(folder)}))
     check_classes(labels, folder)
     return folder, class_entries(labels, names_file)

@@ -13,7 +13,14 @@ from promptctl import checks
 from promptctl.clip import templates
 from promptctl.commands.backbones import library_needed
 from promptctl.commands.compare import feasible, labelled, numbers
-from promptctl.commands.photos import check_name_tokens, labelled_as_learned, passed_over, skipped_files, to_learn_from
+from promptctl.commands.photos import (
+    check_name_tokens,
+    columns_asked,
+    labelled_as_learned,
+    passed_over,
+    skipped_files,
+    to_learn_from,
+)
 from promptctl.errors import DatasetError, NoImages, WrongOption
 from promptctl.progress import OnProgress
 from promptctl.report import ContinualReport, ContinualRow, ContinualRun, CourseRow, CourseRun, CoursesReport, TaskOrder
@@ -47,6 +54,9 @@ def compare_tasks(
     model: str = "mini",
     device: str = "auto",
     classes: str | PathLike[str] | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> ContinualReport | CoursesReport:
     """Go on learning one's own photos in every way there is, and see what each makes of them; nothing is stored.
@@ -66,6 +76,9 @@ def compare_tasks(
     model         backbone: mini or an open_clip name
     device        auto, cpu, cuda or mps
     classes       CSV of folder,name: what the prompt calls each folder
+    path_column   of a list whose columns have no usual names: what the column with the paths or ids of photos is called
+    label_column  the same of the column with their classes
+    split_column  the same of the column with the part of the data set that each is in
     on_progress   called with what is being done, how much is done, and of how much
     raises        BadSetting, WrongOption, DatasetError and its kind, BackboneError and its kind, LearningFailed
     """
@@ -80,7 +93,9 @@ def compare_tasks(
     model = checks.text("model", model, "mini")
     device = checks.one_of("device", device, checks.DEVICES)
     templates.check(template)
-    folder, entries = labelled(asked.photos, checks.path("classes", classes) if classes is not None else None)
+    columns = columns_asked(path_column, label_column, split_column)
+    names = checks.path("classes", classes) if classes is not None else None
+    folder, entries = labelled(asked.photos, names, columns)
     if asked.protocol == "classes" and asked.tasks > len(entries):
         raise DatasetError(
             f"{asked.tasks} tasks are more than the classes: {asked.photos} has {len(entries)}",

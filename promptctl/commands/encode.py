@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from promptctl import checks
 from promptctl.commands.backbones import library_needed
 from promptctl.commands.gather import gathered, most_first
-from promptctl.commands.photos import encode_photos, passed_over, skipped_files, without_named
+from promptctl.commands.photos import columns_asked, encode_photos, passed_over, skipped_files, without_named
 from promptctl.commands.writing import check_free, place_file, refuse_inside_store
 from promptctl.errors import ExtraMissing, WrongOption
 from promptctl.progress import OnProgress
@@ -22,6 +22,7 @@ from promptctl.store.store import Store
 
 if TYPE_CHECKING:
     from promptctl.data.images import LabelledImage
+    from promptctl.data.readers.headings import ColumnNames
     from promptctl.encoding.files import Skipped
 
 SUFFIXES = (".npz", ".parquet")
@@ -32,6 +33,9 @@ def encode(
     out: str | os.PathLike[str],
     *,
     labels: bool = False,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
     model: str = "mini",
     device: str = "auto",
     force: bool = False,
@@ -43,6 +47,9 @@ def encode(
     out           .npz: arrays features (N, E) of unit rows, float32, paths and sha256 (N,), backbone and fingerprint;
                   .parquet: the same as columns path, sha256 and features
     labels        also labels and splits (N,), "" where there is no split
+    path_column   of a list whose columns have no usual names: what the column with the paths or ids of photos is called
+    label_column  the same of the column with their classes
+    split_column  the same of the column with the part of the data set that each is in
     model         backbone: mini or any open_clip name
     device        auto, cpu, cuda or mps
     force         replace the file if it is there
@@ -53,7 +60,8 @@ def encode(
     inputs, out = checks.paths("photos", photos), checks.path("out", out)
     model, device = checks.text("model", model, "mini"), checks.one_of("device", device, checks.DEVICES)
     _check_out(out, force)
-    images, left_out, beside = _labelled(inputs) if labels else _unlabelled(inputs)
+    columns = columns_asked(path_column, label_column, split_column)
+    images, left_out, beside = _labelled(inputs, columns) if labels else _unlabelled(inputs)
     with library_needed(model):
         from promptctl.clip.registry import ensure_available
 
@@ -64,15 +72,15 @@ def encode(
     backbone = Backbone(model, device)
     features, skipped = encode_photos([image.path for image in images], backbone.encoder, on_progress)
     left_out = [*left_out, *without_named(skipped, [*inputs, *(image.path for image in images if image.listed)])]
-    columns = _columns(images, features.paths) if labels else {}
-    data = WRITERS[out.suffix.lower()](features, columns, backbone.id) if len(features) else b""
+    told = _columns(images, features.paths) if labels else {}
+    data = WRITERS[out.suffix.lower()](features, told, backbone.id) if len(features) else b""
     if data:
         place_file(out, data, force)
     return EncodeReport(
         path=out if data else None,
         images=len(features),
         width=features.vectors.shape[1],
-        classes=len(set(columns["labels"])) if labels else None,
+        classes=len(set(told["labels"])) if labels else None,
         backbone=backbone.id.name,
         fingerprint=backbone.id.fingerprint,
         n_bytes=len(data),
@@ -102,12 +110,12 @@ def _unlabelled(inputs: Sequence[Path]) -> tuple[list[LabelledImage], list[Skipp
     return [LabelledImage(Path(path), "") for path in files.photos], closed, files.beside
 
 
-def _labelled(inputs: Sequence[Path]) -> tuple[list[LabelledImage], list[Skipped], Counter[str]]:
+def _labelled(inputs: Sequence[Path], columns: ColumnNames) -> tuple[list[LabelledImage], list[Skipped], Counter[str]]:
     if len(inputs) != 1:
         raise WrongOption("--labels takes one folder or list of labelled photos", "leave out --labels, or give one")
     from promptctl.data.folder import ImageFolder
 
-    folder = ImageFolder.scan(inputs[0])
+    folder = ImageFolder.scan(inputs[0], columns)
     return list(folder.images), list(folder.skipped), Counter()
 
 

@@ -14,7 +14,7 @@ from promptctl.commands.answers import UNKNOWN
 from promptctl.commands.backbones import chosen_share, load_encoder_for
 from promptctl.commands.evaluate_files import Files
 from promptctl.commands.labelled import How, Labelled, class_index, labelled, seen
-from promptctl.commands.photos import encode_photos, passed_over, skipped_files
+from promptctl.commands.photos import columns_asked, encode_photos, passed_over, skipped_files
 from promptctl.commands.places import check_places
 from promptctl.commands.sources import Source, locate
 from promptctl.errors import BadSetting, NoImages, WrongOption
@@ -43,6 +43,9 @@ def evaluate(
     photos: str | PathLike[str],
     *,
     split: str | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
     unknown: str | PathLike[str] | None = None,
     together: bool = False,
     baselines: Sequence[str] = (),
@@ -66,6 +69,9 @@ def evaluate(
     photos: Several,
     *,
     split: str | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
     together: bool = False,
     baselines: Sequence[str] = (),
     classes: str | PathLike[str] | None = None,
@@ -82,6 +88,9 @@ def evaluate(
     photos: str | PathLike[str] | Several,
     *,
     split: str | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
     unknown: str | PathLike[str] | None = None,
     together: bool = False,
     baselines: Sequence[str] = (),
@@ -103,6 +112,9 @@ def evaluate(
     photos        folder of class folders, with or without train/ val/ test/, or a list of images; with a list of them
                   the report says how far each context falls from the first folder to the others
     split         train, val, test or all of such a folder; None: test, or else val, or else everything
+    path_column   of a list whose columns have no usual names: what the column with the paths or ids of photos is called
+    label_column  the same of the column with their classes
+    split_column  the same of the column with the part of the data set that each is in
     unknown       folder of photos that show none of the classes, to measure how well they are told from the others
     together      the images are answered together, so that each answer depends on the others; `learned` is then how
                   good these answers are, and `alone` how good those one by one
@@ -130,6 +142,7 @@ def evaluate(
     """
     how = How(
         split=None if split is None else checks.one_of("split", split, SPLITS),
+        columns=columns_asked(path_column, label_column, split_column),
         together=checks.flag("together", together),
         baselines=baseline_names.checked(baselines),
         classes=None if classes is None else checks.path("classes", classes),
@@ -176,7 +189,7 @@ def _of_several(refs: Sequence[str | PathLike[str]], photos: Sequence[str | Path
 def _of_one(source: Source, photos: Path, foreign: Path | None, files: Files, how: How) -> EvaluateReport:
     context, name = source.load(), source.name
     told = None if foreign is None else _files_of(foreign, context, name)
-    found = labelled(photos, how.split)
+    found = labelled(photos, how)
     context, index = _among(context, name, found, how)
     share = chosen_share(how.blend, context, name, how.model, how.device, how.on_progress)
     from promptctl.commands import baselines as beside

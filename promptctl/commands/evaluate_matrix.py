@@ -50,7 +50,7 @@ def evaluate_matrix(refs: Sequence[Ref], photos: Sequence[Path], how: How) -> Ma
     raises   as `evaluate`
     """
     sources = [locate(ref, how.store) for ref in refs]
-    folders = [labelled(one, how.split) for one in photos]
+    folders = [labelled(one, how) for one in photos]
     asked = classes_asked(how.classes, folders)
     cells = [_cells(source, folders, asked, how) for source in sources]  # a line of them for each context
     passes = _passes(folders, cells, how)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
     from promptctl.data.images import LabelledImage
+    from promptctl.data.readers.headings import ColumnNames
     from promptctl.encoding.encoder import ImageEncoder
     from promptctl.encoding.files import Skipped
     from promptctl.encoding.pipeline import Features
@@ -33,6 +34,7 @@ class How:
     """What `evaluate` is asked for, whatever the context and the photos."""
 
     split: str | None = None
+    columns: ColumnNames | None = None  # of lists, where somebody says what they are called
     together: bool = False
     baselines: tuple[str, ...] = ()
     classes: Path | None = None  # a list, or the word `folders`
@@ -102,15 +104,16 @@ class Seen:
         return np.array([index[self.label_of[path]] for path in self.features.paths], dtype=np.int64)
 
 
-def labelled(photos: Path, split: str | None) -> Labelled:
+def labelled(photos: Path, how: How) -> Labelled:
     """The photos to measure on: of a split, or of the one that is there to measure on.
 
     raises   NoImages, DatasetError
     """
     from promptctl.data.folder import ImageFolder
+    from promptctl.data.readers.headings import USUAL
 
-    folder = ImageFolder.scan(photos)
-    part = split or folder.measured_part
+    folder = ImageFolder.scan(photos, how.columns or USUAL)
+    part = how.split or folder.measured_part
     where = str(photos) if part in (None, "all") else f"{photos} ({part})"
     return Labelled(photos, where, _of_part(folder, part), folder.skipped)
 

@@ -19,6 +19,7 @@ from promptctl.commands.photos import (
     called_otherwise,
     check_prompts,
     class_entries,
+    columns_asked,
     labelled_as_learned,
     passed_over,
     skipped_files,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
     from promptctl.data.images import LabelledImage
+    from promptctl.data.readers.headings import ColumnNames
     from promptctl.encoding.files import Skipped
     from promptctl.learners.shots import FewShotSplit
 
@@ -58,6 +60,9 @@ def learn(
     default_model: str = "mini",
     device: str = "auto",
     classes: str | PathLike[str] | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
     fresh: bool = False,
     dry_run: bool = False,
     store: Store | None = None,
@@ -85,6 +90,9 @@ def learn(
     default_model   backbone of a new name
     device        auto, cpu, cuda or mps
     classes       CSV of folder,name: what the prompt calls each folder
+    path_column   of a list whose columns have no usual names: what the column with the paths or ids of photos is called
+    label_column  the same of the column with their classes
+    split_column  the same of the column with the part of the data set that each is in
     fresh         the next version of a name that exists, from these photos alone
     dry_run       say what would be learned, and learn nothing
     store         where to keep it; None: the store of PROMPTCTL_HOME
@@ -113,6 +121,7 @@ def learn(
         default_model=checks.text("default_model", default_model, "mini"),
         device=checks.one_of("device", device, checks.DEVICES),
         classes=None if classes is None else checks.path("classes", classes),
+        columns=columns_asked(path_column, label_column, split_column),
         rules=UpdateSettings(**rules),  # type: ignore[arg-type]
         dry_run=checks.flag("dry_run", dry_run),
         store=store,
@@ -144,6 +153,7 @@ class _Asked:
     default_model: str
     device: str
     classes: Path | None
+    columns: ColumnNames
     rules: UpdateSettings
     dry_run: bool
     store: Store
@@ -196,7 +206,7 @@ def _changed(settings: LearnSettings | None) -> dict[str, object]:
 def _first(asked: _Asked, fresh: bool) -> LearnReport | LearnPlan:
     from promptctl.data.folder import ImageFolder, check_classes
 
-    folder = called_otherwise(ImageFolder.scan(asked.photos), asked.rules.map)
+    folder = called_otherwise(ImageFolder.scan(asked.photos, asked.columns), asked.rules.map)
     candidates = to_learn_from(folder)
     labels = tuple(sorted({image.label for image in candidates}))
     check_classes(labels, folder)
@@ -260,6 +270,7 @@ def _update(asked: _Asked) -> LearnReport | LearnPlan:
         settings=settings_like(parent, asked.typed),
         template=asked.template or parent.card.zero_shot_template,
         classes=asked.classes,
+        columns=asked.columns,
         update=asked.rules,
     )
     found = update.incoming(parent, ref, wishes, asked.on_progress)

@@ -215,6 +215,9 @@ class ImageClassifier:
         photos: str | os.PathLike[str],
         *,
         split: str | None = None,
+        path_column: str | None = None,
+        label_column: str | None = None,
+        split_column: str | None = None,
         unknown: str | os.PathLike[str] | None = None,
         together: bool = False,
     ) -> EvaluateReport:
@@ -222,6 +225,7 @@ class ImageClassifier:
 
         photos   folder of class folders, with or without train/ val/ test/; or a list of images
         split    train, val, test or all; None: test, or else val, or else all
+        path_column, label_column, split_column  what the columns of a list are called, where not as usual
         unknown  folder of photos that show none of the classes, to measure how well they are told from the others
         together  the images are answered together, each with the help of the others
         returns  a report: `learned.top1`, `zero_shot.top1`, `per_class` …; all of them fractions
@@ -233,6 +237,9 @@ class ImageClassifier:
             self.name,
             photos,
             split=split,
+            path_column=path_column,
+            label_column=label_column,
+            split_column=split_column,
             unknown=unknown,
             together=together,
             blend=self.blend,

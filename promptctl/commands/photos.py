@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptctl import checks
 from promptctl.context.card import ClassEntry, check_fits
 from promptctl.errors import DatasetError, NoImages, NothingToMap
 from promptctl.progress import OnProgress
@@ -18,10 +19,19 @@ if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
     from promptctl.data.folder import ImageFolder
     from promptctl.data.images import LabelledImage
+    from promptctl.data.readers.headings import ColumnNames
     from promptctl.encoding.encoder import ImageEncoder
     from promptctl.encoding.files import Skipped
     from promptctl.encoding.pipeline import Features
     from promptctl.learners.settings import LearnSettings
+
+
+def columns_asked(path: str | None, label: str | None, split: str | None = None) -> ColumnNames:
+    """What the columns of a list are called, where somebody says it; BadSetting for what is no text."""
+    from promptctl.data.readers.headings import ColumnNames
+
+    said = {"path_column": path, "label_column": label, "split_column": split}
+    return ColumnNames(*(None if name is None else checks.string(what, name, "id") for what, name in said.items()))
 
 
 def to_learn_from(folder: ImageFolder) -> tuple[LabelledImage, ...]:

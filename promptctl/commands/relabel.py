@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from promptctl import checks
 from promptctl.commands.classes import Rules, check_has_shots, class_meant, judged_facts, learned_version, newest
+from promptctl.commands.photos import columns_asked
 from promptctl.commands.sources import whole_name
 from promptctl.context.card import Change, ClassEntry, Relabelled
 from promptctl.context.guard import MAX_FORGETTING
@@ -42,6 +43,8 @@ def relabel(
     fixes: str | os.PathLike[str],
     *,
     dry_run: bool = False,
+    path_column: str | None = None,
+    label_column: str | None = None,
     max_forgetting: float = MAX_FORGETTING,
     force: bool = False,
     device: str = "auto",
@@ -54,6 +57,8 @@ def relabel(
     fixes             a CSV: the photo by its sha256, the first 8 digits or more of it, or its path; and its class.
                       Or what `review` wrote down, or an export of Label Studio: what is not stored is passed over
     dry_run           say what would change, and change nothing
+    path_column       what the column with the checksums or paths is called, where it has no usual name
+    label_column      the same of the column with the classes
     max_forgetting    fraction of the held-out images that the new version may lose, from 0 to 1
     force             store it even if it loses more; its card says so
     device            auto, cpu, cuda or mps
@@ -64,7 +69,7 @@ def relabel(
     from promptctl.data.readers.fixes import read_fixes
 
     path, kept = checks.path("fixes", fixes), Rules(max_forgetting, force, device)
-    lines = read_fixes(path)
+    lines = read_fixes(path, columns_asked(path_column, label_column))
     if not lines:
         raise DatasetError(f"{path} gives no photo a class", f"ls -l {shlex.quote(str(path))}")
     entry, context = newest(whole_name(name, COMMAND), store or Store())

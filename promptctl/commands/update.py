@@ -45,6 +45,7 @@ from promptctl.report.phrases import first_few
 
 if TYPE_CHECKING:
     from promptctl.commands.revise import AnyBackbone
+    from promptctl.data.readers.headings import ColumnNames
     from promptctl.learners.settings import LearnSettings
 
 
@@ -57,6 +58,7 @@ class Wishes:
     settings: LearnSettings
     template: str
     classes: Path | None  # names.csv
+    columns: ColumnNames  # of a list
     update: UpdateSettings
 
 
@@ -101,7 +103,7 @@ def incoming(parent: Context, ref: str, wishes: Wishes, on_progress: OnProgress 
     raises   CannotLearnOn, DatasetError and its kind
     """
     check_can_learn(parent, ref)
-    folder = ImageFolder.scan(wishes.photos)
+    folder = ImageFolder.scan(wishes.photos, wishes.columns)
     candidates = to_learn_from(folder)
     check_mapped(folder, wishes.update.map)
     meant = _meant(sorted({image.label for image in folder.images}), parent, ref, wishes)

@@ -12,6 +12,7 @@ from promptctl.data import remarks
 from promptctl.data.images import LabelledImage, changed_since, passed_over, photos_among
 from promptctl.data.names import one_form
 from promptctl.data.readers import read_list
+from promptctl.data.readers.headings import USUAL, ColumnNames, refuse_columns
 from promptctl.data.readers.records import Listed
 from promptctl.data.splits import is_one_of_several, look_of, split_of
 from promptctl.data.walk import is_beside, visible_files, visible_folders, walk
@@ -34,13 +35,14 @@ class ImageFolder:
     twins: tuple[tuple[Path, Path], ...] = ()  # class folders of one place whose names are one in NFC
 
     @staticmethod
-    def scan(root: Path) -> ImageFolder:
+    def scan(root: Path, columns: ColumnNames = USUAL) -> ImageFolder:
         """What is labelled under a folder or in a list; what is odd about it is warned of.
 
+        columns  what those of a list are called, where somebody says it
         raises   NoImages, DatasetError
         """
         is_file = _is_file(root)
-        found = _from_list(root) if is_file else _scan_folder(root)
+        found = _from_list(root, columns) if is_file else _scan_folder(root, columns)
         if not found.images:
             inside = "lists no image" if is_file else "has class folders but no image in them"
             raise NoImages(f"{root} {inside}{_passed(found.skipped)}", f"ls {shlex.quote(str(root))}")
@@ -74,15 +76,16 @@ def _is_file(root: Path) -> bool:
         raise NoImages(f"{root} cannot be read: {reason}", f"ls {shlex.quote(str(root.parent))}") from error
 
 
-def _scan_folder(root: Path) -> ImageFolder:
+def _scan_folder(root: Path, columns: ColumnNames) -> ImageFolder:
     folders = visible_folders(root)
     for files in _lists_in(root, folders):
         try:
-            return _from_rows(root, [row for path in files for row in read_list(path)])
+            return _from_rows(root, [row for path in files for row in read_list(path, columns)])
         except NoLabelColumn as unlabelled:
             if not folders:
                 raise
             remarks.say([f"{unlabelled}: it is passed over, the folders are the labels"])
+    refuse_columns(root, columns, "a folder without a list of its photos")
     if not folders:
         raise _no_class_folders(root)
     splits = _split_folders(root, folders)
@@ -160,12 +163,27 @@ def _passed(skipped: Iterable[Skipped]) -> str:
     return f", only {remarks.not_photos(counts)}" if counts else ""
 
 
-def _from_list(path: Path) -> ImageFolder:
-    return _from_rows(path, read_list(path))
+def _from_list(path: Path, columns: ColumnNames) -> ImageFolder:
+    return _from_rows(path, read_list(path, columns))
 
 
 def _from_rows(root: Path, rows: Sequence[Listed]) -> ImageFolder:
     rows = list(dict.fromkeys(rows))
+    usable = [row for row in rows if row.left_out is None]
+    _check_one_label(root, usable)
+    there = {row.path: _is_there(row.path) for row in usable}
+    why = {row: row.left_out or (None if there[row.path] else "no such file") for row in rows}
+    missing = tuple(Skipped(row.path, reason) for row, reason in why.items() if reason)
+    rows = [row for row in rows if not why[row]]
+    changed = changed_since({row.path: row.sha256 for row in rows if row.sha256})
+    images = tuple(LabelledImage(row.path, row.label, row.split, True) for row in rows if row.path not in changed)
+    if not images and (changed or missing):
+        raise _none_usable(root, changed, missing)
+    since = (Skipped(path, "it has changed since it was given its class") for path in changed)
+    return ImageFolder(root, images, (*missing, *since))
+
+
+def _check_one_label(root: Path, rows: Sequence[Listed]) -> None:
     label_of: dict[Path, str] = {}
     for row in rows:
         if label_of.setdefault(row.path, row.label) != row.label:
@@ -173,23 +191,22 @@ def _from_rows(root: Path, rows: Sequence[Listed]) -> ImageFolder:
                 f"{root} calls {row.path} both '{label_of[row.path]}' and '{row.label}'",
                 "an image shows one class: leave one of the lines out",
             )
-    there = {path: _is_there(path) for path in label_of}
-    missing = tuple(Skipped(row.path, "no such file") for row in rows if not there[row.path])
-    rows = [row for row in rows if there[row.path]]
-    changed = changed_since({row.path: row.sha256 for row in rows if row.sha256})
-    missing += tuple(Skipped(path, "it has changed since it was given its class") for path in changed)
-    images = tuple(LabelledImage(row.path, row.label, row.split, True) for row in rows if row.path not in changed)
-    if not images and changed:
-        raise NoImages(
+
+
+def _none_usable(root: Path, changed: Sequence[Path], missing: Sequence[Skipped]) -> NoImages:
+    if changed:
+        return NoImages(
             f"no image listed in {root} is what it was when it was given its class, {changed[0]} for example",
             f"promptctl review {shlex.quote(str(changed[0].parent))} --prompt NAME",
         )
-    if not images and missing:
-        hint, first = f"ls {shlex.quote(str(missing[0].path.parent))}", missing[0].path
-        if len(missing) == 1:
-            raise NoImages(f"the one image listed in {root} does not exist: {first}", hint)
-        raise NoImages(f"none of the {len(missing)} images listed in {root} exists, {first} for example", hint)
-    return ImageFolder(root, images, missing)
+    hint, first = f"ls {shlex.quote(str(missing[0].path.parent))}", missing[0]
+    if first.reason != "no such file":
+        return NoImages(
+            f"none of the {len(missing)} images listed in {root} can be used: {first.path}: {first.reason}", hint
+        )
+    if len(missing) == 1:
+        return NoImages(f"the one image listed in {root} does not exist: {first.path}", hint)
+    return NoImages(f"none of the {len(missing)} images listed in {root} exists, {first.path} for example", hint)
 
 
 def _is_there(path: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,10 +18,13 @@ from promptctl.cli.options import (
     ForceNewClass,
     Format,
     Json,
+    LabelColumn,
     MaxForgetting,
     Name,
     OnDevice,
     Output,
+    PathColumn,
+    SplitColumn,
 )
 from promptctl.cli.output import ask, finish, finish_version
 
@@ -154,6 +157,9 @@ def class_split(
     context: Name,
     label: Label,
     photos: Annotated[Path, typer.Option("--from", help="Folder with one folder per class.", metavar="FOLDER")],
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     force_new_class: ForceNewClass = False,
     max_forgetting: MaxForgetting = 2.0,
     force: Force = False,
@@ -168,5 +174,6 @@ def class_split(
     Examples:
         promptctl class split birds owl --from ./owls-sorted
     """
-    command = partial(commands.split_class, context, label, photos, force_new_class=force_new_class)
+    columns: dict[str, Any] = {"path_column": path_column, "label_column": label_column, "split_column": split_column}
+    command = partial(commands.split_class, context, label, photos, force_new_class=force_new_class, **columns)
     finish_version(command, output, json, max_forgetting=max_forgetting, force=force, device=device)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,12 +25,15 @@ from promptctl.cli.options import (
     HowToLearn,
     Init,
     Json,
+    LabelColumn,
     Model,
     NamePosition,
     OnDevice,
     Output,
+    PathColumn,
     Position,
     Rate,
+    SplitColumn,
     Template,
     Views,
     parse_numbers,
@@ -102,6 +105,9 @@ def compare(
     model: Model = "mini",
     device: OnDevice = Device.auto,
     classes: ClassNames = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
@@ -145,6 +151,7 @@ def compare(
         anchor=anchor,
         average=average,
     )
+    columns: dict[str, Any] = {"path_column": path_column, "label_column": label_column, "split_column": split_column}
     if tasks is not None or protocol is not None:
         option = "--tasks" if tasks is not None else f"--protocol {protocol.value}" if protocol else ""
         of_the_curve = {"learners": learners != _LEARNERS, "base_to_new": base_to_new, "plot": plot, "force": force}
@@ -160,6 +167,7 @@ def compare(
                 model=model,
                 device=device.value,
                 classes=classes,
+                **columns,
                 on_progress=progress,
             )
         return finish(found, output, json)
@@ -175,6 +183,7 @@ def compare(
             model=model,
             device=device.value,
             classes=classes,
+            **columns,
             plot=plot,
             force=force,
             on_progress=progress,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from promptctl import commands, render
-from promptctl.cli.options import Device, Format, Json, Model, OnDevice, Output
+from promptctl.cli.options import Device, Format, Json, LabelColumn, Model, OnDevice, Output, PathColumn, SplitColumn
 from promptctl.cli.output import finish
 
 
@@ -21,6 +21,9 @@ def encode(
             "--labels", help="Also write the class and split of each photo, read from a folder or list as learn does."
         ),
     ] = False,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     model: Model = "mini",
     device: OnDevice = Device.auto,
@@ -36,6 +39,15 @@ def encode(
     """
     with render.progress() as progress:
         report = commands.encode(
-            photos, out, labels=labels, model=model, device=device.value, force=force, on_progress=progress
+            photos,
+            out,
+            labels=labels,
+            path_column=path_column,
+            label_column=label_column,
+            split_column=split_column,
+            model=model,
+            device=device.value,
+            force=force,
+            on_progress=progress,
         )
     finish(report, output, json)

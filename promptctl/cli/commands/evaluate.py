@@ -15,10 +15,13 @@ from promptctl.cli.options import (
     Device,
     Format,
     Json,
+    LabelColumn,
     OnDevice,
     Output,
     OwnModel,
+    PathColumn,
     Split,
+    SplitColumn,
     parse_share,
 )
 from promptctl.cli.output import finish
@@ -41,6 +44,9 @@ def evaluate(
     split: Annotated[
         Split | None, typer.Option(help="Part of the folder to measure on.  [default: test, else val, else all]")
     ] = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    split_column: SplitColumn = None,
     unknown: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Photos that show none of the classes: how well they are told apart."),
@@ -113,6 +119,9 @@ def evaluate(
     contexts, folders = told_apart(context, photos, None)
     options: dict[str, Any] = {
         "split": split.value if split else None,
+        "path_column": path_column,
+        "label_column": label_column,
+        "split_column": split_column,
         "unknown": unknown,
         "together": together,
         "baselines": baselines,

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from promptctl import commands
-from promptctl.cli.options import Device, Force, Format, Json, MaxForgetting, Name, OnDevice, Output
+from promptctl.cli.options import (
+    Device,
+    Force,
+    Format,
+    Json,
+    LabelColumn,
+    MaxForgetting,
+    Name,
+    OnDevice,
+    Output,
+    PathColumn,
+)
 from promptctl.cli.output import finish_version
 
 
@@ -19,6 +30,8 @@ def relabel(
         Path, typer.Argument(help="CSV of hash,label or path,label: each photo to correct, and its class.")
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")] = False,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
     max_forgetting: MaxForgetting = 2.0,
     force: Force = False,
     device: OnDevice = Device.auto,
@@ -34,5 +47,6 @@ def relabel(
         promptctl relabel birds fixes.csv --dry-run
         promptctl relabel birds fixes.csv
     """
-    command = partial(commands.relabel, context, fixes, dry_run=dry_run)
+    columns: dict[str, Any] = {"path_column": path_column, "label_column": label_column}
+    command = partial(commands.relabel, context, fixes, dry_run=dry_run, **columns)
     finish_version(command, output, json, max_forgetting=max_forgetting, force=force, device=device)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from promptctl.data.readers import delimited, json_text
 from promptctl.data.readers.containers import refuse_containers
+from promptctl.data.readers.headings import USUAL, ColumnNames
 from promptctl.data.readers.records import Listed
 from promptctl.data.readers.text import file_bytes
 from promptctl.errors import NoImages
 
-READERS: dict[str, Callable[[Path], list[Listed]]] = {  # by how a file ends
+READERS: dict[str, Callable[[Path, ColumnNames], list[Listed]]] = {  # by how a file ends
     ".csv": delimited.read,
     ".tsv": delimited.read,
     ".txt": delimited.read,
@@ -24,9 +25,10 @@ READERS: dict[str, Callable[[Path], list[Listed]]] = {  # by how a file ends
 }
 
 
-def read_list(path: Path) -> list[Listed]:
+def read_list(path: Path, names: ColumnNames = USUAL) -> list[Listed]:
     """The labelled images a file lists.
 
+    names    what somebody says that its columns are called
     raises   NoImages for a file that is no list, DatasetError for one that cannot be understood
     """
     refuse_containers(path, READERS)
@@ -38,4 +40,4 @@ def read_list(path: Path) -> list[Listed]:
         )
     if not file_bytes(path).strip():
         raise NoImages(f"{path} is empty", "write one image per line: path,label")
-    return read(path)
+    return read(path, names)

@@ -16,8 +16,18 @@ from promptctl.data.names import one_form
 from promptctl.data.readers import decisions, label_studio
 from promptctl.data.readers.containers import refuse_containers
 from promptctl.data.readers.delimited import rows_of
-from promptctl.data.readers.headings import LABELS, PATHS, Columns, columns_of, plain
+from promptctl.data.readers.headings import (
+    LABELS,
+    PATHS,
+    USUAL,
+    ColumnNames,
+    Columns,
+    columns_of,
+    plain,
+    refuse_columns,
+)
 from promptctl.data.readers.labels import one_label
+from promptctl.data.readers.records import asked_column
 from promptctl.data.readers.text import file_bytes, text_of
 from promptctl.data.shelf import Shelf
 from promptctl.errors import DatasetError
@@ -43,21 +53,27 @@ class Fix:
     may_be_new: bool = False  # a photo that is not stored is passed over
 
 
-def read_fixes(path: Path) -> list[Fix]:
-    """The lines of a list; DatasetError for one that cannot be understood, with its line."""
+def read_fixes(path: Path, names: ColumnNames = USUAL) -> list[Fix]:
+    """The lines of a list; DatasetError for one that cannot be understood, with its line.
+
+    names   what somebody says that its columns are called
+    """
     refuse_containers(path, dict.fromkeys((*READ, *ANSWERS)))
     if path.suffix.lower() not in (*READ, *ANSWERS):
         raise DatasetError(f"{path} is not a list that can be read", f"write a .csv: {WANTED}")
     if not file_bytes(path).strip():
         raise DatasetError(f"{path} is empty", f"write one photo per line: {WANTED}")
     if path.suffix.lower() in ANSWERS:
+        refuse_columns(path, names, "what people said of photos")
         return _of_answers(path)
     shelf = Shelf(path)
-    lines = rows_of(path, lambda cell: _is_photo(cell, shelf))
-    if lines and label_studio.fits_columns(lines[0][1]):
+    lines = rows_of(path, lambda cell: _is_photo(cell, shelf), names)
+    if lines and label_studio.fits_columns(lines[0][1]) and not names:
         return _of_annotations(path, label_studio.annotations_in_rows(path, lines[0][1], lines[1:]))
-    columns, rows = columns_of(lines, lambda cell: _is_photo(cell, shelf))
-    photo, label = _photo_column(columns), _label_column(path, columns)
+    columns, rows = columns_of(lines, lambda cell: _is_photo(cell, shelf), names)
+    asked = {what: _place_of(path, columns, what, name) for what, name in names.asked.items()}
+    photo = asked.get("path", _photo_column(columns))
+    label = asked["label"] if "label" in asked else _label_column(path, columns, photo)
     if files := [(_cell(row, photo), _cell(row, label)) for _, row in rows if not is_hash(_cell(row, photo))]:
         shelf.choose_folder(files)
     return [_fix(path, line, _cell(row, photo), _cell(row, label), shelf) for line, row in rows]
@@ -113,8 +129,12 @@ def _photo_column(columns: Columns) -> int:
     return list(columns.names).index(columns.file) if columns.file else 0
 
 
-def _label_column(path: Path, columns: Columns) -> int:
-    names, photo = [plain(name) for name in columns.names], _photo_column(columns)
+def _place_of(path: Path, columns: Columns, what: str, name: str) -> int:
+    return list(columns.names).index(asked_column(path, columns.names, what, name))
+
+
+def _label_column(path: Path, columns: Columns, photo: int) -> int:
+    names = [plain(name) for name in columns.names]
     told = list(columns.names).index(columns.label) if columns.label else None
     known = (names.index(name) for name in (*NEW_LABELS, *LABELS) if name in names and names.index(name) != photo)
     found = next(known, told)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from promptctl.data.splits import split_of
 from promptctl.encoding.formats import is_image_name
+from promptctl.errors import DatasetError
 
 # columns as tools call them, those that say most first; compared without case, blanks and underscores
 PATHS = (
@@ -28,6 +29,47 @@ WANTED = "the columns are path,label or file_name,label"
 
 
 @dataclass(frozen=True)
+class ColumnNames:
+    """What somebody says that the columns of a list are called; None: they are told by their usual names."""
+
+    path: str | None = None
+    label: str | None = None
+    split: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.asked)
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """What is in a column → what it is called."""
+        said = {"path": self.path, "label": self.label, "split": self.split}
+        return {what: name for what, name in said.items() if name is not None}
+
+    def are_in(self, cells: Sequence[str]) -> bool:
+        """Whether a line is the heading with all of them."""
+        return bool(self) and all(column_called(name, cells) is not None for name in self.asked.values())
+
+
+USUAL = ColumnNames()
+
+
+def column_called(name: str, columns: Sequence[str]) -> str | None:
+    """The column that is called so, to the letter or else but for case, blanks and plurals; None where none is."""
+    exact = [column for column in columns if column.strip() == name.strip()]
+    alike = [column for column in columns if plain(column) == plain(name)]
+    return next(iter(exact or alike), None)
+
+
+def refuse_columns(path: Path, names: ColumnNames, what: str) -> None:
+    """DatasetError where columns are named of what has none."""
+    if names:
+        option = next(iter(names.asked))
+        raise DatasetError(
+            f"{path} is {what}, so it has no column '{names.asked[option]}'", f"leave out --{option}-column"
+        )
+
+
+@dataclass(frozen=True)
 class Columns:
     """What the columns of a list are called, and those that were told by what is in them."""
 
@@ -38,11 +80,13 @@ class Columns:
 
 
 def columns_of(
-    rows: list[tuple[int, list[str]]], is_known: Callable[[str], bool]
+    rows: list[tuple[int, list[str]]], is_known: Callable[[str], bool], names: ColumnNames = USUAL
 ) -> tuple[Columns, list[tuple[int, list[str]]]]:
     """What the columns are called, and the rows without their heading."""
     first, some = [cell.strip() for cell in rows[0][1]], [row for _, row in rows[1 : 1 + LOOKED_AT]]
     file = _file_column([first, *some], is_known)
+    if names:  # whoever names a column says that there is a heading
+        return _headed(first, file), rows[1:]
     is_data = any(is_known(cell) or is_image_name(Path(cell)) for cell in first)
     if not is_data and (is_heading(first) or file is not None):
         return _headed(first, file), rows[1:]

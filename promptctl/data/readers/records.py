@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from promptctl.data.readers.headings import LABELS, PATHS, SPLITS, WANTED, Columns, is_index, is_split_or_blank, plain
+from promptctl.data.readers.headings import (
+    LABELS,
+    PATHS,
+    SPLITS,
+    USUAL,
+    WANTED,
+    ColumnNames,
+    Columns,
+    column_called,
+    is_index,
+    is_split_or_blank,
+    plain,
+)
 from promptctl.data.readers.labels import one_label
 from promptctl.data.shelf import Shelf
 from promptctl.data.splits import split_of
@@ -23,6 +37,7 @@ class Listed:
     label: str
     split: str | None = None
     sha256: str | None = None  # of the file when it was given its class; None: not known
+    left_out: str | None = None  # why it cannot be used, where the list itself tells
 
 
 @dataclass(frozen=True)
@@ -39,46 +54,92 @@ class Record:
 
 
 def listed(
-    path: Path, columns: Sequence[str], records: Sequence[Record], shelf: Shelf, told: Columns | None = None
+    path: Path,
+    columns: Sequence[str],
+    records: Sequence[Record],
+    shelf: Shelf,
+    told: Columns | None = None,
+    names: ColumnNames = USUAL,
 ) -> list[Listed]:
-    by_name = {plain(column): column for column in reversed(columns)}
-    file = (told and told.file) or _first(PATHS, by_name)
+    """The images of records.
+
+    told    columns that were told by what is in them
+    names   columns that somebody named
+    """
     if not records:
         return []
-    if file is None:
-        raise _missing_column(path, columns, "path")
-    label = (told and told.label) or _first([name for name in LABELS if by_name.get(name) != file], by_name)
-    if label is not None and list(columns).count(label) > 1:
-        raise DatasetError(f"{path} has {list(columns).count(label)} columns called '{label}'", "leave one of them")
-    if label is None and not _is_one_hot(columns, file, records):
-        raise _missing_column(path, columns, "label")
-    split = _split_column(by_name, records)
+    file, label, split = _used(path, columns, records, told, names)
     _refuse_addresses(path, records[0].text(file))
     shelf.choose_folder([(record.text(file), record.text(label)) for record in records])
     found, singles = [], {record.text(label) for record in records}
     for record in records:
-        if not record.text(file):
-            raise DatasetError(f"{path} has no path in line {record.line}", WANTED)
-        if isinstance(record.cells[file], (dict, list)):
-            raise DatasetError(
-                f"{path} has a path in line {record.line} that is not text: {record.text(file)[:40]}", WANTED
-            )
+        cell = _file_cell(path, record, file)
         said = _hot(record, columns, file) if label is None else record.cells.get(label)
         name = one_label(path, record.line, said, singles)
-        found.append(Listed(shelf.find(str(record.cells[file]), name), name, _split(path, record, split)))
+        image, doubt = shelf.looked_up(cell, name)
+        found.append(Listed(image, name, _split(path, record, split), left_out=doubt))
     return found
+
+
+def _used(
+    path: Path, columns: Sequence[str], records: Sequence[Record], told: Columns | None, names: ColumnNames
+) -> tuple[str, str | None, str | None]:
+    """The columns of files, labels and splits; no label where there is a column for each class.
+
+    raises   DatasetError
+    """
+    asked = {what: asked_column(path, columns, what, name) for what, name in names.asked.items()}
+    by_name = {plain(column): column for column in reversed(columns)}
+    file = asked.get("path") or (told and told.file) or _first(PATHS, by_name)
+    if file is None:
+        raise _missing_column(path, columns, "path")
+    label = asked.get("label") or _label_beside(file, by_name, told)
+    if label is not None and list(columns).count(label) > 1:
+        raise DatasetError(f"{path} has {list(columns).count(label)} columns called '{label}'", "leave one of them")
+    if label is None and not _is_one_hot(columns, file, records):
+        raise _missing_column(path, columns, "label")
+    return file, label, asked.get("split") or _split_column(by_name, records)
+
+
+def _file_cell(path: Path, record: Record, file: str) -> str:
+    if not record.text(file):
+        raise DatasetError(f"{path} has no path in line {record.line}", WANTED)
+    if isinstance(record.cells[file], (dict, list)):
+        raise DatasetError(
+            f"{path} has a path in line {record.line} that is not text: {record.text(file)[:40]}", WANTED
+        )
+    return str(record.cells[file])
+
+
+def _label_beside(file: str, by_name: Mapping[str, str], told: Columns | None) -> str | None:
+    own = told.label if told and told.label != file else None
+    return own or _first([name for name in LABELS if by_name.get(name) != file], by_name)
 
 
 def _first(names: Sequence[str], by_name: Mapping[str, str]) -> str | None:
     return next((by_name[name] for name in names if name in by_name), None)
 
 
+def asked_column(path: Path, columns: Sequence[str], what: str, name: str) -> str:
+    """The column that somebody named; DatasetError where there is none."""
+    found = column_called(name, columns)
+    if found is None:
+        near = get_close_matches(name, columns, 1) or [column for column in columns[:1] if column.strip()]
+        hint = f"--{what}-column {shlex.quote(near[0])}" if near else WANTED
+        raise DatasetError(f"{path} has no column '{name}': its columns are {shown(columns)}", hint)
+    return found
+
+
+def shown(columns: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in columns[:8]) + (", …" if len(columns) > 8 else "") or "none"
+
+
 def _missing_column(path: Path, columns: Sequence[str], what: str) -> DatasetError:
-    shown = ", ".join(f"'{name}'" for name in columns[:8]) + (", …" if len(columns) > 8 else "") or "none"
-    sentence = f"{path} has no {what} column: its columns are {shown}"
+    sentence = f"{path} has no {what} column: its columns are {shown(columns)}"
     if {plain(name) for name in columns} == {"folder", "name"}:
         return DatasetError(sentence, f"names for folders go with a folder: promptctl learn FOLDER --classes {path}")
-    return NoLabelColumn(sentence, WANTED) if what == "label" else DatasetError(sentence, WANTED)
+    hint = f"{WANTED}; or say which it is: --{what}-column NAME"
+    return NoLabelColumn(sentence, hint) if what == "label" else DatasetError(sentence, hint)
 
 
 def _split_column(by_name: Mapping[str, str], records: Sequence[Record]) -> str | None:
