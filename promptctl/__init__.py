@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from promptctl.commands.merge import merge
     from promptctl.commands.operations import operations
     from promptctl.commands.promote import promote
+    from promptctl.commands.pull import pull
+    from promptctl.commands.push import push
     from promptctl.commands.rebase import rebase
     from promptctl.commands.relabel import relabel
     from promptctl.commands.restore import restore
@@ -83,6 +85,8 @@ _HOMES = {
     "merge_classes": "commands.class_merge",
     "operations": "commands.operations",
     "promote": "commands.promote",
+    "pull": "commands.pull",
+    "push": "commands.push",
     "rebase": "commands.rebase",
     "relabel": "commands.relabel",
     "rename_class": "commands.class_rename",
@@ -125,6 +129,8 @@ __all__ = [
     "merge_classes",
     "operations",
     "promote",
+    "pull",
+    "push",
     "rebase",
     "relabel",
     "rename_class",

@@ -21,6 +21,9 @@ PromptctlError                 exit 1
 ├── BadJournal (12)            JournalDamaged  NewerJournal  BadStep
 ├── CannotTakeBack  TakenBackAlready
 ├── BadSetting (2)  WrongArgument  OnlyHere
+├── HubError                   HubUnreachable (13)  NoHubToken  HubTokenRefused  HubForbids  GatedRepository
+│                              NoRepository (10)  NoRevision (10)  NotShared (10)  HubFailed  HubChanged  HubClash
+│                              InvalidRepository (2)
 ├── NeedsAnswer  InvalidSetting  HomeUnknown  UnknownLearner  SettingsClash  SettingUnheeded  UnknownSort  WrongOption
 │                              OneContextForAll  NotComparable  ExtraMissing
 └── LearningFailed
@@ -812,3 +815,92 @@ class SettingUnheeded(SettingsClash):
 class LearningFailed(PromptctlError):
     def __init__(self, step: int, lr: float) -> None:
         super().__init__(f"the loss was no longer finite at step {step}", f"a smaller --lr, for example {lr / 10:g}")
+
+
+class HubError(PromptctlError):
+    """What stands between this machine and a repository of a hub."""
+
+
+class HubUnreachable(HubError):
+    exit_code = 13
+
+    def __init__(self, repository: str, reason: str, command: str) -> None:
+        super().__init__(f"{repository} cannot be reached: {reason}", f"where there is a network: {command}")
+
+
+class NoHubToken(HubError):
+    def __init__(self, repository: str) -> None:
+        super().__init__(
+            f"nothing is written to {repository} without a token of the hub, and none is set",
+            "hf auth login   (or export HF_TOKEN=…, a token that may write)",
+        )
+
+
+class HubTokenRefused(HubError):
+    """A token that has expired, or was mistyped."""
+
+    def __init__(self, *, of_variable: bool) -> None:
+        where, hint = ("HF_TOKEN", "unset HF_TOKEN, or ") if of_variable else ("`hf auth login`", "")
+        super().__init__(f"the hub does not accept the token of {where}", f"{hint}hf auth login   (with a new one)")
+
+
+class HubForbids(HubError):
+    def __init__(self, repository: str, reason: str) -> None:
+        told = f": {reason}" if reason else ""
+        super().__init__(
+            f"the hub does not let this token do that with {repository}{told}",
+            "hf auth login   (with a token that may write there)",
+        )
+
+
+class GatedRepository(HubError):
+    def __init__(self, repository: str, url: str) -> None:
+        super().__init__(f"{repository} is open only to those whom its owner lets in", f"ask for access at {url}")
+
+
+class NoRepository(HubError):
+    exit_code = 10
+
+    def __init__(self, repository: str, *, has_token: bool) -> None:
+        who = "this token may see" if has_token else "can be seen without a token"
+        hint = "check the name" if has_token else "check the name, or hf auth login   (if it is private)"
+        super().__init__(f"there is no repository {repository} that {who}", hint)
+
+
+class NoRevision(HubError):
+    exit_code = 10
+
+    def __init__(self, repository: str, revision: str) -> None:
+        super().__init__(f"{repository} has no revision '{revision}'", f"promptctl pull {repository}   (the newest)")
+
+
+class NotShared(HubError):
+    """A repository without a context."""
+
+    exit_code = 10
+
+    def __init__(self, repository: str, file: str) -> None:
+        super().__init__(f"{repository} has no {file}, so it holds no context", "promptctl push makes one that does")
+
+
+class HubFailed(HubError):
+    def __init__(self, repository: str, reason: str, hint: str | None = "try again later") -> None:
+        super().__init__(f"{repository}: {reason}", hint)
+
+
+class HubChanged(HubError):
+    """Somebody else wrote to a repository meanwhile."""
+
+    def __init__(self, repository: str) -> None:
+        super().__init__(f"{repository} was changed by somebody else meanwhile", "run the command again")
+
+
+class HubClash(HubError):
+    """What was asked does not fit what is there; nothing was written."""
+
+
+class InvalidRepository(HubError):
+    exit_code = 2
+
+    def __init__(self, text: str, example: str) -> None:
+        super().__init__(f"{text!r:.120} is no repository of a hub, which is called OWNER/NAME", example)

@@ -30,6 +30,8 @@ main()
         (["learn", "nowhere", "--name", "../x"], {}),
         (["import", "nowhere", "--name", "../x"], {}),
         (["export", "nothing", "out", "--as", "coop"], {}),
+        (["push", "nothing", "you/birds"], {}),
+        (["pull", "nowhere"], {}),
         ([], {"_PROMPTCTL_COMPLETE": "complete_bash", "COMP_WORDS": "promptctl show ", "COMP_CWORD": "2"}),
     ],
 )

@@ -43,6 +43,8 @@ from promptctl.cli.commands.models import models_list, models_pull
 from promptctl.cli.commands.operations import operations
 from promptctl.cli.commands.path import show_path
 from promptctl.cli.commands.promote import promote
+from promptctl.cli.commands.pull import pull
+from promptctl.cli.commands.push import push
 from promptctl.cli.commands.rebase import rebase
 from promptctl.cli.commands.relabel import relabel
 from promptctl.cli.commands.remove import remove
@@ -72,6 +74,8 @@ COMMANDS: Mapping[str, Command] = {
     "encode": encode,
     "import": import_context,
     "export": export,
+    "push": push,
+    "pull": pull,
     "compare": compare,
     "list": list_contexts,
     "show": show,

@@ -95,6 +95,31 @@ def deciding_files(place: Path) -> tuple[Path, ...]:
     return tuple(sorted(path for path in place.iterdir() if path.name == _CONFIG or path.suffix in _CHECKPOINTS))
 
 
+def is_repository(text: str) -> bool:
+    """Whether a hub may have a repository of this name, OWNER/NAME."""
+    return _REPO.fullmatch(text) is not None
+
+
+def repository_of(name: str) -> str | None:
+    """The repository of a hub that the weights of a backbone are in, as far as its name tells; None for no such."""
+    if name.startswith(_HUB):
+        return name.removeprefix(_HUB)
+    model, _, tag = name.partition("/")
+    cfg = _table().get_pretrained_cfg(model, tag) if tag and not name.startswith(_LOCAL) else {}
+    repo = str(cfg.get("hf_hub", "")).rpartition("/")[0]
+    return repo if is_repository(repo) else None
+
+
+def is_local(name: str) -> bool:
+    """Whether a backbone is a folder of one machine."""
+    return name.startswith(_LOCAL)
+
+
+def without_folder(name: str) -> str:
+    """The name of a backbone without where its folder lies on this machine."""
+    return f"{_LOCAL}{Path(name.removeprefix(_LOCAL)).name}" if is_local(name) else name
+
+
 def locate(name: str, *, fetch: bool = True) -> ResolvedModel:
     """The files of a backbone, downloaded when they are not here and `fetch` allows.
 

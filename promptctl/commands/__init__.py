@@ -32,6 +32,8 @@ from promptctl.commands.models import list_models, pull_model
 from promptctl.commands.operations import operations
 from promptctl.commands.path import path
 from promptctl.commands.promote import promote
+from promptctl.commands.pull import pull
+from promptctl.commands.push import push
 from promptctl.commands.rebase import rebase
 from promptctl.commands.relabel import relabel
 from promptctl.commands.remove import remove, to_remove
@@ -82,7 +84,9 @@ __all__ = [
     "operations",
     "path",
     "promote",
+    "pull",
     "pull_model",
+    "push",
     "rebase",
     "relabel",
     "remove",

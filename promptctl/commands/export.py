@@ -95,7 +95,7 @@ def _export_context(source: Source, out: Path, shots: bool, prototypes: bool, fo
     data = source.path.read_bytes()
     context = Context.from_bytes(data, source.path)
     if prototypes or not shots:
-        _say_what_a_head_tells(context)
+        say_what_a_head_tells(context)
         context = context.with_prototypes_only() if prototypes else context.without_shots()
         data = context.to_bytes()
     place_file(out, data, force)
@@ -104,7 +104,7 @@ def _export_context(source: Source, out: Path, shots: bool, prototypes: bool, fo
     return ContextExported(source.name, out, len(context.shots), known, len(data))
 
 
-def _say_what_a_head_tells(context: Context) -> None:
+def say_what_a_head_tells(context: Context) -> None:
     """A row of a head that was fitted to hardly any photo is nearly that photo's own."""
     from promptctl.context.prototypes import FEWEST
     from promptctl.data import remarks

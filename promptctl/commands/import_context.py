@@ -66,7 +66,7 @@ def import_context(
     classes = None if classes is None else checks.path("classes", classes)
     store = store or Store()
     if name is not None:
-        _check_new(name, store)
+        check_new(name, store)
     if not file.exists():
         raise NoSuchFile(file)
     if not (file.is_file() or file.is_dir()):
@@ -91,7 +91,7 @@ def import_context(
     if name is None:
         name = file.stem
         try:
-            _check_new(name, store)
+            check_new(name, store)
         except InvalidName as error:
             raise InvalidName(name, error.reason, suggestion=error.suggestion, option="--name ") from None
     from promptctl.context.context import Context
@@ -131,7 +131,8 @@ def _is_state_dict(file: Path) -> bool:
     return False
 
 
-def _check_new(name: str, store: Store) -> None:
+def check_new(name: str, store: Store) -> None:
+    """InvalidName, or ContextExists where there is one of this name."""
     check_name(name)
     if store.has(name):
         raise ContextExists(store.find(Ref(name)).ref.name, "choose another --name")
@@ -154,7 +155,7 @@ def import_checkpoint(
     raises    InvalidName, ContextExists, BadCheckpoint, DatasetError, CheckpointMismatch and other BackboneErrors
     """
     store = store or Store()
-    _check_new(name, store)
+    check_new(name, store)
     from promptctl.clip.registry import ensure_available
     from promptctl.context.coop_checkpoint import Checkpoint, position_in_path, read_class_list, retokenised_names
 

@@ -37,4 +37,5 @@ def _listed(journal: Journal, head: Head, taken_back_by: int | None) -> ListedOp
         taken_back_by=taken_back_by,
         running=not head.ended and journal.is_running(head.number),
         interrupted=not head.ended,
+        origin=head.origin,
     )

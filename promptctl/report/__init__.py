@@ -79,6 +79,8 @@ from promptctl.report.models import ModelRow, ModelsReport, PulledReport
 from promptctl.report.moved import CopyReport, PromoteReport, RemoveReport, RenameReport, RestoreReport
 from promptctl.report.operations import ListedOperation, OperationsReport
 from promptctl.report.path import PathReport
+from promptctl.report.pull import PullReport
+from promptctl.report.push import PushedFile, PushReport
 from promptctl.report.rebase import MissingPhoto, RebaseReport
 from promptctl.report.review import ReviewReport
 from promptctl.report.saved import SavedReport
@@ -175,7 +177,10 @@ __all__ = [
     "PlanReport",
     "PlannedClass",
     "PromoteReport",
+    "PullReport",
     "PulledReport",
+    "PushReport",
+    "PushedFile",
     "RebaseReport",
     "Rejection",
     "RelabelPlan",

@@ -25,6 +25,7 @@ class ListedOperation:
     taken_back_by: int | None
     running: bool
     interrupted: bool  # or still running
+    origin: str | None  # of what was stored: where it was fetched from, with the commit
 
     @property
     def state(self) -> str:
@@ -52,7 +53,7 @@ class OperationsReport(Report):
                 {
                     "operation": one.number,
                     "when": local_time(one.when),
-                    "command": shlex.join(one.words) or one.kind,
+                    "command": (shlex.join(one.words) or one.kind) + (f"  ({one.origin})" if one.origin else ""),
                     "state": one.state,
                 }
                 for one in self.operations

@@ -63,6 +63,12 @@ class Head:
         return self.about.get("of") if self.kind == UNDO else None
 
     @property
+    def origin(self) -> str | None:
+        """Of what was stored: where it came from, if it was fetched."""
+        origin = self.about.get("origin")
+        return origin if isinstance(origin, str) else None
+
+    @property
     def did_nothing(self) -> bool:
         return self.ended and not self.done
 

@@ -225,11 +225,12 @@ class Store:
 
     # --------------------------------------------------------------- changing
 
-    def save(self, name: str, data: bytes, *, new: bool, after: int | None = None) -> Entry:
+    def save(self, name: str, data: bytes, *, new: bool, after: int | None = None, origin: str | None = None) -> Entry:
         """Store the bytes of a context as the next version.
 
         new      only if the name is free, or ContextExists
         after    only if this is still the newest version, or Outdated; ContextNotFound when all have gone
+        origin   where they were fetched from, for the journal
         """
         with self._changing("store the context"):
             check_name(name)
@@ -237,7 +238,7 @@ class Store:
                 raise ContextExists(name)
             self._check_newest(name, after)
             folder = self._folder(name) or self._contexts / name
-            with self._saved(folder, data):
+            with self._saved(folder, data, origin):
                 files.make_folder(folder)
                 return self._add(folder, data)
 
@@ -489,17 +490,18 @@ class Store:
         except OSError as error:
             raise StorageFailed(error, doing, self.home) from error
 
-    def _saved(self, folder: Path, data: bytes) -> contextlib.AbstractContextManager[None]:
+    def _saved(self, folder: Path, data: bytes, origin: str | None = None) -> contextlib.AbstractContextManager[None]:
         """Around the storing of the next version in the folder of a name."""
         version = max(_versions(folder), default=0) + 1
-        return self._recorded("save", name=folder.name, version=version, sha256=hashlib.sha256(data).hexdigest())
+        sha256 = hashlib.sha256(data).hexdigest()
+        return self._recorded("save", origin, name=folder.name, version=version, sha256=sha256)
 
     @contextlib.contextmanager
-    def _recorded(self, step: str, **what: str | int | None) -> Iterator[None]:
+    def _recorded(self, step: str, origin: str | None = None, **what: str | int | None) -> Iterator[None]:
         """Around one change, written down before it is made; once made it stands, whatever the journal has room for."""
         made = False
         try:
-            with self._operation({"do": step, **what}) as operation:
+            with self._operation({"do": step, **what}, {"origin": origin} if origin else None) as operation:
                 try:
                     yield
                 except OSError as error:  # NotDurable apart, it did not come about
@@ -511,11 +513,11 @@ class Store:
             if not made:
                 raise
 
-    def _operation(self, step: Step) -> Operation:
+    def _operation(self, step: Step, about: Mapping[str, str] | None) -> Operation:
         words, journal = typed.words(), Journal(self.home)
         if self._takes_back is not None:
             return journal.begin(UNDO, words, about={"of": self._takes_back}, steps=[step])
-        return journal.begin(words[0] if words else str(step["do"]), words, steps=[step])
+        return journal.begin(words[0] if words else str(step["do"]), words, about=about, steps=[step])
 
     @property
     def _contexts(self) -> Path:
