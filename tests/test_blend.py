@@ -110,6 +110,30 @@ def test_the_share_of_a_head_is_chosen_by_folds_of_heads(learned):
     assert 0 < found < 1, "or this says nothing"
 
 
+def grouped(context: Context, groups: np.ndarray) -> Context:
+    return dataclasses.replace(context, shots=dataclasses.replace(context.shots, groups=groups.astype(np.int32)))
+
+
+def test_folds_of_text_features_keep_copies_together(learned, tiny, monkeypatch):
+    """Two pictures of each class are two folds, however many copies of them there are."""
+    seen, own = [], learned.shots.class_ids
+    pairs = 10 * own + np.argsort(np.argsort(own, kind="stable"), kind="stable") % 2
+
+    def refit(method, x, y, **_):
+        seen.append({row.tobytes() for row in x})
+        return learned.zero_shot_features
+
+    monkeypatch.setattr(coop, "refit", refit)
+    tower = Backbone(tiny).tower
+    blend.share_by_folds(grouped(without_head(learned), pairs), "colours@1", lambda: tower)
+    rows = blend.as_kept(learned.shots.features)
+    of_pair = [{row.tobytes() for row in rows[pairs == pair]} for pair in np.unique(pairs)]
+    assert [len(pair) for pair in of_pair] == [2] * 6
+    assert len(seen) == 2
+    assert all(pair <= shown or pair.isdisjoint(shown) for shown in seen for pair in of_pair)
+    assert all(len(shown) == 6 for shown in seen)
+
+
 def no_tower():
     raise AssertionError("a head is learned without the text tower")
 
@@ -137,10 +161,12 @@ def test_nobody_lays_out_a_stored_context_by_its_names_alone():
     assert [path.name for path in source if laid_out.search(path.read_text("utf-8"))] == []
 
 
-def test_one_shot_is_not_enough_to_choose(cli, photos, tiny):
+def test_one_shot_is_not_enough_to_choose(cli, photos, tiny, learned):
     cli("learn", photos, "--name", "one", "--shots", 1, "--model", tiny, "--epochs", 1)
     context = Context.load(Store().find(Ref("one")).path)
+    same = grouped(without_head(learned), learned.shots.class_ids)
     for found, why in (
+        (same, "no class with two shots that differ, and choosing a blend takes two"),
         (context, "no class with two shots that differ, and choosing a blend takes two"),
         (without_head(context), "a class with one shot, and choosing a blend takes two per class"),
         (context.without_shots(), "no shots, and choosing a blend takes two per class"),

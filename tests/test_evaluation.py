@@ -140,6 +140,34 @@ def test_folds_are_scikit_learns_of_the_contexts_seed(made, seed):
         np.testing.assert_array_equal(y, targets[train])
 
 
+def test_copies_are_on_one_side_of_every_fold(made):
+    """What is learned by heart knows the copies of what was left out: all of it would be taken."""
+    features, texts, _ = made
+    y = np.arange(60) % 3
+    groups = np.arange(60) // 6 * 3 + y  # two of each
+    x, texts = features[groups], texts[:3]
+    seen = []
+
+    def by_heart(shown, targets):
+        seen.append({row.tobytes() for row in shown})
+        return np.stack([shown[targets == c].mean(0) for c in range(3)])
+
+    blend.best_share(x, y, by_heart, texts, 1, groups=groups)
+    folds = blend.folds_of(y, groups, 1)
+    assert len(seen) == len(folds) == 5
+    for shown, (train, apart) in zip(seen, folds, strict=True):
+        assert (train ^ apart).all() and set(y[train]) == {0, 1, 2}
+        assert shown == {row.tobytes() for row in x[train]}
+        assert shown.isdisjoint(row.tobytes() for row in x[apart])
+    assert np.sum([apart for _, apart in folds]) == 60
+    for alone in (None, np.arange(60)[::-1]):
+        for (train, apart), (own, _) in zip(
+            blend.folds_of(y, alone, 1), StratifiedKFold(5, shuffle=True, random_state=1).split(x, y), strict=True
+        ):
+            assert np.flatnonzero(train).tolist() == own.tolist() and (train ^ apart).all()
+    assert blend.folds_of(y, y, 1) == [], "of every class one picture"
+
+
 def test_what_a_context_keeps_of_its_shots_is_rounded_and_of_length_one(made):
     features, _, _ = made
     found = blend.as_kept(features)

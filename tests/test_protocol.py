@@ -188,6 +188,58 @@ def test_a_probe_without_validation_images_is_scikit_learns_default(pool):
     assert protocol.run(pool, "linear-probe", most, 1).accuracy == plain
 
 
+@pytest.fixture
+def copied(pool):
+    """The same pool with a near copy of every picture, saved once more and a little darker."""
+    from PIL import Image
+
+    copies, vector_of = [], dict(pool.vector_of)
+    for image in pool.train:
+        again = image.path.with_name(f"again-{image.path.name}")
+        Image.open(image.path).point(lambda level: level - level // 64).save(again)
+        copies.append(replace(image, path=again, sha256=images.hash_images([replace(image, path=again)])[0][0].sha256))
+    features, _ = encode_files([image.path for image in copies], pool.backbone.encoder, FeatureCache())
+    vector_of |= zip(features.paths, features.vectors, strict=True)
+    return replace(pool, train=(*pool.train, *copies), vector_of=vector_of)
+
+
+def picture(image):
+    return image.label, image.path.name.removeprefix("again-")
+
+
+def test_the_probe_searches_on_no_copy_of_a_shot(copied):
+    next_in_rank = []
+    for seed in range(1, 9):
+        two = protocol.Trial(copied, 2, seed)
+        shown, found = two.sample.train, protocol._validation(two)
+        shots = {picture(image) for image in shown}
+        assert shots.isdisjoint(picture(image) for image in found)
+        further = sampling.sample(two.sample.held_out, 2, seed=seed).train
+        next_in_rank.append(shots.isdisjoint(picture(image) for image in further))
+        if next_in_rank[-1]:
+            assert found == further, "where there is none, as ever"
+        counts = {label: sum(image.label == label for image in found) for label in copied.labels}
+        assert len(set(counts.values())) == 1 and counts["red"] <= 2
+    assert set(next_in_rank) == {True, False}, "or this says nothing"
+    assert any(protocol._validation(protocol.Trial(copied, 2, seed)) for seed in range(1, 9))
+
+
+def test_a_blend_is_chosen_by_folds_without_copies(copied, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        protocol.blend, "best_share", lambda *arguments, groups: (seen.append((arguments[1], groups)), 0.5)[1]
+    )
+    every = protocol.Trial(copied, 12, 1, LearnSettings(epochs=0))
+    protocol._share(every, every.fit())
+    ((y, groups),) = seen
+    named = [picture(image) for image in every.sample.train]
+    both = set(zip(named, groups.tolist(), strict=True))
+    assert len(both) == len(set(named)) == len(set(groups.tolist())) < len(named), "a group is a picture"
+    monkeypatch.setattr(Pool, "groups", lambda self, some: y)
+    assert protocol._share(every, every.fit()) == protocol.BLEND_OF_ONE
+    assert len(seen) == 1
+
+
 def test_the_raw_probe_sees_features_as_they_leave_the_tower(pool, clip):
     """The original's probe written out: raw features, seven strengths, eight comparisons of two ends."""
     from PIL import Image

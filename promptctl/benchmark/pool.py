@@ -128,6 +128,10 @@ class Pool:
         paths, sha256 = tuple(image.path for image in some), tuple(image.sha256 for image in some)
         return Features(paths, sha256, self.arrays(some)[0])
 
+    def groups(self, some: Sequence[HashedImage]) -> NDArray[np.int64]:
+        """(N,) which of some images belong together: copies, near copies and bursts have equal numbers."""
+        return groups_of(self.arrays(some)[0], *zip(*((i.label, i.sha256, i.path) for i in some), strict=True))
+
     def only(self, labels: Sequence[str]) -> Pool:
         """The same photos of some classes."""
         keep = {label: self.name_of[label] for label in labels}

@@ -22,7 +22,6 @@ from promptctl.classification import blend
 from promptctl.classification.classifier import Classifier, mixed
 from promptctl.clip import templates
 from promptctl.data import sampling
-from promptctl.data.groups import groups_of
 from promptctl.encoding.decode import DECODER
 from promptctl.encoding.views import VIEWS
 from promptctl.learners import LEARNERS, head, linear_probe
@@ -32,12 +31,13 @@ from promptctl.progress import OnProgress
 
 if TYPE_CHECKING:
     from promptctl.benchmark.results import Facts, Results
+    from promptctl.data.images import HashedImage
 
 Vectors = NDArray[np.float32]
-VERSION = "few-shot-2"  # part of what every result is kept under: change it when any learner learns anything else
+VERSION = "few-shot-3"  # part of what every result is kept under: change it when any learner learns anything else
 # in steps of coop; what is written by hand takes no time
 _EFFORT = {"linear-probe": 20.0, "linear-probe-raw": 40.0, HEAD: 20.0}
-BLEND_OF_ONE = 0.5  # one shot per class has no folds to choose a share by
+BLEND_OF_ONE = 0.5  # one shot per class, or copies of one, have no folds to choose a share by
 
 
 @dataclass(frozen=True)
@@ -124,29 +124,47 @@ def _share(trial: Trial, learned: Learned) -> float:
         return BLEND_OF_ONE
     pool, backbone = trial.pool, trial.pool.backbone
     x, y = pool.arrays(trial.sample.train)
+    groups = pool.groups(trial.sample.train)
+    if not blend.folds_of(y, groups, trial.seed):
+        return BLEND_OF_ONE
     zero_shot = pool.zero_shot_features(pool.template)
     refit = blend.refit_by(learned.method, pool.names, zero_shot, backbone.tower, backbone.logit_scale)
-    return blend.best_share(blend.as_kept(x), y, refit, zero_shot, trial.seed)
+    return blend.best_share(blend.as_kept(x), y, refit, zero_shot, trial.seed, groups=groups)
 
 
 def _by_head(trial: Trial) -> float:
     """What `learn` answers with: the head, which its context has no part in, so none is learned here."""
     pool, shown = trial.pool, trial.sample.train
     (x, y), zero_shot, scale = pool.arrays(shown), pool.zero_shot_features(pool.template), pool.backbone.logit_scale
-    groups = groups_of(x, [i.label for i in shown], [i.sha256 for i in shown], [i.path for i in shown])
-    found = head.fit(blend.as_kept(x), y, zero_shot, logit_scale=scale, groups=groups, seed=trial.seed)
+    found = head.fit(blend.as_kept(x), y, zero_shot, logit_scale=scale, groups=pool.groups(shown), seed=trial.seed)
     classifier = Classifier.of_head(found.weight, found.bias, zero_shot, scale)
     return classifier.accuracy(*pool.arrays(pool.test))
 
 
 def _linear_probe(trial: Trial, *, raw: bool) -> float:
-    pool, held_out = trial.pool, trial.sample.held_out
+    pool = trial.pool
     arrays = pool.raw_arrays if raw else pool.arrays
-    left = Counter(image.label for image in held_out)
-    further = min(linear_probe.validation_shots(trial.shots), *(left[label] for label in pool.labels))
-    validation = sampling.sample(held_out, further, seed=trial.seed).train if further else ()
-    probe = linear_probe.learn(*arrays(trial.sample.train), *arrays(validation))
+    probe = linear_probe.learn(*arrays(trial.sample.train), *arrays(_validation(trial)))
     return float(probe.score(*arrays(pool.test)))
+
+
+def _validation(trial: Trial) -> tuple[HashedImage, ...]:
+    """Further images, as many of every class, none of which belongs together with a shot.
+
+    Chosen among those that a comparison encodes whatever else it measures, so that nothing else decides a result.
+    """
+    further = [
+        image
+        for of_class in sampling.by_class(trial.sample.held_out).values()
+        for image in sampling.sample(of_class, min(linear_probe.MOST_VALIDATION, len(of_class)), seed=trial.seed).train
+    ]
+    shown = trial.sample.train
+    groups = trial.pool.groups((*shown, *further))
+    of_shots = set(groups[: len(shown)].tolist())
+    apart = [i for i, group in zip(further, groups[len(shown) :].tolist(), strict=True) if group not in of_shots]
+    left = Counter(image.label for image in apart)
+    each = min(linear_probe.validation_shots(trial.shots), *(left[label] for label in trial.pool.labels))
+    return sampling.sample(apart, each, seed=trial.seed).train if each else ()
 
 
 _WITHOUT_SETTINGS = {

@@ -21,18 +21,20 @@ if TYPE_CHECKING:
 Vectors = NDArray[np.float32]
 Targets = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Fold = tuple[Mask, Mask]  # (N,) what is learned from, and what is left out
 Refit = Callable[[Vectors, Targets], Vectors]  # (N, E) unit rows and (N,) targets → (C, E) unit rows
 Mixture = Callable[[float], Classifier]  # of a share
+_ALIKE = "no class with two shots that differ"
 SHARES = tuple(i / 10 for i in range(11))
 FOLDS = 5
-CHOOSER = "folds-3"  # part of what a chosen share is kept under: change it when another share may come out
+CHOOSER = "folds-4"  # part of what a chosen share is kept under: change it when another share may come out
 
 
 def share_by_folds(context: Context, name: str, tower: Callable[[], TextTower], on_fold: OnStep | None = None) -> float:
     """The best share for a context, what answers for it learned again on folds of the shots it carries.
 
     tower    asked for where text features answer; a head is learned without it
-    raises   DatasetError when a class has fewer than two shots, or with a head, every class
+    raises   DatasetError when a class has one shot, or all of every class belong together; with a head the latter alone
     """
     rows, y = context.learned_from()
     x = as_kept(rows)
@@ -43,8 +45,16 @@ def share_by_folds(context: Context, name: str, tower: Callable[[], TextTower], 
     if _fewest(y, len(context.card.classes)) < 2:
         raise _too_few(name, "a class with one shot", "two per class")
     card, zero_shot = context.card, context.zero_shot_features
+    groups = _groups(context)
+    if not folds_of(y, groups, card.method.seed):
+        raise _too_few(name, _ALIKE, "two")
     refit = refit_by(card.method, card.classes, zero_shot, tower(), card.logit_scale)
-    return best_share(x, y, refit, zero_shot, card.method.seed, on_fold)
+    return best_share(x, y, refit, zero_shot, card.method.seed, on_fold, groups)
+
+
+def _groups(context: Context) -> Targets:
+    """(N,) of the shots that it learned from: equal numbers belong together."""
+    return np.asarray(context.shots.groups[context.shots.held_out == 0], np.int64)
 
 
 def _too_few(name: str, has: str, takes: str) -> DatasetError:
@@ -58,11 +68,10 @@ def _share_of_head(context: Context, name: str, x: Vectors, y: Targets, on_fold:
     from promptctl.learners import head
 
     scale, zero_shot, seed = context.card.logit_scale, context.zero_shot_features, context.card.method.seed
-    groups = context.shots.groups[context.shots.held_out == 0].astype(np.int64)
-    fold_of = head.folds_of(y, groups, seed)
-    folds = [(fold_of != fold, fold_of == fold) for fold in np.unique(fold_of[fold_of >= 0])]
+    groups = _groups(context)
+    folds = _of_groups(y, groups, seed)
     if not folds:
-        raise _too_few(name, "no class with two shots that differ", "two")
+        raise _too_few(name, _ALIKE, "two")
 
     def learned(train: Mask) -> Mixture:
         found = head.fit(x[train], y[train], zero_shot, logit_scale=scale, groups=groups[train], seed=seed)
@@ -84,14 +93,17 @@ def best_share(
     zero_shot: Vectors,
     seed: int,
     on_fold: OnStep | None = None,
+    groups: Targets | None = None,
 ) -> float:
     """The share of text features that is right most often on shots they were not learned from; of equals the largest.
 
     x, y        (N, E) unit rows and (N,) class indices, two or more of every class
     refit       rows and targets of all folds but one → (C, E) learned text features, unit rows
     zero_shot   (C, E) unit rows
+    groups      (N,) shots of one number stay on one side of every fold; there are folds of them. None: each its own
     """
-    folds = list(_stratified(y, min(FOLDS, _fewest(y, len(zero_shot))), seed))
+    folds = folds_of(y, groups, seed)
+    assert folds
 
     def learned(train: Mask) -> Mixture:
         texts = refit(x[train], y[train])
@@ -100,7 +112,25 @@ def best_share(
     return _best(x, y, folds, learned, on_fold)
 
 
-def _stratified(y: Targets, n_folds: int, seed: int) -> Iterator[tuple[Mask, Mask]]:
+def folds_of(y: Targets, groups: Targets | None, seed: int) -> list[Fold]:
+    """What is learned from and what is left out, fold by fold; none where all of every class belongs together.
+
+    y        (N,) class indices, every class at least twice
+    groups   (N,) shots of one number stay on one side; None, or all different: scikit-learn's folds
+    """
+    if groups is not None and len(np.unique(groups)) < len(groups):
+        return _of_groups(y, groups, seed)
+    return list(_stratified(y, min(FOLDS, _fewest(y, int(y.max()) + 1)), seed))
+
+
+def _of_groups(y: Targets, groups: Targets, seed: int) -> list[Fold]:
+    from promptctl.learners import head
+
+    fold_of = head.folds_of(y, groups, seed)
+    return [(fold_of != fold, fold_of == fold) for fold in np.unique(fold_of[fold_of >= 0])]
+
+
+def _stratified(y: Targets, n_folds: int, seed: int) -> Iterator[Fold]:
     from sklearn.model_selection import StratifiedKFold
 
     for _, held_out in StratifiedKFold(n_folds, shuffle=True, random_state=seed % 2**32).split(y, y):
@@ -112,7 +142,7 @@ def _stratified(y: Targets, n_folds: int, seed: int) -> Iterator[tuple[Mask, Mas
 def _best(
     x: Vectors,
     y: Targets,
-    folds: Sequence[tuple[Mask, Mask]],
+    folds: Sequence[Fold],
     learned: Callable[[Mask], Mixture],
     on_fold: OnStep | None,
 ) -> float:
