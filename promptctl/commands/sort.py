@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from promptctl import checks, typed
 from promptctl.commands.seen import Limits, by_answers, by_results
+from promptctl.commands.tag import keywords_of
 from promptctl.commands.writing import check_free, place_file, refuse_inside_store
 from promptctl.errors import BadTarget
 from promptctl.progress import OnProgress
@@ -33,6 +34,7 @@ def sort(
     plan: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
     results: str | os.PathLike[str] | None = None,
+    xmp: bool = False,
     unknown: float | Literal["default"] | None = "default",
     min_confidence: float | None = None,
     accept_error: float | None = None,
@@ -53,6 +55,7 @@ def sort(
     plan             only write down what goes where, to a file for `apply`
     dry_run          only tell it
     results          instead of inputs: lines that `classify` printed or wrote to a file; no image is opened
+    xmp              what each photo shows is written as a keyword into the XMP sidecar beside it in its new place
     unknown          share of one's own photos that may be called unknown; None: no photo is; "default": 0.05, and of
                      results what they say
     min_confidence   images of a smaller probability are doubtful; None: as results say, else none is
@@ -84,6 +87,7 @@ def sort(
         labels=seen.labels,
         there=carried_before(Journal(store.home), target, mode),
         together=seen.together,
+        keywords=keywords_of(seen.context) if checks.flag("xmp", xmp) else None,
     )
     if dry_run:
         return PlanReport(tuple(planned.lines()), _skipped(planned.refused))
@@ -187,6 +191,7 @@ def _became(applied: Applied, report: SortReport) -> dict[str, Any]:
     return {
         "photos": _carried(applied.photos),
         "sidecars": applied.sidecars,
+        "tagged": applied.tagged,
         "before": applied.before,
         "skipped": (*report.skipped, *_skipped(applied.refused)),
         "full": applied.full,

@@ -13,8 +13,8 @@ from promptctl.commands.seen import Limits, Seen, by_answers, by_results
 from promptctl.errors import BadSetting, WrongOption
 from promptctl.progress import OnProgress
 from promptctl.report import SkippedFile, TaggedPhoto, TagReport
-from promptctl.sorting.plan import Refused
-from promptctl.sorting.tagging import NONE, Change, Keywords, Library, Tagged, changes_of, write_sidecars
+from promptctl.sorting.plan import Keywords, Refused
+from promptctl.sorting.tagging import NONE, Change, Library, Tagged, changes_of, write_sidecars
 from promptctl.store.journal import Journal
 from promptctl.store.store import SUFFIX, Store
 

@@ -48,6 +48,7 @@ class SortReport(Report):
     planned: bool = False  # nothing was to be changed
     together: bool = False  # each answer depends on all photos
     taken: Taken = field(default_factory=Taken)  # which answers are
+    tagged: int = 0  # sidecars that got keywords
 
     def folders(self) -> Counter[str]:
         return Counter(photo.target.rpartition("/")[0] for photo in self.photos)
@@ -71,6 +72,7 @@ class SortReport(Report):
         doubtful = sum(photo.doubtful for photo in self.photos)
         verb = f"to be {_DONE[self.mode]}" if self.planned else _DONE[self.mode]
         more = f" with {number_of(self.sidecars, 'sidecar')}" if self.sidecars else ""
+        more += f" and keywords in {number_of(self.tagged, 'sidecar')}" if self.tagged else ""
         again = f", after {number_of(self.before, 'photo')} before" if self.before else ""
         done = f"operation {self.operation}" if self.operation else "nothing is changed yet"
         return [

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from promptctl import signals
+from promptctl.encoding.formats import is_image_name
 from promptctl.errors import reason_of
 from promptctl.sorting.arrange import why_not
 from promptctl.sorting.carry import CHANGED, GONE, TAKEN, Carrier, Numbered
 from promptctl.sorting.places import key_of
-from promptctl.sorting.plan import Moved, Photo, Plan, Refused
-from promptctl.sorting.steps import folder_step, status_of
+from promptctl.sorting.plan import COPY, LINK, Moved, Photo, Plan, Refused
+from promptctl.sorting.sidecars import XmpNames, is_xmp, read_sidecar
+from promptctl.sorting.steps import folder_step, status_of, write_step
+from promptctl.sorting.xmp import BadSidecar, tagged
 from promptctl.store.journal import Operation, Record, Step
 
 _BLOCK = 100  # photos that are written down together
@@ -27,6 +30,7 @@ class Applied:
 
     photos: list[Photo] = field(default_factory=list)  # that went where the plan says
     sidecars: int = 0
+    tagged: int = 0  # sidecars that got keywords
     before: int = 0  # photos that an earlier run had carried
     refused: list[Refused] = field(default_factory=list)
     full: str | None = None  # why it was stopped
@@ -77,7 +81,7 @@ def _pairs(record: Record, numbers: Iterable[int]) -> set[tuple[str, str]]:
 
 def _carry_block(photos: Sequence[Photo], aim: _Aim, operation: Operation, carrier: Carrier, applied: Applied) -> None:
     steps: list[Step] = []
-    owner: list[tuple[Photo, Moved] | None] = []
+    owner: list[tuple[Photo, Moved | None] | None] = []
     for photo in photos:
         reason = carrier.full or aim.why_not(photo)
         if reason:
@@ -89,6 +93,9 @@ def _carry_block(photos: Sequence[Photo], aim: _Aim, operation: Operation, carri
         for file in aim.rest_of(photo):
             steps.append(aim.step_of(file, photo))
             owner.append((photo, file))
+        tags = list(aim.tags_of(photo, applied.refused))
+        steps += tags
+        owner += [(photo, None)] * len(tags)
     outcomes: dict[int, str | None] = {}
     numbers = operation.ahead(steps) if steps else range(0)
     numbered: list[Numbered] = list(zip(numbers, steps, strict=True))
@@ -96,14 +103,16 @@ def _carry_block(photos: Sequence[Photo], aim: _Aim, operation: Operation, carri
         carrier.carry(numbered, outcomes)
     finally:
         operation.told(outcomes)
-    for number, owned in zip(numbers, owner, strict=True):
+    for number, step, owned in zip(numbers, steps, owner, strict=True):
         if owned is not None:
-            _count(*owned, outcomes[number], applied)
+            _count(*owned, Path(step.get("from", step["to"])), outcomes[number], applied)
 
 
-def _count(photo: Photo, file: Moved, reason: str | None, applied: Applied) -> None:
+def _count(photo: Photo, file: Moved | None, path: Path, reason: str | None, applied: Applied) -> None:
     if reason is not None:
-        applied.refused.append(Refused(file.source, reason))
+        applied.refused.append(Refused(path, reason))
+    elif file is None:
+        applied.tagged += 1
     elif file is photo.file:
         applied.photos.append(photo)
     else:
@@ -161,8 +170,9 @@ class _Aim:
         """A file on its way, which stays if it is not as it was when this was planned."""
         status = status_of(file.source)
         found = {"dev": status.st_dev, "ino": status.st_ino} if status else {"dev": 0, "ino": 0}
+        is_link = self.plan.mode == LINK and not (self.plan.keywords and is_xmp(file.target))
         step = {
-            "do": self.plan.mode,
+            "do": self.plan.mode if self.plan.mode != LINK or is_link else COPY,  # nothing is written through a link
             "from": os.fspath(file.source),
             "to": self._target(file),
             "size": file.size,
@@ -172,6 +182,26 @@ class _Aim:
         if file is not photo.file:
             return {**step, "lead": os.fspath(photo.file.source)}
         return {**step, "sha256": photo.shown.sha256} if photo.shown.sha256 else step
+
+    def tags_of(self, photo: Photo, refused: list[Refused]) -> Iterator[Step]:
+        """What is written into the sidecars of a photo, and of a raw photo beside it, once they are in their places."""
+        if self.plan.keywords is None:
+            return
+        tag = self.plan.keywords.tag(photo.shown)
+        files = {file.target.rpartition("/")[2]: file for file in photo.files}
+        names = XmpNames(files)
+        those = (sidecar for name in files if is_image_name(Path(name)) for sidecar in names.of(name))
+        for name in dict.fromkeys(those):
+            try:
+                before, was_ns = read_sidecar(files[name].source) if name in files else (None, None)
+                after = tagged(before, tag)
+            except (BadSidecar, OSError) as error:
+                reason = reason_of(error) if isinstance(error, OSError) else str(error)
+                refused.append(Refused(files[name].source, reason))
+                continue
+            if after != before:
+                target = self.into / photo.folder / name
+                yield write_step(target, before, after, was_ns=was_ns, lead=os.fspath(photo.file.source))
 
     def _why_not_from(self, file: Moved) -> str | None:
         try:

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from promptctl.encoding.formats import is_image_name
 from promptctl.errors import reason_of
 from promptctl.sorting.places import DOUBTFUL, UNKNOWN, Places, as_spelled, folder_names, split_name
-from promptctl.sorting.plan import MOVE, Moved, Photo, Plan, Refused, Shown
+from promptctl.sorting.plan import MOVE, Keywords, Moved, Photo, Plan, Refused, Shown
 from promptctl.sorting.sidecars import Companion, companions, raws_of_pairs, regular_files
 
 Identity = tuple[str, int, int]  # where a file lies, its size, its mtime in ns
@@ -28,6 +29,7 @@ def arrange(
     labels: Iterable[str],
     there: Mapping[Identity, Path] | None = None,
     together: bool = False,
+    keywords: Keywords | None = None,
 ) -> Plan:
     """What goes where.
 
@@ -37,16 +39,17 @@ def arrange(
     labels    of all classes, so that a folder does not depend on which photos there are
     there     what lies in `into` already as a copy or a link of a file, by that file
     together  whether each answer depends on all photos
+    keywords  that sidecars in their new places get; None: they stay as they are
     """
     folders = as_spelled(into, folder_names(labels))
-    desk = _Desk(mode, Places(into), there or {})
+    desk = _Desk(mode, Places(into), there or {}, keywords is not None)
     desk.look_beside([path for path, _ in found])
     planned = [desk.place(path, shown, _folder(shown, folders)) for path, shown in found if path not in desk.pairs]
     photos = tuple(one for one in planned if isinstance(one, Photo))
     goes = {moved.source for photo in photos for moved in photo.sidecars}
     stays = [one for one in planned if isinstance(one, Refused)]
     stays += [one for one in refused if desk.real(one.path) not in goes]
-    return Plan(into, mode, context, photos, tuple(stays), planned.count(None), together)
+    return Plan(into, mode, context, photos, tuple(stays), planned.count(None), together, keywords=keywords)
 
 
 def _folder(shown: Shown, folders: Mapping[str, str]) -> str:
@@ -60,6 +63,7 @@ class _Desk:
     mode: str
     places: Places
     there: Mapping[Identity, Path]
+    tags: bool  # each photo gets a sidecar in its new place
     pairs: set[Path] = field(default_factory=set)  # raw photos that go with the same picture as a JPEG
     _beside: dict[Path, tuple[Companion, ...]] = field(default_factory=dict)
     _real: dict[Path, Path] = field(default_factory=dict)  # folder → the real one
@@ -92,7 +96,9 @@ class _Desk:
         except OSError as error:
             return Refused(path, reason_of(error))
         stem, suffix = split_name(source.name)
-        free = self.places.stem_for(folder, stem, [suffix, *(one.end for one, _ in beside)])
+        ends = [suffix, *(one.end for one, _ in beside)]
+        new = [f"{end}.xmp" for end in ends if self.tags and is_image_name(Path(stem + end))]
+        free = self.places.stem_for(folder, stem, [*ends, *new])
         sidecars = tuple(_moved(source.with_name(one.name), f"{folder}/{free}{one.end}", st) for one, st in beside)
         return Photo(_moved(source, f"{folder}/{free}{suffix}", status), shown, sidecars)
 

@@ -100,7 +100,7 @@ class Carrier:
         try:
             if self.full:
                 raise _Stays(self.full)
-            step = _as_it_is(step) if number in self.again and step["do"] != WRITE else step
+            step = _as_it_is(step) if number in self.again or not step.get("ino", 1) else step
             if reason := self._no_folder.get(Path(step["to"]).parent):
                 raise _Stays(reason)
             if step.get("lead") in self._stayed:
@@ -408,6 +408,8 @@ def _free(target: Path, step: Step) -> None:
 
 def _as_it_is(step: Step) -> Step:
     """A step of before, with what the system calls its file today: a disk that was mounted again has another number."""
+    if step["do"] == WRITE:
+        return step
     status = status_of(Path(step["from"]))
     if status is None or not looks_unchanged(status, step):
         return step

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from promptctl.errors import BadPlan, reason_of
+from promptctl.sorting.xmp import Tag
 
 FORMAT = 1
 COPY, MOVE, LINK = "copy", "move", "link"
@@ -46,6 +47,21 @@ class Shown:
     doubtful: bool = False
     likeness: float | None = None
     sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Keywords:
+    """Which keywords the answers of a context become."""
+
+    context: str = ""  # its name, under which a sidecar says what was written; "": words
+    version: int | None = None
+    parents: tuple[str, ...] = ()  # above each keyword
+    unknown: str | None = None  # of photos of none of the classes; None: no keyword
+    doubtful: str | None = None
+
+    def tag(self, shown: Shown) -> Tag:
+        keyword = self.unknown if shown.unknown else self.doubtful if shown.doubtful else shown.name or shown.label
+        return Tag(self.context, keyword, self.parents, shown.label, shown.probability, self.version)
 
 
 @dataclass(frozen=True)
@@ -100,6 +116,7 @@ class Plan:
     there: int = 0  # photos that lie where they belong
     together: bool = False  # each answer depends on all photos
     is_whole: bool = True  # False: the file it was read from has lost its end
+    keywords: Keywords | None = None  # that sidecars in their new places get; None: they stay as they are
 
     def lines(self) -> Iterator[Row]:
         yield {
@@ -109,6 +126,7 @@ class Plan:
             "into": os.fspath(self.into),
             "mode": self.mode,
             "together": self.together,
+            **({} if self.keywords is None else {"keywords": dataclasses.asdict(self.keywords)}),
         }
         yield from (photo.record() for photo in self.photos)
         yield from (one.record() for one in self.refused)
@@ -157,7 +175,20 @@ def _plan(path: Path, rows: Sequence[Row]) -> Plan:
     photos = [_photo(path, n, row) for n, row in enumerate(rows, 1) if row.get("type") == "photo"]
     context = head.get("context")
     context = context if isinstance(context, str) else None
-    return Plan(into, mode, context, tuple(photos), is_whole=rows[-1].get("type") == "summary")
+    is_whole = rows[-1].get("type") == "summary"
+    return Plan(into, mode, context, tuple(photos), is_whole=is_whole, keywords=_keywords(path, head.get("keywords")))
+
+
+def _keywords(path: Path, told: object) -> Keywords | None:
+    if told is None:
+        return None
+    if isinstance(told, dict) and set(told) == {field.name for field in dataclasses.fields(Keywords)}:
+        texts = (told["context"], told["unknown"] or "", told["doubtful"] or "")
+        parents, version = told["parents"], told["version"]
+        are_texts = isinstance(parents, list) and all(isinstance(one, str) for one in (*texts, *parents))
+        if are_texts and (version is None or isinstance(version, int)):
+            return Keywords(**{**told, "parents": tuple(parents)})
+    raise BadPlan(path, "line 1: its keywords are none")
 
 
 def _photo(path: Path, number: int, row: Mapping[str, Any]) -> Photo:

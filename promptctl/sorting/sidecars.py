@@ -13,6 +13,7 @@ from pathlib import Path
 
 from promptctl.encoding.formats import RAW_PHOTO, is_image_name
 from promptctl.sorting.places import key_of, split_name
+from promptctl.sorting.xmp import LARGEST, BadSidecar
 
 # about a photo: from cameras, phones and photo programs; and the film of a Live Photo, the voice note of a camera
 _ABOUT = frozenset((".xmp", ".aae", ".json", ".thm", ".dop", ".pp3", ".cos", ".nksc", ".on1", ".pto", ".vrd"))
@@ -109,6 +110,19 @@ class XmpNames:
 
 def is_xmp(name: str) -> bool:
     return split_name(name)[1].lower() == _XMP
+
+
+def read_sidecar(path: Path) -> tuple[bytes | None, int | None]:
+    """What is in a sidecar, and its mtime in ns; None where there is none. BadSidecar, OSError"""
+    try:
+        status = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None, None
+    if not stat.S_ISREG(status.st_mode):
+        raise BadSidecar("a link, and only files are changed" if path.is_symlink() else "not a file")
+    if status.st_size > LARGEST:
+        raise BadSidecar(f"{status.st_size / 1e6:.0f} MB, which no sidecar has")
+    return path.read_bytes(), status.st_mtime_ns
 
 
 def regular_files(folder: Path) -> list[str]:

@@ -170,7 +170,8 @@ def _unwritten(step: Step) -> Step:
 
 def _back(step: Step, source: Path, target: Path) -> Step:
     status = status_of(target)
-    known: Mapping[str, Any] = {key: step[key] for key in ("size", "mtime_ns", "dev", "ino")}
+    # a sidecar that gets its old bytes first is no file that is there now
+    known: Mapping[str, Any] = {"size": step["size"], "mtime_ns": step["mtime_ns"], "dev": 0, "ino": 0}
     if status is not None and (is_same_file(status, step) or looks_unchanged(status, step)):
         return file_step(MOVE, target, source, status)
     return {"do": MOVE, "from": os.fspath(target), "to": os.fspath(source), **known}

@@ -13,10 +13,10 @@ from typing import Any
 from promptctl import signals
 from promptctl.errors import reason_of
 from promptctl.sorting.carry import Carrier
-from promptctl.sorting.plan import Refused, Shown
-from promptctl.sorting.sidecars import XmpNames, is_regular, regular_files
-from promptctl.sorting.steps import status_of, write_step
-from promptctl.sorting.xmp import LARGEST, BadSidecar, Tag, tagged
+from promptctl.sorting.plan import Keywords, Refused, Shown
+from promptctl.sorting.sidecars import XmpNames, read_sidecar, regular_files
+from promptctl.sorting.steps import write_step
+from promptctl.sorting.xmp import BadSidecar, tagged
 from promptctl.store.journal import Operation, Step
 
 _BLOCK = 100  # sidecars that are written down together
@@ -25,21 +25,6 @@ NEW, MERGED, SAME, REMOVED, NONE = "new", "merged", "same", "removed", "none"  #
 
 OnDone = Callable[[int], None]
 Answered = tuple[Path, Shown]
-
-
-@dataclass(frozen=True)
-class Keywords:
-    """Which keywords the answers of a context become."""
-
-    context: str = ""  # its name, under which a sidecar says what was written; "": words
-    version: int | None = None
-    parents: tuple[str, ...] = ()  # above each keyword
-    unknown: str | None = None  # of photos of none of the classes; None: no keyword
-    doubtful: str | None = None
-
-    def tag(self, shown: Shown) -> Tag:
-        keyword = self.unknown if shown.unknown else self.doubtful if shown.doubtful else shown.name or shown.label
-        return Tag(self.context, keyword, self.parents, shown.label, shown.probability, self.version)
 
 
 @dataclass(frozen=True)
@@ -106,6 +91,8 @@ def change_of(answered: Answered, sidecar: Path, keywords: Keywords, **more: Any
     tag = keywords.tag(shown)
     before, was_ns = read_sidecar(sidecar)
     after = tagged(before, tag)
+    if after != before and before is not None and not _may_write(sidecar):
+        raise BadSidecar("read-only, so it is not changed")
     if after == before:
         return Change(photo, shown, tag.keyword, sidecar, NONE if before is None or tag.keyword is None else SAME)
     action = NEW if before is None else REMOVED if after is None else MERGED
@@ -113,18 +100,8 @@ def change_of(answered: Answered, sidecar: Path, keywords: Keywords, **more: Any
     return Change(photo, shown, tag.keyword, sidecar, action, step)
 
 
-def read_sidecar(path: Path) -> tuple[bytes | None, int | None]:
-    """What is in a sidecar, and its mtime in ns; None where there is none. BadSidecar, OSError"""
-    status = status_of(path)
-    if status is None:
-        return None, None
-    if not is_regular(path):
-        raise BadSidecar("a link, and only files are changed" if path.is_symlink() else "not a file")
-    if status.st_size > LARGEST:
-        raise BadSidecar(f"{status.st_size / 1e6:.0f} MB, which no sidecar has")
-    if not status.st_mode & 0o222 or not os.access(path, os.W_OK):
-        raise BadSidecar("read-only, so it is not changed")
-    return path.read_bytes(), status.st_mtime_ns
+def _may_write(path: Path) -> bool:
+    return bool(path.stat().st_mode & 0o222) and os.access(path, os.W_OK)
 
 
 def changes_of(found: Sequence[Answered], keywords: Keywords, library: Library) -> Iterator[Change | Refused]:

@@ -14,8 +14,6 @@ import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from xml.parsers import expat
-from xml.sax.saxutils import escape, quoteattr
 
 LARGEST = 32_000_000  # bytes of a sidecar; those of darktable with drawn masks have one or two million
 _MOST_ELEMENTS = 100_000
@@ -117,6 +115,11 @@ def _decoded(data: bytes) -> tuple[bytes, bytes, str]:
 def _text(said: str) -> str:
     """What XML can hold of a text, on one line."""
     return _NO_TEXT.sub("\ufffd", " ".join(said.split())) or "-"
+
+
+def _escaped(text: str) -> str:
+    """A text as XML has it between tags and in quotation marks."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
 
 _NO_TEXT = re.compile("[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -253,7 +256,7 @@ class _Sidecar:
                 self._remove(item)
         if added:
             li = container.prefixed("li")
-            self._append(container, [f"<{li}>{escape(entry)}</{li}>" for entry in added])
+            self._append(container, [f"<{li}>{_escaped(entry)}</{li}>" for entry in added])
 
     def write_records(self, records: Sequence[_Record]) -> None:
         """Our own property, in the place where it is."""
@@ -285,7 +288,8 @@ class _Sidecar:
     def _description(self) -> str:
         """What it lacks, as one that is about the same as the others."""
         about = (one.attributes.get((_RDF, "about")) for one in self._descriptions)
-        start = f"<rdf:Description{self._declared} rdf:about={quoteattr(next(filter(None, about), ''))}>"
+        subject = _escaped(next(filter(None, about), ""))
+        start = f'<rdf:Description{self._declared} rdf:about="{subject}">'
         return "".join([start, *(f"\n   {one}" for one in self._new), "\n  </rdf:Description>"])
 
     def _written(self, prefix: str, local: str, uri: str, items: Iterable[str]) -> str:
@@ -339,7 +343,7 @@ def _read_record(item: _Element) -> _Record:
 
 
 def _record_item(record: _Record) -> str:
-    told = "".join(f"<promptctl:{key}>{escape(value)}</promptctl:{key}>" for key, value in record.told.items())
+    told = "".join(f"<promptctl:{key}>{_escaped(value)}</promptctl:{key}>" for key, value in record.told.items())
     lists = "".join(
         f"<promptctl:{local}><rdf:Bag>{''.join(map(_item, entries))}</rdf:Bag></promptctl:{local}>"
         for local, entries in record.wrote.items()
@@ -349,7 +353,7 @@ def _record_item(record: _Record) -> str:
 
 
 def _item(entry: str) -> str:
-    return f"<rdf:li>{escape(entry)}</rdf:li>"
+    return f"<rdf:li>{_escaped(entry)}</rdf:li>"
 
 
 # --------------------------------------------------------------------------- parsed
@@ -399,6 +403,8 @@ _TAG = re.compile(rb"<([^\s/>]+)[^>\"']*(?:(?:\"[^\"]*\"|'[^']*')[^>\"']*)*>")
 
 def _parsed(data: bytes) -> _Element:
     """The root of a sidecar; BadSidecar."""
+    from xml.parsers import expat
+
     parser = expat.ParserCreate("utf-8", namespace_separator=" ")
     parser.buffer_text = True
     tree = _Tree(data, lambda: parser.CurrentByteIndex)

@@ -57,6 +57,9 @@ def sort(
         Path | None,
         typer.Option("--from", help="Sort by what classify wrote or printed as JSON lines; no photo is opened."),
     ] = None,
+    xmp: Annotated[
+        bool, typer.Option("--xmp", help="Write keywords into XMP sidecars beside the sorted photos.")
+    ] = False,
     unknown: Annotated[
         str | None,
         typer.Option(
@@ -106,6 +109,7 @@ def sort(
             plan=plan,
             dry_run=dry_run,
             results=results,
+            xmp=xmp,
             unknown="default" if unknown is None and not no_unknown else parse_unknown(unknown or "5%", no_unknown),
             min_confidence=parse_fraction(min_confidence, "--min-confidence") if min_confidence else None,
             accept_error=parse_fraction(accept_error, "--accept-error") if accept_error else None,
