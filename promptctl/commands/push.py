@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from promptctl import __version__, checks, signals
 from promptctl.commands.export import say_what_a_head_tells
 from promptctl.commands.sources import as_text, is_file_reference, locate
-from promptctl.errors import BadSetting, HubClash, NoRepository, NoRevision
+from promptctl.errors import BadSetting, HubClash, InvalidRepository, NoRepository, NoRevision
 from promptctl.report import PushedFile, PushReport
 from promptctl.store.store import Store
 
@@ -74,9 +74,10 @@ def push(
     from promptctl.hub.address import Address
 
     command = shlex.join(["promptctl", "push", as_text(ref), repository])
-    address = Address.parse(checks.string("repository", repository, "you/birds-context"), f"{_example(ref)}")
+    address = Address.parse(checks.string("repository", repository, "you/birds-context"), _example(ref))
     if address.revision:
-        raise BadSetting("repository", repository, "OWNER/NAME without a revision", None)
+        again = ["promptctl", "push", as_text(ref), address.repository, "--revision", address.revision]
+        raise InvalidRepository(repository, shlex.join(again))
     asked = _Asked(as_text(ref), private, _checked_license(license), _checked_revision("tag", tag))
     source = locate(ref, store)
     context = source.load()

@@ -47,7 +47,7 @@ def _told(error: Exception, address: Address, command: str, url: str, file: str)
         RevisionNotFoundError,
     )
 
-    while status_of(error) is None and isinstance(error.__cause__, Exception):  # an upload wraps what happened to it
+    if type(error) is RuntimeError and isinstance(error.__cause__, Exception):  # so an upload wraps what happened to it
         error = error.__cause__
     if isinstance(error, GatedRepoError):
         return GatedRepository(address.repository, url)
