@@ -133,7 +133,12 @@ def test_pulling_says_where_a_context_came_from(hub, cli):
     assert (report["backbone"], report["backbone_here"], report["shots"]) == ("mini", True, 0)
     listed = json.loads(cli("operations", "--json").out)["operations"][0]
     assert (listed["kind"], listed["origin"]) == ("pull", f"hf://{REPO}@{commit}")
-    assert f"\tpull {REPO} --json  (hf://{REPO}@{commit})\t" in cli("operations").out
+    assert f"\tpull {REPO} --json  (hf://{REPO}@{commit[:12]})\t" in cli("operations").out
+    assert cli("copy", "birds-context", "copied").code == 0
+    for name in ("birds-context", "copied"):
+        (row,) = json.loads(cli("log", name, "--json").out)["versions"]
+        assert row["origin"] == f"hf://{REPO}@{commit}"
+        assert f"learned (from hf://{REPO}@{commit[:12]})" in cli("log", name).out
 
 
 def test_the_commands_know_the_hub_from_the_environment(hub, birds, home, tmp_path):
@@ -199,11 +204,19 @@ def test_a_page_without_our_part_gets_it_below(hub, cli, birds):
     assert ModelCard(now).data.library_name == "promptctl"
 
 
-def test_a_page_with_unreadable_metadata_is_left_alone(hub, cli, birds):
-    hub.repository(REPO).add({"README.md": b"---\ntags: [a\n---\n"})
+@pytest.mark.parametrize(
+    ("page", "reason"),
+    [
+        (b"---\ntags: [a\n---\n", "the metadata of its README.md cannot be read ("),
+        (b"---\n- a list\n---\n", "the metadata of its README.md cannot be read ("),
+        ("# Vögel".encode("latin-1"), "its README.md is not UTF-8, and what people wrote there would be lost\n"),
+    ],
+)
+def test_a_page_that_cannot_be_read_is_left_alone(hub, cli, birds, page, reason):
+    hub.repository(REPO).add({"README.md": page})
     done = cli("push", "birds", REPO, "--yes")
-    assert done.code == 1 and "error: you/birds-context: the metadata of its README.md cannot be read (" in done.err
-    assert FILE not in files(hub)
+    assert done.code == 1 and f"error: you/birds-context: {reason}" in done.err
+    assert files(hub)["README.md"] == page and FILE not in files(hub)
 
 
 def test_the_model_card_says_what_the_context_is():

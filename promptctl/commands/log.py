@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from promptctl.commands.sources import whole_name
@@ -15,6 +17,7 @@ from promptctl.report import (
     LogReport,
     VersionRow,
 )
+from promptctl.store.journal import Journal
 from promptctl.store.store import Entry, Store
 
 if TYPE_CHECKING:
@@ -34,8 +37,9 @@ def log(name: str, *, store: Store | None = None) -> LogReport:
     number_of: dict[str, int] = {}
     rows: list[VersionRow] = []
     before: Card | None = None
+    origins = Journal(store.home).origins()
     for entry in entries:
-        rows.append(_version(entry, before, number_of, line, faults))
+        rows.append(_version(entry, before, number_of, line, faults, _origin(entry, origins)))
         if entry.card:
             number_of.setdefault(entry.card.sha256, entry.ref.version or 0)
             before = entry.card
@@ -90,8 +94,22 @@ def _unreadable(entry: Entry, error: OSError) -> str:
     return f"{entry.path} cannot be read: {reason_of(error)}"
 
 
+def _origin(entry: Entry, origins: Mapping[str, str]) -> str | None:
+    """Where the file was fetched from; a copy of it under another name was too."""
+    if not origins or entry.card is None:
+        return None
+    with contextlib.suppress(OSError):
+        return origins.get(hashlib.sha256(entry.path.read_bytes()).hexdigest())
+    return None
+
+
 def _version(
-    entry: Entry, before: Card | None, number_of: dict[str, int], line: Line, faults: dict[int, str]
+    entry: Entry,
+    before: Card | None,
+    number_of: dict[str, int],
+    line: Line,
+    faults: dict[int, str],
+    origin: str | None,
 ) -> VersionRow:
     card = entry.card
     parent = card.parent if card else None
@@ -103,6 +121,7 @@ def _version(
         parent=None if parent is None else f"@{number_of[parent]}" if parent in number_of else parent[:12],
         sha256=card.sha256 if card else None,
         fault=fault,
+        origin=origin,
         **facts,
         **_figures(line.found.get(entry.ref.version or 0), line),
     )

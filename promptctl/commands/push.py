@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from promptctl import __version__, checks, signals
 from promptctl.commands.export import say_what_a_head_tells
 from promptctl.commands.sources import as_text, is_file_reference, locate
-from promptctl.errors import BadSetting, HubClash, InvalidRepository, NoRepository, NoRevision
+from promptctl.errors import BadSetting, HubClash, HubFailed, InvalidRepository, NoRepository, NoRevision
 from promptctl.report import PushedFile, PushReport
 from promptctl.store.store import Store
 
@@ -27,7 +27,7 @@ _LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 class _Asked:
     """What a person wants uploaded, and where."""
 
-    context: str  # birds@3, or "a context" that is in no store
+    context: str  # birds@3
     private: bool | None  # None: as it is, and a new repository is private
     license: str | None
     tag: str | None
@@ -81,24 +81,24 @@ def push(
     asked = _Asked(as_text(ref), private, _checked_license(license), _checked_revision("tag", tag))
     source = locate(ref, store)
     context = source.load()
-    from promptctl.hub.outgoing import Outgoing
+    from promptctl.hub.outgoing import Outgoing, check_size
     from promptctl.hub.repository import Repository
 
     outgoing = Outgoing.of(context, shots=shots)
     if not shots:
         say_what_a_head_tells(context)
-    named = "a context" if is_file_reference(asked.context) else source.name
+    check_size(outgoing.data, source.name)
     branch = replace(address, revision=_checked_revision("revision", revision))
     there = Repository(branch, command)
     there.check_reachable()
     if not dry_run:
         there.check_token()
-    plan = _planned(replace(asked, context=named), outgoing, there, dry_run)
+    plan = _planned(replace(asked, context=source.name), outgoing, there, dry_run)
     if dry_run or plan.report.unchanged:
         return plan.report
     if confirm:
         confirm(plan.report.what)
-    return _carried_out(plan, named)
+    return _carried_out(plan, "a context" if is_file_reference(asked.context) else source.name)
 
 
 def _example(ref: str | os.PathLike[str]) -> str:
@@ -173,7 +173,11 @@ def _readme(there: Repository, state: State | None) -> str:
 
     if state is None or README not in state.files:
         return ""
-    return there.fetch(README, state, at_most=LARGEST).decode("utf-8", "replace")
+    try:
+        return there.fetch(README, state, at_most=LARGEST).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        reason = f"its {README} is not UTF-8, and what people wrote there would be lost"
+        raise HubFailed(there.address.repository, reason, f"correct it at {there.url}") from error
 
 
 def _is_new_tag(tag: str | None, there: Repository, state: State | None, changes: bool) -> bool:

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from promptctl.clip.registry import without_folder
+from promptctl.errors import HubClash
 
 if TYPE_CHECKING:
     from promptctl.context.card import Card
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
 
 FILE = "context.safetensors"
 LARGEST = 512 << 20  # bytes of a context that is fetched; a thousand classes with vectors of their own take a tenth
+
+
+def check_size(data: bytes, context: str) -> None:
+    """HubClash for a context that nobody could fetch."""
+    if len(data) > LARGEST:
+        raise HubClash(
+            f"{context} has {len(data) >> 20} MB, and pull takes {LARGEST >> 20} MB", "fewer classes or shots"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row
-from promptctl.report.phrases import counted_images, joined, local_time, next_lines, number_of
+from promptctl.report.phrases import counted_images, joined, local_time, next_lines, number_of, short_origin
 
 _BATCHES_SHOWN = 5
 
@@ -48,6 +48,13 @@ class VersionRow:
     pure_forgetting: float | None  # among the classes known when each batch was learned
     bwt: float | None
     fwt: float | None
+    origin: str | None  # where it was fetched from, with the commit
+
+    @property
+    def told(self) -> str:
+        """What it changed, for a table."""
+        of = f" (from {short_origin(self.origin)})" if self.origin else ""
+        return (self.fault and "damaged") or f"{self.change}{of}"
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class LogReport(Report):
             {
                 "version": f"{self.name}@{row.version}",
                 "when": local_time(row.when),
-                "change": (row.fault and "damaged") or row.change,
+                "change": row.told,
                 "classes": row.classes,
                 "shots": row.shots,
                 "learned": row.accuracy,

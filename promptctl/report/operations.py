@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row
-from promptctl.report.phrases import local_time, next_lines
+from promptctl.report.phrases import local_time, next_lines, short_origin
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class OperationsReport(Report):
                 {
                     "operation": one.number,
                     "when": local_time(one.when),
-                    "command": (shlex.join(one.words) or one.kind) + (f"  ({one.origin})" if one.origin else ""),
+                    "command": (shlex.join(one.words) or one.kind)
+                    + (f"  ({short_origin(one.origin)})" if one.origin else ""),
                     "state": one.state,
                 }
                 for one in self.operations

@@ -160,6 +160,12 @@ def spread(mean: float, std: float | None) -> str:
     return f"{100 * mean:.1f}" if std is None else f"{100 * mean:.1f} ± {100 * std:.1f}"
 
 
+def short_origin(origin: str) -> str:
+    """Where something was fetched from, with no more of the commit than tells it from others."""
+    place, at, commit = origin.rpartition("@")
+    return f"{place}{at}{commit[:12]}"
+
+
 def percent(fraction: float | None) -> str:
     return "–" if fraction is None else f"{100 * fraction:.1f} %"
 

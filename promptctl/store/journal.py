@@ -306,6 +306,13 @@ class Journal:
         """For whoever finds a step that says nothing, whose kind it should be."""
         return JournalDamaged(self._path(number), "a step does not say what was done")
 
+    def origins(self) -> dict[str, str]:
+        """sha256 of a stored file → where it was fetched from; nothing where the journal cannot be read."""
+        try:
+            return {str(head.about.get("sha256")): head.origin for head in self.heads() if head.origin}
+        except PromptctlError:
+            return {}
+
     def is_running(self, number: int) -> bool:
         """Whether a program is at it this moment."""
         return is_held(self._path(number))

@@ -494,14 +494,15 @@ class Store:
         """Around the storing of the next version in the folder of a name."""
         version = max(_versions(folder), default=0) + 1
         sha256 = hashlib.sha256(data).hexdigest()
-        return self._recorded("save", origin, name=folder.name, version=version, sha256=sha256)
+        about = {"origin": origin, "sha256": sha256} if origin else None
+        return self._recorded("save", about, name=folder.name, version=version, sha256=sha256)
 
     @contextlib.contextmanager
-    def _recorded(self, step: str, origin: str | None = None, **what: str | int | None) -> Iterator[None]:
+    def _recorded(self, step: str, about: Mapping[str, str] | None = None, **what: str | int | None) -> Iterator[None]:
         """Around one change, written down before it is made; once made it stands, whatever the journal has room for."""
         made = False
         try:
-            with self._operation({"do": step, **what}, {"origin": origin} if origin else None) as operation:
+            with self._operation({"do": step, **what}, about) as operation:
                 try:
                     yield
                 except OSError as error:  # NotDurable apart, it did not come about
