@@ -5,99 +5,15 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-import types
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
 
-import typer
-from typer.models import ArgumentInfo, OptionInfo
+from promptctl.cli.manual import commands, manual, option_names, parameters
+from promptctl.report import CommandFacts
 
-from promptctl.cli.app import COMMANDS, GROUPS, described
+__all__ = ["ROOT", "cli_page", "commands", "man_page", "option_names", "parameters", "roff"]
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@dataclass(frozen=True)
-class Page:
-    """What there is to say of one command; arguments and options with what they mean."""
-
-    title: str
-    usage: str
-    said: str
-    examples: tuple[str, ...]
-    arguments: tuple[tuple[str, str], ...]
-    options: tuple[tuple[str, str], ...]
-
-
-def commands() -> Iterator[tuple[str, Callable[..., object]]]:
-    for name, command in COMMANDS.items():
-        yield f"promptctl {name}", command
-    for group, (_, group_commands) in GROUPS.items():
-        for name, command in group_commands.items():
-            yield f"promptctl {group} {name}", command
-
-
-def parameters(function: Callable[..., object]) -> Iterator[tuple[str, Any, Any, OptionInfo | ArgumentInfo]]:
-    """(name, type, default, what typer knows of it) of every parameter of a command."""
-    hints = get_type_hints(function, include_extras=True)
-    for name, parameter in inspect.signature(function).parameters.items():
-        hint = hints[name]
-        if hint is typer.Context:  # what was typed, which nobody types
-            continue
-        if get_origin(hint) in (Union, types.UnionType):  # Python 3.10 adds None around a parameter that defaults to it
-            hint = get_args(hint)[0]
-        kind, info = get_args(hint)
-        yield name, kind, parameter.default, info
-
-
-def option_names(name: str, info: OptionInfo) -> list[str]:
-    # inside Annotated the first spelling stands where a default would
-    written = [text for text in (info.default, *(info.param_decls or ())) if str(text).startswith("-")]
-    # --head/--no-head is two of them
-    return [one for text in written for one in text.split("/")] or [f"--{name.replace('_', '-')}"]
-
-
-def value_of(kind: Any, info: OptionInfo | ArgumentInfo) -> str:
-    if get_origin(kind) in (Union, types.UnionType):
-        kind = next(part for part in get_args(kind) if part is not type(None))
-    if info.metavar or kind is bool:
-        return info.metavar or ""
-    if get_origin(kind) is list:
-        (kind,) = get_args(kind)
-    if issubclass(kind, Enum):
-        return "|".join(str(member.value) for member in kind)
-    return {int: "N", float: "X", Path: "PATH", str: "TEXT"}[kind]
-
-
-def page_of(title: str, function: Callable[..., object]) -> Page:
-    usage, arguments, options = [title], [], []
-    for name, kind, default, info in parameters(function):
-        said = info.help or ""
-        if isinstance(info, ArgumentInfo):
-            word = name.upper()
-            usage.append(word if default is inspect.Parameter.empty else f"[{word}]")
-            arguments.append((word, said))
-            continue
-        value = value_of(kind, info)
-        if default is inspect.Parameter.empty:
-            usage.append(f"{option_names(name, info)[0]} {value}")
-            said += "  Required."
-        elif default not in (None, False, ""):
-            said += f"  [default: {default.value if isinstance(default, Enum) else default}]"
-        if info.envvar:
-            said += f"  [env: {info.envvar}]"
-        options.append((", ".join(option_names(name, info)) + (f" {value}" if value else ""), said))
-    text, examples = described(function)
-    return Page(title, " ".join(usage), text, examples, tuple(arguments), tuple(options))
-
-
-def pages() -> Iterator[Page]:
-    return (page_of(*command) for command in commands())
 
 
 # --------------------------------------------------------------------------- docs/cli.md
@@ -108,14 +24,18 @@ def cli_page() -> str:
         "# Every command\n\nWritten by `python tests/test_docs.py` from the program itself. `--help` after any command "
         "says the same, and so does `man promptctl`. Results go to stdout, everything else to stderr.\n"
     )
-    return "\n".join([opening, *map(_in_markdown, pages())])
+    return "\n".join([opening, *map(_in_markdown, manual())])
 
 
-def _in_markdown(page: Page) -> str:
-    rows = [(word.replace("|", r"\|"), said.replace("|", r"\|")) for word, said in (*page.arguments, *page.options)]
+def _in_markdown(page: CommandFacts) -> str:
+    rows = [(word.replace("|", r"\|"), said.replace("|", r"\|")) for word, said in _words(page)]
     table = ["| | |", "|---|---|", *(f"| `{word}` | {said} |" for word, said in rows)]
     examples = ["Examples:", "", *(f"    {line}" for line in page.examples), ""]
     return "\n".join([f"## {page.title}", "", page.said, "", f"    {page.usage}", "", *examples, *table, ""])
+
+
+def _words(page: CommandFacts) -> tuple[tuple[str, str], ...]:
+    return tuple((one.spelled, one.explained) for one in (*page.arguments, *page.options))
 
 
 # --------------------------------------------------------------------------- docs/promptctl.1
@@ -135,7 +55,7 @@ def man_page() -> str:
             "sorts photos by them. Results go to stdout, everything else to stderr."
         ),
         ".SH COMMANDS",
-        *map(_in_roff, pages()),
+        *map(_in_roff, manual()),
         ".SH EXIT STATUS",
         _entries(_table("exit code")),
         ".SH ENVIRONMENT",
@@ -159,11 +79,11 @@ def _italic(text: str) -> str:
     return rf"\fI{roff(text)}\fR"
 
 
-def _in_roff(page: Page) -> str:
+def _in_roff(page: CommandFacts) -> str:
     paragraphs = [roff(one.replace("\n", " ")) for one in page.said.split("\n\n")]
     told = "\n.PP\n".join([_bold(page.usage), *paragraphs])
     examples = "\n".join([".PP", "Examples:", ".PP", ".nf", ".RS", *map(roff, page.examples), ".RE", ".fi"])
-    return "\n".join([f".SS {roff(page.title)}", told, _entries((*page.arguments, *page.options)), examples])
+    return "\n".join([f".SS {roff(page.title)}", told, _entries(_words(page)), examples])
 
 
 def _entries(rows: tuple[tuple[str, str], ...]) -> str:

@@ -25,6 +25,7 @@ main()
         (["operations"], {}),
         (["undo"], {}),
         (["sort", "--help"], {}),
+        (["skill"], {}),
         (["learn", "--help"], {}),
         (["show", "nothing"], {}),
         (["learn", "nowhere", "--name", "../x"], {}),

@@ -52,6 +52,7 @@ from promptctl.cli.commands.rename import rename
 from promptctl.cli.commands.restore import restore
 from promptctl.cli.commands.review import review
 from promptctl.cli.commands.show import show
+from promptctl.cli.commands.skill import skill
 from promptctl.cli.commands.sort import sort
 from promptctl.cli.commands.tag import tag
 from promptctl.cli.commands.undo import undo
@@ -93,6 +94,7 @@ COMMANDS: Mapping[str, Command] = {
     "check": check,
     "gc": gc,
     "path": show_path,
+    "skill": skill,
     "demo": demo,
 }
 GROUPS: Mapping[str, tuple[str, Mapping[str, Command]]] = {

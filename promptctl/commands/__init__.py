@@ -43,6 +43,7 @@ from promptctl.commands.results import Results
 from promptctl.commands.review import OUTPUT as REVIEW_OUTPUT
 from promptctl.commands.review import Review, review
 from promptctl.commands.show import show
+from promptctl.commands.skill import write_page
 from promptctl.commands.sort import sort
 from promptctl.commands.suggest import suggest
 from promptctl.commands.tag import tag
@@ -104,4 +105,5 @@ __all__ = [
     "trash_to_empty",
     "undo",
     "watch",
+    "write_page",
 ]

@@ -27,6 +27,7 @@ __all__ = [
     "progress",
     "render",
     "talk",
+    "write",
 ]
 
 
@@ -39,7 +40,7 @@ def render(report: Report, output: str = "table", progress: Progress | None = No
         for piece in pieces:
             if progress and _is_on_screen():
                 progress.end()  # rows and a bar on one screen would tear one another apart; rows are progress too
-            _write(piece)
+            write(piece)
     if progress:
         progress.end()
     if output == "agent":
@@ -69,7 +70,8 @@ def _is_on_screen() -> bool:
         return False
 
 
-def _write(text: str) -> None:
+def write(text: str) -> None:
+    """Text for stdout; OutputFailed where it takes no more, ReaderLeft where nobody reads it."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

@@ -85,6 +85,7 @@ from promptctl.report.rebase import MissingPhoto, RebaseReport
 from promptctl.report.review import ReviewReport
 from promptctl.report.saved import SavedReport
 from promptctl.report.show import ShowReport
+from promptctl.report.skill import CommandFacts, ParameterFacts, SkillReport
 from promptctl.report.sort import ApplyReport, Carried, PlanReport, SortReport
 from promptctl.report.suggest import Candidate, SuggestReport
 from promptctl.report.tag import TaggedPhoto, TagReport
@@ -121,6 +122,7 @@ __all__ = [
     "Classified",
     "ClassifyReport",
     "ClearedReport",
+    "CommandFacts",
     "CompareReport",
     "ComparedRow",
     "ConfusedPair",
@@ -172,6 +174,7 @@ __all__ = [
     "OnnxExported",
     "OperationsReport",
     "OtherVector",
+    "ParameterFacts",
     "PathReport",
     "PhotoAnswer",
     "PlanReport",
@@ -197,6 +200,7 @@ __all__ = [
     "Scores",
     "ShotOf",
     "ShowReport",
+    "SkillReport",
     "SkippedFile",
     "SortReport",
     "Speed",
