@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import SupportsIndex, cast
 
 from promptctl.errors import BadSetting, OnlyHere
-from promptctl.remote import is_remote, path_of
+from promptctl.remote import how_to_copy, is_remote, path_of
 
 MOST = 10**9  # images, epochs, views: more than anybody has
 HIGHEST_SEED = 2**32 - 1
@@ -77,15 +77,20 @@ def path(setting: str, found: object) -> Path:
     return path_of(found)
 
 
-def local_path(setting: str, found: object, instead: str | None = None) -> Path:
-    """A file or folder on this machine, which is written to or whose photos are moved.
+def local_path(setting: str, found: object, doing: str) -> Path:
+    """A file or folder on this machine, as all must be that are written to or whose photos are moved.
 
-    instead   what does the same elsewhere, or what to do first
+    doing   what is done here alone: "photos are sorted"
     """
     asked = path(setting, found)
     if is_remote(asked):
-        raise OnlyHere(setting, str(asked), instead)
+        raise OnlyHere(str(asked), doing, how_to_copy(asked))
     return asked
+
+
+def local_paths(setting: str, found: object, doing: str) -> list[Path]:
+    """One file or folder on this machine, or several of them."""
+    return [local_path(setting, one, doing) for one in paths(setting, found)]
 
 
 def paths(setting: str, found: object) -> list[Path]:

@@ -20,7 +20,7 @@ PromptctlError                 exit 1
 ├── BadPlan (12)  BadResults (12)  BadTarget
 ├── BadJournal (12)            JournalDamaged  NewerJournal  BadStep
 ├── CannotTakeBack  TakenBackAlready
-├── BadSetting (2)  WrongArgument  OnlyHere
+├── BadSetting (2)  WrongArgument  OnlyHere (2)
 ├── HubError                   HubUnreachable (13)  NoHubToken  HubTokenRefused  HubForbids  GatedRepository
 │                              NoRepository (10)  NoRevision (10)  NotShared (10)  HubFailed  HubChanged  HubClash
 │                              InvalidRepository (2)
@@ -777,12 +777,13 @@ class BadSetting(PromptctlError, ValueError):
         super().__init__(f"{setting} is {found!r:.80}, {expected} was expected", f"{option_of(setting)}{value}")
 
 
-class OnlyHere(BadSetting):
+class OnlyHere(PromptctlError):
     """A URL where files are written or moved, which is done on this machine alone."""
 
-    def __init__(self, setting: str, url: str, instead: str | None) -> None:
-        PromptctlError.__init__(self, f"{url} is on another machine, and {setting} is a place on this one", instead)
-        self.setting = setting
+    exit_code = 2
+
+    def __init__(self, url: str, doing: str, hint: str) -> None:
+        super().__init__(f"{doing} on this machine, and {url} is on another", hint)
 
 
 class WrongArgument(PromptctlError, ValueError):

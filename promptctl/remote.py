@@ -527,6 +527,14 @@ def how_to_look(place: Path) -> str:
     return f"{command} {shlex.quote(f'{place}/')}" if command else f"try to reach {place} otherwise"
 
 
+def how_to_copy(place: Path) -> str:
+    """A command that copies what lies elsewhere to this machine."""
+    kind = str(place).partition("://")[0]
+    command = {"s3": "aws s3 cp --recursive", "gs": "gcloud storage cp -r", "gcs": "gcloud storage cp -r"}.get(kind)
+    copy = f"{command} {shlex.quote(str(place))} photos" if command else "copy it to a folder here"
+    return f"{copy}   (and name that folder)"
+
+
 @contextmanager
 def _reached(url: RemotePath) -> Iterator[tuple[AbstractFileSystem, str]]:
     """What is said of a URL that cannot be reached is an OSError, whichever library found out, or NotReached."""

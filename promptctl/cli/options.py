@@ -13,6 +13,7 @@ import typer
 
 from promptctl.cli.completion import known_names, known_refs, learner_names, recipe_names
 from promptctl.learners import LEARNERS, all_recipes, what_they_do
+from promptctl.remote import path_of
 
 
 class Format(str, Enum):
@@ -67,7 +68,8 @@ def finite(value: float | None) -> float | None:
 Folder = Annotated[
     Path,
     typer.Argument(
-        help="Folder with one folder per class, with or without train/ val/ test/; or a CSV or review.jsonl."
+        help="Folder with one folder per class, with or without train/ val/ test/; or a CSV or review.jsonl.",
+        parser=path_of,
     ),
 ]
 ContextRef = Annotated[
@@ -204,7 +206,8 @@ Burst = Annotated[
 
 
 Photos = Annotated[
-    list[Path] | None, typer.Argument(help="Image files, and folders to search for images.", show_default=False)
+    list[Path] | None,
+    typer.Argument(help="Image files, folders to search, and URLs of both.", show_default=False, parser=path_of),
 ]
 Words = Annotated[
     str | None,

@@ -26,7 +26,7 @@ def apply(
     on_progress   called with what is being done, how much is done, and of how much
     raises        BadPlan, BadTarget, OperationRuns, BadJournal and its kinds, StorageFailed
     """
-    path = checks.path("plan", plan)
+    path = checks.local_path("plan", plan, "photos are sorted")
     read, sha256 = read_plan(path)
     store = store or Store()
     target_of(read.into, store)

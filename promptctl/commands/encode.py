@@ -17,6 +17,7 @@ from promptctl.commands.photos import columns_asked, encode_photos, passed_over,
 from promptctl.commands.writing import check_free, place_file, refuse_inside_store
 from promptctl.errors import ExtraMissing, WrongOption
 from promptctl.progress import OnProgress
+from promptctl.remote import path_of
 from promptctl.report import EncodeReport
 from promptctl.store.store import Store
 
@@ -107,7 +108,7 @@ def _unlabelled(inputs: Sequence[Path]) -> tuple[list[LabelledImage], list[Skipp
 
     files = gathered(inputs)
     closed = [Skipped(folder.path, folder.reason) for folder in files.closed]
-    return [LabelledImage(Path(path), "") for path in files.photos], closed, files.beside
+    return [LabelledImage(path_of(path), "") for path in files.photos], closed, files.beside
 
 
 def _labelled(inputs: Sequence[Path], columns: ColumnNames) -> tuple[list[LabelledImage], list[Skipped], Counter[str]]:

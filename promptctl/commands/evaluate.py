@@ -19,6 +19,7 @@ from promptctl.commands.places import check_places
 from promptctl.commands.sources import Source, locate
 from promptctl.errors import BadSetting, NoImages, WrongOption
 from promptctl.progress import OnProgress
+from promptctl.remote import path_of
 from promptctl.report import EvaluateReport, MatrixReport, Rejection, UnknownFigures, UnknownScores
 from promptctl.store.store import Store
 
@@ -243,7 +244,7 @@ def _files_of(foreign: Path, context: Context, name: str) -> Sequence[Path]:
 
     if why := context.why_no_shots(each=True):
         raise WrongOption(f"{name} cannot tell unknown photos: {why}", "leave out --unknown")
-    return [Path(path) for path in gathered([foreign]).photos]
+    return [path_of(path) for path in gathered([foreign]).photos]
 
 
 def _unknown_figures(

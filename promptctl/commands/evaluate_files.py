@@ -15,6 +15,7 @@ from typing import Any
 from promptctl import checks, typed
 from promptctl.commands.writing import check_free, place_file, refuse_inside_store
 from promptctl.errors import ExportFailed, ExtraMissing, WrongOption
+from promptctl.remote import path_of
 from promptctl.report import EvaluateReport, PhotoAnswer
 from promptctl.report.phrases import local_time
 from promptctl.store.store import Store
@@ -115,7 +116,7 @@ def _row(photo: PhotoAnswer, report: EvaluateReport) -> Mapping[str, Any]:
     # alone is of answers that were given together; otherwise the answer is that of the photo by itself
     alone = (photo.answer, photo.probability) if photo.alone is None else (photo.alone, photo.alone_probability)
     return {
-        "path": str(Path(photo.file).absolute()),  # so that the file is a list wherever it lies
+        "path": str(path_of(photo.file).absolute()),  # so that the file is a list wherever it lies
         "label": photo.label,
         "answer": photo.answer,
         "probability": photo.probability,

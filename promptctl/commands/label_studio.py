@@ -39,6 +39,8 @@ def label_studio(found: SuggestReport, out: str | os.PathLike[str], *, force: bo
     """
     path = checks.path("out", out)
     check_label_studio(path, force=force)
+    for one in found.candidates:
+        checks.local_path("photos", one.file, "Label Studio serves photos that are")
     asked = [one for one in found.candidates if _is_text(one.file)]
     if not asked:
         raise WrongOption("there is no photo to ask about", "give photos that it was not learned from")

@@ -13,6 +13,7 @@ from promptctl import checks
 from promptctl.context.card import ClassEntry, check_fits
 from promptctl.errors import DatasetError, NoImages, NothingToMap
 from promptctl.progress import OnProgress
+from promptctl.remote import path_of
 from promptctl.report import SkippedFile
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def files_by_content(photos: Path, on_progress: OnProgress | None = None) -> dic
     from promptctl.data.images import LabelledImage, hash_images
 
     reading = partial(on_progress, "reading") if on_progress else None
-    images = [LabelledImage(Path(path), "") for path in gathered([photos]).photos]
+    images = [LabelledImage(path_of(path), "") for path in gathered([photos]).photos]
     return {image.sha256: image.path for image in hash_images(images, reading)[0]}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from promptctl.commands.sources import as_text, is_file_reference, locate
 from promptctl.errors import InvalidName, NoImages, NotAContext, NotInStore, WrongOption
+from promptctl.remote import is_remote, path_of
 from promptctl.store.refs import check_name
 from promptctl.store.store import SUFFIX, Store
 
@@ -63,11 +64,11 @@ def told_apart(first: str, others: Sequence[str], store: Store | None) -> tuple[
     raises   NoImages where one is neither, or where there are only contexts
     """
     if len(others) == 1:
-        return [first], [Path(others[0])]
+        return [first], [path_of(others[0])]
     contexts, photos = [first], []
     for word in others:
-        path = Path(word)
-        if _is_there(path) and (path.is_dir() or path.suffix.lower() != SUFFIX):
+        path = path_of(word)
+        if _is_there(path) and (path.suffix.lower() != SUFFIX or path.is_dir()):
             photos.append(path)
         elif is_context(word, store):
             contexts.append(word)
@@ -140,7 +141,8 @@ def is_context(text: str, store: Store | None) -> bool:
 
 
 def _is_there(path: Path) -> bool:
-    return path.exists() or path.is_symlink()
+    # nothing that is called like a URL is a context: it is not asked for
+    return is_remote(path) or path.exists() or path.is_symlink()
 
 
 def _is_name(text: str) -> bool:

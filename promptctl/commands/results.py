@@ -12,6 +12,7 @@ from typing import Any
 
 from promptctl import checks
 from promptctl.errors import BadResults, NotResults, OtherResults, ResultsExist, reason_of
+from promptctl.remote import is_remote, path_of
 from promptctl.render.formats import dumps
 from promptctl.report import Classified, ClassifyReport, Row, SavedReport, SkippedFile
 from promptctl.sorting.plan import Refused, Shown
@@ -33,7 +34,7 @@ class Results:
         resume   go on with a file that exists, if one does
         raises   BadSetting, ResultsExist without `resume`, NotResults for a file that is none, OSError
         """
-        self.path = checks.path("output", path)
+        self.path = checks.local_path("output", path, "results are written to a file")
         self.known: set[str] = set()  # paths that have a line
         self._head: Row | None = None
         self._end = self._n_bytes = 0
@@ -87,7 +88,7 @@ class Results:
             elif self._head is None or record is None or not (kind == _SUMMARY or _is_whole(record)):
                 raise NotResults(self.path, f"line {number} is not one of its own")
             elif kind != _SUMMARY:
-                self.known.add(os.fspath(Path(record["path"])))
+                self.known.add(os.fspath(path_of(record["path"])))
             if kind != _SUMMARY:
                 self._end = end
 
@@ -111,6 +112,7 @@ class Results:
                     raise NotResults(self.path, "it does not begin as results do")
 
 
+_ELSEWHERE = "it is on another machine, and photos are sorted on this one"
 _BEGINNING = b'{"schema_version": '
 
 
@@ -130,7 +132,7 @@ def _is_whole(record: Row) -> bool:
 
 def _item(record: Row) -> Classified | SkippedFile:
     if record["type"] == "error":
-        return SkippedFile(Path(record["path"]), str(record["reason"]))
+        return SkippedFile(path_of(record["path"]), str(record["reason"]))
     return Classified.of_record(record)
 
 
@@ -160,7 +162,9 @@ def read_results(path: Path) -> tuple[list[tuple[Path, Shown]], list[Refused]]:
     found, refused = [], []
     for number, row in _rows(path):
         try:
-            if row["type"] == "result":
+            if is_remote(row["path"]):
+                refused.append(Refused(path_of(row["path"]), _ELSEWHERE))
+            elif row["type"] == "result":
                 found.append((_whole(row["path"]), _shown(row)))
             elif row["type"] == "error":
                 refused.append(Refused(Path(row["path"]), str(row["reason"])))

@@ -24,6 +24,8 @@ from promptctl.store.store import Store
 
 KINDS = ("sort", "apply", "watch")  # operations that carry out a plan
 
+_DOING = "photos are sorted"
+
 
 def sort(
     inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
@@ -67,7 +69,7 @@ def sort(
     raises           what `classify` raises, BadTarget, BadResults, ExportFailed, StorageFailed
     """
     mode, store = checks.one_of("mode", mode, MODES), store or Store()
-    target = target_of(checks.path("into", into), store)
+    target = target_of(checks.local_path("into", into, _DOING), store)
     out = None if plan is None else checks.path("plan", plan)
     if out is not None:
         check_free(out, force=False)
@@ -75,9 +77,15 @@ def sort(
     asked = Limits(unknown, min_confidence, accept_error)
     if results is None:
         answering = {**answering, **asked.for_classify(), "together": together}
-        seen = by_answers(checks.paths("inputs", inputs), ref, target, store, on_progress, answering)
+        seen = by_answers(checks.local_paths("inputs", inputs, _DOING), ref, target, store, on_progress, answering)
     else:
-        seen = by_results(checks.path("results", results), checks.paths("inputs", inputs), ref, store, asked)
+        seen = by_results(
+            checks.local_path("results", results, _DOING),
+            checks.paths("inputs", inputs),
+            ref,
+            store,
+            asked,
+        )
     planned = arrange(
         seen.found,
         seen.refused,

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import checks
@@ -18,6 +17,7 @@ from promptctl.commands.places import check_places
 from promptctl.commands.sources import locate
 from promptctl.errors import WrongOption
 from promptctl.progress import OnProgress
+from promptctl.remote import is_remote, path_of
 from promptctl.report import Candidate, SkippedFile, SuggestReport
 from promptctl.store.store import Store
 
@@ -115,7 +115,7 @@ class _Seen:
             self.skipped.append(SkippedFile(image.path, image.reason))
 
     def _add_photo(self, image: Encoded) -> None:
-        path = os.path.abspath(image.path)  # noqa: PTH100  a link stays the link that it is
+        path = os.fspath(path_of(image.path) if is_remote(image.path) else os.path.abspath(image.path))  # noqa: PTH100  a link stays the link that it is
         if image.sha256 in self.learned:
             self.learned_from += 1
         elif image.sha256 in self.places:
@@ -176,7 +176,7 @@ def _with_copies(order: Sequence[int], seen: _Seen, judged: Judged, count: int |
     from promptctl.data.groups import copies_of
 
     looked_at = order[: _MOST_LOOKED_AT if count is None else min(_MOST_LOOKED_AT, _A_FEW_MORE * count)]
-    paths = [Path(seen.paths[i]) for i in looked_at]
+    paths = [path_of(seen.paths[i]) for i in looked_at]
     first = copies_of(judged.features[looked_at].astype("float32"), paths).tolist()
     parts: dict[int, list[int]] = {}
     for i, place in zip(looked_at, first, strict=True):

@@ -87,7 +87,7 @@ def watch(
     raises           ExtraMissing where watchfiles is not installed, NoImages, BadTarget, WatchedAlready and what
                      `classify` and the journal raise
     """
-    folder, mode = checks.path("inbox", inbox), checks.one_of("mode", mode, MODES)
+    folder, mode = checks.local_path("inbox", inbox, "photos are watched for"), checks.one_of("mode", mode, MODES)
     store, once = store or Store(), checks.flag("once", once)
     settle = checks.number("settle", settle, 0.05, _LONGEST, SETTLE)
     every = checks.number("every", every, 0.1, _LONGEST, EVERY)
@@ -95,7 +95,7 @@ def watch(
     from promptctl.data.exclusion import Exclusion
 
     exclusion = Exclusion.of(checks.texts("exclude", exclude))
-    target = target_of(checks.path("into", into), store)
+    target = target_of(checks.local_path("into", into, "photos are sorted"), store)
     check_places(ref, [folder], store, "promptctl watch {photos} --prompt {context} --into FOLDER")
     if not folder.is_dir():
         there = os.path.lexists(folder)

@@ -11,12 +11,15 @@ from promptctl.errors import (
     ExportFailed,
     reason_of,
 )
+from promptctl.remote import is_remote
 from promptctl.store import files
 from promptctl.store.store import Store
 
 
 def check_free(out: Path, force: bool) -> None:
     """ExportFailed now, rather than when there is something to write; a link stands for what it leads to."""
+    if is_remote(out):
+        raise ExportFailed(out, "files are written on this machine alone", "name a file here, and copy it afterwards")
     if out.is_dir():
         raise ExportFailed(out, "it is a folder", "name a file in it")
     if out.exists() and not out.is_file():  # a device, a pipe

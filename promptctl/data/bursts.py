@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptctl.encoding.decode import moment_of
 from promptctl.progress import OnStep
+from promptctl.remote import path_of
 
 MOST = 1000  # photos of one burst; what goes on for longer is a series, and is cut
 _MOST_A_SECOND = 60  # pictures that a camera takes; more say that its clock stood still
@@ -49,7 +49,7 @@ def _moments(photos: Sequence[str]) -> Iterator[tuple[float, bool]]:
     pool = ThreadPoolExecutor(max_workers=4)
     try:
         for first in range(0, len(photos), _AT_ONCE):
-            for moment in pool.map(moment_of, map(Path, photos[first : first + _AT_ONCE])):
+            for moment in pool.map(moment_of, map(path_of, photos[first : first + _AT_ONCE])):
                 yield (np.nan, False) if moment is None else (moment.utc, moment.offset is not None)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -15,10 +15,11 @@ from promptctl.data.readers import read_list
 from promptctl.data.readers.headings import USUAL, ColumnNames, refuse_columns
 from promptctl.data.readers.records import Listed
 from promptctl.data.splits import is_one_of_several, look_of, split_of
-from promptctl.data.walk import is_beside, visible_files, visible_folders, walk
+from promptctl.data.walk import is_beside, list_all, visible_files, visible_folders, walk
 from promptctl.encoding.files import Skipped
 from promptctl.encoding.formats import is_image_name
 from promptctl.errors import DatasetError, NoImages, NoLabelColumn, OneClass, reason_of
+from promptctl.remote import how_to_look, look
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,11 @@ class ImageFolder:
         raises   NoImages, DatasetError
         """
         is_file = _is_file(root)
-        found = _from_list(root, columns) if is_file else _scan_folder(root, columns)
+        with look():
+            found = _from_list(root, columns) if is_file else _scan_folder(root, columns)
         if not found.images:
             inside = "lists no image" if is_file else "has class folders but no image in them"
-            raise NoImages(f"{root} {inside}{_passed(found.skipped)}", f"ls {shlex.quote(str(root))}")
+            raise NoImages(f"{root} {inside}{_passed(found.skipped)}", how_to_look(root))
         return found
 
     @property
@@ -70,13 +72,14 @@ def _is_file(root: Path) -> bool:
         root.stat()
         return root.is_file()
     except FileNotFoundError:
-        raise NoImages(f"there is no folder {root}", f"ls {shlex.quote(str(root.parent))}") from None
+        raise NoImages(f"there is no folder {root}", how_to_look(root.parent)) from None
     except (OSError, ValueError) as error:  # no permission, a name too long, a NUL in it
         reason = reason_of(error) if isinstance(error, OSError) else str(error)
-        raise NoImages(f"{root} cannot be read: {reason}", f"ls {shlex.quote(str(root.parent))}") from error
+        raise NoImages(f"{root} cannot be read: {reason}", how_to_look(root.parent)) from error
 
 
 def _scan_folder(root: Path, columns: ColumnNames) -> ImageFolder:
+    list_all(root)
     folders = visible_folders(root)
     for files in _lists_in(root, folders):
         try:
@@ -199,7 +202,7 @@ def _none_usable(root: Path, changed: Sequence[Path], missing: Sequence[Skipped]
             f"no image listed in {root} is what it was when it was given its class, {changed[0]} for example",
             f"promptctl review {shlex.quote(str(changed[0].parent))} --prompt NAME",
         )
-    hint, first = f"ls {shlex.quote(str(missing[0].path.parent))}", missing[0]
+    hint, first = how_to_look(missing[0].path.parent), missing[0]
     if first.reason != "no such file":
         return NoImages(
             f"none of the {len(missing)} images listed in {root} can be used: {first.path}: {first.reason}", hint

@@ -12,6 +12,7 @@ from promptctl.encoding.decode import hash_image
 from promptctl.encoding.files import NotAnImage, Skipped, UnreadableImage
 from promptctl.encoding.formats import is_image_name
 from promptctl.progress import OnStep
+from promptctl.remote import AT_ONCE, RemotePath
 
 _AT_ONCE = 512  # files
 
@@ -88,7 +89,8 @@ def changed_since(sha256: Mapping[Path, str]) -> tuple[Path, ...]:
 
 def _outcomes(images: Sequence[LabelledImage]) -> Iterator[str | UnreadableImage]:
     """The sha256 of every image, or why it cannot be read, in order."""
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    is_far = any(isinstance(one.path, RemotePath) for one in images)
+    with ThreadPoolExecutor(max_workers=AT_ONCE if is_far else 4) as pool:
         # a pool takes all it is given before it gives anything back: seconds for a hundred thousand files
         for first in range(0, len(images), _AT_ONCE):
             yield from pool.map(_hash_or_reason, images[first : first + _AT_ONCE])

@@ -15,11 +15,14 @@ from promptctl.data.names import one_form
 from promptctl.data.splits import look_of
 from promptctl.data.walk import every_file, visible_folders
 from promptctl.encoding.formats import RAW_PHOTO, is_image_name, of_name
-from promptctl.errors import NoImages
+from promptctl.errors import DatasetError, NoImages
+from promptctl.remote import is_remote, path_of, same_system
 
 _LOOKED_AT = 50  # lines, to tell where the files of a list lie
 _MOST_PLACES = 2000  # folders, likewise
+_MOST_ELSEWHERE = 50  # where each takes a few requests
 _MOST_FILES = 2_000_000  # that are looked at to find photos by their ids alone
+_ADDRESS = re.compile(r"(?!file:)[a-z][a-z0-9+.-]{1,9}://", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"[A-Za-z]:|[\\/]|~|file:")
 
 
@@ -50,11 +53,12 @@ class Shelf:
         own = self._there(self._own, some)
         if 2 * len(own) > len(some):
             return
-        found = {place: self._there(place, some) for place in islice(_two_deep(self._own), _MOST_PLACES)}
+        most = _MOST_ELSEWHERE if is_remote(self._own) else _MOST_PLACES
+        found = {place: self._there(place, some) for place in islice(_two_deep(self._own), most)}
         if own or any(found.values()):
             self._folder = self._best({self._own: own, **found})
             return
-        found = {place: self._there(place, some) for place in islice(_beside(self._own), _MOST_PLACES)}
+        found = {place: self._there(place, some) for place in islice(_beside(self._own), most)}
         self._folder = self._best({place: lines for place, lines in found.items() if len(lines) > len(some) // 2})
         if self._folder != self._own:
             remarks.say([f"the files of {self._list} are not beside it: those in {self._folder} are taken"])
@@ -99,6 +103,9 @@ class Shelf:
         return best[0]
 
     def _found(self, cell: str, label: str) -> Path | None:
+        refuse_address(self._list, cell)
+        if is_remote(cell.strip()):
+            return path_of(cell.strip())
         for text in dict.fromkeys((cell, cell.strip(), _local(cell))):
             if text.strip() and _is_file(self._folder / text):
                 return self._folder / text
@@ -209,6 +216,16 @@ def _one_of_pair(photos: Iterable[Path]) -> list[Path]:
 
 def _under(folder: Path, path: Path) -> str:
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
+def refuse_address(manifest: Path, cell: str) -> None:
+    """DatasetError for a URL, unless its list lies in the same store: no other has the network asked for anything."""
+    text = cell.strip()
+    if _ADDRESS.match(text) and not same_system(manifest, text):
+        raise DatasetError(
+            f"{manifest} lists addresses in the network such as {text}, and photos are read from files beside it",
+            "put the list beside the photos and give its address, or give the photos alone with --files-from",
+        )
 
 
 def _local(cell: str) -> str:

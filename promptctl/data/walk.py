@@ -123,6 +123,14 @@ def walk(roots: Sequence[Path], *, excluded: Iterable[Path] = ()) -> Tree:
     return Tree(tuple(path_of(one) for one in found if not isinstance(one, Closed)), closed)
 
 
+def list_all(folder: Path) -> None:
+    """Within a look: what lies below a folder elsewhere, which is then asked for once; NoImages where it cannot be."""
+    try:
+        list_whole(folder)
+    except OSError as error:
+        raise NoImages(f"{folder} cannot be read: {reason_of(error)}", how_to_look(folder)) from error
+
+
 def visible_folders(folder: Path) -> list[Path]:
     """The sub-folders of a folder, sorted, without what systems keep there; NoImages when it cannot be read."""
     return [path_of(path) for path, is_folder in _listed(folder) if is_folder]

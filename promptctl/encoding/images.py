@@ -18,6 +18,7 @@ from promptctl.encoding.files import Skipped, UnreadableImage
 from promptctl.encoding.pipeline import Encoded, stream
 from promptctl.encoding.rgb import to_rgb
 from promptctl.errors import WrongArgument
+from promptctl.remote import path_of
 
 if TYPE_CHECKING:
     from promptctl.encoding.cache import FeatureCache
@@ -118,7 +119,7 @@ def as_item(image: object) -> Item:
         if image.size:
             return Image.fromarray(np.ascontiguousarray(image))
     elif isinstance(image, (str, os.PathLike)) and isinstance(os.fspath(image), str) and os.fspath(image):
-        path = Path(image)
+        path = path_of(image)
         if not path.is_dir():
             return path
         raise WrongArgument("an image", f"the folder {path}", _WANTED)

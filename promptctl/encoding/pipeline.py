@@ -22,6 +22,7 @@ from promptctl.encoding.formats import is_image_name
 from promptctl.encoding.views import VIEWS, look_of, view
 from promptctl.errors import NoImages
 from promptctl.progress import OnStep
+from promptctl.remote import AT_ONCE, RemotePath
 
 if TYPE_CHECKING:
     from promptctl.encoding.cache import Vector
@@ -148,11 +149,12 @@ def _stream(
 
 def _prepared(jobs: Iterable[_Job], encoder: ImageEncoder, cache: FeatureCache) -> Iterator[_Item]:
     """Every file read and hashed, and decoded if a feature is not known, in order, a little ahead of the tower."""
-    pool = ThreadPoolExecutor(max_workers=_DECODERS)
+    near, far = ThreadPoolExecutor(max_workers=_DECODERS), ThreadPoolExecutor(max_workers=AT_ONCE)
     ahead: deque[Future[list[_Item]]] = deque()
     waiting = 0  # pictures that may lie in memory
     try:
         for path, views in jobs:
+            pool = far if isinstance(path, RemotePath) else near  # there most of the time is waiting for an answer
             ahead.append(pool.submit(_prepare, path, views, encoder, cache))
             waiting += len(views)
             while waiting > _AHEAD:
@@ -162,7 +164,8 @@ def _prepared(jobs: Iterable[_Job], encoder: ImageEncoder, cache: FeatureCache) 
         while ahead:
             yield from ahead.popleft().result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (near, far):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _prepare(path: Path, views: tuple[int | None, ...], encoder: ImageEncoder, cache: FeatureCache) -> list[_Item]:

@@ -11,6 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
 
+from promptctl.remote import path_of
 from promptctl.report.base import Item, Row, SkippedFile, StreamedReport
 from promptctl.report.gate import TOGETHER, Taken
 from promptctl.report.phrases import counted, ordinal, passed_over_lines, percent, skipped_lines
@@ -80,7 +81,7 @@ class Classified:
         """The same, read again; KeyError or TypeError from what is none."""
         told, burst = Told.of_record(record), record["burst"]
         return Classified(
-            Path(record["path"]),
+            path_of(record["path"]),
             told.top,
             told.unknown,
             told.doubtful,
@@ -88,7 +89,7 @@ class Classified:
             told.alone,
             record["sha256"],
             {context: Told.of_record(other) for context, other in record["others"].items()},
-            None if burst is None else Path(burst),
+            None if burst is None else path_of(burst),
         )
 
     def entry(self) -> Row:
@@ -235,7 +236,7 @@ class ClassifyReport(StreamedReport):
         paths, names = longest or [""], self.class_names or ("",)
         rows = zip_longest(paths, names, *self.names_of_others.values())
         return [
-            self._sample(Path(path or paths[0]), name or names[0], others).cell_row() for path, name, *others in rows
+            self._sample(path_of(path or paths[0]), name or names[0], others).cell_row() for path, name, *others in rows
         ]
 
     def _sample(self, path: Path, name: str, names_of_others: Sequence[str | None]) -> Classified:

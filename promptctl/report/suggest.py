@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from promptctl.remote import path_of
 from promptctl.report.base import Report, Row, SkippedFile
 from promptctl.report.phrases import error_records, number_of, passed_over_lines, percent, skipped_lines
 
@@ -97,5 +98,5 @@ class SuggestReport(Report):
 
 
 def _near(file: str) -> Path:
-    path, here = Path(file), Path.cwd()
+    path, here = path_of(file), Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

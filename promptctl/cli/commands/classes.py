@@ -27,6 +27,7 @@ from promptctl.cli.options import (
     SplitColumn,
 )
 from promptctl.cli.output import ask, finish, finish_version
+from promptctl.remote import path_of
 
 Label = Annotated[
     str, typer.Argument(help="A class, by its label, an alias or its name.", autocompletion=known_classes)
@@ -156,7 +157,9 @@ def class_merge(
 def class_split(
     context: Name,
     label: Label,
-    photos: Annotated[Path, typer.Option("--from", help="Folder with one folder per class.", metavar="FOLDER")],
+    photos: Annotated[
+        Path, typer.Option("--from", help="Folder with one folder per class.", metavar="FOLDER", parser=path_of)
+    ],
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
     split_column: SplitColumn = None,

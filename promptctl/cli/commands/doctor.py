@@ -10,12 +10,14 @@ import typer
 from promptctl import commands, render
 from promptctl.cli.options import ContextRef, Device, Format, Json, OnDevice, Output, OwnModel
 from promptctl.cli.output import finish
+from promptctl.remote import path_of
 
 
 def doctor(
     context: ContextRef,
     photos: Annotated[
-        Path | None, typer.Argument(help="A folder to find the files of the images in, by their content.")
+        Path | None,
+        typer.Argument(help="A folder to find the files of the images in, by their content.", parser=path_of),
     ] = None,
     write_fixes: Annotated[
         Path | None,

@@ -10,10 +10,13 @@ import typer
 from promptctl import commands, render
 from promptctl.cli.options import Device, Format, Json, LabelColumn, Model, OnDevice, Output, PathColumn, SplitColumn
 from promptctl.cli.output import finish
+from promptctl.remote import path_of
 
 
 def encode(
-    photos: Annotated[list[Path], typer.Argument(help="Image files, and folders to search for images.")],
+    photos: Annotated[
+        list[Path], typer.Argument(help="Image files, folders to search, and URLs of both.", parser=path_of)
+    ],
     out: Annotated[Path, typer.Argument(help="File to write: .npz or .parquet.")],
     labels: Annotated[
         bool,

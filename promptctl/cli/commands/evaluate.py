@@ -27,6 +27,7 @@ from promptctl.cli.options import (
 from promptctl.cli.output import finish
 from promptctl.commands.baseline_names import BASELINES
 from promptctl.commands.places import told_apart
+from promptctl.remote import path_of
 from promptctl.report import EvaluateReport, MatrixReport
 
 
@@ -49,7 +50,9 @@ def evaluate(
     split_column: SplitColumn = None,
     unknown: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Photos that show none of the classes: how well they are told apart."),
+        typer.Option(
+            metavar="FOLDER", help="Photos that show none of the classes: how well they are told apart.", parser=path_of
+        ),
     ] = None,
     together: Annotated[
         bool,

@@ -11,11 +11,12 @@ import typer
 from promptctl import commands
 from promptctl.cli.options import Device, Force, Format, Json, MaxForgetting, Name, OnDevice, Output
 from promptctl.cli.output import finish_version
+from promptctl.remote import path_of
 
 
 def rebase(
     context: Name,
-    photos: Annotated[Path, typer.Argument(help="Folder tree with the photos it was learned from.")],
+    photos: Annotated[Path, typer.Argument(help="Folder tree with the photos it was learned from.", parser=path_of)],
     model: Annotated[str, typer.Option("--model", help="The new backbone: mini or any open_clip model.")],
     drop_missing: Annotated[
         bool, typer.Option("--drop-missing", help="Leave out classes none of whose photos are found.")

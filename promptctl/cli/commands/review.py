@@ -22,10 +22,13 @@ from promptctl.cli.options import (
     parse_unknown,
 )
 from promptctl.cli.output import finish
+from promptctl.remote import path_of
 
 
 def review(
-    photos: Annotated[list[Path], typer.Argument(help="Image files, and folders to search for images.")],
+    photos: Annotated[
+        list[Path], typer.Argument(help="Image files, folders to search, and URLs of both.", parser=path_of)
+    ],
     prompt: Annotated[
         str, typer.Option("--prompt", "-p", help="NAME, NAME@VERSION or a context file.", autocompletion=known_refs)
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from promptctl.data.readers.headings import (
     plain,
 )
 from promptctl.data.readers.labels import one_label
-from promptctl.data.shelf import Shelf
+from promptctl.data.shelf import Shelf, refuse_address
 from promptctl.data.splits import split_of
 from promptctl.errors import DatasetError, NoLabelColumn
 
@@ -69,7 +68,8 @@ def listed(
     if not records:
         return []
     file, label, split = _used(path, columns, records, told, names)
-    _refuse_addresses(path, records[0].text(file))
+    for record in records:
+        refuse_address(path, record.text(file))
     shelf.choose_folder([(record.text(file), record.text(label)) for record in records])
     found, singles = [], {record.text(label) for record in records}
     for record in records:
@@ -162,14 +162,6 @@ def _split(manifest: Path, record: Record, column: str | None) -> str | None:
             f"{manifest} has the split '{said}' in line {record.line}", "the splits are train, val and test"
         )
     return found
-
-
-def _refuse_addresses(path: Path, cell: str) -> None:
-    if re.match(r"(?:https?|s3|gs|ftp)://", cell, re.IGNORECASE):
-        raise DatasetError(
-            f"{path} lists addresses in the network such as {cell}, and photos are read from files",
-            "download them, and list the files",
-        )
 
 
 def _is_one_hot(columns: Sequence[str], file: str, records: Sequence[Record]) -> bool:

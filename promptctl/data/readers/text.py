@@ -5,12 +5,16 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
+from promptctl.encoding.budget import FILES
 from promptctl.errors import DatasetError, reason_of
+from promptctl.remote import is_remote
 
 
 def file_bytes(path: Path, most: int = -1) -> bytes:
     """What a file holds, or its first bytes; DatasetError where it cannot be read."""
     try:
+        if is_remote(path) and path.stat().st_size > FILES.n_bytes:
+            raise DatasetError(f"{path} is larger than a list may be", f"list fewer than {FILES.n_bytes:,} bytes")
         with path.open("rb") as file:
             return file.read(most)
     except OSError as error:

@@ -6,13 +6,13 @@ import base64
 import hashlib
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
 from promptctl.encoding.decode import decoded
 from promptctl.encoding.files import UnreadableImage, file_bytes
 from promptctl.encoding.shrink import Look
+from promptctl.remote import path_of
 from promptctl.report import PhotoAnswer
 
 SIDE = 192  # pixels of the long side
@@ -32,7 +32,7 @@ class Thumbnail:
 
 def thumbnail(photo: PhotoAnswer) -> Thumbnail:
     """The photo as it was answered: upright, without what its file says besides."""
-    path = Path(photo.file)
+    path = path_of(photo.file)
     try:
         with file_bytes(path) as data:
             if hashlib.sha256(data).hexdigest() != photo.sha256:
