@@ -134,9 +134,10 @@ def learn(
     if template is not None:
         templates.check(template)
     _check_into(asked, fresh)
-    if store.has(name) and not fresh:
-        return _more(asked)
-    return _first(asked, fresh)
+    from promptctl.encoding.files import fetched_once
+
+    with fetched_once():  # to hash, to encode, and to look at what may be copies
+        return _more(asked) if store.has(name) and not fresh else _first(asked, fresh)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from promptctl.data.bursts import believed
 from promptctl.data.near_copies import ALIKE, BY_ITSELF, SIDE, Rows, near_each_other, plain_row, telling
 from promptctl.encoding.decode import glance
-from promptctl.encoding.files import UnreadableImage
+from promptctl.encoding.files import UnreadableImage, n_bytes_of
 
 LOOKED_AT = 0.7  # cosine of features from which on; small sizes of a picture may have no more, and thumbnails decide
 BURST = 3.0  # seconds between pictures of one moment
@@ -137,7 +137,7 @@ def _glance(path: Path) -> tuple[Rows, float] | None:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return n_bytes_of(path)
     except OSError:
         return 0
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import stat
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -36,6 +37,46 @@ class Skipped:
 _FIRST = 4_000_000  # bytes of a file elsewhere that are asked for at once, which most photos are no larger than
 
 
+class _Kept:
+    """Files elsewhere that were fetched since somebody began to keep them, as many as there is room for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._keeping = 0
+        self._files: dict[RemotePath, bytes] = {}
+        self._free = FILES.n_bytes
+
+    @contextmanager
+    def begin(self) -> Iterator[None]:
+        with self._lock:
+            self._keeping += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._keeping -= 1
+                if not self._keeping:
+                    self._files, self._free = {}, FILES.n_bytes
+
+    def get(self, path: RemotePath) -> bytes | None:
+        return self._files.get(path)
+
+    def add(self, path: RemotePath, data: bytes) -> None:
+        """The first ones stay, so that whoever goes through all of them again finds some where they are too many."""
+        with self._lock:
+            if self._keeping and path not in self._files and len(data) <= self._free:
+                self._files[path] = data
+                self._free -= len(data)
+
+
+_KEPT = _Kept()
+
+
+def fetched_once() -> AbstractContextManager[None]:
+    """Within it files elsewhere are kept for whoever reads them again, in as much memory as FILES has besides."""
+    return _KEPT.begin()
+
+
 @contextmanager
 def file_bytes(path: Path) -> Iterator[bytes]:
     """What `read_file` reads, counted in the budget for as long as it is needed."""
@@ -59,7 +100,8 @@ def read_file(path: Path) -> bytes:
 def read_start(path: Path, n_bytes: int) -> bytes:
     """The first bytes of a regular file that starts like an image we read, or UnreadableImage."""
     if isinstance(path, RemotePath):
-        start = _fetch(path, max(n_bytes, formats.HEAD))
+        kept = _KEPT.get(path)
+        start = _fetch(path, max(n_bytes, formats.HEAD)) if kept is None else kept
         check_start(start[: formats.HEAD], formats.of_name(path))
         return start[:n_bytes]
     with _opened(path) as (file, _):
@@ -69,6 +111,9 @@ def read_start(path: Path, n_bytes: int) -> bytes:
 @contextmanager
 def _fetched(path: RemotePath) -> Iterator[bytes]:
     """The bytes of a file elsewhere, counted: an ordinary photo in one request, of a larger file its size first."""
+    if (kept := _KEPT.get(path)) is not None:
+        yield kept
+        return
     named = formats.of_name(path)
     first = min(_FIRST, FILES.n_bytes) if named else formats.HEAD
     with FILES.reserve(first) as held:
@@ -76,13 +121,16 @@ def _fetched(path: RemotePath) -> Iterator[bytes]:
         check_start(data[: formats.HEAD], named)
         if len(data) < first:
             held.keep(len(data))
+            _KEPT.add(path, data)
             yield data
             return
         del data
     n_bytes = _size_of(path)
     _check_size(n_bytes)
     with FILES.reserve(n_bytes):
-        yield _fetch(path, n_bytes)
+        data = _fetch(path, n_bytes)
+        _KEPT.add(path, data)
+        yield data
 
 
 def _fetch(path: RemotePath, n_bytes: int) -> bytes:
@@ -90,6 +138,12 @@ def _fetch(path: RemotePath, n_bytes: int) -> bytes:
         return path.read(0, n_bytes)
     except OSError as error:
         raise UnreadableImage(reason_of(error)) from error
+
+
+def n_bytes_of(path: Path) -> int:
+    """How large a file is; OSError."""
+    kept = _KEPT.get(path) if isinstance(path, RemotePath) else None
+    return path.stat().st_size if kept is None else len(kept)
 
 
 def _size_of(path: RemotePath) -> int:
