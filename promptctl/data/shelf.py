@@ -146,7 +146,7 @@ class Shelf:
         stems: dict[str, list[Path]] = {}
         for file in islice(every_file([root]), _MOST_FILES):
             if isinstance(file, str):
-                path = Path(file)
+                path = path_of(file)
                 if (name := _folded(path.name)) in self._bare:
                     names.setdefault(name, []).append(path)
                 elif is_image_name(path) and (stem := _folded(path.stem)) in self._bare:
