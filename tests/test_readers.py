@@ -166,7 +166,7 @@ BAD = {
     "twice.csv": ("path,label,label\nemu/0.png,emu,ibis\n", "has 2 columns called 'label'"),
     "web.csv": (
         "url,label\nhttps://a.org/emu/0.png,emu\n",
-        "lists addresses in the network such as https://a.org/emu/0.png, and photos are read from files",
+        "lists addresses in the network such as https://a.org/emu/0.png, and photos are read from files beside it",
     ),
     "three.csv": (
         "Datei,Klasse,Jahr\nemu/0.png,emu,2020\n",
@@ -459,7 +459,7 @@ def test_data_knows_nothing_of_what_uses_it():
     program = f"import sys; [__import__(name) for name in {modules}]; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     known = {name.split(".")[1] for name in done.stdout.split() if name.startswith("promptctl.")}
-    assert known <= {"data", "encoding", "context", "errors", "cells", "paths", "progress"}
+    assert known <= {"data", "encoding", "context", "errors", "cells", "paths", "progress", "remote"}
 
 
 def test_lines_are_counted_with_excels_own_first_one(tmp_path):
