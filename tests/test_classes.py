@@ -16,8 +16,9 @@ from conftest import COLOURS, paint
 import promptctl
 from promptctl import commands
 from promptctl.classification.classifier import Classifier
-from promptctl.commands import class_add
-from promptctl.context.context import Context
+from promptctl.commands import class_add, guarding
+from promptctl.context.context import Context, ShotTable
+from promptctl.context.prototypes import Prototypes
 from promptctl.errors import (
     ClassNameTaken,
     ClassNotFound,
@@ -235,6 +236,75 @@ def test_photos_that_a_name_takes_from_other_classes_are_counted(cli, colours):
     assert [class_add._taken(greedy, (label,)) for label in ("grey", "red")] == [3, 0]
     report = commands.add_classes("colours", ["blue sky"])
     assert dataclasses.replace(report, taken=3).warnings()[-1].startswith("3 held-out photos of other classes are answ")
+
+
+def twice(context: Context, *, held_out: int) -> Context:
+    """Every photo once more, under another checksum, learned from (0) or held out (1)."""
+    own, n = context.shots, len(context.shots)
+    others = np.random.default_rng(0).integers(0, 256, own.sha256.shape, dtype=np.uint8)
+    parts = {name: np.concatenate([getattr(own, name)] * 2) for name in ("features", "class_ids", "predicted")}
+    shots = ShotTable(
+        **parts,
+        sha256=np.concatenate([own.sha256, others]),
+        held_out=np.concatenate([own.held_out, np.full(n, held_out, np.uint8)]),
+    )
+    apart = int(shots.held_out.sum())
+    card = dataclasses.replace(
+        context.card, shots=dataclasses.replace(context.card.shots, train=2 * n - apart, held_out=apart)
+    )
+    return dataclasses.replace(context, shots=shots, card=card)
+
+
+@pytest.mark.parametrize(("held_out", "images", "on"), [(1, 48, "images held out"), (0, 72, "shots, in folds")])
+def test_a_name_that_takes_photos_of_other_classes_is_refused(cli, made, held_out, images, on):
+    """Of photos held out, and where there are too few, of the shots as folds saw them."""
+    has("c", twice(Context.from_bytes(made["shared"], "it"), held_out=held_out).to_bytes())
+    honest = run(cli, "class", "add", "c", "grey")
+    assert honest["context"] == "c@2" and not honest["guard"]["refused"]
+    assert (honest["guard"]["compared_on"], honest["guard"]["compared_images"]) == (on, images)
+    assert honest["guard"]["by_name"] == ["grey"] and honest["guard"]["worse"] <= 1
+
+    done = cli("class", "add", "c", "bluegreen", "--json")
+    report = json.loads(done.out)
+    assert (done.code, report["context"], Store().numbers("c")) == (4, "c@candidate", (1, 2))
+    guard = report["guard"]
+    green, taken = images // 4, guard["worse"]
+    assert (guard["by_name"], guard["better"]) == (["bluegreen"], 0) and taken >= green - 1
+    of_all, of_green, names = guard["reasons"]
+    assert of_all.startswith(f"it recognises {100 * taken / images:.1f} points fewer of {images} images of the known")
+    assert of_green.startswith(f"it recognises {green - taken} of {green} images of 'green', {green} before")
+    assert names == f"'bluegreen' takes {taken} of 'green'"
+    said = cli("class", "add", "c", "bluegreen")
+    assert said.code == 4 and f"c@candidate is not the next version: {of_all}; {of_green}; {names}" in said.err
+    assert f"against c@2, among its classes and 'bluegreen', on the {images} {on}" in said.out
+    assert "class\tphotos\tbefore\tafter\ngreen\t" in said.out, "the class that loses is in the table"
+    assert run(cli, "class", "add", "c", "bluegreen", "--force")["forced"]
+    change = Store()["c@3"].card.change
+    assert change.forced and (change.guard.refused, change.guard.worse) == (True, taken)
+    assert run(cli, "class", "add", "c", "grey stripes")["guard"]["worse"] <= 1, "what was taken is known to be by now"
+
+
+def test_too_few_photos_advise_about_a_name(cli, colours):
+    done = cli("class", "add", "colours", "bluegreen", "--json")
+    report = json.loads(done.out)
+    assert (done.code, report["context"], report["guard"]["advisory"]) == (0, "colours@2", True)
+    assert report["guard"]["compared_images"] == 32
+    assert "32 images: too few to refuse a version" in report["guard"]["guard_warnings"][0]
+    assert report["guard"]["guard_warnings"][-1] == "'bluegreen' takes 8 of 'green'"
+    assert report["taken"] == 2 and "2 held-out photos of other classes are answered 'bluegreen'" in done.err
+
+
+def test_a_class_that_brings_a_photo_is_none_by_name_alone(colours):
+    parent = Store()["colours"]
+    commands.add_classes("colours", ["grey"])
+    named = Store()["colours"]
+    assert guarding._by_name(parent, named) == {4} and guarding._by_name(named, named) == set()
+    ids = np.where(np.arange(len(named.shots)) == 0, 4, named.shots.class_ids).astype(np.int32)
+    held = dataclasses.replace(named.shots, class_ids=ids, held_out=(np.arange(len(ids)) == 0).astype(np.uint8))
+    assert guarding._by_name(parent, dataclasses.replace(named, shots=held)) == set()
+    counts = np.array([0, 0, 0, 0, 3], np.int32)
+    means = Prototypes(np.zeros((5, 8), np.float32), np.zeros((5, 8), np.float32), counts)
+    assert guarding._by_name(parent, dataclasses.replace(named, prototypes=means)) == set()
 
 
 def test_a_class_by_name_learns_when_its_photos_come(cli, colours, tmp_path):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from promptctl.context import graded, guard
-from promptctl.context.guard import Paired, Verdict, detectable_drop, judge, mcnemar
+from promptctl.context.guard import Paired, Taken, Verdict, detectable_drop, judge, mcnemar
 
 LABELS = {id: f"class {id}" for id in range(20)}
 
@@ -64,6 +64,15 @@ def test_thirteen_points_are_refused_and_one_worse_for_one_better_is_not():
     )
     good = judged(paired(150, worse=1, better=1))
     assert (good.refused, good.reasons, good.warnings, good.drop) == (False, (), (), 0.0)
+
+
+def test_what_names_take_is_said_beside_the_reasons():
+    taken = [Taken("bird", "emu", 4), Taken("ape", "emu", 9), Taken("bird", "ibis", 12)]
+    found = judged(paired(150, worse=25), taken=taken)
+    assert found.reasons[-2:] == ("'bird' takes 12 of 'ibis', 4 of 'emu'", "'ape' takes 9 of 'emu'")
+    assert judged(paired(150, worse=1), taken=taken).reasons == ()
+    many = [Taken("bird", f"class {i}", 20 - i) for i in range(9)]
+    assert judged(paired(150, worse=25), taken=many).reasons[-1].endswith("16 of 'class 4', 4 more")
 
 
 def test_a_drop_that_may_be_chance_is_a_warning():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from promptctl.commands.versions import answering
 from promptctl.context.card import HELD_OUT, GuardRecord, HeadPart
 from promptctl.context.context import Context, LinearHead, ShotTable
 from promptctl.context.graded import right_probability
-from promptctl.context.guard import FEWEST_IMAGES, Paired, Verdict, judge
+from promptctl.context.guard import FEWEST_IMAGES, Paired, Taken, Verdict, judge
 from promptctl.progress import OnProgress
 from promptctl.report import ClassMoved, GuardFacts
 
@@ -37,6 +38,7 @@ class Judged:
     verdict: Verdict
     on: str  # which images they were compared on
     kept: str = ""  # which of the retries this is; empty: the first try
+    by_name: tuple[str, ...] = ()  # labels of new classes without an image, among which it answered too
 
     def recorded(self, *, forced: bool) -> Context:
         """The version with the verdict in its card."""
@@ -59,6 +61,7 @@ def facts_of(parent: str, judged: Judged) -> GuardFacts:
         p=found.p,
         refused=found.refused,
         advisory=found.advisory,
+        by_name=judged.by_name,
         kept=judged.kept,
         reasons=found.reasons,
         guard_warnings=found.warnings,
@@ -138,14 +141,21 @@ def judged(parent: Context, candidate: Context, max_forgetting: float) -> Judged
     Each answers by the features that it stores, so the two may be of different backbones.
     """
     labels = {entry.id: entry.label for entry in candidate.card.classes}
-    same, ids, full, zero_shot = _on_held_out(parent, candidate)
-    if len(same) < FEWEST_IMAGES:
-        by_folds, ids_of_folds = _on_folds(parent, candidate)
-        if len(by_folds) > len(same):
-            found = judge(by_folds, ids_of_folds, labels, max_forgetting=max_forgetting)
-            return Judged(candidate, found, FOLDS)
-    found = judge(same, ids, labels, full=full, zero_shot=zero_shot, max_forgetting=max_forgetting)
-    return Judged(candidate, found, HELD_OUT)
+    by_name = tuple(labels[id] for id in labels if id in _by_name(parent, candidate))
+    seen, on = _on_held_out(parent, candidate), HELD_OUT
+    if len(seen.ids) < FEWEST_IMAGES:
+        by_folds = _on_folds(parent, candidate)
+        seen, on = (by_folds, FOLDS) if len(by_folds.ids) > len(seen.ids) else (seen, on)
+    found = judge(
+        seen.same,
+        seen.ids,
+        labels,
+        full=seen.full,
+        zero_shot=seen.zero_shot,
+        taken=seen.taken(labels),
+        max_forgetting=max_forgetting,
+    )
+    return Judged(candidate, found, on, by_name=by_name)
 
 
 Right = NDArray[np.bool_]
@@ -153,16 +163,47 @@ Rows = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 
-def _on_held_out(parent: Context, candidate: Context) -> tuple[Paired, Ids, Paired | None, Right]:
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What two versions answer to the same N images."""
+
+    same: Paired
+    ids: Ids  # (N,) of the classes that they show
+    by_name: Ids  # (N,) the new class without an image that the candidate answers; -1: another
+    full: Paired | None = None
+    zero_shot: Right | None = None
+
+    def taken(self, labels: Mapping[int, str]) -> list[Taken]:
+        lost = np.flatnonzero(self.same.parent & (self.by_name >= 0))
+        counts = Counter((int(self.by_name[i]), int(self.ids[i])) for i in lost)
+        return [Taken(labels[by], labels[of], images) for (by, of), images in sorted(counts.items())]
+
+
+def _on_held_out(parent: Context, candidate: Context) -> _Seen:
     """On the images that the parent holds out, with the labels they have now, of classes that both have."""
-    both = _ids(parent) & _ids(candidate)
+    both, by_name = _ids(parent) & _ids(candidate), _by_name(parent, candidate)
     before, after, ids = _held_out_by_both(parent, candidate, both)
-    same = _compared((Classifier.of(parent), before), (Classifier.of(candidate), after), ids, both)
+    old, new = (Classifier.of(parent), before), (Classifier.of(candidate), after)
+    answered = _answers(*new, both | by_name)
+    same = Paired(_answers(*old, both) == ids, answered == ids) if by_name else _compared(old, new, ids, both)
     full = None
-    if _ids(candidate) - _ids(parent):
-        answered = _answers(extended(parent, candidate), before), _answers(Classifier.of(candidate), after)
-        full = Paired(answered[0] == ids, answered[1] == ids)
-    return same, ids, full, _answers(Classifier.zero_shot(candidate), after) == ids
+    if _ids(candidate) - _ids(parent) - by_name:
+        full = Paired(_answers(extended(parent, candidate), before) == ids, _answers(*new) == ids)
+    zero_shot = _answers(Classifier.zero_shot(candidate), after) == ids
+    return _Seen(same, ids, _only(answered, by_name), full, zero_shot)
+
+
+def _by_name(parent: Context, candidate: Context) -> set[int]:
+    """Ids of the classes that are new and brought no image: whatever they take of the others, they take wrongly."""
+    new, means = _ids(candidate) - _ids(parent), candidate.prototypes
+    rows = range(len(candidate.card.classes)) if means is None else np.flatnonzero(means.count == 0)
+    without = {candidate.card.classes[row].id for row in rows} - set(candidate.shots.class_ids.tolist())
+    return new & without
+
+
+def _only(ids: Ids, some: set[int]) -> Ids:
+    """The ids, -1 in place of all but some."""
+    return np.where(np.isin(ids, list(some)), ids, -1)
 
 
 def _held_out_by_both(parent: Context, candidate: Context, classes: set[int]) -> tuple[Rows, Rows, Ids]:
@@ -232,24 +273,24 @@ def _answers(answering: Classifier, x: Rows, among: set[int] | None = None) -> I
     return np.asarray(ids[columns][probabilities.argmax(1)], dtype=np.int64)
 
 
-def _on_folds(parent: Context, candidate: Context) -> tuple[Paired, Ids]:
+def _on_folds(parent: Context, candidate: Context) -> _Seen:
     """On the parent's shots, each as folds saw it: what a head learned from the others said of it."""
     before = {
         sha.tobytes(): int(seen)
         for sha, seen, held in zip(parent.shots.sha256, parent.shots.predicted, parent.shots.held_out, strict=True)
         if not held and seen >= 0
     }
-    known, rows = _ids(parent), []
+    known, by_name, rows = _ids(parent), _by_name(parent, candidate), []
     shots = candidate.shots
     for sha, id, seen, held in zip(shots.sha256, shots.class_ids, shots.predicted, shots.held_out, strict=True):
         if held or seen < 0 or int(id) not in known or sha.tobytes() not in before:
             continue
         old = before[sha.tobytes()] == int(id)
         # seen as a class that the parent has not: whether it would have been seen as another old one nobody knows
-        new = old if int(seen) not in known else int(seen) == int(id)
-        rows.append((int(id), old, new))
-    ids, old_right, new_right = (np.array([row[i] for row in rows]) for i in range(3))
-    return Paired(old_right.astype(bool), new_right.astype(bool)), ids.astype(np.int64)
+        new = old if int(seen) not in known | by_name else int(seen) == int(id)
+        rows.append((int(id), old, new, int(seen)))
+    ids, old_right, new_right, answered = (np.array([row[i] for row in rows], np.int64) for i in range(4))
+    return _Seen(Paired(old_right.astype(bool), new_right.astype(bool)), ids, _only(answered, by_name))
 
 
 def _ids(context: Context) -> set[int]:

@@ -10,7 +10,7 @@ changed by a hair are answers that changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,15 @@ class ClassChange:
     after: int
     p: float  # of a drop as large by chance; 1 where there is none
     dropped: bool  # too far to be chance, with as many classes as there are
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Images of one class that the parent recognises and that are answered by the name of a new one now."""
+
+    by: str  # label
+    of: str  # label
+    images: int
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,7 @@ def judge(
     full: Paired | None = None,
     zero_shot: Right | None = None,
     references: Mapping[str, float] | None = None,
+    taken: Sequence[Taken] = (),
     max_forgetting: float = MAX_FORGETTING,
 ) -> Verdict:
     """Whether a candidate may become the next version.
@@ -135,12 +145,13 @@ def judge(
     The images are N of the parent's classes that neither version learned from, with the labels they have *now*: a label
     that was corrected is not forgotten.
 
-    same         both answer among the parent's classes
+    same         both answer among the parent's classes, the candidate also among new ones that brought no image
     class_ids    (N,) of the images
     labels       of every such id
     full         both answer among the candidate's classes, the parent with zero-shot rows for those it has not
     zero_shot    (N,) the same of zero-shot, among the candidate's classes
     references   accuracy on the same images, among the candidate's classes: {"ridge": 0.93}
+    taken        what new classes that brought no image took, for the reasons to name them
     """
     assert len(same) == len(class_ids)
     classes = _classes(same, class_ids, labels)
@@ -152,6 +163,7 @@ def judge(
         *_fallen(classes),
         *_falling(same, class_ids, classes, max(max_forgetting, LARGEST_DROP_OF_CLASSES)),
     )
+    reasons = (*reasons, *(_takes(taken) if reasons else ()))
     advisory = len(same) < FEWEST_IMAGES
     answers = full or same  # as the candidate would answer
     warnings = (
@@ -248,6 +260,15 @@ def _falling(
         f"it recognises {after} of {images} images of classes that fell, {before} before, more than {_points(allowed)}"
         f" and more than chance (p {_chance(p)}): {', '.join(_first(named))}",
     )
+
+
+def _takes(taken: Sequence[Taken]) -> list[str]:
+    """What each name takes: it brought no image, so that all it takes is wrong."""
+    most_first = sorted(taken, key=lambda one: -one.images)
+    of_name: dict[str, list[str]] = {}
+    for one in most_first:
+        of_name.setdefault(one.by, []).append(f"{one.images} of '{one.of}'")
+    return [f"'{name}' takes {', '.join(_first(some))}" for name, some in [*of_name.items()][:_SHOWN]]
 
 
 def _first(named: list[str]) -> list[str]:

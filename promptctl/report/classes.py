@@ -169,7 +169,7 @@ class ClassAddReport(JudgedReport):
     taken: int  # held-out images, all of other classes, that are answered by an added name
 
     def warnings(self) -> list[str]:
-        if not self.taken:
+        if not self.taken or self.refused:
             return super().warnings()
         photos, verb = number_of(self.taken, "held-out photo"), "is" if self.taken == 1 else "are"
         said = joined([f"'{label}'" for label in self.added])

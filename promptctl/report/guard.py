@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from promptctl.report.base import Row
-from promptctl.report.phrases import counted_images
+from promptctl.report.phrases import counted_images, joined
 
 
 def refused_under(name: str, candidate: str, parent: str, reasons: str) -> str:
@@ -41,6 +41,7 @@ class GuardFacts:
     p: float  # of so many worse by chance, by the answers alone: McNemar, exact, one-sided
     refused: bool
     advisory: bool  # too few images to refuse anything
+    by_name: tuple[str, ...]  # new classes without a photo, which the new version answered among too
     kept: str  # which of the guard's retries this is; empty: the first try
     reasons: tuple[str, ...]
     guard_warnings: tuple[str, ...]
@@ -52,7 +53,8 @@ class GuardFacts:
             return []
         photos = counted_images(self.compared_images, self.compared_on)
         found = f"{self.better} more right, {self.worse} more wrong" + (f"; kept: {self.kept}" if self.kept else "")
-        return [f"against {self.parent}, among its classes, on {photos}: {found}"]
+        among = joined(["its classes", *(f"'{label}'" for label in self.by_name)])
+        return [f"against {self.parent}, among {among}, on {photos}: {found}"]
 
     def moved(self) -> list[Row]:
         """The classes that are recognised more or less often than before."""

@@ -95,7 +95,8 @@ def class_add(
     """Add classes by name, without photos.
 
     Their names answer for them, as in zero-shot. The scores of the other classes are lowered by what learning raised
-    them, or a class without photos would hardly ever be answered.
+    them, or a class without photos would hardly ever be answered. If a name takes photos held out of the other classes,
+    by more than --max-forgetting and more than chance, the new version is kept as NAME@candidate (exit 4).
 
     Examples:
         promptctl class add birds kiwi kakapo
