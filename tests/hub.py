@@ -98,8 +98,7 @@ class Hub:
     @staticmethod
     @contextlib.contextmanager
     def running() -> Iterator[Hub]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        server.daemon_threads = True
+        server = _Server(("127.0.0.1", 0), _Handler)
         hub = Hub(f"http://127.0.0.1:{server.server_port}")
         server.hub = hub  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -117,6 +116,13 @@ class Hub:
         made.add({".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"}, "initial commit")
         self.repositories[name] = made
         return made
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """A client may leave at any time."""
 
 
 class _Handler(BaseHTTPRequestHandler):

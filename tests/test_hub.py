@@ -141,6 +141,14 @@ def test_pulling_says_where_a_context_came_from(hub, cli):
         assert f"learned (from hf://{REPO}@{commit[:12]})" in cli("log", name).out
 
 
+def test_the_log_does_without_a_journal_that_is_damaged(hub, cli, home):
+    shared(hub)
+    assert cli("pull", REPO).code == 0
+    (home / "journal" / "1.jsonl").write_text("{}")
+    done = cli("log", "birds-context", "--json")
+    assert done.code == 0 and json.loads(done.out)["versions"][0]["origin"] is None
+
+
 def test_the_commands_know_the_hub_from_the_environment(hub, birds, home, tmp_path):
     environment = {
         "PATH": os.environ["PATH"],
