@@ -158,6 +158,7 @@ def test_rows_that_come_one_at_a_time_have_the_columns_of_csv(cli, learned, phot
     (photos / "red" / "broken.jpg").write_bytes(b"no image")
     done = cli("classify", photos, "-p", "colours", "--format", "agent")
     assert (done.code, done.out) == (3, agent) and "broken.jpg" in done.err
+    assert "\n12 photos: " in f"\n{done.err}"
     rows = [line.split("\t") for line in agent.splitlines()]
     same = list(csv.reader(io.StringIO(cli("classify", photos, "-p", "colours", "--format", "csv").out)))
     assert rows[0] == same[0] and len(rows) == len(same) == 13
@@ -172,6 +173,12 @@ def test_a_name_of_any_bytes_is_one_cell(learned, photos, answering):
     rows = done.stdout.decode("utf-8", "surrogateescape").splitlines()
     assert len(rows) == 20 and {row.count("\t") for row in rows} == {12}
     assert any("/tab\\tline\\nend \udce9\\x85.png\t" in row for row in rows)
+
+
+def test_a_path_has_no_heading_where_a_variable_chose(cli, home, monkeypatch):
+    monkeypatch.setenv("AI_AGENT", "x")
+    assert cli("path").out == f"{home}\n"
+    assert cli("path", "--format", "agent").out == f"path\n{home}\n"
 
 
 def test_no_row_is_a_head_alone(cli):

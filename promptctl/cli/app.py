@@ -160,8 +160,12 @@ def _root(
 
 def _formats(value: str) -> dict[str, Any]:
     """The default of every --format, as Click takes defaults: by command and parameter."""
-    of_groups = {group: {verb: {"output": value} for verb in verbs} for group, (_, verbs) in GROUPS.items()}
-    return {**{name: {"output": value} for name in COMMANDS}, **of_groups}
+    chosen = {"output": value}
+    of_groups = {group: dict.fromkeys(verbs, chosen) for group, (_, verbs) in GROUPS.items()}
+    return {**{name: chosen for name in COMMANDS if name not in _BARE}, **of_groups}
+
+
+_BARE = ("path",)  # what it prints is put into other commands, $(promptctl path), and has no heading
 
 
 def _told(command: Command) -> Command:

@@ -39,10 +39,11 @@ promptctl undo
   here). A context keeps its model.
 - evaluate: a row for each class; the first sentence on stderr is of all. `--fail-under 90` ends with 4 below 90 %.
 - classify: a row for each photo: `label`, `probability`, the next guesses, and `unknown`, true where it is unlike all
-  that was learned. Very many photos: `--output answers.jsonl` (`--resume` goes on), then `sort --from answers.jsonl`.
-  Without a context: `--words cat,dog`.
+  that was learned (`--no-unknown` where there is no such photo). `doubtful` is true below `--min-confidence 0.8`.
+  Very many photos: `--output answers.jsonl` (`--resume` goes on), then `sort --from answers.jsonl`. Without a context:
+  `--words cat,dog`.
 - sort: copies to ./sorted/CLASS, ./sorted/unknown and ./sorted/doubtful; `--move` and `--link` instead. `--dry-run`
-  prints where each photo would go, `--plan FILE` writes it, `apply FILE` does it.
+  prints where each photo would go, as JSON lines; `--plan FILE` writes it, `apply FILE` does it.
 - undo: takes back the last sort or change of a context; `operations` lists them, `undo NUMBER` takes back that one.
 - Where answers are bad: `doctor birds` looks for wrong labels, `inspect birds --classes` for classes that are alike,
   `review ./unsorted --prompt birds --suggest 20` for photos whose label would teach most.
@@ -55,6 +56,8 @@ stdout is data. stderr is talk: sentences, `warning:`, `next:` with what to type
 error: no context named 'brids'
 hint:  did you mean 'birds'?
 ```
+
+A wrong option or argument is told as `Usage:` and `Error:` instead.
 
 - `--format agent`, the default where AI_AGENT, AGENT or the variable of a known agent is set: one table between tabs,
   headings first, nothing cut, shares from 0 to 1. No colours, no bars, no questions. `--format csv`, `jsonl` or `table`
@@ -99,7 +102,7 @@ EXIT_CODES = {
     "0": "done",
     "1": "failed; stderr says why, and what to do",
     "2": "a wrong option or argument",
-    "3": "done, but files that could not be read are missing from the result; stderr names them",
+    "3": "done, but not for files that could not be read or carried: stderr names them",
     "4": "`--fail-under` was not met, or a version that forgets was kept as a candidate",
     "10": "no such context",
     "11": "the store is locked by another program: try again",

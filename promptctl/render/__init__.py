@@ -44,7 +44,7 @@ def render(report: Report, output: str = "table", progress: Progress | None = No
     if progress:
         progress.end()
     if output == "agent":
-        for line in report.summary():  # the rows alone are on stdout
+        for line in (*report.summary(), *report.closing()):  # stdout has the rows alone
             talk(line)
     for line in report.notes():
         talk(line)
