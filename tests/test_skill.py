@@ -147,6 +147,7 @@ def test_the_page_is_written_to_a_file_and_replaced_only_by_force(cli, page, tmp
     refused = cli("skill", "--output", out)
     assert (refused.code, out.read_text("utf-8")) == (1, "mine") and "--force replaces it" in refused.err
     assert cli("skill", "--output", out, "--force").code == 0 and out.read_text("utf-8") == page
+    assert "add --output FILE" in cli("skill", "--force").err
     nowhere = cli("skill", "--output", tmp_path / "no" / "SKILL.md")
     assert nowhere.code == 1 and "mkdir -p" in nowhere.err
 

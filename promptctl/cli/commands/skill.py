@@ -36,6 +36,8 @@ def skill(
     from promptctl.cli.manual import manual_of  # which lists this command
     from promptctl.cli.skill import page_of
 
+    if force and file is None:
+        raise typer.BadParameter("nothing here replaces a file: add --output FILE", param_hint="--force")
     facts = manual_of(command or ())
     page = page_of(facts, whole=not command)
     if file is not None:
