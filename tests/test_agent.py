@@ -244,7 +244,7 @@ def test_labels_that_speak_against_what_is_stored_are_not_asked_about(cli, learn
 def test_every_question_looks_first_whether_anybody_answers():
     question = re.compile(r"typer\.(confirm|prompt)\(|\binput\(|getpass\(|(confirmation_)?prompt=(True|[\"'])")
     asking = [text for path in CLI.rglob("*.py") if question.search(text := path.read_text("utf-8"))]
-    assert len(asking) == 2 and all("can_ask()" in text for text in asking)
+    assert len(asking) >= 2 and all("can_ask()" in text for text in asking)
 
 
 def test_the_page_names_every_variable():

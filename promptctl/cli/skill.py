@@ -20,7 +20,7 @@ description: "{description}"
 
 What is learned from a few labelled photos is a *context*: a small file under a name, with versions (`birds@2`).
 Photos stay on this machine. The network is used by what names something there, and by nothing else: `models pull`, a
-`--model` that is not here yet, a URL.
+`--model` that is not here yet, `push`, `pull`, a URL.
 
 ## The usual way
 
@@ -44,6 +44,7 @@ promptctl undo
   `--words cat,dog`.
 - sort: copies to ./sorted/CLASS, ./sorted/unknown and ./sorted/doubtful; `--move` and `--link` instead. `--dry-run`
   prints where each photo would go, as JSON lines; `--plan FILE` writes it, `apply FILE` does it.
+- tag: writes the classes as keywords into XMP files beside the photos, which stay where they are.
 - undo: takes back the last sort or change of a context; `operations` lists them, `undo NUMBER` takes back that one.
 - Where answers are bad: `doctor birds` looks for wrong labels, `inspect birds --classes` for classes that are alike,
   `review ./unsorted --prompt birds --suggest 20` for photos whose label would teach most.
@@ -76,8 +77,8 @@ A wrong option or argument is told as `Usage:` and `Error:` instead.
   `--force`.
 - No version of a context is rewritten: a change makes the next one, `restore NAME@1` goes back, `remove` moves to a
   trash.
-- `remove`, `gc` and `class drop --purge` ask a person, and need `--yes` where there is none: else they exit with 1, and
-  the hint is the command. `gc` and `--purge` cannot be undone.
+- {asking} (with `--purge`) ask a person, and need `--yes` where there is none: else they exit
+  with 1, and the hint is the command. What `gc` and `--purge` delete cannot be brought back.
 - `learn` relabels no stored photo without `--on-conflict relabel`. A version that forgets too much is kept beside the
   others as `NAME@candidate`, with exit code 4; `promote NAME` takes it all the same.
 - `watch` and `review` go on until Ctrl-C: use `watch --once` and `review --suggest N`.
@@ -123,7 +124,8 @@ def _whole(commands: Sequence[CommandFacts]) -> str:
     shared = _shared(commands)
     keys = "\n".join(f"  - {command}: {', '.join(f'`{key}`' for key in those)}" for command, those in KEYS.items())
     entries = [_said_once(commands, shared), *(_entry(one, shared) for one in commands)]
-    opening = _OPENING.format(description=_DESCRIPTION, version=__version__, codes=codes, keys=keys)
+    asking = _listed([f"`{_short(one)}`" for one in commands if any("--yes" in option.names for option in one.options)])
+    opening = _OPENING.format(description=_DESCRIPTION, version=__version__, codes=codes, keys=keys, asking=asking)
     return "\n".join([opening + entries[0], *entries[1:], ""])
 
 
