@@ -21,7 +21,7 @@ from promptctl.encoding import files, formats
 from promptctl.encoding.budget import FILES, PICTURES, Budget
 from promptctl.encoding.decode import decode, hash_image, identify
 from promptctl.encoding.files import NotAnImage, UnreadableImage, read_file
-from promptctl.encoding.formats import RAW, is_image_name
+from promptctl.encoding.formats import is_image_name
 from promptctl.encoding.views import view, view_box
 
 
@@ -145,11 +145,6 @@ def test_avif_is_told_from_heic_by_its_brands():
         (b"\xc5\xd0\xd3\xc6\x1e\0", "PostScript file, which is not read: convert it to JPEG or PNG"),
         (b"<svg xmlns=", "SVG drawing, which is not read: convert it to JPEG or PNG"),
         (b'<?xml version="1.0"?>\n<!-- a -->\n<svg ', "SVG drawing, which is not read: convert it to JPEG or PNG"),
-        (b"II*\0\x10\0\0\0CR\x02\0" + bytes(300), RAW),
-        (b"FUJIFILMCCD-RAW 0201", RAW),
-        (b"IIU\0\x18\0\0\0", RAW),
-        (b"IIRO\x08\0\0\0", RAW),
-        (FTYP % (b"crx ", b"crx ", b"isom"), RAW),
     ],
 )
 def test_images_that_are_not_read_are_named_whatever_they_are_called(tmp_path, data, reason):
@@ -234,7 +229,7 @@ def test_a_name_of_an_image_that_is_not_read_says_why_nothing_is_recognised(tmp_
     assert not isinstance(refused.value, NotAnImage)
 
 
-# --------------------------------------------------------------------------- raw photos
+# --------------------------------------------------------------------------- TIFFs of several pictures
 
 
 def directory(entries: dict[int, int], *, at: int, next_at: int = 0) -> bytes:
@@ -253,43 +248,6 @@ def painted_tiff(first: dict[int, int], child: dict[int, int] | None = None, sec
     data = data.ljust(200, b"\0") + directory(entries, at=200, next_at=second_at if second is not None else 0)
     data = data.ljust(child_at, b"\0") + directory(picture | (child or {}), at=child_at)
     return data.ljust(second_at, b"\0") + directory(picture | (second or {}), at=second_at)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        painted_tiff({50706: 0x0104}),  # DNG
-        painted_tiff({262: 32803}),  # a sensor's mosaic
-        painted_tiff({254: 1}, {262: 32803, 259: 34713}),  # Nikon: a thumbnail first
-        painted_tiff({254: 1}, {259: 7}),  # a thumbnail, and the photo below it
-        painted_tiff({259: 6}, second={262: 34892}),
-        painted_tiff({259: 32767}),  # Sony
-    ],
-)
-def test_a_raw_photo_is_told_by_its_content(tmp_path, data):
-    for look in (identify, decode):
-        with pytest.raises(UnreadableImage) as refused:
-            look(data)
-        assert str(refused.value) == RAW
-    (tmp_path / "a.tif").write_bytes(data)
-    with pytest.raises(UnreadableImage, match="raw photo"):
-        hash_image(tmp_path / "a.tif")
-
-
-def test_a_thumbnail_is_not_taken_for_a_photo_that_cannot_be_found_below_it():
-    with pytest.raises(UnreadableImage, match="raw photo"):
-        identify(painted_tiff({254: 1}, {259: 7})[:590])
-
-
-@pytest.mark.parametrize("suffix", [".NEF", ".dng", ".CR2", ".arw", ".orf", ".pef", ".srw", ".rw2"])
-def test_a_thumbnail_in_a_raw_photo_is_not_taken_for_it(tmp_path, suffix):
-    path = tmp_path / f"IMG_0001{suffix}"
-    path.write_bytes(encoded(Image.new("RGB", (160, 120)), "TIFF"))
-    with pytest.raises(UnreadableImage) as refused:
-        read_file(path)
-    assert str(refused.value) == "raw photo: export it as JPEG first (promptctl does not read raw files)"
-    path.write_bytes(encoded(Image.new("RGB", (160, 120)), "JPEG"))
-    assert decode(read_file(path)).size == (160, 120), "a JPEG by the wrong name is a JPEG"
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,9 @@ def test_undo_leaves_a_sidecar_that_another_program_wrote_since(library, tmp_pat
 def test_photos_elsewhere_get_no_sidecar():
     with pytest.raises(WrongOption) as refused:
         commands.tag(["s3://bucket/photos"], words=["emu", "ibis"])
-    assert str(refused.value).startswith("a sidecar lies beside its photo on this machine, and s3:/")
+    assert str(refused.value).startswith(
+        "a sidecar lies beside its photo on this machine, and s3://bucket/photos is elsewhere"
+    )
 
 
 # --------------------------------------------------------------------------- sort --xmp

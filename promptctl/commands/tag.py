@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from promptctl import checks, typed
 from promptctl.commands.seen import Limits, Seen, by_answers, by_results
 from promptctl.errors import BadSetting, WrongOption
 from promptctl.progress import OnProgress
+from promptctl.remote import is_remote
 from promptctl.report import SkippedFile, TaggedPhoto, TagReport
 from promptctl.sorting.plan import Keywords, Refused
 from promptctl.sorting.tagging import NONE, Change, Library, Tagged, changes_of, write_sidecars
@@ -19,7 +19,6 @@ from promptctl.store.journal import Journal
 from promptctl.store.store import SUFFIX, Store
 
 KIND = "tag"
-_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]+:/")
 
 
 def tag(
@@ -106,7 +105,7 @@ def keywords_of(
 
 def _refuse_elsewhere(paths: Iterable[Path]) -> None:
     for path in paths:
-        if _ELSEWHERE.match(os.fspath(path)) and not os.path.lexists(path):
+        if is_remote(path):
             raise WrongOption(
                 f"a sidecar lies beside its photo on this machine, and {path} is elsewhere",
                 "promptctl classify tells what such photos show",

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from promptctl.encoding import formats
+from promptctl.encoding import formats, raw
 from promptctl.encoding.budget import PICTURES, OverBudget, return_free_memory
 from promptctl.encoding.files import UnreadableImage, check_start, file_bytes, megabytes, read_start
 from promptctl.encoding.formats import Format
@@ -54,8 +54,27 @@ def hash_image(path: Path) -> str:
 def identify(data: bytes) -> None:
     """UnreadableImage unless the file starts like an image that can be read here; pixels are not decoded."""
     with _reasons():
+        if is_raw(data):  # it takes LibRaw to tell more
+            return
         source = _Source.of(data, _SMALLEST)
     source.check()
+
+
+def is_raw(data: bytes) -> bool:
+    """Whether this is a camera's raw photo; UnreadableImage for what is none that can be read here."""
+    format = check_start(data[: formats.HEAD])
+    if format is formats.TIFF and Tiff(data).is_raw():
+        if formats.RAW_PHOTO.why_not:
+            raise UnreadableImage(formats.RAW_PHOTO.why_not)
+        return True
+    return format is formats.RAW_PHOTO
+
+
+def decoder_of(data: bytes) -> str:
+    """What is part of the key of a file's features: change it when what is seen of its pixels changes."""
+    with suppress(UnreadableImage, ValueError):
+        return raw.DECODER if is_raw(data) else DECODER
+    return DECODER
 
 
 def decode(data: bytes) -> Image.Image:
@@ -74,7 +93,7 @@ def decoded(data: bytes, look: Look | None = None) -> Iterator[Image.Image]:
     look   a JPEG with twice, four or eight times the pixels that it needs comes so many times smaller, and sooner
     """
     with _reasons():
-        source = _Source.of(data, look)
+        source = _raw_source(data, look) if is_raw(data) else _Source.of(data, look)
     source.check()
     with PICTURES.reserve(source.n_bytes), _returned(source.n_bytes):
         with _reasons():
@@ -138,8 +157,6 @@ class _Source:
     @staticmethod
     def of(data: bytes, look: Look | None = None) -> _Source:
         format = check_start(data[: formats.HEAD])
-        if format is formats.TIFF and Tiff(data).is_raw():
-            raise UnreadableImage(formats.RAW)
         pixels = without_metadata(data, format)
         image = _OPENERS[format](pixels)
         size = image.size
@@ -160,21 +177,63 @@ class _Source:
 
     def check(self) -> None:
         """UnreadableImage if there is never so much memory."""
-        try:
-            PICTURES.check(self.n_bytes)
-        except OverBudget as error:
-            width, height = self.size
-            needed, most = megabytes(self.n_bytes), megabytes(PICTURES.n_bytes)
-            raise UnreadableImage(
-                f"{width} x {height} pixels of {self.format.name} take {needed} of memory to read, {most} is the most: "
-                "make it smaller first"
-            ) from error
+        _check_memory(self.n_bytes, self.size, self.format)
 
     def picture(self) -> Image.Image:
         self.image.load()
         turn = _TURNS.get(self.pixels.orientation)
         picture = to_rgb(self.image if self.cut == self.image.size else self.image.crop((0, 0, *self.cut)))
         return picture if turn is None else picture.transpose(turn)
+
+
+def _check_memory(n_bytes: int, size: Size, format: Format) -> None:
+    try:
+        PICTURES.check(n_bytes)
+    except OverBudget as error:
+        needed, most = megabytes(n_bytes), megabytes(PICTURES.n_bytes)
+        raise UnreadableImage(
+            f"{size[0]} x {size[1]} pixels of {format.name} take {needed} of memory to read, {most} is the most: "
+            "make it smaller first"
+        ) from error
+
+
+def _raw_source(data: bytes, look: Look | None) -> _Source | _Mosaic:
+    """The preview in a raw photo, or where there is none that is large enough the photo itself."""
+    found = raw.opened(data)
+    if found.jpeg is not None:
+        with suppress(Exception):  # a preview that is damaged, by whatever its decoder raises
+            source = _Source.of(found.jpeg, look)
+            if min(source.size) >= found.least_side:
+                orientation = found.orientation_of(source.size, source.pixels.orientation)
+                return replace(source, pixels=replace(source.pixels, orientation=orientation))
+    bitmap = found.bitmap
+    if bitmap is not None and min(bitmap.size) >= found.least_side:
+        turn = _TURNS.get(found.orientation_of(bitmap.size, 1))
+        return _Mosaic(found, data, bitmap if turn is None else bitmap.transpose(turn))
+    return _Mosaic(found, data)
+
+
+@dataclass(frozen=True)
+class _Mosaic:
+    """A raw photo that is to be developed, or a preview of it that is there."""
+
+    found: raw.Raw
+    data: bytes
+    preview: Image.Image | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory for developing it in another process, and for the picture that comes of it."""
+        if self.preview is not None:
+            return 6 * math.prod(self.preview.size) + _STRIP_BYTES
+        return self.found.developing_bytes + 6 * math.prod(self.found.size) // 4 + _STRIP_BYTES
+
+    def check(self) -> None:
+        """UnreadableImage if there is never so much memory."""
+        _check_memory(self.n_bytes, self.found.size, formats.RAW_PHOTO)
+
+    def picture(self) -> Image.Image:
+        return to_rgb(raw.developed(self.data) if self.preview is None else self.preview)
 
 
 def _plugin(opener: Callable[[Any], ImageFile.ImageFile]) -> Callable[[Pixels], ImageFile.ImageFile]:

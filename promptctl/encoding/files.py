@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -13,6 +13,7 @@ from typing import BinaryIO
 from promptctl.encoding import formats
 from promptctl.encoding.budget import FILES
 from promptctl.encoding.formats import Format
+from promptctl.encoding.tiff import Tiff
 from promptctl.errors import reason_of
 from promptctl.remote import RemotePath
 
@@ -85,7 +86,7 @@ def file_bytes(path: Path) -> Iterator[bytes]:
             yield data
         return
     with _opened(path) as (file, n_bytes), FILES.reserve(n_bytes):
-        yield _read(file, n_bytes)
+        yield _as_named(_read(file, n_bytes), path)
 
 
 def read_file(path: Path) -> bytes:
@@ -94,7 +95,7 @@ def read_file(path: Path) -> bytes:
         with _fetched(path) as data:
             return data
     with _opened(path) as (file, n_bytes):
-        return _read(file, n_bytes)
+        return _as_named(_read(file, n_bytes), path)
 
 
 def read_start(path: Path, n_bytes: int) -> bytes:
@@ -121,16 +122,19 @@ def _fetched(path: RemotePath) -> Iterator[bytes]:
         check_start(data[: formats.HEAD], named)
         if len(data) < first:
             held.keep(len(data))
-            _KEPT.add(path, data)
-            yield data
+            yield _kept(data, path)
             return
         del data
     n_bytes = _size_of(path)
     _check_size(n_bytes)
     with FILES.reserve(n_bytes):
-        data = _fetch(path, n_bytes)
-        _KEPT.add(path, data)
-        yield data
+        yield _kept(_fetch(path, n_bytes), path)
+
+
+def _kept(data: bytes, path: RemotePath) -> bytes:
+    named = _as_named(data, path)
+    _KEPT.add(path, named)
+    return named
 
 
 def _fetch(path: RemotePath, n_bytes: int) -> bytes:
@@ -198,15 +202,25 @@ def check_start(head: bytes, named: Format | None = None) -> Format:
     if not head:
         raise UnreadableImage("empty file")
     found = formats.of_content(head)
-    if found is None and named and named.refusal:
-        raise UnreadableImage(named.refusal)
+    if found is None and named and named.why_not:
+        raise UnreadableImage(named.why_not)
     if found is None:
         raise NotAnImage(formats.foreign(head))
-    if found.refusal:
-        raise UnreadableImage(found.refusal)
-    if found is formats.TIFF and named is formats.RAW_PHOTO:
-        raise UnreadableImage(named.refusal)
+    if found.why_not:
+        raise UnreadableImage(found.why_not)
+    if found is formats.TIFF and named is formats.RAW_PHOTO and named.why_not:
+        raise UnreadableImage(named.why_not)
     return found
+
+
+def _as_named(data: bytes, path: Path) -> bytes:
+    """A file; UnreadableImage for a TIFF that is called like a raw photo and is none: it shows a thumbnail."""
+    if formats.of_name(path) is formats.RAW_PHOTO and formats.of_content(data[: formats.HEAD]) is formats.TIFF:
+        with suppress(ValueError):
+            if Tiff(data).is_raw():
+                return data
+        raise UnreadableImage(formats.RAW_UNKNOWN)
+    return data
 
 
 def megabytes(n_bytes: int) -> str:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 HEAD = 4096  # bytes from the start of a file that tell what it is
-RAW = "raw photo: export it as JPEG first (promptctl does not read raw files)"
+RAW_MISSING = "raw photo, which needs one more package: pip install 'promptctl[raw]'"
+RAW_UNKNOWN = "raw photo that cannot be read (none of its kind is known): export it as JPEG first"
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,18 @@ class Format:
     suffixes: tuple[str, ...]
     start: re.Pattern[bytes] | None = None  # None: its content is not told by its start
     refusal: str = ""  # why it is not read; empty: it is
+    needs: str = ""  # a package that it is read with; empty: none beside Pillow
+    missing: str = ""  # what to say where that is not installed
+
+    @property
+    def why_not(self) -> str:
+        """Why it is not read here; empty: it is."""
+        return self.refusal or (self.missing if self.needs and not _is_installed(self.needs) else "")
+
+
+@cache
+def _is_installed(package: str) -> bool:
+    return find_spec(package) is not None
 
 
 def _start(pattern: bytes) -> re.Pattern[bytes]:
@@ -41,7 +56,6 @@ WEBP = Format("WebP", (".webp",), _start(rb"RIFF.{4}WEBP"))
 NETPBM = Format("PPM", (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"), _start(rb"(P[1-6]|Pf)\s+(#[^\n]*\n\s*)*\d"))
 AVIF = Format("AVIF", (".avif", ".avifs"))
 HEIC = Format("HEIC", (".heic", ".heif", ".heics", ".heifs", ".hif"))
-READ = (JPEG, PNG, GIF, BMP, TIFF, WEBP, NETPBM, AVIF, HEIC)
 
 _RAW_SUFFIXES = (
     ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef .ptx .raf "
@@ -50,9 +64,9 @@ _RAW_SUFFIXES = (
 _RAW_STARTS = (
     rb"(II\*\0|MM\0\*).{4}(CR\x02|IIII|MMMM)|IIU\0|IIR[OS]|MMOR|FUJIFILMCCD-RAW|FOVb|\0MRM|II\x1a\0\0\0HEAPCCDR"
 )
-RAW_PHOTO = Format("raw photo", tuple(_RAW_SUFFIXES.split()), _start(_RAW_STARTS), RAW)
+RAW_PHOTO = Format("raw photo", tuple(_RAW_SUFFIXES.split()), _start(_RAW_STARTS), needs="rawpy", missing=RAW_MISSING)
+READ = (JPEG, PNG, GIF, BMP, TIFF, WEBP, NETPBM, AVIF, HEIC, RAW_PHOTO)
 REFUSED = (
-    RAW_PHOTO,
     _refused("JPEG XL", ".jxl", rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n"),
     _refused("JPEG 2000", ".jp2 .j2k .jpx .jpf .j2c .jpc", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
     _refused("JPEG XR", ".jxr .wdp .hdp", rb"II\xbc"),
@@ -89,7 +103,12 @@ _FOREIGN = (  # what people's folders hold beside images, and what is called .jp
     ),
     ("a video, not an image", _start(rb".{4}(moov|mdat|wide|free|skip)[\0-\xff]{4}")),
 )
-_IN_TURN = (JPEG, *REFUSED, *READ)  # most files are JPEGs, which start like nothing else; raw photos go before TIFF
+_IN_TURN = (
+    JPEG,
+    RAW_PHOTO,
+    *REFUSED,
+    *READ,
+)  # most files are JPEGs, which start like nothing else; raw photos go before TIFF
 _OF_SUFFIX = {suffix: format for format in (*READ, *REFUSED) for suffix in format.suffixes}
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from promptctl.encoding.cache import FeatureCache
-from promptctl.encoding.decode import DECODER, decoded
+from promptctl.encoding.decode import decoded, decoder_of
 from promptctl.encoding.files import NotAnImage, Skipped, UnreadableImage, file_bytes
 from promptctl.encoding.formats import is_image_name
 from promptctl.encoding.views import VIEWS, look_of, view
@@ -172,7 +172,8 @@ def _prepare(path: Path, views: tuple[int | None, ...], encoder: ImageEncoder, c
     try:
         with file_bytes(path) as data:
             sha256 = hashlib.sha256(data).hexdigest()
-            keys = [_key(encoder.fingerprint, sha256, number) for number in views]
+            decoder = decoder_of(data)
+            keys = [_key(encoder.fingerprint, decoder, sha256, number) for number in views]
             known = [cache.get(key, encoder.width) for key in keys]
             items: list[_Item] = [Encoded(path, sha256, vector) for vector in known if vector is not None]
             if len(items) == len(views):
@@ -235,6 +236,6 @@ def _encoded(
     return [Encoded(item.path, item.sha256, recent[item.key]) if isinstance(item, _Picture) else item for item in batch]
 
 
-def _key(fingerprint: str, sha256: str, number: int | None) -> str:
-    seen = DECODER if number is None else f"{DECODER}+{VIEWS}.{number}"
+def _key(fingerprint: str, decoder: str, sha256: str, number: int | None) -> str:
+    seen = decoder if number is None else f"{decoder}+{VIEWS}.{number}"
     return f"{fingerprint}:{seen}:{sha256}"
