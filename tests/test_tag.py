@@ -17,6 +17,7 @@ from promptctl import commands
 from promptctl.errors import BadPlan, NoSuchOperation, WrongOption
 from promptctl.sorting.sidecars import XmpNames, companions
 from promptctl.sorting.xmp import keywords
+from promptctl.store import files
 from promptctl.store.store import Store
 
 
@@ -286,3 +287,20 @@ def test_no_space_stops_it_and_it_goes_on_afterwards(library, tmp_path, monkeypa
         report = tag(photos, tmp_path)
     assert (report.full, len(report.photos), len(report.skipped)) == ("no space left on device", 1, 1)
     assert set(actions(tag(photos, tmp_path)).values()) == {"same", "new"}
+
+
+def test_a_folder_that_cannot_be_written_to_costs_its_sidecars_alone(library, tmp_path, monkeypatch):
+    photos = write_photos(library, ["a.jpg", "locked/b.jpg"])
+    original = files.write
+
+    def write(path, data, mtime_ns=None):
+        if path.parent.name == "locked":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        original(path, data, mtime_ns)
+
+    monkeypatch.setattr(files, "write", write)
+    report = tag(photos, tmp_path)
+    assert [(one.path.name, one.reason) for one in report.skipped] == [("b.jpg.xmp", "permission denied")]
+    assert (report.exit_code, report.operation) == (3, 1)
+    report = tag(photos[1:], tmp_path)
+    assert (report.exit_code, report.operation, report.advice()) == (1, None, []), "undo would take back another"

@@ -66,7 +66,7 @@ def tag(
     store, asked = store or Store(), Limits(unknown, min_confidence, accept_error)
     for name, keyword in (("unknown_tag", unknown_tag), ("doubtful_tag", doubtful_tag)):
         if keyword is not None and not keyword.strip():
-            raise BadSetting(name, keyword, "a keyword")
+            raise BadSetting(name, keyword, "a keyword", "look again")
     paths = checks.paths("inputs", inputs)
     if results is None:
         _refuse_elsewhere(paths)
@@ -126,7 +126,7 @@ def _report(seen: Seen, tagged: Tagged, *, dry_run: bool) -> TagReport:
     return TagReport(
         context=seen.context,
         dry_run=dry_run,
-        operation=tagged.operation.number if tagged.operation else None,
+        operation=tagged.operation.number if tagged.operation and tagged.changed else None,
         photos=tuple(
             TaggedPhoto(
                 one.photo,

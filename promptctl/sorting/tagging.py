@@ -48,6 +48,10 @@ class Tagged:
     operation: Operation | None = None  # None: nothing was to be changed
     full: str | None = None  # why it was stopped
 
+    @property
+    def changed(self) -> bool:
+        return any(one.action in (NEW, MERGED, REMOVED) for one in self.changes)
+
 
 class Library:
     """What lies beside photos, folder by folder."""
