@@ -14,16 +14,17 @@ from promptctl.store.store import Store
 
 
 def cache_info(*, store: Store | None = None) -> CacheReport:
-    """What the cache holds: image features, of which backbones, results, and backbones kept to answer with."""
+    """What the cache holds: image features, of which backbones, results, backbones to answer with, photos of tables."""
     from promptctl.benchmark.results import Results
     from promptctl.clip import kept as backbones
+    from promptctl.data import unpacked
     from promptctl.encoding.cache import FeatureCache
 
     with FeatureCache() as cache:
         contents, keeps = cache.contents(), cache.keeps
     with Results() as results:
         measured, n_bytes = results.measured(), contents.n_bytes + results.n_bytes()
-    answering = backbones.n_bytes()
+    answering, pictures = backbones.n_bytes(), unpacked.n_bytes()
     name_of: dict[str, str] = {}
     with contextlib.suppress(StorageFailed):  # no store to look the names up in
         cards = [entry.card for entry in (store or Store()).entries() if entry.card]
@@ -33,19 +34,22 @@ def cache_info(*, store: Store | None = None) -> CacheReport:
     return CacheReport(
         cache.path,
         keeps,
-        n_bytes + answering,
+        n_bytes + answering + pictures,
         cache.limit_bytes,
         rows,
         measured,
         backbones.count(),
         answering,
+        unpacked.count(),
+        pictures,
     )
 
 
 def clear_cache() -> ClearedReport:
-    """Forget every image feature, result and kept backbone; they are made again when they are needed."""
+    """Forget all features, results, kept backbones and unpacked photos; they are made again when they are needed."""
     from promptctl.benchmark.results import Results
     from promptctl.clip import kept as backbones
+    from promptctl.data import unpacked
     from promptctl.encoding.cache import FeatureCache
 
     cache = FeatureCache()
@@ -57,7 +61,9 @@ def clear_cache() -> ClearedReport:
         measured, n_bytes = results.measured(), results.n_bytes()
         results.clear()
         given_back = before.n_bytes - after.n_bytes + n_bytes - results.n_bytes()
-    forgotten, answering = backbones.count(), backbones.n_bytes()
+    forgotten, pictures = backbones.count(), unpacked.count()
+    others = backbones.n_bytes() + unpacked.n_bytes()
     backbones.clear()
-    given_back += answering - backbones.n_bytes()
-    return ClearedReport(cache.path, sum(before.features.values()), given_back, measured, forgotten)
+    unpacked.clear()
+    given_back += others - backbones.n_bytes() - unpacked.n_bytes()
+    return ClearedReport(cache.path, sum(before.features.values()), given_back, measured, forgotten, pictures)

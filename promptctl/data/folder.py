@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from promptctl.data import remarks
+from promptctl.data import remarks, unpacked
 from promptctl.data.images import LabelledImage, changed_since, passed_over, photos_among
 from promptctl.data.names import one_form
-from promptctl.data.readers import read_list
+from promptctl.data.readers import hugging_face, read_list
 from promptctl.data.readers.headings import USUAL, ColumnNames, refuse_columns
 from promptctl.data.readers.records import Listed
 from promptctl.data.splits import is_one_of_several, look_of, split_of
@@ -27,7 +27,8 @@ class ImageFolder:
     """Labelled images on disk, before any is opened.
 
     Read without flags: a folder of class folders, the same under `train/ val/ test/`, a CSV with `path,label`,
-    Hugging Face's `metadata.csv` or `metadata.jsonl`, and CoOp's `split_zhou_*.json`.
+    Hugging Face's `metadata.csv` or `metadata.jsonl`, its saved data sets and Parquet files, and CoOp's
+    `split_zhou_*.json`.
     """
 
     root: Path
@@ -81,6 +82,8 @@ def _is_file(root: Path) -> bool:
 def _scan_folder(root: Path, columns: ColumnNames) -> ImageFolder:
     list_all(root)
     folders = visible_folders(root)
+    if saved := hugging_face.saved_tables(root):
+        return _from_tables(root, saved, columns)
     for files in _lists_in(root, folders):
         try:
             return _from_rows(root, [row for path in files for row in read_list(path, columns)])
@@ -88,6 +91,8 @@ def _scan_folder(root: Path, columns: ColumnNames) -> ImageFolder:
             if not folders:
                 raise
             remarks.say([f"{unlabelled}: it is passed over, the folders are the labels"])
+    if (shards := hugging_face.parquet_tables(root, folders)) and not _has_images(root):
+        return _from_tables(root, shards, columns)
     refuse_columns(root, columns, "a folder without a list of its photos")
     if not folders:
         raise _no_class_folders(root)
@@ -115,7 +120,7 @@ def _lists_in(root: Path, folders: Sequence[Path]) -> Iterable[list[Path]]:
     """The lists a data set keeps among its photos, those to read as one together."""
     # Hugging Face keeps metadata here or inside a split; inside a class folder it is somebody's notes
     in_splits = [folder for folder in folders if split_of(folder.name)]
-    for name in ("metadata.csv", "metadata.jsonl"):
+    for name in ("metadata.csv", "metadata.jsonl", "metadata.parquet"):
         if found := [folder / name for folder in (root, *in_splits) if _is_there(folder / name)]:
             yield found
     for path in sorted(root.glob("split_zhou_*.json"))[:1]:
@@ -170,8 +175,13 @@ def _from_list(path: Path, columns: ColumnNames) -> ImageFolder:
     return _from_rows(path, read_list(path, columns))
 
 
+def _from_tables(root: Path, tables: Sequence[hugging_face.Part], columns: ColumnNames) -> ImageFolder:
+    rows = [(row, split) for path, split in tables for row in read_list(path, columns)]
+    return _from_rows(root, [replace(row, split=row.split or split) for row, split in rows])
+
+
 def _from_rows(root: Path, rows: Sequence[Listed]) -> ImageFolder:
-    rows = list(dict.fromkeys(rows))
+    rows = _apart(dict.fromkeys(rows))
     usable = [row for row in rows if row.left_out is None]
     _check_one_label(root, usable)
     there = {row.path: _is_there(row.path) for row in usable}
@@ -184,6 +194,16 @@ def _from_rows(root: Path, rows: Sequence[Listed]) -> ImageFolder:
         raise _none_usable(root, changed, missing)
     since = (Skipped(path, "it has changed since it was given its class") for path in changed)
     return ImageFolder(root, images, (*missing, *since))
+
+
+def _apart(rows: Iterable[Listed]) -> list[Listed]:
+    """The rows with a file each for photos that tables have twice, in two classes or splits."""
+    seen: Counter[Path] = Counter()
+    found = []
+    for row in rows:
+        seen[row.path] += 1
+        found.append(row if seen[row.path] == 1 else replace(row, path=unpacked.apart(row.path, seen[row.path])))
+    return found
 
 
 def _check_one_label(root: Path, rows: Sequence[Listed]) -> None:

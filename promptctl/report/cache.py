@@ -32,6 +32,8 @@ class CacheReport(Report):
     results: int = 0  # of `compare` and `--blend auto`
     kept: int = 0  # backbones that answer without PyTorch
     kept_bytes: int = 0  # of them, among n_bytes
+    unpacked: int = 0  # photos from inside Parquet and Arrow files
+    unpacked_bytes: int = 0  # of them, among n_bytes
 
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(row) for row in self.backbones]
@@ -45,11 +47,13 @@ class CacheReport(Report):
     def summary(self) -> list[str]:
         if not self.keeps:
             return [f"no cache, image features are computed every time: {self.path} cannot be written"]
-        features, n_bytes = sum(row.features for row in self.backbones), self.n_bytes - self.kept_bytes
+        features = sum(row.features for row in self.backbones)
+        n_bytes = self.n_bytes - self.kept_bytes - self.unpacked_bytes
         return [
             f"{features} image features{_and_results(self.results)} take {size(n_bytes)} of at most "
             f"{size(self.limit_bytes)}: {self.path}",
             *_and_kept(self.kept, f"in {size(self.kept_bytes)}, to answer without PyTorch"),
+            *_and_unpacked(self.unpacked, f"in {size(self.unpacked_bytes)}, from inside tables"),
         ]
 
 
@@ -62,6 +66,7 @@ class ClearedReport(Report):
     n_bytes: int  # freed
     results: int = 0  # of `compare` and `--blend auto`
     kept: int = 0  # backbones that answered without PyTorch
+    unpacked: int = 0  # photos from inside tables
 
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(self)]
@@ -74,11 +79,16 @@ class ClearedReport(Report):
         return [
             f"{deleted}, {size(self.n_bytes)} freed: {self.path}",
             *_and_kept(self.kept, "no more; an answer loads PyTorch again, and keeps what it needs of it"),
+            *_and_unpacked(self.unpacked, "no more; the tables that have them are as they were"),
         ]
 
 
 def _and_kept(count: int, how: str) -> list[str]:
     return [f"{count} backbone{'' if count == 1 else 's'} kept {how}"] if count else []
+
+
+def _and_unpacked(count: int, how: str) -> list[str]:
+    return [f"{count} photo{'' if count == 1 else 's'} unpacked {how}"] if count else []
 
 
 def _and_results(count: int) -> str:

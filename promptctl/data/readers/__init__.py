@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from promptctl.data.readers import delimited, json_text
+from promptctl.data.readers import delimited, json_text, tables
 from promptctl.data.readers.containers import refuse_containers
 from promptctl.data.readers.headings import USUAL, ColumnNames
 from promptctl.data.readers.records import Listed
@@ -22,7 +22,11 @@ READERS: dict[str, Callable[[Path, ColumnNames], list[Listed]]] = {  # by how a 
     ".json": json_text.read,
     ".jsonl": json_text.read_lines,
     ".ndjson": json_text.read_lines,
+    ".parquet": tables.read_parquet,
+    ".arrow": tables.read_arrow,
 }
+
+TABLES = (".parquet", ".arrow")
 
 
 def read_list(path: Path, names: ColumnNames = USUAL) -> list[Listed]:
@@ -38,6 +42,6 @@ def read_list(path: Path, names: ColumnNames = USUAL) -> list[Listed]:
             f"{path} is neither a folder nor a list of images",
             "give a folder of class folders, or a .csv with the columns path,label",
         )
-    if not file_bytes(path).strip():
+    if path.suffix.lower() not in TABLES and not file_bytes(path).strip():
         raise NoImages(f"{path} is empty", "write one image per line: path,label")
     return read(path, names)

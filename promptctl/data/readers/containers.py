@@ -9,6 +9,8 @@ from pathlib import Path
 from promptctl.data.readers.text import file_bytes
 from promptctl.errors import NoImages
 
+_TABLES = (".parquet", ".feather", ".arrow", ".pkl", ".xml", ".yaml", ".yml")
+
 
 def refuse_containers(path: Path, lists: Collection[str]) -> None:
     """NoImages that names what a file really is, where it holds a table or photos but is no list.
@@ -39,7 +41,7 @@ def refuse_containers(path: Path, lists: Collection[str]) -> None:
         what = sheet
     elif suffix in (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"):
         what = archive
-    elif head.startswith(b"PAR1") or suffix in (".parquet", ".feather", ".arrow", ".pkl", ".xml", ".yaml", ".yml"):
+    elif suffix not in lists and (head.startswith(b"PAR1") or suffix in _TABLES):
         what = table
     if what:
         raise NoImages(f"{path} is {what[0]}", what[1])

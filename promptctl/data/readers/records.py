@@ -77,7 +77,7 @@ def listed(
         said = _hot(record, columns, file) if label is None else record.cells.get(label)
         name = one_label(path, record.line, said, singles)
         image, doubt = shelf.looked_up(cell, name)
-        found.append(Listed(image, name, _split(path, record, split), left_out=doubt))
+        found.append(Listed(image, name, split_in(path, record, split), left_out=doubt))
     return found
 
 
@@ -92,12 +92,12 @@ def _used(
     by_name = {plain(column): column for column in reversed(columns)}
     file = asked.get("path") or (told and told.file) or _first(PATHS, by_name)
     if file is None:
-        raise _missing_column(path, columns, "path")
+        raise missing_column(path, columns, "path")
     label = asked.get("label") or _label_beside(file, by_name, told)
     if label is not None and list(columns).count(label) > 1:
         raise DatasetError(f"{path} has {list(columns).count(label)} columns called '{label}'", "leave one of them")
     if label is None and not _is_one_hot(columns, file, records):
-        raise _missing_column(path, columns, "label")
+        raise missing_column(path, columns, "label")
     return file, label, asked.get("split") or _split_column(by_name, records)
 
 
@@ -134,7 +134,7 @@ def shown(columns: Sequence[str]) -> str:
     return ", ".join(f"'{name}'" for name in columns[:8]) + (", …" if len(columns) > 8 else "") or "none"
 
 
-def _missing_column(path: Path, columns: Sequence[str], what: str) -> DatasetError:
+def missing_column(path: Path, columns: Sequence[str], what: str) -> DatasetError:
     sentence = f"{path} has no {what} column: its columns are {shown(columns)}"
     if {plain(name) for name in columns} == {"folder", "name"}:
         return DatasetError(sentence, f"names for folders go with a folder: promptctl learn FOLDER --classes {path}")
@@ -151,7 +151,7 @@ def _split_column(by_name: Mapping[str, str], records: Sequence[Record]) -> str 
     return None
 
 
-def _split(manifest: Path, record: Record, column: str | None) -> str | None:
+def split_in(manifest: Path, record: Record, column: str | None) -> str | None:
     said = record.text(column)
     if not said:
         # a Hugging Face folder keeps metadata.csv inside train/, test/ …: the folder is the split then
