@@ -755,6 +755,16 @@ class ExtraMissing(PromptctlError):
         )
 
 
+class RowsTaken(PromptctlError):
+    """A data frame is asked for of rows that came one at a time, and went elsewhere."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__(
+            f"the rows of this report were taken before: {command} again for a data frame",
+            f"report = promptctl.{command}(…); report.to_pandas()",
+        )
+
+
 class UnknownLearner(PromptctlError):
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__(

@@ -196,7 +196,7 @@ BAD = {
     "table.csv": (b"PK\x03\x04....xl/workbook.xml", "is a spreadsheet"),
     "old.xls": (b"\xd0\xcf\x11\xe0....", "is a spreadsheet"),
     "photos.zip": (b"PK\x03\x04....emu/0.png", "is an archive, and photos are read from folders"),
-    "table.parquet": (b"PAR1....", "is a table in a form that is not read"),
+    "table.feather": (b"PAR1....", "is a table in a form that is not read"),
     "empty.csv": (b"\n", "is empty"),
     "gone.csv": (
         "path,label\nno.png,emu\n",

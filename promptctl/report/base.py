@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from promptctl.errors import RowsTaken
+from promptctl.report.frame import check_pandas, frame_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Row = dict[str, Any]
 SCHEMA_VERSION = 2
@@ -122,19 +128,96 @@ class Report:
     def record(self) -> Row:
         return {"schema_version": SCHEMA_VERSION, "type": self.type, **dataclasses.asdict(self)}
 
+    def to_pandas(self) -> pd.DataFrame:
+        """The rows of the CSV as a data frame; ExtraMissing without pandas."""
+        return frame_of(self.columns(), self.rows())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from promptctl.render.notebook import notebook_page
+
+        return notebook_page(self)
+
+
+@dataclass
+class _Kept:
+    """The items of a stream that somebody wants to see again, and where it stands."""
+
+    items: list[Item] = field(default_factory=list)
+    stream: Iterator[Item] | None = None
+    were_taken: bool = False  # some others have come and gone
+    has_ended: bool = False
+
 
 @dataclass(frozen=True)
 class StreamedReport(Report):
     """A report whose rows come one at a time, each as soon as it is found: a head, the rows, and what is said last.
 
-    `items` can be taken once. Until it has come to its end nobody knows what stands below the rows: closing, warnings,
-    exit code.
+    `items` gives each once. Those that a data frame or a notebook asked for are kept, and come again. Until it has come
+    to its end nobody knows what stands below the rows: closing, warnings, exit code.
     """
 
     array: ClassVar[str]  # the key of the items in JSON
+    is_endless: ClassVar[bool] = False  # so that nobody takes items to show a few
+
+    _kept: _Kept = field(default_factory=_Kept, init=False, repr=False, compare=False)
+
+    def found_items(self) -> Iterator[Item]:
+        """The items as they are found, asked for once."""
+        raise NotImplementedError
 
     def items(self) -> Iterator[Item]:
-        raise NotImplementedError
+        yield from tuple(self._kept.items)
+        for item in self._stream():
+            self._kept.were_taken = True
+            yield item
+        self._kept.has_ended = True
+
+    def _stream(self) -> Iterator[Item]:
+        self._kept.stream = self._kept.stream or self.found_items()
+        return self._kept.stream
+
+    @property
+    def were_taken(self) -> bool:
+        """Whether items have come that nobody kept."""
+        return self._kept.were_taken
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all items are kept."""
+        return self._kept.has_ended and not self._kept.were_taken
+
+    def first_rows(self, count: int) -> list[Row]:
+        """The first rows of the table, which are kept; where they went elsewhere, or never end, those that are kept."""
+        rows = [row for item in self._kept.items if (row := item.cell_row()) is not None]
+        while len(rows) < count and not (self.were_taken or self.has_ended or self.is_endless):
+            if (item := self._keep_next()) and (row := item.cell_row()) is not None:
+                rows.append(row)
+        return rows[:count]
+
+    def _keep_next(self) -> Item | None:
+        try:
+            item = next(self._stream(), None)
+        except BaseException:  # Ctrl-C, say: what comes no more is not the end
+            self._kept.were_taken = True
+            raise
+        if item is None:
+            self._kept.has_ended = True
+        else:
+            self._kept.items.append(item)
+        return item
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The rows of the CSV as a data frame; it takes all items, keeps them, and may be asked for again.
+
+        raises   RowsTaken where items have gone another way before, ExtraMissing without pandas
+        """
+        check_pandas()
+        if self.were_taken:
+            raise RowsTaken(self.type)
+        while self._keep_next():
+            pass
+        return frame_of(self.columns(), [row for item in self._kept.items if (row := item.row()) is not None])
 
     def samples(self) -> Sequence[Row]:
         """Rows of the table with cells as wide as any that will come, so that its columns are known before."""

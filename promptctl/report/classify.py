@@ -179,7 +179,7 @@ class ClassifyReport(StreamedReport):
     settings: Mapping[str, object] = field(default_factory=dict)  # what else decides what is found
     _tally: _Tally = field(default_factory=_Tally, init=False, repr=False, compare=False)
 
-    def items(self) -> Iterator[Item]:
+    def found_items(self) -> Iterator[Item]:
         self._tally.passed_over.update(self.passed_over)
         for item in self.found:
             self._tally.add(item)

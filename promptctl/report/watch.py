@@ -49,6 +49,7 @@ class Arrived:
 class WatchReport(StreamedReport):
     type: ClassVar[str] = "watch"
     array: ClassVar[str] = "photos"
+    is_endless: ClassVar[bool] = True
 
     context: str
     inbox: Path
@@ -59,7 +60,7 @@ class WatchReport(StreamedReport):
     taken: Taken = field(default_factory=Taken)  # which answers are
     _tally: _Tally = field(default_factory=lambda: _Tally(), init=False, repr=False, compare=False)
 
-    def items(self) -> Iterator[Item]:
+    def found_items(self) -> Iterator[Item]:
         for item in self.found:
             self._tally.add(item)
             yield item

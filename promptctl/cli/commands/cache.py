@@ -10,7 +10,7 @@ from promptctl.cli.output import finish
 def cache_info(output: Output = Format.table, json: Json = False) -> None:
     """Show how much is cached, and by which backbone.
 
-    PROMPTCTL_CACHE_LIMIT, in MB, limits its size.
+    PROMPTCTL_CACHE_LIMIT, in MB, limits its size, and PROMPTCTL_UNPACKED_LIMIT that of the photos unpacked from tables.
 
     Examples:
         promptctl cache info
@@ -21,7 +21,7 @@ def cache_info(output: Output = Format.table, json: Json = False) -> None:
 def cache_clear(output: Output = Format.table, json: Json = False) -> None:
     """Delete all cached features and results.
 
-    They are computed again when needed.
+    They are computed again when needed, and photos unpacked from Parquet and Arrow files unpacked again.
 
     Examples:
         promptctl cache clear
