@@ -77,15 +77,21 @@ def path(setting: str, found: object) -> Path:
     return path_of(found)
 
 
-def local_path(setting: str, found: object, doing: str) -> Path:
+def local_path(setting: str, found: object, doing: str, hint: str | None = None) -> Path:
     """A file or folder on this machine, as all must be that are written to or whose photos are moved.
 
     doing   what is done here alone: "photos are sorted"
+    hint    what to do instead; None: to copy it here
     """
     asked = path(setting, found)
     if is_remote(asked):
-        raise OnlyHere(str(asked), doing, how_to_copy(asked))
+        raise OnlyHere(str(asked), doing, hint or how_to_copy(asked))
     return asked
+
+
+def local_target(setting: str, found: object, doing: str) -> Path:
+    """The same of what is to be written."""
+    return local_path(setting, found, doing, "name one on this machine, and copy it there afterwards")
 
 
 def local_paths(setting: str, found: object, doing: str) -> list[Path]:

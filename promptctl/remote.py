@@ -500,7 +500,14 @@ def filesystem(url: str | os.PathLike[str]) -> tuple[AbstractFileSystem, str]:
             settings |= {"config_kwargs": {"max_pool_connections": AT_ONCE}, "use_listings_cache": False}
         return kind(**settings), str(kind._strip_protocol(text))
     except ImportError as error:
-        raise ExtraMissing(f"reading {scheme}://", _library(error, scheme), "remote") from error
+        library = _library(error, scheme)
+        missing = ExtraMissing(f"reading {scheme}://", library, "remote")
+        if library not in _IN_THE_EXTRA:
+            missing.hint = f"pip install {library}"
+        raise missing from error
+
+
+_IN_THE_EXTRA = ("fsspec", "s3fs", "gcsfs", "aiohttp", "requests", "botocore", "aiobotocore")
 
 
 def _library(error: ImportError, scheme: str) -> str:
@@ -523,8 +530,11 @@ def how_to_look(place: Path) -> str:
     """A command that shows what lies in a place."""
     if not isinstance(place, RemotePath):
         return f"ls {shlex.quote(str(place))}"
-    command = {"s3:": "aws s3 ls", "gs:": "gcloud storage ls", "gcs:": "gcloud storage ls"}.get(place.parts[0])
-    return f"{command} {shlex.quote(f'{place}/')}" if command else f"try to reach {place} otherwise"
+    kind = place.parts[0]
+    if kind in _ONE_BY_ONE:
+        return f"curl -I {shlex.quote(str(place))}"
+    command = {"s3:": "aws s3 ls", "gs:": "gcloud storage ls", "gcs:": "gcloud storage ls"}.get(kind)
+    return f"{command} {shlex.quote(f'{place}/')}" if command else f"see what there is in {place}"
 
 
 def how_to_copy(place: Path) -> str:
@@ -551,12 +561,12 @@ def _told(url: RemotePath) -> Iterator[None]:
     except Exception as error:  # each library has errors of its own
         chain = list(_causes(error))
         if any(_is_about_credentials(one) for one in chain):
-            raise NotReached(str(url), _first_line(error), _how_to_log_in(url)) from error
-        if any(type(one).__name__ in _NO_CONNECTION for one in chain):
-            raise NotReached(str(url), _first_line(error), how_to_look(url.parent)) from error
+            raise NotReached(str(url), _sentence(error), _how_to_log_in(url)) from error
+        if lost := next((one for one in chain if type(one).__name__ in _NO_CONNECTION), None):
+            raise NotReached(str(url), _sentence(lost), how_to_look(url.parent)) from error
         if isinstance(error, OSError):
             raise type(error)(error.errno or _NUMBERS.get(type(error), errno.EIO), _reason(error), str(url)) from error
-        raise OSError(errno.EIO, _first_line(error), str(url)) from error
+        raise OSError(errno.EIO, _sentence(error), str(url)) from error
 
 
 _NO_CONNECTION = {
@@ -595,11 +605,11 @@ def _reason(error: OSError) -> str:
     """What a library says of one file; of one that is not there it says the path, which is said anyway."""
     if isinstance(error, FileNotFoundError) and not error.strerror:
         return os.strerror(errno.ENOENT)
-    return error.strerror or _first_line(error)
+    return error.strerror or _sentence(error)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _sentence(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _status(info: dict[str, Any]) -> os.stat_result:

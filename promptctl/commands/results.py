@@ -34,7 +34,7 @@ class Results:
         resume   go on with a file that exists, if one does
         raises   BadSetting, ResultsExist without `resume`, NotResults for a file that is none, OSError
         """
-        self.path = checks.local_path("output", path, "results are written to a file")
+        self.path = checks.local_path("output", path, "results are written to a file", _TO_ANOTHER)
         self.known: set[str] = set()  # paths that have a line
         self._head: Row | None = None
         self._end = self._n_bytes = 0
@@ -112,6 +112,7 @@ class Results:
                     raise NotResults(self.path, "it does not begin as results do")
 
 
+_TO_ANOTHER = "name a file on this machine, or have --engine ray write them there"
 _ELSEWHERE = "it is on another machine, and photos are sorted on this one"
 _BEGINNING = b'{"schema_version": '
 

@@ -61,7 +61,7 @@ def review(
     from promptctl.review import server
 
     inputs = checks.local_paths("photos", photos, "a page shows photos that are")
-    path = checks.local_path("output", output, "answers are kept in a file")
+    path = checks.local_target("output", output, "answers are kept in a file")
     server.check_library()
     _check_output(path, store or Store())  # before photos are encoded
     using = {"model": model, "device": device, "store": store, "on_progress": on_progress}

@@ -69,7 +69,7 @@ def sort(
     raises           what `classify` raises, BadTarget, BadResults, ExportFailed, StorageFailed
     """
     mode, store = checks.one_of("mode", mode, MODES), store or Store()
-    target = target_of(checks.local_path("into", into, _DOING), store)
+    target = target_of(checks.local_target("into", into, _DOING), store)
     out = None if plan is None else checks.path("plan", plan)
     if out is not None:
         check_free(out, force=False)

@@ -95,7 +95,7 @@ def watch(
     from promptctl.data.exclusion import Exclusion
 
     exclusion = Exclusion.of(checks.texts("exclude", exclude))
-    target = target_of(checks.local_path("into", into, "photos are sorted"), store)
+    target = target_of(checks.local_target("into", into, "photos are sorted"), store)
     check_places(ref, [folder], store, "promptctl watch {photos} --prompt {context} --into FOLDER")
     if not folder.is_dir():
         there = os.path.lexists(folder)
