@@ -1,4 +1,4 @@
-"""Features of images, computed once per content, backbone and preprocessing, and kept."""
+"""Features of images, computed once per content, box, backbone and preprocessing, and kept."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from promptctl.encoding.boxes import Box, cut, key_of, look_of_box
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.decode import decoded, decoder_of
 from promptctl.encoding.files import NotAnImage, Skipped, UnreadableImage, file_bytes
 from promptctl.encoding.formats import is_image_name
+from promptctl.encoding.shrink import Look
 from promptctl.encoding.views import VIEWS, look_of, view
 from promptctl.errors import NoImages
 from promptctl.progress import OnStep
@@ -67,6 +69,24 @@ def stream(
     However many there are, only so many are in memory; the same files give the same features to the last bit.
     """
     return _stream(((path, (None,)) for path in paths), encoder, cache, on_done)
+
+
+def stream_boxes(
+    photos: Iterable[tuple[Path, Sequence[Box | None]]],
+    encoder: ImageEncoder,
+    cache: FeatureCache,
+    on_done: OnDone | None = None,
+) -> Iterator[Encoded | Skipped]:
+    """The same of boxes of photos, each by itself: as many items for each photo as it has boxes; None: the whole photo.
+
+    on_done   counts boxes
+    """
+    jobs = (
+        (path, tuple(boxes[first : first + _VIEWS_A_JOB]))
+        for path, boxes in photos
+        for first in range(0, len(boxes), _VIEWS_A_JOB)
+    )
+    return _stream(jobs, encoder, cache, on_done)
 
 
 def encode_files(
@@ -126,7 +146,8 @@ class _Picture:
     pixels: NDArray[np.float32]  # (3, S, S)
 
 
-_Job = tuple[Path, tuple[int | None, ...]]  # a file, and which views of it; None: the picture as it is
+_View = int | Box | None  # the number of a random view, a part of the picture, or the picture as it is
+_Job = tuple[Path, tuple[_View, ...]]
 _Item = Encoded | _Picture | Skipped
 
 
@@ -168,31 +189,46 @@ def _prepared(jobs: Iterable[_Job], encoder: ImageEncoder, cache: FeatureCache) 
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _prepare(path: Path, views: tuple[int | None, ...], encoder: ImageEncoder, cache: FeatureCache) -> list[_Item]:
+def _prepare(path: Path, views: tuple[_View, ...], encoder: ImageEncoder, cache: FeatureCache) -> list[_Item]:
     try:
         with file_bytes(path) as data:
             sha256 = hashlib.sha256(data).hexdigest()
             decoder = decoder_of(data)
-            keys = [_key(encoder.fingerprint, decoder, sha256, number) for number in views]
+            keys = [_key(encoder.fingerprint, decoder, sha256, one) for one in views]
             known = [cache.get(key, encoder.width) for key in keys]
-            items: list[_Item] = [Encoded(path, sha256, vector) for vector in known if vector is not None]
-            if len(items) == len(views):
-                return items
-            with decoded(data, look_of(encoder.size, views=views != (None,))) as picture:
-                return [
-                    _Picture(path, sha256, key, _pixels(picture, sha256, number, encoder))
-                    if vector is None
-                    else Encoded(path, sha256, vector)
-                    for number, key, vector in zip(views, keys, known, strict=True)
-                ]
+            new = [one for one, vector in zip(views, known, strict=True) if vector is None]
+            pixels = iter(_decoded_views(data, sha256, new, encoder))
+            return [
+                _Picture(path, sha256, key, next(pixels)) if vector is None else Encoded(path, sha256, vector)
+                for key, vector in zip(keys, known, strict=True)
+            ]
     except UnreadableImage as reason:
         foreign = isinstance(reason, NotAnImage) and not is_image_name(path)
         return [Skipped(path, str(reason), foreign)] * len(views)
 
 
-def _pixels(picture: Image.Image, sha256: str, number: int | None, encoder: ImageEncoder) -> NDArray[np.float32]:
-    """(3, S, S) of a picture, or of one of its views."""
-    return encoder.preprocess(picture if number is None else view(picture, sha256, number, encoder.size))
+def _decoded_views(
+    data: bytes, sha256: str, views: Sequence[_View], encoder: ImageEncoder
+) -> list[NDArray[np.float32]]:
+    """(3, S, S) of each; a file is decoded once for all that are looked at alike."""
+    looks = [_look(one, encoder.size) for one in views]
+    found: dict[int, NDArray[np.float32]] = {}
+    for look in dict.fromkeys(looks):
+        with decoded(data, look) as picture:
+            places = [place for place, one in enumerate(looks) if one == look]
+            found |= {place: _pixels(picture, sha256, views[place], encoder) for place in places}
+    return [found[place] for place in range(len(views))]
+
+
+def _look(seen: _View, size: int) -> Look:
+    return look_of_box(seen, size) if isinstance(seen, tuple) else look_of(size, views=seen is not None)
+
+
+def _pixels(picture: Image.Image, sha256: str, seen: _View, encoder: ImageEncoder) -> NDArray[np.float32]:
+    """(3, S, S) of a picture, of one of its views or of a box."""
+    if isinstance(seen, tuple):
+        return encoder.preprocess(cut(picture, seen))
+    return encoder.preprocess(picture if seen is None else view(picture, sha256, seen, encoder.size))
 
 
 def _batches(items: Iterable[_Item], recent: dict[str, Vector]) -> Iterator[list[_Item]]:
@@ -236,6 +272,6 @@ def _encoded(
     return [Encoded(item.path, item.sha256, recent[item.key]) if isinstance(item, _Picture) else item for item in batch]
 
 
-def _key(fingerprint: str, decoder: str, sha256: str, number: int | None) -> str:
-    seen = decoder if number is None else f"{decoder}+{VIEWS}.{number}"
-    return f"{fingerprint}:{seen}:{sha256}"
+def _key(fingerprint: str, decoder: str, sha256: str, seen: _View) -> str:
+    part = "" if seen is None else f"+{key_of(seen)}" if isinstance(seen, tuple) else f"+{VIEWS}.{seen}"
+    return f"{fingerprint}:{decoder}{part}:{sha256}"
