@@ -47,6 +47,7 @@ from promptctl.commands.skill import write_page
 from promptctl.commands.sort import sort
 from promptctl.commands.suggest import suggest
 from promptctl.commands.tag import tag
+from promptctl.commands.survey import survey
 from promptctl.commands.undo import undo
 from promptctl.commands.watch import watch
 
@@ -100,6 +101,7 @@ __all__ = [
     "split_class",
     "suggest",
     "tag",
+    "survey",
     "to_purge",
     "to_remove",
     "trash_to_empty",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from promptctl.classification.classifier import Answer, Classifier
     from promptctl.classification.gate import Gate
     from promptctl.context.context import Context
+    from promptctl.encoding.boxes import Box
     from promptctl.encoding.encoder import ImageEncoder
     from promptctl.encoding.files import Skipped
     from promptctl.encoding.pipeline import Encoded
@@ -95,16 +96,23 @@ def answered(
     known = () if any(one.together for one in answerings) else known
     left = [photo for photo in photos if photo not in known]
     if burst is None:
-        return _answered(answerings, left, len(left), on_progress)
+        return _answered(answerings, encoded(left, answerings[0].encoder, on_progress, len(left)))
     return _in_bursts(answerings, photos, burst, known, on_progress) if left else iter(())
 
 
+def answered_boxes(
+    answerings: Sequence[Answering], photos: Sequence[tuple[str, Sequence[Box | None]]], on_progress: OnProgress | None
+) -> Generator[tuple[Answer, ...] | Skipped, None, None]:
+    """The same of boxes of photos, each by itself, as many items for a photo as it has boxes; None: all of it."""
+    return _answered(answerings, _encoded_boxes(photos, answerings[0].encoder, on_progress))
+
+
 def _answered(
-    answerings: Sequence[Answering], photos: Iterable[str], total: int, on_progress: OnProgress | None
+    answerings: Sequence[Answering], encoded: Generator[Encoded | Skipped, None, None]
 ) -> Generator[tuple[Answer, ...] | Skipped, None, None]:
     from promptctl.encoding.files import Skipped
 
-    with closing(encoded(photos, answerings[0].encoder, on_progress, total)) as images:
+    with closing(encoded) as images:
         shared = tee(images, len(answerings))
         for found in zip(*(one.of(some) for one, some in zip(answerings, shared, strict=True)), strict=True):
             skipped = next((one for one in found if isinstance(one, Skipped)), None)
@@ -128,7 +136,8 @@ def _in_bursts(
                 sizes.append(len(burst))
                 yield from burst
 
-    with closing(_answered(answerings, in_order(), len(photos), on_progress)) as answers:
+    images = encoded(in_order(), answerings[0].encoder, on_progress, len(photos))
+    with closing(_answered(answerings, images)) as answers:
         for first in answers:
             yield from _as_one(answerings, [first, *islice(answers, sizes.popleft() - 1)])
 
@@ -154,6 +163,18 @@ def encoded(
     on_done = (lambda done: on_progress("encoding", done, total)) if on_progress else None
     with FeatureCache() as cache:
         yield from stream(map(path_of, photos), encoder, cache, on_done)
+
+
+def _encoded_boxes(
+    photos: Sequence[tuple[str, Sequence[Box | None]]], encoder: ImageEncoder, on_progress: OnProgress | None
+) -> Generator[Encoded | Skipped, None, None]:
+    from promptctl.encoding.cache import FeatureCache
+    from promptctl.encoding.pipeline import stream_boxes
+
+    total = sum(len(boxes) for _, boxes in photos)
+    on_done = (lambda done: on_progress("encoding", done, total)) if on_progress else None
+    with FeatureCache() as cache:
+        yield from stream_boxes(((Path(path), boxes) for path, boxes in photos), encoder, cache, on_done)
 
 
 def answering_by_context(

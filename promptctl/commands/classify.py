@@ -14,19 +14,32 @@ from typing import TYPE_CHECKING
 
 from promptctl import checks
 from promptctl.commands.answers import UNKNOWN, Answering, Taking, answered, answering_by_context
+from promptctl.commands.detected import PASSED, Files, Photos, Shown, photos_named, shown
 from promptctl.commands.gather import Gathered, gathered, listed_in, named, no_photo
 from promptctl.commands.places import check_places
 from promptctl.commands.results import Results
 from promptctl.commands.sources import Source, locate
 from promptctl.errors import WrongOption
 from promptctl.progress import OnProgress
-from promptctl.report import Classified, ClassifyReport, Guess, NotAPhoto, SkippedFile, Taken, TakenLine, Told
+from promptctl.report import (
+    Classified,
+    ClassifyReport,
+    Detected,
+    Guess,
+    NotAPhoto,
+    SkippedFile,
+    Survey,
+    Taken,
+    TakenLine,
+    Told,
+)
 from promptctl.store.store import Store
 
 if TYPE_CHECKING:
     from promptctl.classification.classifier import Answer
     from promptctl.context.card import ClassEntry
     from promptctl.context.context import Context
+    from promptctl.data.readers.detections import Detection, Detections
     from promptctl.encoding.files import Skipped
 
 _LONGEST_BURST = 86400.0  # seconds between two photos
@@ -49,6 +62,10 @@ def classify(
     accept_error: float | None = None,
     results: Results | None = None,
     together: bool = False,
+    detections: str | os.PathLike[str] | None = None,
+    detection_threshold: float | None = None,
+    survey: Survey | None = None,
+    taxa: str | os.PathLike[str] | None = None,
     blend: float | None = 1.0,
     model: str | None = None,
     device: str = "auto",
@@ -76,6 +93,12 @@ def classify(
     results       what is written down already, which does not come again; to be saved there
     together      all photos are answered together, so that each answer depends on the others and none comes before
                   the last photo is encoded
+    detections    what a detector of animals found, as MegaDetector or SpeciesNet wrote it: every animal is looked at by
+                  itself, and photos of people, of vehicles and of nothing are passed through. Without inputs the photos
+                  are those that it names
+    detection_threshold   the detector's confidence from which on a box is believed; None: as the file recommends
+    survey        of formats that want it: tell when each photo was taken, and what it does not say of that
+    taxa          scientific names for formats that want them: lines of class,name as `learn --classes` reads them
     blend         of a context: share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by
                   folds of its shots
     model         of a context: where to find its own backbone, if not under the name it was learned with; of words:
@@ -94,7 +117,10 @@ def classify(
     together = checks.flag("together", together)
     taking = Taking(unknown, min_confidence, accept_error)
     refs = _several(ref)
-    asked = _Asked.of(paths, files_from, checks.flag("null", null), checks.texts("exclude", exclude), tuple(apart))
+    detector = _Detector.of(detections, detection_threshold, burst)
+    asked = _Asked.of(
+        paths, files_from, checks.flag("null", null), checks.texts("exclude", exclude), tuple(apart), detector
+    )
     if words is not None:
         _check_words_alone(refs, blend, taking)
         answering = _answering_by_words(words, template, model or "mini", device, taking, together)
@@ -111,6 +137,7 @@ def classify(
         answerings = _answerings_by_contexts(contexts, blend, model, device, on_progress, taking, together)
     first, *others = answerings
     classifier = first.classifier
+    photos = detector.photos(asked, files) if detector else None
     return ClassifyReport(
         context=first.context,
         blend=classifier.share,
@@ -122,12 +149,34 @@ def classify(
         files=files.photos,
         burst=burst,
         together=together,
-        found=_found(asked, files, answerings, top, burst, results.known if results else frozenset(), on_progress),
+        found=_found(
+            asked,
+            files,
+            photos,
+            answerings,
+            _Telling(tuple(str(one.context) for one in others), top, survey is not None),
+            burst,
+            results.known if results else frozenset(),
+            on_progress,
+        ),
         taken=first.taken,
         passed_over=files.beside,
         settings=_settings(asked, files, answerings, taking, top, words, template),
-        labels=classifier.labels,
+        labels=classifier.labels + (PASSED if photos else ()),
+        detections=photos.said if photos else None,
+        file_of=Files(paths, photos).file_of,
+        survey=survey,
+        taxa=_taxa(taxa, classifier.labels),
     )
+
+
+def _taxa(file: str | os.PathLike[str] | None, labels: Sequence[str]) -> Mapping[str, str]:
+    """Label → scientific name."""
+    if file is None:
+        return {}
+    from promptctl.data.readers.class_names import read_names
+
+    return read_names(checks.path("taxa", file), labels)
 
 
 @dataclass(frozen=True)
@@ -139,6 +188,7 @@ class _Asked:
     exclude: Sequence[str]
     apart: Sequence[Path]
     files_from: str | None
+    detector: _Detector | None
 
     @staticmethod
     def of(
@@ -147,15 +197,50 @@ class _Asked:
         null: bool,
         exclude: Sequence[str],
         apart: Sequence[Path],
+        detector: _Detector | None,
     ) -> _Asked:
-        if files_from is None and not inputs:
+        if files_from is None and not inputs and detector is None:
             raise WrongOption("there is nothing to classify", "give photos or folders, or a list with --files-from")
         file = None if files_from is None else checks.path("files_from", files_from)
         listed = listed_in(file, null=null) if file else []
-        return _Asked(inputs, listed, exclude, apart, None if file is None else str(file))
+        return _Asked(inputs, listed, exclude, apart, None if file is None else str(file), detector)
 
     def gathered(self) -> Gathered:
+        if self.detector and not self.inputs and self.files_from is None:
+            return gathered((), self.detector.named(), self.exclude, self.apart)
         return gathered(self.inputs, self.listed, self.exclude, self.apart)
+
+
+@dataclass(frozen=True)
+class _Detector:
+    """A file of detections that somebody gave."""
+
+    found: Detections
+    threshold: float | None
+
+    @staticmethod
+    def of(detections: str | os.PathLike[str] | None, threshold: float | None, burst: float | None) -> _Detector | None:
+        if detections is None:
+            if threshold is not None:
+                raise WrongOption("there are no boxes, --detection-threshold has no effect", "add --detections FILE")
+            return None
+        if burst is not None:
+            raise WrongOption(
+                "boxes are answered by themselves and a burst as one", "leave out --burst or --detections"
+            )
+        from promptctl.data.readers.detections import read_detections
+
+        if threshold is not None:
+            threshold = checks.number("detection_threshold", threshold, 0, 1, 0.2)
+        return _Detector(read_detections(checks.path("detections", detections)), threshold)
+
+    def named(self) -> list[str]:
+        from promptctl.data.walk import is_beside
+
+        return photos_named(self.found, is_beside)
+
+    def photos(self, asked: _Asked, files: Gathered) -> Photos:
+        return Photos.of(self.found, files.photos, list(map(os.fspath, asked.inputs)), self.threshold)
 
 
 def _several(ref: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[str | os.PathLike[str]]:
@@ -227,6 +312,7 @@ def _settings(
         "exclude": list(asked.exclude),
         # of answers that depend on all photos: which these are
         "photos": _said_of(files.photos) if any(by.together for by in answerings) else None,
+        **({"detections_sha256": asked.detector.found.sha256} if asked.detector else {}),
     }
 
 
@@ -261,11 +347,21 @@ def _answering_by_words(
     return Answering(None, replace(classifier, gate=Gate(least=least)), encoder, taken, together)
 
 
+@dataclass(frozen=True)
+class _Telling:
+    """What is told of a photo."""
+
+    contexts: tuple[str, ...]  # those of all answers but the first
+    top: int
+    times: bool
+
+
 def _found(
     asked: _Asked,
     files: Gathered,
+    photos: Photos | None,
     answerings: Sequence[Answering],
-    top: int,
+    telling: _Telling,
     burst: float | None,
     known: AbstractSet[str],
     on_progress: OnProgress | None,
@@ -274,9 +370,13 @@ def _found(
     meant, total = named(asked.inputs), len(files.photos)
     others = Counter(files.beside)
     yield from (closed for closed in files.closed if os.fspath(closed.path) not in known)
-    contexts = [str(one.context) for one in answerings[1:]]
-    for image in answered(answerings, files.photos, on_progress, burst=burst, known=known):
-        item = _item(image, contexts, meant, top)
+    images: Iterator[tuple[Answer, ...] | Shown | SkippedFile | Skipped]
+    if photos:
+        images = shown(answerings, photos.found, on_progress, known)
+    else:
+        images = answered(answerings, files.photos, on_progress, burst=burst, known=known)
+    for image in images:
+        item = _item(image, telling, meant)
         others.update([item.suffix] if isinstance(item, NotAPhoto) else [])
         if isinstance(item, NotAPhoto) or os.fspath(item.path) not in known:
             yield item
@@ -284,22 +384,57 @@ def _found(
         raise no_photo(asked.inputs, others, excluding=bool(asked.exclude))
 
 
-def _item(image: tuple[Answer, ...] | Skipped, contexts: Sequence[str], meant: frozenset[str], top: int) -> _Found:
-    """A photo as the report has it; `contexts` are those of all answers but the first."""
+def _item(
+    image: tuple[Answer, ...] | Shown | SkippedFile | Skipped, telling: _Telling, meant: frozenset[str]
+) -> _Found:
+    """A photo as the report has it."""
     from promptctl.data.walk import suffix_of
-    from promptctl.encoding.files import Skipped
 
-    if not isinstance(image, Skipped):
-        return _classified(image, contexts, top)
+    if isinstance(image, SkippedFile):
+        return image
+    if isinstance(image, Shown):
+        return _timed(_with_boxes(image, telling), telling)
+    if isinstance(image, tuple):
+        return _timed(_classified(image, telling), telling)
     if image.foreign and os.fspath(image.path) not in meant:
         return NotAPhoto(suffix_of(image.path))
     return SkippedFile(image.path, image.reason)
 
 
-def _classified(answers: tuple[Answer, ...], contexts: Sequence[str], top: int) -> Classified:
+def _timed(item: Classified, telling: _Telling) -> Classified:
+    if not telling.times:
+        return item
+    from promptctl.encoding.decode import moment_of
+
+    moment = moment_of(item.path)
+    return replace(item, taken_at=moment.iso() if moment else None)
+
+
+def _with_boxes(found: Shown, telling: _Telling) -> Classified:
+    """A photo that a detector has looked at, answered by its most certain box, as a whole, or by the detector alone."""
+    photo = found.photo
+    answers = dict(zip(photo.boxes, found.answers, strict=False))  # a photo without boxes has one answer, of it all
+    detections = tuple(_detected(one, answers.get(i), telling) for i, one in enumerate(photo.detections))
+    if photo.passed is None:
+        item = _classified(found.answers[found.best], telling)
+        return replace(item, detections=detections, answer_of="box" if photo.boxes else "photo")
+    label, probability = photo.passed
+    told = Told((Guess(label, label, probability),))
+    others = dict.fromkeys(telling.contexts, told)
+    return Classified(Path(photo.path), told.top, others=others, answer_of="detector", detections=detections)
+
+
+def _detected(one: Detection, answers: tuple[Answer, ...] | None, telling: _Telling) -> Detected:
+    if answers is None:
+        return Detected(one.category, one.confidence, one.box)
+    told = _told(answers[0], telling.top)
+    return Detected(one.category, one.confidence, one.box, told.top, told.unknown, told.doubtful, told.likeness)
+
+
+def _classified(answers: tuple[Answer, ...], telling: _Telling) -> Classified:
     image, *rest = answers
     assert image.path is not None  # it came from one
-    first, *others = (_told(answer, top) for answer in (image, *rest))
+    first, *others = (_told(answer, telling.top) for answer in (image, *rest))
     return Classified(
         image.path,
         first.top,
@@ -308,7 +443,7 @@ def _classified(answers: tuple[Answer, ...], contexts: Sequence[str], top: int) 
         first.likeness,
         first.alone,
         image.sha256,
-        dict(zip(contexts, others, strict=True)),
+        dict(zip(telling.contexts, others, strict=True)),
         image.burst,
     )
 

@@ -6,11 +6,12 @@ not there.
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from itertools import chain
 from typing import Any
 
@@ -24,6 +25,7 @@ _EXIF, _TAKEN, _TAKEN_OFFSET, _TAKEN_FRACTION = (
     36881,
     37521,
 )  # DateTimeOriginal, its offset, its SubSecTime
+_DAY = 86400  # seconds
 _OFFSET = re.compile(r"([+-])(\d\d):([0-5]\d)")
 _TEXT = 2  # a type
 # what decoding needs: sizes, layout, compression, palette, colour model
@@ -226,6 +228,13 @@ class Moment:
     def utc(self) -> float:
         """Seconds since 1970, of a camera that says no offset on its own clock."""
         return self.seconds - (self.offset or 0.0)
+
+    def iso(self) -> str:
+        """ISO 8601 to the second, on the camera's clock, with its offset from UTC where it says one."""
+        clock = datetime(1970, 1, 1) + timedelta(seconds=math.floor(self.seconds))
+        known = self.offset is not None and abs(self.offset) < _DAY
+        zone = timezone(timedelta(seconds=self.offset or 0)) if known else None
+        return clock.replace(tzinfo=zone).isoformat()
 
 
 def taken_of_exif(block: bytes) -> Moment | None:

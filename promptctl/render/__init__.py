@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 
 from promptctl.errors import OutputFailed, ReaderLeft
+from promptctl.render import camtrap_dp, megadetector
 from promptctl.render.formats import FORMATS
 from promptctl.render.progress import Progress, progress
 from promptctl.render.reader import a_program_reads, is_person, is_program
 from promptctl.render.stderr import give_up, talk
 from promptctl.render.streams import STREAMS
-from promptctl.report import Report, StreamedReport
+from promptctl.report import ClassifyReport, Report, StreamedReport
 
 __all__ = [
     "FORMATS",
+    "OF_PHOTOS",
     "STREAMS",
     "Progress",
     "a_program_reads",
@@ -29,6 +31,11 @@ __all__ = [
     "talk",
     "write",
 ]
+
+OF_PHOTOS: dict[str, Callable[[ClassifyReport], Iterator[str]]] = {  # formats of `classify` alone
+    "megadetector": megadetector.stream,
+    "camtrap-dp": camtrap_dp.stream,
+}
 
 
 def render(report: Report, output: str = "table", progress: Progress | None = None) -> None:
@@ -56,7 +63,9 @@ def render(report: Report, output: str = "table", progress: Progress | None = No
 
 
 def _pieces(report: Report, output: str) -> Generator[str, None, None]:
-    if isinstance(report, StreamedReport):
+    if isinstance(report, ClassifyReport) and output in OF_PHOTOS:
+        yield from OF_PHOTOS[output](report)
+    elif isinstance(report, StreamedReport):
         yield from STREAMS[output](report)
     else:
         yield FORMATS[output](report)

@@ -22,7 +22,16 @@ from promptctl.report.classes import (
     RelabelReport,
     VersionReport,
 )
-from promptctl.report.classify import Classified, ClassifyReport, Guess, NotAPhoto, Told
+from promptctl.report.classify import (
+    Classified,
+    ClassifyReport,
+    Detected,
+    DetectorSaid,
+    Guess,
+    NotAPhoto,
+    Survey,
+    Told,
+)
 from promptctl.report.compare import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.report.continual import (
     ContinualReport,
@@ -138,6 +147,8 @@ __all__ = [
     "CourseRun",
     "CoursesReport",
     "CoverageRow",
+    "Detected",
+    "DetectorSaid",
     "DiffReport",
     "DoctorReport",
     "EncodeReport",
@@ -208,6 +219,7 @@ __all__ = [
     "StoredContext",
     "StreamedReport",
     "SuggestReport",
+    "Survey",
     "TagReport",
     "TaggedPhoto",
     "Taken",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from datetime import datetime, timezone, tzinfo
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +19,8 @@ from promptctl.report.gate import TOGETHER, Taken
 from promptctl.report.phrases import counted, ordinal, passed_over_lines, percent, skipped_lines
 
 _OF_THE_GATE = ("unknown", "doubtful", "likeness")
+_OF_A_DETECTOR = ("person", "vehicle", "empty")  # labels of photos that no class is asked of
+_NAMED = 5  # photos of a kind
 _FEW = 100  # photos, which have little to say of one another
 _LONGEST_PATHS = 50  # that are looked at to tell how wide a column of paths is
 
@@ -57,6 +61,27 @@ class Told:
 
 
 @dataclass(frozen=True)
+class Detected:
+    """What a detector found somewhere in an image; of an animal that it is sure of also the most probable classes."""
+
+    category: str  # animal, person or vehicle
+    confidence: float
+    bbox: tuple[float, float, float, float]  # x_min, y_min, width, height as fractions of the upright picture
+    top: tuple[Guess, ...] = ()  # empty: it was not looked at
+    unknown: bool = False  # as in Classified
+    doubtful: bool = False
+    likeness: float | None = None
+
+    @staticmethod
+    def of_record(record: Mapping[str, Any]) -> Detected:
+        """The same, read again."""
+        x, y, width, height = record["bbox"]
+        top = tuple(Guess(**guess) for guess in record["top"])
+        rest = {key: record[key] for key in ("category", "confidence", *_OF_THE_GATE)}
+        return Detected(bbox=(x, y, width, height), top=top, **rest)
+
+
+@dataclass(frozen=True)
 class Classified:
     """One image and its most probable classes, best first."""
 
@@ -69,6 +94,9 @@ class Classified:
     sha256: str | None = None  # of the file
     others: Mapping[str, Told] = field(default_factory=dict)  # what other contexts say, by what they are called
     burst: Path | None = None  # the first photo of a burst that is answered as one
+    answer_of: str = "photo"  # what the answer is of: "photo", "box", or "detector", and then no class was asked of it
+    detections: tuple[Detected, ...] = ()  # all that a detector found in it
+    taken_at: str | None = None  # as its EXIF says, in ISO 8601; None: not known, or not asked for
 
     def record(self) -> Row:
         # the path and the answer come first, for whoever reads only these
@@ -90,6 +118,9 @@ class Classified:
             record["sha256"],
             {context: Told.of_record(other) for context, other in record["others"].items()},
             None if burst is None else path_of(burst),
+            record.get("answer_of", "photo"),  # as files of before there were detections have it
+            tuple(map(Detected.of_record, record.get("detections", ()))),
+            record.get("taken_at"),
         )
 
     def entry(self) -> Row:
@@ -133,6 +164,78 @@ class NotAPhoto:
     suffix: str  # the end of its name
 
 
+@dataclass(frozen=True)
+class DetectorSaid:
+    """A file of detections, and what it has to do with the photos."""
+
+    file: Path
+    detector: str | None  # what it is called
+    threshold: float  # confidence from which on a box is believed
+    without_entry: tuple[str, ...] = ()  # photos that it says nothing of
+    without_photo: tuple[str, ...] = ()  # files that it names and that are none of the photos
+    failed: tuple[str, ...] = ()  # photos that the detector could not look at
+    broken: Mapping[str, str] = field(default_factory=dict)  # photo → what is wrong with the first of its broken boxes
+    n_broken: int = 0  # boxes
+    doubles: tuple[str, ...] = ()  # files that it names again
+    others: Mapping[str, int] = field(default_factory=dict)  # categories that are none of ours → boxes
+    moved: tuple[str, str] | None = None  # the folder that it names, and the one whose photos are taken for those
+
+    def record(self) -> Row:
+        """What it is, whatever photos there are."""
+        return {"file": self.file, "detector": self.detector, "threshold": self.threshold}
+
+    def counts(self) -> Row:
+        """How many; a hundred thousand names are many."""
+        counts = {key: len(getattr(self, key)) for key in ("without_entry", "without_photo", "failed", "doubles")}
+        return {**counts, "broken": self.n_broken, "others": dict(self.others)}
+
+    def warnings(self) -> list[str]:
+        """What may be wrong with it."""
+        broken = [f"{photo} ({why})" for photo, why in self.broken.items()]
+        others = [f"{category} ({count:,})" for category, count in self.others.items()]
+        named, taken = self.moved or ("", "")
+        told = [
+            f"{self.file} names photos in {named}: those in {taken} are taken for them" if self.moved else "",
+            _some(self.without_entry, "photo", f"without an entry in {self.file}, looked at whole"),
+            _some(self.failed, "photo", "that the detector could not look at, looked at whole"),
+            _some(broken, "photo", f"with broken boxes in {self.file}, {self.n_broken:,} in all"),
+            _some(others, "kind", f"of boxes in {self.file} that are neither animal, person nor vehicle, not used"),
+        ]
+        return [line for line in told if line]
+
+    def notes(self) -> list[str]:
+        told = [
+            _some(self.without_photo, "entry", f"of {self.file} without a photo here"),
+            _some(self.doubles, "photo", f"named twice in {self.file}, the first counts"),
+        ]
+        return [line for line in told if line]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a photo does not say of where and when it was taken, for formats that want it."""
+
+    deployment: str | None = None  # of all photos; None: of each its folder
+    zone: tzinfo | None = None  # of cameras that do not say theirs; None: UTC
+
+    def moment(self, taken_at: str | None) -> str | None:
+        """A time in ISO 8601 with its offset from UTC; None where there is none."""
+        if taken_at is None:
+            return None
+        taken = datetime.fromisoformat(taken_at)
+        zoned = taken if taken.tzinfo else taken.replace(tzinfo=self.zone or timezone.utc)
+        return zoned.isoformat(timespec="seconds")
+
+
+def _some(names: Collection[str], one: str, which: str) -> str:
+    """`2 photos without …: a.jpg, b.jpg`; nothing for none."""
+    if not names:
+        return ""
+    several = f"{one[:-1]}ies" if one.endswith("y") else f"{one}s"
+    shown = ", ".join(islice(names, _NAMED)) + ", …" * (len(names) > _NAMED)
+    return f"{len(names):,} {one if len(names) == 1 else several} {which}: {shown}"
+
+
 @dataclass
 class _Tally:
     """What is known once all items have come."""
@@ -143,6 +246,9 @@ class _Tally:
     of_others: dict[str, Counter[str]] = field(default_factory=dict)  # by every other context, whatever is taken
     skipped: list[SkippedFile] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
+    timed: bool = False  # whether somebody wants to know when photos were taken
+    timeless: list[str] = field(default_factory=list)  # photos that do not say
+    zoneless: int = 0  # photos that say the time of some place, and not of which
 
     def add(self, item: Classified | SkippedFile | NotAPhoto) -> None:
         if isinstance(item, Classified):
@@ -151,6 +257,10 @@ class _Tally:
             self.of_class.update([] if item.unknown or item.doubtful else [item.top[0].name])
             for context, told in item.others.items():
                 self.of_others.setdefault(context, Counter())[told.top[0].name] += 1
+            if self.timed and item.taken_at is None:
+                self.timeless.append(os.fspath(item.path))
+            elif item.taken_at is not None:
+                self.zoneless += datetime.fromisoformat(item.taken_at).tzinfo is None
         elif isinstance(item, SkippedFile):
             self.skipped.append(item)
         else:
@@ -177,10 +287,15 @@ class ClassifyReport(StreamedReport):
     names_of_others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what they are called → class names
     labels: tuple[str, ...] = ()  # of the classes, for whoever sorts by them
     settings: Mapping[str, object] = field(default_factory=dict)  # what else decides what is found
+    detections: DetectorSaid | None = None  # None: photos are looked at whole
+    survey: Survey | None = None  # None: nobody wants to know when photos were taken
+    taxa: Mapping[str, str] = field(default_factory=dict)  # label → scientific name
+    file_of: Callable[[Path], str] = field(default=os.fspath, repr=False, compare=False)  # photos in other tools' files
     _tally: _Tally = field(default_factory=_Tally, init=False, repr=False, compare=False)
 
     def found_items(self) -> Iterator[Item]:
         self._tally.passed_over.update(self.passed_over)
+        self._tally.timed = self.survey is not None
         for item in self.found:
             self._tally.add(item)
             if not isinstance(item, NotAPhoto):
@@ -210,12 +325,15 @@ class ClassifyReport(StreamedReport):
     def head(self) -> Row:
         others = {context: {"blend": blend} for context, blend in self.others.items()}
         own = {"context": self.context, "blend": self.blend, "blend_chosen": self.blend_chosen}
-        asked = {"burst": self.burst, "together": self.together, "others": others}
+        detections = self.detections.record() if self.detections else None
+        asked = {"burst": self.burst, "together": self.together, "others": others, "detections": detections}
         return {**super().head(), **own, **asked, **self.taken.record()}
 
     def tail(self) -> Row:
         skipped = [dataclasses.asdict(item) for item in self._tally.skipped]
-        return {"skipped": skipped, "passed_over": dict(_most_first(self._tally.passed_over))}
+        passed_over = dict(_most_first(self._tally.passed_over))
+        counts = self.detections.counts() if self.detections else None
+        return {"skipped": skipped, "passed_over": passed_over, "detection_counts": counts}
 
     @property
     def tells_alone(self) -> bool:
@@ -233,7 +351,7 @@ class ClassifyReport(StreamedReport):
 
     def samples(self) -> list[Row]:
         longest = heapq.nlargest(_LONGEST_PATHS, self.files, key=_about_as_wide)
-        paths, names = longest or [""], self.class_names or ("",)
+        paths, names = longest or [""], (*self.class_names, *(_OF_A_DETECTOR if self.detections else ())) or ("",)
         rows = zip_longest(paths, names, *self.names_of_others.values())
         return [
             self._sample(path_of(path or paths[0]), name or names[0], others).cell_row() for path, name, *others in rows
@@ -263,7 +381,8 @@ class ClassifyReport(StreamedReport):
 
     def notes(self) -> list[str]:
         cannot = [f"{self.context} cannot tell unknown photos: {self.taken.cannot}"] if self.taken.cannot else []
-        return cannot + passed_over_lines(dict(_most_first(self._tally.passed_over)))
+        of_detections = self.detections.notes() if self.detections else []
+        return cannot + of_detections + passed_over_lines(dict(_most_first(self._tally.passed_over)))
 
     def advice(self) -> list[str]:
         if self.together or self.images <= _FEW:
@@ -271,14 +390,28 @@ class ClassifyReport(StreamedReport):
         return [f"hint: with --together, these {self.images:,} photos help to answer one another"]
 
     def warnings(self) -> list[str]:
-        return skipped_lines(self._tally.skipped)
+        of_detections = self.detections.warnings() if self.detections else []
+        return of_detections + self._about_times() + skipped_lines(self._tally.skipped)
+
+    def _about_times(self) -> list[str]:
+        """Which photos have no row where each has a time, and which time was taken for a camera's."""
+        tally = self._tally
+        if self.survey is None:
+            return []
+        lines = [_some(tally.timeless, "photo", "without a time in the EXIF, and so without a row")]
+        if tally.zoneless and self.survey.zone is None:
+            lines.append(
+                f"{tally.zoneless:,} of the photos say no time zone, UTC is written: --timezone +02:00 says which"
+            )
+        return [line for line in lines if line]
 
     def complaint(self) -> str | None:
         return None if self.images else "none of these could be read as an image"
 
     @property
     def exit_code(self) -> int:
-        return 0 if not self._tally.skipped else 3 if self.images else 1
+        left_out = self._tally.skipped or (self.survey is not None and self._tally.timeless)
+        return 0 if not left_out else 3 if self.images else 1
 
 
 def _columns_of(rank: int, start: str = "") -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -23,7 +24,6 @@ from promptctl.cli.options import (
     NoUnknown,
     Null,
     OnDevice,
-    Output,
     Photos,
     Unknown,
     Words,
@@ -35,6 +35,17 @@ from promptctl.cli.options import (
     parse_unknown,
 )
 from promptctl.cli.output import finish
+
+
+class ClassifyFormat(str, Enum):
+    """Those of every command, and those for photos alone."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+    megadetector = "megadetector"
+    camtrap_dp = "camtrap-dp"
 
 
 def classify(
@@ -65,6 +76,23 @@ def classify(
             "--together", help="Answer all photos together: better from about 100 on; nothing is printed before."
         ),
     ] = False,
+    detections: Annotated[
+        Path | None,
+        typer.Option("--detections", metavar="FILE", help="Boxes of MegaDetector or SpeciesNet to look into."),
+    ] = None,
+    detection_threshold: Annotated[
+        float | None,
+        typer.Option("--detection-threshold", min=0, max=1, help="Least confidence of a box; else FILE's own."),
+    ] = None,
+    deployment: Annotated[
+        str | None, typer.Option("--deployment", help="deploymentID of Camtrap DP; else the folder.")
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option("--timezone", help="Of cameras: +02:00 or Europe/Brussels; else UTC.")
+    ] = None,
+    taxa: Annotated[
+        Path | None, typer.Option("--taxa", metavar="FILE", help="Scientific names, class,name a line.")
+    ] = None,
     results: Annotated[
         Path | None,
         typer.Option(
@@ -77,7 +105,7 @@ def classify(
     blend: Blend = "1",
     model: AnswerModel = None,
     device: OnDevice = Device.auto,
-    output: Output = Format.table,
+    output: Annotated[ClassifyFormat, typer.Option("--format", help="How to print the result.")] = ClassifyFormat.table,
     json: Json = False,
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Print class and path only, a tab between them, one photo a line.")
@@ -96,6 +124,13 @@ def classify(
         raise typer.BadParameter("give a context, or class names with --words", param_hint="--prompt")
     if resume and results is None:
         raise typer.BadParameter("there is no file to go on with: add --output FILE", param_hint="--resume")
+    of_photos = output.value in render.OF_PHOTOS
+    if of_photos and (results is not None or json or quiet):
+        raise typer.BadParameter(
+            "it goes to stdout alone: > FILE, without --output, --json, --quiet", param_hint="--format"
+        )
+    if (deployment or zone) and output is not ClassifyFormat.camtrap_dp:
+        raise typer.BadParameter("only Camtrap DP has such a thing: add --format camtrap-dp", param_hint="--deployment")
     file = commands.Results(results, resume=resume) if results is not None else None
     with render.progress() as progress:
         report = commands.classify(
@@ -113,10 +148,16 @@ def classify(
             accept_error=parse_fraction(accept_error, "--accept-error") if accept_error else None,
             results=file,
             together=together,
+            detections=detections,
+            detection_threshold=detection_threshold,
+            survey=commands.survey(deployment, zone) if output is ClassifyFormat.camtrap_dp else None,
+            taxa=taxa,
             blend=parse_share(blend),
             model=answer_model(model, words),
             device=device.value,
             on_progress=progress,
         )
         # photos are encoded while their rows are printed, or written
-        finish(file.save(report) if file else report, output, json, quiet=quiet, null=null, progress=progress)
+        finish(
+            file.save(report) if file else report, cast(Format, output), json, quiet=quiet, null=null, progress=progress
+        )
