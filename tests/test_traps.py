@@ -7,6 +7,9 @@ import io
 import json
 import math
 import os
+import re
+import shlex
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +18,7 @@ import pytest
 from conftest import COLOURS
 from PIL import Image
 
-from promptctl import commands
+from promptctl import LearnSettings, commands
 from promptctl.cli.commands.classify import ClassifyFormat
 from promptctl.cli.options import Format
 from promptctl.clip.backbone import Backbone
@@ -31,7 +34,7 @@ from promptctl.store.store import Store
 
 CATEGORIES = {"1": "animal", "2": "person", "3": "vehicle"}
 BOXES = {"red": [0.1, 0.1, 0.2, 0.3], "green": [0.6, 0.2, 0.25, 0.3], "blue": [0.3, 0.6, 0.2, 0.3]}
-SIZE = (640, 480)
+SIZE = (320, 240)
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def learned(home, colours_bytes, answering):
 
 def scene(path: Path, *colours: str, taken: str | None = None, size: tuple[int, int] = SIZE, orientation: int = 1):
     """A grey picture with patches of colours in their boxes, and somewhat beyond."""
-    chance = np.random.default_rng(len(path.name))
+    chance = np.random.default_rng([*os.fsencode(f"{path.parent.name}/{path.name}")])
     pixels = np.full((size[1], size[0], 3), 120.0)
     for colour in colours:
         left, upper, right, lower = square_of((*BOXES[colour],), *size)
@@ -73,11 +76,10 @@ def megadetector(path: Path, images: dict[str, object], **info: object) -> Path:
     return path
 
 
-@pytest.fixture
-def traps(tmp_path, monkeypatch) -> Path:
+@pytest.fixture(scope="session")
+def set_of_photos(tmp_path_factory) -> Path:
     """Two cameras with eight photos, and md.json beside them."""
-    monkeypatch.chdir(tmp_path)
-    root = tmp_path / "photos"
+    root = tmp_path_factory.mktemp("traps") / "photos"
     scene(root / "cam1/100RECNX/1.jpg", "red", taken="2024:05:01 06:10:11")
     scene(root / "cam1/100RECNX/2.jpg", "green", "blue", taken="2024:05:01 06:10:12")
     scene(root / "cam1/3.jpg", taken="2024:05:02 06:10:13")
@@ -99,6 +101,12 @@ def traps(tmp_path, monkeypatch) -> Path:
     }
     megadetector(root / "md.json", images)
     return root
+
+
+@pytest.fixture
+def traps(set_of_photos, tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return shutil.copytree(set_of_photos, tmp_path / "photos")
 
 
 def labels(report) -> dict[str, str]:
@@ -295,6 +303,13 @@ def test_an_entry_without_a_photo_is_passed_over_where_it_was_expected(traps, le
     assert len(report.files) == 2
 
 
+def test_no_folder_is_gone_through_because_a_file_names_it(traps, learned):
+    megadetector(traps / "all.json", {"/": [animal("red")], "cam2": [], "cam2/3.jpg": [animal("blue")]})
+    report = commands.classify([], "c", detections=traps / "all.json", unknown=None)
+    assert labels(report) == {"3.jpg": "blue"}
+    assert report.detections.without_photo == ("/", "cam2")
+
+
 def test_nothing_is_fetched_because_a_file_says_so(traps, learned):
     megadetector(traps / "net.json", {"https://example.org/1.jpg": [animal("red")]})
     (item,) = commands.classify([], "c", detections=traps / "net.json").items()
@@ -307,15 +322,18 @@ def test_nothing_is_fetched_because_a_file_says_so(traps, learned):
 def test_speciesnet_is_read_as_it_writes(tmp_path):
     person = {"category": "2", "label": "human", "conf": 0.9, "bbox": [0, 0, 1, 1]}
     wild = {"category": "1", "label": "animal", "conf": 0.5, "bbox": [0.1, 0.1, 0.2, 0.2]}
+    whole = {"category": "0", "label": "whole_image_classification", "conf": 1.0, "bbox": [0, 0, 1, 1]}
     more = {"prediction": "x;mammalia;;;;;mammal", "prediction_score": 0.9, "model_version": "4.0.1a"}
     predictions = [
         {"filepath": "a.jpg", "detections": [wild, person], **more},
         {"filepath": "b.jpg", "failures": ["DETECTOR", "CLASSIFIER"], **more},
         {"filepath": "c.jpg", "failures": ["CLASSIFIER"], "detections": [], **more},
         {"filepath": "d.jpg", "classifications": {"classes": [], "scores": []}},
+        {"filepath": "e.jpg", "detections": [whole], **more},
     ]
     (tmp_path / "sn.json").write_text(json.dumps({"predictions": predictions}))
-    a, b, c, d = read_detections(tmp_path / "sn.json").entries
+    a, b, c, d, e = read_detections(tmp_path / "sn.json").entries
+    assert (e.detections, e.n_other, e.n_broken) == ((), 0, 0)
     assert a.detections == (
         Detection("person", 0.9, (0.0, 0.0, 1.0, 1.0)), Detection("animal", 0.5, (0.1, 0.1, 0.2, 0.2)),
     )  # fmt: skip
@@ -625,3 +643,34 @@ def test_no_photos_and_no_boxes_are_refused(traps, learned):
     with pytest.raises(DatasetError, match="cannot be read"):
         commands.classify([traps], "c", detections=traps / "missing.json")
     assert os.path.lexists(traps)
+
+
+# --------------------------------------------------------------------------- sorted at once, and the page
+
+
+def test_sort_looks_into_boxes_and_a_class_may_be_called_as_the_detector_calls_nothing(traps, learned, tiny):
+    for label, colour in (("red", "red"), ("empty", "green")):
+        for number in range(3):
+            scene(Path(f"shots/{label}/{number}.png"), colour)
+    commands.learn("shots", "two", shots=2, model=tiny, settings=LearnSettings(epochs=1))
+    commands.sort(["photos"], "two", into="sorted", detections="photos/md.json", unknown=None)
+    assert {path.name for path in Path("sorted").iterdir()} <= {"red", "empty", "person"}
+    assert {"2.jpg", "3.jpg"} <= {path.name[:1] + ".jpg" for path in Path("sorted/empty").iterdir()}
+
+
+def test_the_pages_run_through_works(traps, colours_bytes, answering, cli):
+    Store().save("birds", colours_bytes, new=True)
+    Path("taxa.csv").write_text("red,Rufus ruber\n")
+    (traps / "md.json").rename("md.json")
+    page = (Path(__file__).parent.parent / "docs" / "camera-traps.md").read_text("utf-8")
+    lines = [line for block in re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S) for line in block.splitlines()]
+    assert len(lines) == 5
+    for line in lines:
+        command, _, file = line.partition(" > ")
+        done = cli(*shlex.split(command)[1:])
+        assert (done.code, "error" in done.err) == (3, False), (line, done.err)  # one photo is broken on purpose
+        if file:
+            Path(file).write_text(done.out, "utf-8", newline="")
+    valid(json.loads(Path("out.json").read_text()))
+    assert Path("observations.csv").read_text().count("Rufus ruber") == 1
+    assert Path("sorted/person/1.jpg").exists()

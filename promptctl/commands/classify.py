@@ -162,7 +162,7 @@ def classify(
         taken=first.taken,
         passed_over=files.beside,
         settings=_settings(asked, files, answerings, taking, top, words, template),
-        labels=classifier.labels + (PASSED if photos else ()),
+        labels=tuple(dict.fromkeys(classifier.labels + (PASSED if photos else ()))),
         detections=photos.said if photos else None,
         file_of=Files(paths, photos).file_of,
         survey=survey,

@@ -100,7 +100,7 @@ def photos_named(detections: Detections, is_beside: Callable[[str], bool]) -> li
     is_beside   of what is called like a film or a note
     """
     names = Names(detections, [os.fspath(detections.path.parent), ""])
-    found = names.placed([one for one in detections.entries if not is_beside(one.file)])
+    found = [path for path in names.placed(detections.entries) if not is_beside(path) and not _is_folder(path)]
     if not found:
         raise NoImages(f"{detections.path} names no photos", "give photos, or a file of detections that has some")
     return found
@@ -213,6 +213,14 @@ def _is_file(path: str) -> bool:
     try:
         return os.path.isfile(path)  # noqa: PTH113  a Path costs its length
     except ValueError:  # a NUL in it, or half a character
+        return False
+
+
+def _is_folder(path: str) -> bool:
+    """Whether somebody who names photos would have a folder gone through, all of the disk perhaps."""
+    try:
+        return os.path.isdir(path)  # noqa: PTH112  a Path costs its length
+    except ValueError:
         return False
 
 

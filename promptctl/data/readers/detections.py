@@ -26,7 +26,7 @@ THRESHOLD = 0.2  # of a file that recommends none
 _MOST_BOXES = 300  # of a photo, the most certain; what MegaDetector writes at most
 _OVERHANG = 0.02  # of a side, by which a box may leave the picture and is cut; a box in pixels leaves it by far more
 _CATEGORIES = {ANIMAL: ANIMAL, PERSON: PERSON, "human": PERSON, VEHICLE: VEHICLE}
-_NOTHING = "empty"  # a category that some detectors write for no box at all
+_NOTHING = ("empty", "blank", "whole_image_classification")  # what some write for no box at all
 _WANTED = "it reads the JSON of MegaDetector (images, detection_categories) and of SpeciesNet (predictions)"
 
 
@@ -145,8 +145,8 @@ def _entry(file: str, image: Mapping[str, Any], categories: Mapping[str, str], o
     for one in found:
         category, name = _category(one, categories)
         if category is None:
-            others.update([] if name == _NOTHING else [name])
-            n_other += name != _NOTHING
+            others.update([] if name in _NOTHING else [name])
+            n_other += name not in _NOTHING
         elif isinstance(read := _detection(category, one), Detection):
             usable.append(read)
         else:
@@ -170,7 +170,7 @@ def _category(one: object, categories: Mapping[str, str]) -> tuple[str | None, s
     number, label = one[:2]
     name = label if isinstance(label, str) and label else categories.get(str(number), str(number))
     plain = name.strip().lower()
-    return _CATEGORIES.get(plain), plain if plain == _NOTHING else name[:80]
+    return _CATEGORIES.get(plain), plain if plain in _NOTHING else name[:80]
 
 
 def _detection(category: str, one: object) -> Detection | str:
