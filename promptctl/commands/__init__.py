@@ -46,8 +46,8 @@ from promptctl.commands.show import show
 from promptctl.commands.skill import write_page
 from promptctl.commands.sort import sort
 from promptctl.commands.suggest import suggest
-from promptctl.commands.tag import tag
 from promptctl.commands.survey import survey
+from promptctl.commands.tag import tag
 from promptctl.commands.undo import undo
 from promptctl.commands.watch import watch
 
@@ -100,8 +100,8 @@ __all__ = [
     "sort",
     "split_class",
     "suggest",
-    "tag",
     "survey",
+    "tag",
     "to_purge",
     "to_remove",
     "trash_to_empty",

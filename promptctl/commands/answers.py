@@ -174,7 +174,7 @@ def _encoded_boxes(
     total = sum(len(boxes) for _, boxes in photos)
     on_done = (lambda done: on_progress("encoding", done, total)) if on_progress else None
     with FeatureCache() as cache:
-        yield from stream_boxes(((Path(path), boxes) for path, boxes in photos), encoder, cache, on_done)
+        yield from stream_boxes(((path_of(path), boxes) for path, boxes in photos), encoder, cache, on_done)
 
 
 def answering_by_context(
