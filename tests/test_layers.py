@@ -14,7 +14,7 @@ ROOT = Path(promptctl.__file__).parent
 FLOORS = (
     {"cli"},
     {"commands", "demo"},
-    {"hub"},
+    {"distributed", "hub"},
     {"benchmark", "render"},
     {"classification", "report", "review", "sorting"},
     {"learners"},

@@ -16,6 +16,7 @@ from promptctl.commands.compare import compare
 from promptctl.commands.continual import compare_tasks
 from promptctl.commands.copy import copy
 from promptctl.commands.diff import diff
+from promptctl.commands.distributed import classify_distributed
 from promptctl.commands.doctor import doctor
 from promptctl.commands.encode import encode
 from promptctl.commands.evaluate import evaluate
@@ -61,6 +62,7 @@ __all__ = [
     "check",
     "check_label_studio",
     "classify",
+    "classify_distributed",
     "clear_cache",
     "compare",
     "compare_tasks",

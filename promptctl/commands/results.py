@@ -51,9 +51,9 @@ class Results:
         report   of the same settings, which knows what is there: `classify(…, results=self)`
         raises   OtherResults, ResultsExist, FileInUse, OSError, and what the report raises
         """
-        head = _plain({**report.head(), "type": _HEAD, **report.settings})
+        head = plain({**report.head(), "type": _HEAD, **report.settings})
         if self._head is not None:
-            _check_same(self.path, self._head, head)
+            check_same(self.path, self._head, head)
         for known in self._items():
             report.count(known)
         items = iter(report.items())
@@ -117,7 +117,7 @@ _ELSEWHERE = "it is on another machine, and photos are sorted on this one"
 _BEGINNING = b'{"schema_version": '
 
 
-def _check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for key in [*now, *(key for key in before if key not in now)]:
         if before.get(key) != now.get(key):
             raise OtherResults(path, key.replace("_", " "), before.get(key), now.get(key))
@@ -141,7 +141,7 @@ def _line(record: Row) -> bytes:
     return dumps(record).encode("ascii")
 
 
-def _plain(record: Row) -> Row:
+def plain(record: Row) -> Row:
     """As it is when it is read again."""
     plain: Row = json.loads(dumps(record))
     return plain

@@ -44,7 +44,15 @@ class Preprocess:
 
     def __call__(self, picture: Image.Image) -> NDArray[np.float32]:
         """(3, height, width) of an RGB picture."""
-        pixels = np.asarray(self._framed(picture).convert("RGB"), dtype=np.float32)  # (height, width, 3)
+        return self.scaled(self.crop(picture))
+
+    def crop(self, picture: Image.Image) -> NDArray[np.uint8]:
+        """(height, width, 3) of an RGB picture: the part that is looked at, a quarter of the bytes it is scaled to."""
+        return np.asarray(self._framed(picture).convert("RGB"))
+
+    def scaled(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(3, height, width) of a crop, as the tower takes it."""
+        pixels = crop.astype(np.float32)  # (height, width, 3)
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         scaled = (pixels / np.float32(255) - mean) / std
         return np.ascontiguousarray(scaled.transpose(2, 0, 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -44,8 +44,14 @@ class ClassifyFormat(str, Enum):
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
+    agent = "agent"
     megadetector = "megadetector"
     camtrap_dp = "camtrap-dp"
+
+
+class Engine(str, Enum):
+    local = "local"
+    ray = "ray"
 
 
 def classify(
@@ -102,6 +108,12 @@ def classify(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the FILE of --output where an interrupted run stopped.")
     ] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="ray: on many machines; --output is a folder, which may be s3://….")
+    ] = Engine.local,
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster, or auto.  [default: one is started here]")
+    ] = None,
     blend: Blend = "1",
     model: AnswerModel = None,
     device: OnDevice = Device.auto,
@@ -117,6 +129,7 @@ def classify(
         promptctl classify ./unsorted --prompt birds
         promptctl classify . -p birds --output results.jsonl
         promptctl classify IMG_0159.jpg --words "emu, ibis"
+        promptctl classify s3://bucket/photos -p birds --engine ray --output s3://bucket/answers
     """
     if null and not quiet and files_from is None:
         raise typer.BadParameter("nothing here ends in a NUL: add --files-from FILE or --quiet", param_hint="--null")
@@ -131,31 +144,45 @@ def classify(
         )
     if (deployment or zone) and output is not ClassifyFormat.camtrap_dp:
         raise typer.BadParameter("only Camtrap DP has such a thing: add --format camtrap-dp", param_hint="--deployment")
+    how: dict[str, Any] = {
+        "words": words,
+        "template": template,
+        "files_from": files_from,
+        "null": null,
+        "exclude": exclude or (),
+        "top": top,
+        "burst": parse_seconds(burst, "--burst"),
+        "unknown": parse_unknown(unknown, no_unknown),
+        "min_confidence": parse_fraction(min_confidence, "--min-confidence") if min_confidence else 0.0,
+        "accept_error": parse_fraction(accept_error, "--accept-error") if accept_error else None,
+        "together": together,
+        "blend": parse_share(blend),
+        "model": answer_model(model, words),
+        "device": device.value,
+    }
+    if address is not None and engine is not Engine.ray:
+        raise typer.BadParameter("no cluster is asked here: add --engine ray", param_hint="--address")
+    if engine is Engine.ray:
+        if detections is not None or of_photos:
+            raise typer.BadParameter("boxes are looked into on one machine alone", param_hint="--engine")
+        with render.progress("starting Ray") as progress:
+            found = commands.classify_distributed(
+                inputs or (), prompt or None, output=results, address=address, on_progress=progress, **how
+            )
+        finish(found, cast(Format, output), json, quiet=quiet)
+        return
     file = commands.Results(results, resume=resume) if results is not None else None
     with render.progress() as progress:
         report = commands.classify(
             inputs or (),
             prompt or None,
-            words=words,
-            template=template,
-            files_from=files_from,
-            null=null,
-            exclude=exclude or (),
-            top=top,
-            burst=parse_seconds(burst, "--burst"),
-            unknown=parse_unknown(unknown, no_unknown),
-            min_confidence=parse_fraction(min_confidence, "--min-confidence") if min_confidence else 0.0,
-            accept_error=parse_fraction(accept_error, "--accept-error") if accept_error else None,
             results=file,
-            together=together,
             detections=detections,
             detection_threshold=detection_threshold,
             survey=commands.survey(deployment, zone) if output is ClassifyFormat.camtrap_dp else None,
             taxa=taxa,
-            blend=parse_share(blend),
-            model=answer_model(model, words),
-            device=device.value,
             on_progress=progress,
+            **how,
         )
         # photos are encoded while their rows are printed, or written
         finish(
