@@ -34,7 +34,6 @@ from promptctl.store.store import Store
 
 if TYPE_CHECKING:
     from promptctl.classification.classifier import Answer
-    from promptctl.context.context import Context
     from promptctl.distributed.folder import AnswerFolder
     from promptctl.distributed.run import Found
     from promptctl.distributed.source import Wanted
@@ -213,8 +212,10 @@ def _described(answers: tuple[Answer, ...], contexts: Sequence[str], top: int) -
     )
 
 
-_SETTINGS = ("answers", "backbone", "decoder", "unknown", "min_confidence", "accept_error", "words", "template")
-_SETTINGS += ("inputs", "files_from", "exclude", "classes_told")
+_SETTINGS = (
+    *("answers", "backbone", "decoder", "unknown", "min_confidence", "accept_error", "classes_told"),
+    *("words", "template", "inputs", "files_from", "exclude"),
+)
 
 
 def _settings(

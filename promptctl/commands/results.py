@@ -177,11 +177,13 @@ def read_results(path: Path) -> tuple[list[tuple[Path, Shown]], list[Refused]]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Those of a file, or of all files of a folder as `--engine ray` writes it."""
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, _row(path, number, line)
+        for part in sorted(path.glob("*.jsonl")) if path.is_dir() else [path]:
+            with part.open("rb") as file:
+                for number, line in enumerate(file, 1):
+                    if line.strip():
+                        yield number, _row(part, number, line)
     except OSError as error:
         raise BadResults(path, reason_of(error)) from error
 

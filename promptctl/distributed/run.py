@@ -108,7 +108,8 @@ def run(
     known    rows that it has
     raises   OutputFailed, ClusterFailed, PromptctlError of a machine that lacks the weights
     """
-    counts = ray.remote(num_cpus=0)(_Counts).remote()
+    counts: Any = ray.remote(num_cpus=0)(_Counts)
+    counts = counts.remote()
     towers, sink = Towers.of(ray.cluster_resources(), on_gpu=on_gpu), _sink(folder)
     with _settings(folder), _watched(counts, known, on_progress):
         try:

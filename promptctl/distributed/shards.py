@@ -93,12 +93,10 @@ def _headers(shard: str) -> Iterator[tarfile.TarInfo | str]:
         bounded = _Bounded(file)
         try:
             with tarfile.TarFile(fileobj=bounded, mode="r") as tar:  # type: ignore[arg-type]
-                tar.members.clear()
                 tar.offset = 0
                 while True:
                     bounded.seek(tar.offset)
                     yield tarfile.TarInfo.fromtarfile(tar)
-                    tar.members.clear()
         except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
             return
         except (tarfile.TarError, ValueError, OverflowError, RecursionError, EOFError) as error:
@@ -106,17 +104,19 @@ def _headers(shard: str) -> Iterator[tarfile.TarInfo | str]:
 
 
 class _Bounded:
-    """A file of which no header may be longer than headers are."""
+    """A file of which no header may be longer than headers are, with all that continues it."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        self._file, self._n_bytes = file, 0
 
     def read(self, n_bytes: int) -> bytes:
-        if n_bytes > _LONGEST_HEADER:
-            raise tarfile.ReadError(f"a header of {megabytes(n_bytes)}")
+        self._n_bytes += n_bytes
+        if self._n_bytes > _LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {megabytes(self._n_bytes)}")
         return self._file.read(n_bytes)
 
     def seek(self, at: int) -> int:
+        self._n_bytes = 0
         return self._file.seek(at)
 
     def tell(self) -> int:
@@ -134,8 +134,8 @@ class Opened:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for _, file in self._files.values():
-            file.close()
+        for each in self._files.values():
+            each[1].close()
 
     @contextmanager
     def bytes_of(self, photo: Photo) -> Iterator[bytes]:

@@ -55,10 +55,10 @@ class Answers(BlockBasedFileDatasink):  # type: ignore[misc]
         super().__init__(
             path, filesystem=filesystem, filename_provider=provider, file_format=suffix, min_rows_per_file=rows
         )
-        self._is_local = is_local
+        self._suffix, self._is_local = suffix, is_local
         self.tally = Tally()
 
-    def write(self, blocks: Iterable[Block], ctx: Any) -> Tally:
+    def write(self, blocks: Iterable[Block], ctx: Any) -> Tally:  # type: ignore[override]
         """A file of all blocks, and what it says, counted."""
         found = Tally()
         tables = [BlockAccessor.for_block(block).to_arrow() for block in blocks]
@@ -67,7 +67,7 @@ class Answers(BlockBasedFileDatasink):  # type: ignore[misc]
             for line in lines:
                 found.add(json.loads(line))
             name = self.filename_provider.get_filename_for_task(ctx.kwargs["write_uuid"], ctx.task_idx)
-            self._put(posixpath.join(self.path, name), _WRITERS[self.file_format](lines))
+            self._put(posixpath.join(self.path, name), _WRITERS[self._suffix](lines))
         return found
 
     def _put(self, path: str, data: bytes) -> None:
@@ -77,7 +77,7 @@ class Answers(BlockBasedFileDatasink):  # type: ignore[misc]
         with self.open_output_stream(path) as file:  # of an object store nothing is seen before it is closed
             file.write(data)
 
-    def on_write_complete(self, write_result: WriteResult[Tally]) -> None:
+    def on_write_complete(self, write_result: WriteResult[Any]) -> None:
         for one in write_result.write_returns:
             self.tally.add_all(one)
 
