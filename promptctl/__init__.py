@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from promptctl.commands.classify import classify
     from promptctl.commands.compare import compare
     from promptctl.commands.diff import diff
+    from promptctl.commands.distributed import classify_distributed
     from promptctl.commands.doctor import doctor
     from promptctl.commands.encode import encode
     from promptctl.commands.evaluate import evaluate
@@ -68,6 +69,7 @@ _HOMES = {
     "add_classes": "commands.class_add",
     "apply": "commands.apply",
     "classify": "commands.classify",
+    "classify_distributed": "commands.distributed",
     "compare": "commands.compare",
     "diff": "commands.diff",
     "doctor": "commands.doctor",
@@ -112,6 +114,7 @@ __all__ = [
     "add_classes",
     "apply",
     "classify",
+    "classify_distributed",
     "compare",
     "diff",
     "doctor",

@@ -32,6 +32,10 @@ TINY = {
 PREPROCESS = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "ray: starts Ray on this machine, once for its file")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command line left behind."""

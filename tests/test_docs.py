@@ -54,6 +54,8 @@ OF_THE_BENCHMARKS = {
     "--threads",
     "--methods",
     "--seeds",
+    "--pairs",
+    "--paths",
     "--small",
     "--together",
     "--without",

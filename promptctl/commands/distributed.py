@@ -260,7 +260,7 @@ def _about(
         found=(),
         taken=first.taken,
     )
-    return plain({**report.head(), **settings})
+    return plain({**settings, **report.head()})
 
 
 def _run(

@@ -43,6 +43,7 @@ from promptctl.report.continual import (
     TaskOrder,
 )
 from promptctl.report.diff import ClassDiff, Confusion, DiffReport, Flip, RelabelledShot, ShotOf, VectorDrift
+from promptctl.report.distributed import DistributedReport
 from promptctl.report.doctor import DoctorReport, Finding
 from promptctl.report.encode import EncodeReport
 from promptctl.report.evaluate import EvaluateReport, PhotoAnswer, UnknownFigures, UnknownScores
@@ -150,6 +151,7 @@ __all__ = [
     "Detected",
     "DetectorSaid",
     "DiffReport",
+    "DistributedReport",
     "DoctorReport",
     "EncodeReport",
     "EvaluateReport",
