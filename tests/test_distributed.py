@@ -31,9 +31,27 @@ def ray() -> Iterator[object]:
     from promptctl.distributed.cluster import ray_library
 
     library = ray_library()
-    library.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield library
-    library.shutdown()
+    with store_of_objects():
+        library.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield library
+        library.shutdown()
+
+
+@contextmanager
+def store_of_objects() -> Iterator[None]:
+    """An object store on this machine, which Ray's processes know by their environment."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield
+    server.stop()
 
 
 @pytest.fixture
@@ -130,6 +148,27 @@ def test_shards_are_read_photo_by_photo(ray, learned, photos, tmp_path):
     assert len(found) == 38 == len(rows_in(tmp_path / "out")) and report.known == 0
 
 
+def test_photos_and_answers_lie_in_an_object_store(ray, learned, photos, tmp_path):
+    import s3fs
+
+    bucket = s3fs.S3FileSystem()
+    bucket.mkdir("bucket")
+    for number, file in enumerate(sorted(photos.glob("*/*.png"))):
+        bucket.put_file(str(file), f"bucket/photos/{file.parent.name}/{number}.png")
+    bucket.pipe_file("bucket/photos/red/.hidden.png", b"not looked at")
+    bucket.pipe_file("bucket/photos/red/0.json", b"{}")
+    report = classify("s3://bucket/photos", "s3://bucket/answers", exclude="green/")
+    assert (report.tally.images, report.passed_over) == (12, {".json": 1})
+    bucket.pipe_file("bucket/photos/late.png", (photos / "red" / "1.png").read_bytes())
+    assert classify("s3://bucket/photos", "s3://bucket/answers", exclude="green/").known == 12
+    bucket.invalidate_cache()
+    lines = b"".join(bucket.cat_file(name) for name in bucket.glob("bucket/answers/*.jsonl")).splitlines()
+    found = {row["path"]: row["label"] for row in map(json.loads, lines)}
+    wanted = {f"s3://{name}" for name in bucket.find("bucket/photos") if name.endswith(".png")}
+    assert len(lines) == 13 and found.keys() == {one for one in wanted if "green" not in one and "hidden" not in one}
+    assert {found[f"s3://bucket/photos/{file}"] for file in ("red/12.png", "late.png")} == {"red"}
+
+
 @contextmanager
 def running(photos: Path, out: Path, address: str, home: Path) -> Iterator[subprocess.Popen]:
     command = [sys.executable, "-m", "promptctl", "classify", photos, "-p", "colours", "--engine", "ray"]
@@ -183,7 +222,7 @@ def test_ctrl_c_ends_it_and_says_how_to_go_on(ray, learned, photos, tmp_path, ho
 def test_nothing_is_left_where_there_is_no_photo(ray, learned, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("no photo")
-    with pytest.raises(NoImages, match=r"there is no photo in .*empty, only 1 \.txt"):
+    with pytest.raises(NoImages, match=r"there is no photo in .*empty, only 1 that is not a photo \(1 \.txt\)"):
         classify(tmp_path / "empty", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -214,18 +253,19 @@ def test_what_was_begun_is_taken_away_and_what_was_done_is_kept(tmp_path):
 
     done, out = tmp_path / "out" / "_run" / "done", tmp_path / "out"
     done.mkdir(parents=True)
-    for name in ("a", "b", "ab"):
+    a, b, c, orphan = (f"answers-{'0' * 32}-00000000{number}" for number in range(4))
+    for name in (a, b, c, orphan):
         (out / f"{name}.jsonl").write_text("{}\n")
     (out / ".0123456789abcdef.part").write_text("{")
-    (out / "foreign.txt").write_text("theirs")
+    (out / "answers-of-mine.jsonl").write_text("theirs")
     paths = pa.table({"path": [b"1", b"2"]})
-    parquet.write_table(paths, done / "a.pending.parquet")  # killed before its answers were known to be whole
-    parquet.write_table(paths, done / "b.pending.parquet")  # killed while it was moved, by copying
-    parquet.write_table(paths, done / "b.parquet")
-    parquet.write_table(paths, done / "ab.parquet")
+    parquet.write_table(paths, done / f"{a}.pending.parquet")  # killed before its answers were known to be whole
+    parquet.write_table(paths, done / f"{b}.pending.parquet")  # killed while it was moved, by copying
+    parquet.write_table(paths, done / f"{b}.parquet")
+    parquet.write_table(paths, done / f"{c}.parquet")
     assert folder_of(out).clean() == 4
-    assert names_in(out) == ["_run", "ab.jsonl", "b.jsonl", "foreign.txt"]
-    assert names_in(done) == ["ab.parquet", "b.parquet"]
+    assert names_in(out) == ["_run", f"{b}.jsonl", f"{c}.jsonl", "answers-of-mine.jsonl"]
+    assert names_in(done) == [f"{b}.parquet", f"{c}.parquet"]
 
 
 @pytest.mark.parametrize("make", ["file", "foreign"])

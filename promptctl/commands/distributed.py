@@ -89,7 +89,7 @@ def classify_distributed(
     answerings, load, model_name = _answerings(
         _several(ref), paths, words, template, blend, model, device, taking, store, on_progress
     )
-    about = _about(answerings, blend, top, _settings(answerings, taking, top, words, template, wanted, files_from))
+    about = _about(answerings, blend, top, _settings(taking, top, words, template, wanted, files_from))
     before = folder.head()
     if before is not None:
         check_same(folder.path, before, about)
@@ -219,7 +219,6 @@ _SETTINGS = (
 
 
 def _settings(
-    answerings: Sequence[Answering],
     taking: Taking,
     top: int,
     words: str | Sequence[str] | None,
@@ -227,13 +226,8 @@ def _settings(
     wanted: Wanted,
     files_from: str | os.PathLike[str] | None,
 ) -> dict[str, object]:
-    """What decides the answers, beside the head of the report."""
-    from promptctl.encoding.decode import DECODER
-
+    """What somebody typed, as far as it decides the answers."""
     return {
-        "answers": [by.classifier.sha256() for by in answerings],
-        "backbone": answerings[0].encoder.fingerprint,
-        "decoder": DECODER,
         **asdict(taking),
         "classes_told": top,
         "words": words,
@@ -245,10 +239,17 @@ def _settings(
 
 
 def _about(
-    answerings: Sequence[Answering], blend: float | None, top: int, settings: Mapping[str, object]
+    answerings: Sequence[Answering], blend: float | None, top: int, asked: Mapping[str, object]
 ) -> dict[str, Any]:
-    """What is said of all answers, as `classify --output` has it in its first line."""
+    """What is said of all answers and decides them, as `classify --output` has it in its first line."""
+    from promptctl.encoding.decode import DECODER
+
     first, *others = answerings
+    decided = {
+        "backbone": first.encoder.fingerprint,
+        "decoder": DECODER,
+        "answers": [by.classifier.sha256() for by in answerings],
+    }
     report = ClassifyReport(
         context=first.context,
         blend=first.classifier.share,
@@ -260,7 +261,7 @@ def _about(
         found=(),
         taken=first.taken,
     )
-    return plain({**settings, **report.head()})
+    return plain({**asked, **report.head(), **decided})
 
 
 def _run(
@@ -282,7 +283,9 @@ def _run(
         signals.say(f"what is answered is in {folder.path}, and the same command goes on from there")
         from promptctl.distributed.run import run
 
-        return run(work, wanted, folder, known, on_gpu=on_gpu, on_progress=on_progress), known
+        found = run(work, wanted, folder, known, on_gpu=on_gpu, on_progress=on_progress)
+        folder.sweep()
+        return found, known
 
 
 def _on_gpu(device: str, resources: Mapping[str, float], is_small: bool) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 RUN = "_run"
 _HEAD, _DONE, _LOCK = "head.json", "done", "lock"
+OURS = re.compile(r"answers-[0-9a-f]{32}-\d{9,}\.(?:jsonl|parquet)")
 _PENDING = ".pending.parquet"  # how Ray names a table of paths before their answers are written
 
 
@@ -130,7 +132,7 @@ class AnswerFolder:
             yield
 
     def clean(self) -> int:
-        """Undo what a run that was killed had begun to write, and count the rows that are there.
+        """Take away what a run that was killed had begun to write, and count the rows that are there.
 
         Where a table of paths lies under both of its names, on an object store that moves by copying, its answers are
         whole: they were written before.
@@ -138,12 +140,21 @@ class AnswerFolder:
         names = self._tables()
         for name in names:
             if name.endswith(_PENDING):
-                base = name.removesuffix(_PENDING)
-                if f"{base}.parquet" not in names:
-                    self._remove(posixpath.join(self.place, f"{base}.{self.suffix}"))
                 self._remove(posixpath.join(self.done, name))
-        self._remove_parts()
+        self.sweep()
         return self._count([name for name in names if not name.endswith(_PENDING)])
+
+    def sweep(self) -> None:
+        """Take away files of answers of which nobody said that they are whole.
+
+        A worker of a run that was killed may live a moment longer than it, and write one after all.
+        """
+        whole = {name.removesuffix(".parquet") for name in self._tables()}
+        for path in self.filesystem.ls(self.place, detail=False) if self.filesystem.exists(self.place) else ():
+            name = posixpath.basename(path.rstrip("/"))
+            is_ours = OURS.fullmatch(name) and name.partition(".")[0] not in whole
+            if is_ours or (self.is_local and files.is_part(Path(name))):
+                self._remove(posixpath.join(self.place, name))
 
     def _tables(self) -> frozenset[str]:
         if not self.filesystem.exists(self.done):
@@ -153,11 +164,6 @@ class AnswerFolder:
     def _remove(self, path: str) -> None:
         with suppress(FileNotFoundError):
             self.filesystem.rm_file(path)
-
-    def _remove_parts(self) -> None:
-        if self.is_local:
-            for part in filter(files.is_part, Path(self.place).iterdir()):
-                part.unlink(missing_ok=True)
 
     def _count(self, tables: list[str]) -> int:
         from pyarrow import ArrowException

@@ -51,9 +51,15 @@ class Answers(BlockBasedFileDatasink):  # type: ignore[misc]
 
     def __init__(self, path: str, filesystem: Any, *, suffix: str, rows: int, is_local: bool) -> None:
         """rows   of a file, at least, but for the last"""
+        # what they are called, `folder.OURS` knows
         provider = Named(file_format=suffix)
         super().__init__(
-            path, filesystem=filesystem, filename_provider=provider, file_format=suffix, min_rows_per_file=rows
+            path,
+            filesystem=filesystem,
+            filename_provider=provider,
+            file_format=suffix,
+            min_rows_per_file=rows,
+            try_create_dir=False,
         )
         self._suffix, self._is_local = suffix, is_local
         self.tally = Tally()
