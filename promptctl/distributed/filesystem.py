@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def unlisted(path: Path) -> tuple[AbstractFileSystem, str]:
     """The file system of a path, which keeps no listings, and what the path is called there; ExtraMissing."""
     if not is_remote(path):
-        return filesystem(os.path.abspath(path))  # noqa: PTH100
+        from fsspec.implementations.local import LocalFileSystem
+
+        return LocalFileSystem(), os.path.abspath(path)  # noqa: PTH100
     found, place = filesystem(path)
     fresh = type(found)(**{**found.storage_options, "use_listings_cache": False, "skip_instance_cache": True})
     return fresh, place.rstrip("/")
