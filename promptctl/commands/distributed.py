@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from promptctl.distributed.work import Work
     from promptctl.encoding.encoder import ImageEncoder
 
-ENGINES = ("local", "ray")
 Load = partial["ImageEncoder"]
 
 
@@ -91,7 +90,7 @@ def classify_distributed(
     )
     about = _about(answerings, blend, top, _settings(taking, top, words, template, wanted, files_from))
     before = folder.head()
-    if before is not None:
+    if before is not None and folder.has_rows():
         check_same(folder.path, before, about)
     found, known = _run(
         _work(answerings, load, model_name, top, paths), wanted, folder, about, address, device, on_progress

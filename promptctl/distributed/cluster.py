@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from typing import Any
 from promptctl.errors import ExtraMissing, PromptctlError
 
 _SHORT = "/tmp"  # where there is one: the name of a socket below it may have a hundred characters
+_PREFIX = "promptctl-ray-"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # or it would send word of its use
@@ -85,10 +87,26 @@ def _join(ray: Any, address: str) -> None:
 
 @contextmanager
 def _short_folder() -> Iterator[str]:
-    place = _SHORT if Path(_SHORT).is_dir() else None
+    """Where Ray keeps its sockets and logs; gone at the end, or at the next start where this process is killed."""
+    place = Path(_SHORT if Path(_SHORT).is_dir() else tempfile.gettempdir())
+    _sweep(place)
     # a process of Ray's may still write a last line
-    with tempfile.TemporaryDirectory(prefix="promptctl-ray-", dir=place, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix=f"{_PREFIX}{os.getpid()}-", dir=place, ignore_cleanup_errors=True
+    ) as folder:
         yield folder
+
+
+def _sweep(place: Path) -> None:
+    for folder in place.glob(f"{_PREFIX}*"):
+        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        try:
+            if owner.isascii() and owner.isdigit():
+                os.kill(int(owner), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (OSError, OverflowError):  # somebody else's
+            continue
 
 
 @contextmanager

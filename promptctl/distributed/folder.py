@@ -99,6 +99,9 @@ class AnswerFolder:
         names = sorted(posixpath.basename(one) for one in inside if one != self.place.rstrip("/"))
         return next((name for name in names if name != RUN), None)
 
+    def has_rows(self) -> bool:
+        return any(not name.endswith(_PENDING) for name in self._tables())
+
     def begin(self, head: Mapping[str, Any]) -> None:
         data = json.dumps(head, indent=2).encode("ascii")
         if self.is_local:

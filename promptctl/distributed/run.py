@@ -32,6 +32,7 @@ _THREADS = 4  # of a tower on a CPU
 _GPU_BATCH = 128  # pictures
 _DECODER_CPUS, _TOWER_CPUS = 0.5, 0.4  # on paper; of what has the same Ray makes one step
 _SECONDS = 0.5  # between two looks at how far it is
+_PATIENCE = 2.0  # seconds for an answer to that
 
 
 class ClusterFailed(PromptctlError):
@@ -191,7 +192,7 @@ def _watched(counts: Any, known: int, on_progress: OnProgress | None) -> Iterato
     def watch() -> None:
         while on_progress and not over.wait(_SECONDS):
             with suppress(ray.exceptions.RayError):
-                found, done, _ = ray.get(counts.said.remote(), timeout=10)
+                found, done, _ = ray.get(counts.said.remote(), timeout=_PATIENCE)
                 on_progress("classifying", min(known + done, found), found)
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -200,6 +201,7 @@ def _watched(counts: Any, known: int, on_progress: OnProgress | None) -> Iterato
         yield
     finally:
         over.set()
+        watcher.join()  # whoever asks Ray something after its end ends the process
 
 
 def _in_words(error: BaseException) -> PromptctlError:
