@@ -76,10 +76,16 @@ def _argument(name: str, kind: Any, default: Any, info: ArgumentInfo) -> Paramet
 
 def _option(name: str, kind: Any, default: Any, info: OptionInfo) -> ParameterFacts:
     required = default is inspect.Parameter.empty
-    set_to = None if required or default in (None, False, "") else default
-    shown = None if set_to is None else str(set_to.value if isinstance(set_to, Enum) else set_to)
     names, variable = tuple(option_names(name, info)), str(info.envvar) if info.envvar else None
+    shown = None if required else _shown(default, names)
     return ParameterFacts(names, _value(kind, info), info.help or "", shown, required, _is_list(kind), variable)
+
+
+def _shown(default: object, names: Sequence[str]) -> str | None:
+    """A default as it would be typed; None where nothing is set."""
+    if default is True:  # of --together/--one-by-one
+        return names[0]
+    return None if default in (None, False, "") else str(default.value if isinstance(default, Enum) else default)
 
 
 def _in_usage(one: ParameterFacts) -> str:
