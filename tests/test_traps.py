@@ -179,6 +179,15 @@ def test_a_box_is_encoded_once_whatever_stands_beside_it(traps, learned, tiny):
     assert np.abs(alone[0] - fresh[1]).max() < 1e-6
 
 
+def test_many_boxes_of_a_photo_come_in_their_order(traps, tiny):
+    photo, boxes = traps / "cam1/100RECNX/2.jpg", [(0.01 * place, 0.1, 0.2, 0.2) for place in range(70)]
+    with FeatureCache() as cache:
+        found = list(pipeline.stream_boxes([(photo, boxes), (photo, [])], Backbone(tiny).encoder, cache))
+        alone = [next(pipeline.stream_boxes([(photo, [box])], Backbone(tiny).encoder, cache)) for box in boxes[::23]]
+    assert len(found) == 70
+    assert all(np.array_equal(one.vector, found[23 * place].vector) for place, one in enumerate(alone))
+
+
 def test_a_small_box_of_a_large_photo_has_the_detail_of_the_whole_file(tmp_path, tiny):
     photo, box = tmp_path / "large.jpg", (0.5, 0.5, 0.02, 0.02)
     stripes = np.tile(np.array([[0], [255]], np.uint8), (1500, 4000))  # a row each, which shrinking makes grey
@@ -348,6 +357,7 @@ def test_speciesnet_is_read_as_it_writes(tmp_path):
         ([0.1, 0.1, 10**400, 0.2], 0.9),
         ([0.1, 0.1, 0.2, math.inf], 0.9), ([0.1, 0.1, 0.2, 0.2], math.nan), ([0.1, 0.1, 0.2, 0.2], 2),
         ([0.1, 0.1, 0.2, 0.2], "0.9"), ({"x": 1}, 0.9), ([-0.5, 0.1, 0.2, 0.2], 0.9), ([1.0, 0.1, 0.01, 0.2], 0.9),
+        ([-0.1, 0.1, 0.3, 0.2], 0.9),
     ],
 )  # fmt: skip
 def test_a_broken_box_is_none(tmp_path, bbox, conf):
