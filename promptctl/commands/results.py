@@ -163,11 +163,13 @@ def read_results(path: Path) -> tuple[list[tuple[Path, Shown]], list[Refused]]:
     found, refused = [], []
     for number, row in _rows(path):
         try:
+            if row["type"] not in ("result", "error"):  # a head, a summary
+                continue
             if is_remote(row["path"]):
                 refused.append(Refused(path_of(row["path"]), _ELSEWHERE))
             elif row["type"] == "result":
                 found.append((_whole(row["path"]), _shown(row)))
-            elif row["type"] == "error":
+            else:
                 refused.append(Refused(Path(row["path"]), str(row["reason"])))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BadResults(path, f"line {number} is none of classify's") from error
