@@ -319,6 +319,13 @@ def test_no_folder_is_gone_through_because_a_file_names_it(traps, learned):
     assert report.detections.without_photo == ("/", "cam2")
 
 
+def test_names_of_a_million_folders_cost_no_time(traps, learned):
+    megadetector(traps / "deep.json", {f"{'a/' * 300_000}{n}.jpg": [animal("red")] for n in range(2)})
+    report = commands.classify([traps / "cam2/2.jpg"], "c", detections=traps / "deep.json", unknown=None)
+    assert len(report.detections.without_photo) == 2
+    assert max(map(len, report.detections.notes())) < 1000
+
+
 def test_nothing_is_fetched_because_a_file_says_so(traps, learned):
     megadetector(traps / "net.json", {"https://example.org/1.jpg": [animal("red")]})
     (item,) = commands.classify([], "c", detections=traps / "net.json").items()

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 EMPTY = "empty"  # what a photo without anything in it is labelled
 PASSED = ("person", "vehicle", EMPTY)  # labels of photos that no class is asked of
 _SAMPLE = 500  # entries that are looked at to tell where the files lie
+_DEEPEST = 40  # folders that may be left out of their names
+_LONGEST = 4096  # characters of a path, on any system
 
 
 @dataclass(frozen=True)
-class Detected:
+class Photo:
     """A photo, and what the detector said of it."""
 
     path: str
@@ -49,30 +51,30 @@ class Detected:
         return self.entry.detections if self.entry else ()
 
     @staticmethod
-    def of(path: str, entry: Entry | None, threshold: float) -> Detected:
+    def of(path: str, entry: Entry | None, threshold: float) -> Photo:
         """Which boxes are looked at: of animals, from a confidence on. Where there are none of them, a photo is passed
         through, unless the detector could not look at it or has boxes that cannot be used.
         """
         if entry is None or entry.failure is not None:
-            return Detected(path, entry)
+            return Photo(path, entry)
         sure = [place for place, one in enumerate(entry.detections) if one.confidence >= threshold]
         animals = tuple(place for place in sure if entry.detections[place].category == "animal")
         if animals:
-            return Detected(path, entry, animals)
+            return Photo(path, entry, animals)
         if sure:
             best = entry.detections[sure[0]]
-            return Detected(path, entry, passed=(best.category, best.confidence))
+            return Photo(path, entry, passed=(best.category, best.confidence))
         if entry.n_broken or entry.n_other:
-            return Detected(path, entry)
+            return Photo(path, entry)
         most = entry.detections[0].confidence if entry.detections else 0.0
-        return Detected(path, entry, passed=(EMPTY, 1 - most))
+        return Photo(path, entry, passed=(EMPTY, 1 - most))
 
 
 @dataclass(frozen=True)
 class Photos:
     """Photos in their order, each with what the detector said of it."""
 
-    found: Sequence[Detected]
+    found: Sequence[Photo]
     said: DetectorSaid
     file_of: Callable[[str], str | None]  # what the detections call a photo; None: they do not
 
@@ -87,7 +89,7 @@ class Photos:
         least = detections.threshold if threshold is None else threshold
         names = Names(detections, [os.fspath(detections.path.parent), *roots, ""])
         entry_of = names.matched(photos)
-        found = [Detected.of(photo, entry_of.get(photo), least) for photo in photos]
+        found = [Photo.of(photo, entry_of.get(photo), least) for photo in photos]
         taken = {entry.file for entry in entry_of.values()}
         said = _said(detections, least, found, [one.file for one in detections.entries if one.file not in taken])
         said = replace(said, moved=names.moved(map(_whole, photos)))
@@ -106,7 +108,7 @@ def photos_named(detections: Detections, is_beside: Callable[[str], bool]) -> li
     return found
 
 
-def _said(detections: Detections, threshold: float, found: Sequence[Detected], left: Sequence[str]) -> DetectorSaid:
+def _said(detections: Detections, threshold: float, found: Sequence[Photo], left: Sequence[str]) -> DetectorSaid:
     """What is told of a file of detections beside the answers."""
     failed = [one.path for one in found if one.entry and one.entry.failure is not None]
     broken = [one for one in found if one.entry and one.entry.n_broken]
@@ -191,7 +193,7 @@ class Names:
     def _common(self) -> tuple[str, ...]:
         """The folders that all names begin with."""
         entries = iter(self.detections.entries)
-        common = _parts(first.file)[:-1] if (first := next(entries, None)) else ()
+        common = _parts(first.file)[:-1][:_DEEPEST] if (first := next(entries, None)) else ()
         for entry in entries:
             if not common:
                 break
@@ -202,8 +204,8 @@ class Names:
 
 
 def _parts(file: str) -> tuple[str, ...]:
-    """The parts of a path as any system writes it; an address is no path."""
-    if "://" in file:
+    """The parts of a path as any system writes it; an address is no path, nor is what no system takes for one."""
+    if "://" in file or len(file) > _LONGEST:
         return (file.replace("/", "\u2044"),)  # a name that no file has: nothing is fetched because a file says so
     start = ("/",) if file.startswith("/") else ()
     return (*start, *(part for part in file.replace("\\", "/").split("/") if part not in ("", ".")))
@@ -281,12 +283,12 @@ def _below(path: str, folder: str) -> str | None:
 class Shown:
     """What a photo shows: of each box, or of the whole photo, what each context says; nothing of one passed through."""
 
-    photo: Detected
+    photo: Photo
     answers: tuple[tuple[Answer, ...], ...] = ()
     best: int = 0  # whose answer is the photo's
 
     @staticmethod
-    def of(photo: Detected, answers: Sequence[tuple[Answer, ...]]) -> Shown:
+    def of(photo: Photo, answers: Sequence[tuple[Answer, ...]]) -> Shown:
         """The answer of a photo is that of its most certain box: one that is taken rather than one that is not, and of
         these the one that is most likely an animal, and of that class.
         """
@@ -301,7 +303,7 @@ class Shown:
 
 def shown(
     answerings: Sequence[Answering],
-    photos: Sequence[Detected],
+    photos: Sequence[Photo],
     on_progress: OnProgress | None,
     known: Container[str] = (),
 ) -> Iterator[Shown | SkippedFile | Skipped]:
@@ -320,7 +322,7 @@ def shown(
                 yield _of_parts(photo, list(islice(answers, len(photo.parts))))
 
 
-def _of_parts(photo: Detected, found: Sequence[tuple[Answer, ...] | Skipped]) -> Shown | Skipped:
+def _of_parts(photo: Photo, found: Sequence[tuple[Answer, ...] | Skipped]) -> Shown | Skipped:
     skipped = next((one for one in found if not isinstance(one, tuple)), None)
     return skipped or Shown.of(photo, [one for one in found if isinstance(one, tuple)])
 

@@ -21,6 +21,7 @@ from promptctl.report.phrases import counted, ordinal, passed_over_lines, percen
 _OF_THE_GATE = ("unknown", "doubtful", "likeness")
 _OF_A_DETECTOR = ("person", "vehicle", "empty")  # labels of photos that no class is asked of
 _NAMED = 5  # photos of a kind
+_LONGEST_NAME = 150  # characters; who wrote it may be a stranger
 _FEW = 100  # photos, which have little to say of one another
 _LONGEST_PATHS = 50  # that are looked at to tell how wide a column of paths is
 
@@ -232,7 +233,7 @@ def _some(names: Collection[str], one: str, which: str) -> str:
     if not names:
         return ""
     several = f"{one[:-1]}ies" if one.endswith("y") else f"{one}s"
-    shown = ", ".join(islice(names, _NAMED)) + ", …" * (len(names) > _NAMED)
+    shown = ", ".join(name[:_LONGEST_NAME] for name in islice(names, _NAMED)) + ", …" * (len(names) > _NAMED)
     return f"{len(names):,} {one if len(names) == 1 else several} {which}: {shown}"
 
 
