@@ -150,6 +150,7 @@ def test_a_process_that_ends_costs_its_file_and_the_next_file_gets_another(monke
     with pytest.raises(UnreadableImage) as refused:
         decode(dng(painted()))
     assert str(refused.value) == "raw photo that cannot be read: damaged, the decoder did not outlive it"
+    assert process._questions.closed and process._answers.closed
     assert corners(decode(dng(painted()))) == "brrr"
     monkeypatch.setattr(raw, "_SECONDS", 0.0)
     with pytest.raises(UnreadableImage, match="did not outlive it"):
