@@ -113,7 +113,7 @@ def read_start(path: Path, n_bytes: int) -> bytes:
 def _fetched(path: RemotePath) -> Iterator[bytes]:
     """The bytes of a file elsewhere, counted: an ordinary photo in one request, of a larger file its size first."""
     if (kept := _KEPT.get(path)) is not None:
-        yield kept
+        yield _as_named(kept, path)
         return
     named = formats.of_name(path)
     first = min(_FIRST, FILES.n_bytes) if named else formats.HEAD
