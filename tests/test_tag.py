@@ -225,13 +225,13 @@ def test_a_plan_knows_of_keywords_and_names_a_sidecar_that_cannot_be_merged(libr
 
 
 class Scene:
-    """Two photos, one with a sidecar of another program's."""
+    """Photos, one with a sidecar of another program's."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *names):
         self.library, self.home, self.results = folder / "library", folder / "home", folder / "results.jsonl"
         for path in (self.library, self.home):
             shutil.rmtree(path, ignore_errors=True)
-        photos = write_photos(self.library, ["a.jpg", "b.jpg"])
+        photos = write_photos(self.library, names)
         (self.library / "b.jpg.xmp").write_bytes(DARKTABLE.encode())
         results_of(self.results, photos)
         self.before = snapshot(self.library)
@@ -251,7 +251,7 @@ class Scene:
 def test_tagging_and_undo_may_be_stopped_at_any_moment(tmp_path, what):
     points = 0
     while True:
-        scene = Scene(tmp_path)
+        scene = Scene(tmp_path, "a.jpg", "b.jpg")
         store = Store(scene.home)
         if what == "undo":
             scene.tag(store)
@@ -304,3 +304,40 @@ def test_a_folder_that_cannot_be_written_to_costs_its_sidecars_alone(library, tm
     assert (report.exit_code, report.operation) == (3, 1)
     report = tag(photos[1:], tmp_path)
     assert (report.exit_code, report.operation, report.advice()) == (1, None, []), "undo would take back another"
+
+
+def test_a_file_of_results_with_its_head_is_tagged_and_sorted_by(library, tmp_path):
+    photos = write_photos(library, ["a.jpg"])
+    results = results_of(tmp_path / "results.jsonl", photos)
+    head = '{"schema_version": 2, "type": "head", "context": "birds@1"}\n'
+    results.write_text(head + results.read_text() + '{"type": "summary", "images": 1}\n')
+    assert commands.tag(results=results).operation == 1
+    assert len(commands.sort(results=results, into=tmp_path / "sorted").photos) == 1
+
+
+@pytest.mark.parametrize(("mode", "what"), [("move", "apply"), ("copy", "apply"), ("move", "undo"), ("copy", "undo")])
+def test_sorting_with_keywords_may_be_stopped_at_any_moment(tmp_path, mode, what):
+    points = 0
+    while True:
+        scene = Scene(tmp_path, "b.jpg")
+        into, plan = tmp_path / "sorted", tmp_path / "plan.jsonl"
+        shutil.rmtree(into, ignore_errors=True)
+        plan.unlink(missing_ok=True)
+        store = Store(scene.home)
+        commands.sort(results=scene.results, into=into, mode=mode, xmp=True, plan=plan, store=store)
+        if what == "undo":
+            commands.apply(plan, store=store)
+        act = commands.undo if what == "undo" else (lambda plan=plan, *, store: commands.apply(plan, store=store))
+        point = killed_at(scene.home, lambda store, act=act: act(store=store), 2 * points + 1)
+        if point is None:
+            break
+        points += 1
+        if points % 2 and what == "apply":
+            assert commands.apply(plan, store=store).exit_code == 0, point
+            (sidecar,) = into.rglob("*.xmp")
+            assert keywords(sidecar.read_bytes()) == ("holiday & sea", "emu"), point
+        with suppress(NoSuchOperation):
+            while True:
+                assert commands.undo(store=store).exit_code == 0, point
+        assert snapshot(scene.library) == scene.before and not into.exists(), point
+    assert points > 12

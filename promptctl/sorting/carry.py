@@ -61,9 +61,11 @@ class Carrier:
     _no_folder: dict[Path, str] = field(default_factory=dict)  # folders that could not be made, and why
     _parts: list[Path] = field(default_factory=list)  # what is unfinished and is still to go
     _stayed: set[str] = field(default_factory=set)  # photos that were not carried
+    _goes: set[str] = field(default_factory=set)  # what steps that were begun take away
 
     def carry(self, steps: Sequence[Numbered], outcomes: Outcomes) -> None:
         """A block of steps: folders, files, what goes; what became of them is told even if this is stopped."""
+        self._prepare([one for one in steps if one[0] in self.again])
         for number, step in steps:
             if step["do"] == FOLDER:
                 outcomes[number] = self._make_folder(Path(step["to"]))
@@ -81,11 +83,41 @@ class Carrier:
 
     def settle(self, steps: Iterable[Numbered], outcomes: Outcomes) -> None:
         """What became of steps that were begun and of which nobody wrote it down; half a step is taken back."""
+        steps = list(steps)
+        self._prepare(steps)
         for number, step in steps:
             try:
                 outcomes[number] = None if self._happened(number, step) else "it was stopped before"
             except OSError as error:
                 outcomes[number] = reason_of(error)
+
+    def _prepare(self, begun: Sequence[Numbered]) -> None:
+        """Have files as they were carried, without what was written then, before it is asked what became of steps."""
+        self._goes = {step["to" if step["do"] == DROP else "from"] for _, step in begun if step["do"] in (DROP, MOVE)}
+        carried = set()
+        for number, step in begun:
+            if step["do"] in (MOVE, COPY):
+                carried.add(step["to"])
+            elif step["do"] == WRITE and step["to"] in carried:
+                with contextlib.suppress(OSError):  # it is named when it is its turn
+                    self._unwrite(number, step)
+
+    def _unwrite(self, number: int, step: Step) -> None:
+        target, before = Path(step["to"]), written(step, "before")
+        if before is None or _bytes_of(target) != written(step, "after"):
+            return
+        part = self._part(number, step)
+        with contextlib.suppress(FileNotFoundError):
+            files.delete(part)
+        files.write(part, before, step["was_ns"])
+        if status_of(target) is None:
+            files.name_exclusively(part, target)
+        else:
+            files.put_over(part, target)
+
+    def _has_happened(self, step: Step, found: bytes | None) -> bool:
+        """Whether a file was written; one that a later step took away was."""
+        return found == written(step, "after") or (found is None and step["to"] in self._goes)
 
     # ---------------------------------------------------------------- into place
 
@@ -230,8 +262,8 @@ class Carrier:
         target = Path(step["to"])
         before, after = written(step, "before"), written(step, "after")
         found = _bytes_of(target)
-        if number in self.again and found == after:
-            return True
+        if number in self.again and self._has_happened(step, found):
+            return found is not None
         if found != before:
             raise _Stays(GONE if found is None else TAKEN if before is None else CHANGED)
         if after is None:
@@ -347,7 +379,7 @@ class Carrier:
         with contextlib.suppress(FileNotFoundError):
             files.delete(self._part(number, step))
         if step["do"] == WRITE:
-            return _bytes_of(Path(step["to"])) == written(step, "after")
+            return self._has_happened(step, _bytes_of(Path(step["to"])))
         source, target = ends(step)
         if step["do"] == DROP:
             return status_of(target) is None
