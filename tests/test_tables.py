@@ -15,6 +15,7 @@ from promptctl.data.folder import ImageFolder
 from promptctl.data.readers import open_table, parquet_file
 from promptctl.data.readers.headings import USUAL, ColumnNames
 from promptctl.errors import DatasetError, ExtraMissing, NoImages
+from promptctl.remote import path_of
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -260,6 +261,17 @@ def test_what_is_no_table_says_so(tmp_path, name, data, sentence):
     with pytest.raises(DatasetError) as refused:
         ImageFolder.scan(tmp_path / name if name.startswith("t.") else tmp_path)
     assert sentence in str(refused.value) and refused.value.hint
+
+
+def test_a_table_elsewhere_is_fetched_whole_up_to_a_bound(hub, monkeypatch):
+    fsspec = pytest.importorskip("fsspec")
+    files = fsspec.filesystem("memory")
+    for name in ("hub/data/train-00000-of-00001.parquet", "hub/data/test-00000-of-00001.parquet"):
+        files.pipe(f"/{name}", (hub / name).read_bytes())
+    assert set(found(path_of("memory://hub"))) == set(found(hub / "hub"))
+    monkeypatch.setattr(open_table, "LARGEST_FETCHED", 100)
+    with pytest.raises(DatasetError, match="is too large: of tables elsewhere at most 0 MB are fetched"):
+        ImageFolder.scan(path_of("memory://hub/data/test-00000-of-00001.parquet"))
 
 
 def test_too_many_rows_are_refused(tmp_path, monkeypatch):
