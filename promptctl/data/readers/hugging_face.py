@@ -18,7 +18,7 @@ from typing import Any
 
 from promptctl.data import remarks
 from promptctl.data.splits import split_of
-from promptctl.errors import DatasetError
+from promptctl.errors import DatasetError, reason_of
 
 _LARGEST_TEXT = 16_000_000  # bytes of what is read as JSON
 _SHARD = re.compile(r"[-_.]?\d{5}-of-\d{5}(?:-[0-9a-f]+)?$")
@@ -102,5 +102,6 @@ def _json(path: Path) -> dict[str, Any]:
             raise ValueError("too large")
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}", f"ls -l {path}") from error
+        reason = reason_of(error) if isinstance(error, OSError) else str(error)
+        raise DatasetError(f"{path} cannot be read: {reason}", f"ls -l {path}") from error
     return found if isinstance(found, dict) else {}
