@@ -203,6 +203,15 @@ def test_a_page_that_becomes_longer_than_is_read_is_refused_before(tmp_path, mon
         ImageFolder.scan(tmp_path / "t.parquet")
 
 
+def test_one_value_in_every_row_is_not_read_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setenv(unpacked.LIMIT_VARIABLE, "1")
+    many = pa.DictionaryArray.from_arrays(pa.array([0] * 5_000, pa.int32()), pa.array([bytes(300_000)]))
+    how = {"compression": "zstd", "dictionary_pagesize_limit": 1 << 30, "store_schema": False}
+    pq.write_table(pa.table({"image": many, "label": NAMES[:1] * 5_000}), tmp_path / "t.parquet", **how)
+    with pytest.raises(DatasetError, match="need more room than the 1 MB"):
+        ImageFolder.scan(tmp_path / "t.parquet")
+
+
 def test_every_page_of_real_files_is_found_and_none_is_longer_than_it_says(tmp_path):
     """What pages say of themselves adds up to what the file says of its columns."""
     table = pa.table({"a": [os.urandom(5_000) for _ in range(300)], "b": list(range(300)), "c": ["x", "y"] * 150})

@@ -50,6 +50,14 @@ class Unpacked:
     limit_bytes: int = field(default_factory=limit_from_environment)
     _n_bytes: int | None = None  # that are there, once it was counted
 
+    _n_seen: int = 0  # bytes of the table's photos so far
+
+    def check(self, n_bytes: int) -> None:
+        """DatasetError where the table's photos are more than there is ever room for: one may stand in each row."""
+        self._n_seen += n_bytes
+        if self._n_seen > self.limit_bytes:
+            raise self._too_much()
+
     def put(self, data: memoryview, name: str) -> Path:
         """The file with this content and name.
 
@@ -74,11 +82,14 @@ class Unpacked:
             self._n_bytes -= _drop_unused(self.folder, self._n_bytes + n_bytes - self.limit_bytes)
         self._n_bytes += n_bytes
         if self._n_bytes > self.limit_bytes:
-            megabytes = self.limit_bytes // 1_000_000
-            raise DatasetError(
-                f"the photos in {self.table} need more room than the {megabytes:,} MB that unpacked photos may take",
-                f"export {LIMIT_VARIABLE}={2 * max(megabytes, 1)}   (or promptctl cache clear)",
-            )
+            raise self._too_much()
+
+    def _too_much(self) -> DatasetError:
+        megabytes = self.limit_bytes // 1_000_000
+        return DatasetError(
+            f"the photos in {self.table} need more room than the {megabytes:,} MB that unpacked photos may take",
+            f"export {LIMIT_VARIABLE}={2 * max(megabytes, 1)}   (or promptctl cache clear)",
+        )
 
 
 def apart(path: Path, number: int) -> Path:

@@ -176,6 +176,7 @@ class _Table:
             return None, "it has no photo"
         if photo.data is None:
             return None, f"larger than {_LARGEST // 1_000_000} MB"
+        self._unpacked.check(photo.data.nbytes)
         head = bytes(photo.data[:HEAD])
         kind = of_content(head)
         if kind is None or kind.refusal:
