@@ -128,7 +128,8 @@ def _planned(asked: _Asked, outgoing: Outgoing, there: Repository, dry_run: bool
     _check_visibility(asked, there, state)
     shared = model_card.Shared(outgoing, there.address.repository, asked.license)
     files = {FILE: outgoing.data, model_card.README: model_card.written(shared, _readme(there, state)).encode()}
-    changed = {path: data for path, data in files.items() if state is None or not state.has(path, data)}
+    new = state is None or new_branch
+    changed = {path: data for path, data in files.items() if new or (state and not state.has(path, data))}
     report = PushReport(
         context=asked.context,
         repository=there.address.repository,

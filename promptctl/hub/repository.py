@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +107,7 @@ class Repository:
                 raise self._too_large(path, at_most)
             incoming = Incoming(at_most, look)
             try:
-                http_get(url, incoming, headers=_headers(), expected_size=told.size, displayed_filename=path)
+                http_get(url, incoming, headers=_headers(), displayed_filename=path)
             except TooMuch:
                 raise self._too_large(path, at_most) from None
         data = incoming.getvalue()
@@ -155,17 +154,36 @@ class Repository:
         with self._asking():
             _api().create_tag(self.address.repository, tag=tag, revision=commit)
 
-    def _asking(self, file: str = "") -> AbstractContextManager[None]:
-        return in_words(self.address, self._command, self.url, file=file)
+    @contextmanager
+    def _asking(self, file: str = "") -> Iterator[None]:
+        with in_words(self.address, self._command, self.url, file=file), _quiet():
+            yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the bars and the messages of the library, which a program of somebody else's may want afterwards."""
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+        logging,
+    )
+
+    level, hidden = logging.get_verbosity(), are_progress_bars_disabled()
+    disable_progress_bars()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if not hidden:
+            enable_progress_bars()
 
 
 def _api() -> HfApi:
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars, logging  # type: ignore[attr-defined]
 
-    disable_progress_bars()
-    if "HF_HUB_VERBOSITY" not in os.environ:
-        logging.set_verbosity_error()
     return HfApi(**_us())
 
 
