@@ -39,6 +39,8 @@ BIRDS = ("emu", "flamingo", "ibis", "pigeon", "rooster")
 NOT_OURS = {"--install-completion", "--show-completion", "--version", "--help"}  # typer's
 NOT_OURS |= {"--torch-backend"}  # uv's
 OF_THE_BENCHMARKS = {
+    "--count",
+    "--latency",
     "--draws",
     "--large",
     "--loop",

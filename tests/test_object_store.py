@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -11,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from conftest import copy_into_splits, paint
@@ -159,6 +162,23 @@ def test_a_bucket_that_is_not_there_is_no_folder(bucket, cli):
             and "hint:  aws s3 ls s3://no-such-bucket/" in found.err
         )
         assert "Traceback" not in found.err
+
+
+def test_the_commands_of_the_page_work(bucket, cli, photos, tmp_path, tiny, account, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs" / "remote.md").read_text("utf-8")
+    commands = re.findall(r"^promptctl (.+)$", page, re.M)
+    assert len(commands) == 5
+    uploaded(bucket, copy_into_splits(photos, tmp_path / "split"), "birds")
+    uploaded(bucket, photos / "red", "unsorted")
+    bucket.put_object(Key="unsorted/IMG_0159.jpg", Body=(photos / "blue" / "0.png").read_bytes())
+    rows = "".join(f"test/{colour}/{i}.png,{colour}\n" for colour in ("red", "blue") for i in (4, 5))
+    bucket.put_object(Key="birds/labels.csv", Body=f"path,label\n{rows}".encode())
+    monkeypatch.setenv("PROMPTCTL_MODEL", tiny)
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        found = cli(*shlex.split(command.replace("s3://bucket", f"s3://{bucket.name}")))
+        assert found.code == 0, (command, found.err)
+    assert len((tmp_path / "answers.csv").read_text().splitlines()) == 5
 
 
 # --------------------------------------------------------------------------- what goes wrong

@@ -90,6 +90,7 @@ def test_a_name_in_a_store_is_kept_to_the_letter(url):
     path = path_of(url)
     assert str(path) == url and path_of(str(path)) == path == path.parent.child(path.name)
     assert pickle.loads(pickle.dumps(path)) == path and hash(pickle.loads(pickle.dumps(path))) == hash(path)
+    assert path.addresses(["k.jpg", "", "."]) == [str(path.child(name)) for name in ("k.jpg", "", ".")]
     assert str(path / "k.jpg").endswith("/k.jpg") and (path / "k.jpg").parent == path
 
 
@@ -228,6 +229,18 @@ def test_results_of_photos_elsewhere_are_gone_on_with(cli, store, photos, tmp_pa
     out.write_text("".join(lines[:5]))
     assert cli(*command, "--resume").code == 0
     assert out.read_text().splitlines(keepends=True) == lines
+
+
+def test_photos_elsewhere_are_left_where_they_are_by_results_too(
+    cli, store, photos, tmp_path, colours_bytes, answering
+):
+    (tmp_path / "colours.safetensors").write_bytes(colours_bytes)
+    url, out = uploaded(store, photos), tmp_path / "out.jsonl"
+    context = f"{tmp_path}/colours.safetensors"
+    assert cli("classify", f"{url}/red/0.png", photos / "red", "-p", context, "--output", out).code == 0
+    found = cli("sort", "--from", out, "--into", tmp_path / "sorted", "--dry-run")
+    assert f"{url}/red/0.png: it is on another machine, and photos are sorted on this one" in found.err
+    assert found.out.count('"type": "photo"') == 6
 
 
 # --------------------------------------------------------------------------- lists

@@ -223,7 +223,7 @@ def refuse_address(manifest: Path, cell: str) -> None:
     text = cell.strip()
     if _ADDRESS.match(text) and not same_system(manifest, text):
         raise DatasetError(
-            f"{manifest} lists addresses in the network such as {text}, and photos are read from files beside it",
+            f"{manifest} lists addresses in the network such as {text}, and photos are read from files",
             "put the list beside the photos and give its address, or give the photos alone with --files-from",
         )
 

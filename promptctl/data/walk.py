@@ -169,7 +169,8 @@ def _listed(folder: Path) -> list[tuple[str, bool]]:
 
 def _visible(folder: str) -> list[tuple[str, bool]]:
     if isinstance(elsewhere := path_of(folder), RemotePath):
-        return [(str(elsewhere.child(name)), is_one) for name, is_one in elsewhere.listed() if not _is_clutter(name)]
+        shown = [one for one in elsewhere.listed() if not _is_clutter(one[0])]
+        return list(zip(elsewhere.addresses(name for name, _ in shown), (one for _, one in shown), strict=True))
     with os.scandir(folder) as entries:
         names = sorted((entry.name, _is_folder(entry)) for entry in entries if not _is_clutter(entry.name))
     return [(os.path.join(folder, name), is_folder) for name, is_folder in names]  # noqa: PTH118  a Path costs its length
