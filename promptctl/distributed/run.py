@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext
+from ray.data._internal.execution.streaming_executor import StreamingExecutor
 from ray.data.checkpoint import CheckpointConfig
 
 from promptctl.distributed.filesystem import for_arrow
@@ -115,10 +116,21 @@ def run(
     with _settings(folder), _watched(counts, known, on_progress):
         try:
             _answers(work, wanted, towers, _Telling(counts)).write_datasink(sink, ray_remote_args={"num_cpus": 0.25})
-        except Exception as error:  # whatever Ray makes of what was raised elsewhere
-            raise _in_words(error) from error
+        except BaseException as error:
+            _stop()
+            if isinstance(error, Exception):  # whatever Ray makes of what was raised elsewhere
+                raise _in_words(error) from error
+            raise
     listed, _, beside = ray.get(counts.said.remote())
     return Found(sink.tally, beside, listed)
+
+
+def _stop() -> None:
+    """End what still hands out work after an interruption: a thread that asks Ray after its end ends the process."""
+    for thread in threading.enumerate():
+        if isinstance(thread, StreamingExecutor):
+            with suppress(Exception):
+                thread.shutdown(force=True)
 
 
 def _sink(folder: AnswerFolder) -> Answers:
