@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from promptctl.errors import ExtraMissing, PromptctlError
+from promptctl.errors import ExtraMissing, Interrupted, PromptctlError
 
 _SHORT = "/tmp"  # where there is one: the name of a socket below it may have a hundred characters
 _PREFIX = "promptctl-ray-"
@@ -62,8 +62,21 @@ def cluster(address: str | None) -> Iterator[Any]:
             with _own_signals():
                 _join(ray, address) if address else _start(ray, folder)
             yield ray
-        finally:
+        except Interrupted:
+            _leave_at_once()
+            raise
+        except BaseException:
             ray.shutdown()
+            raise
+        ray.shutdown()
+
+
+def _leave_at_once() -> None:
+    """Let `signals.leave` end this process without Ray's own end, and Ray's processes with it.
+
+    A thread of Ray Data's may be waiting inside of Ray, and where Ray ends under it, it ends the process with 1.
+    """
+    threading.Thread(target=threading.Event().wait, name="waits for the end").start()
 
 
 def _start(ray: Any, folder: str) -> None:

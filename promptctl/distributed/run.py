@@ -33,6 +33,7 @@ _THREADS = 4  # of a tower on a CPU
 _GPU_BATCH = 128  # pictures
 _DECODER_CPUS, _TOWER_CPUS = 0.5, 0.4  # on paper; of what has the same Ray makes one step
 _SECONDS = 0.5  # between two looks at how far it is
+_LONGEST_END = 60.0  # seconds
 _PATIENCE = 2.0  # seconds for an answer to that
 
 
@@ -116,21 +117,22 @@ def run(
     with _settings(folder), _watched(counts, known, on_progress):
         try:
             _answers(work, wanted, towers, _Telling(counts)).write_datasink(sink, ray_remote_args={"num_cpus": 0.25})
-        except BaseException as error:
+        except Exception as error:  # whatever Ray makes of what was raised elsewhere
+            raise _in_words(error) from error
+        except KeyboardInterrupt:
             _stop()
-            if isinstance(error, Exception):  # whatever Ray makes of what was raised elsewhere
-                raise _in_words(error) from error
             raise
     listed, _, beside = ray.get(counts.said.remote())
     return Found(sink.tally, beside, listed)
 
 
 def _stop() -> None:
-    """End what still hands out work after an interruption: a thread that asks Ray after its end ends the process."""
+    """End what still hands out work: a thread that waits for Ray beyond its end ends the process, here a notebook's."""
     for thread in threading.enumerate():
         if isinstance(thread, StreamingExecutor):
             with suppress(Exception):
                 thread.shutdown(force=True)
+            thread.join(timeout=_LONGEST_END)
 
 
 def _sink(folder: AnswerFolder) -> Answers:
