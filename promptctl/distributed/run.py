@@ -94,10 +94,10 @@ class _Telling:
     counts: Any
 
     def listed(self, found: int, beside: Counter[str]) -> None:
-        self.counts.add.remote(found, 0, beside)
+        ray.get(self.counts.add.remote(found, 0, beside))  # known before the run can end
 
     def beside(self, beside: Counter[str]) -> None:
-        self.counts.add.remote(0, beside.total(), beside)
+        ray.get(self.counts.add.remote(0, beside.total(), beside))
 
     def done(self, photos: int) -> None:
         self.counts.add.remote(0, photos, Counter())

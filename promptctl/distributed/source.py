@@ -53,15 +53,18 @@ class Wanted:
 
     def tables(self, tell: Tell) -> Iterator[pa.Table]:
         be_in(self.cwd)
-        photos = self._photos(tell)
+        beside: Counter[str] = Counter()  # since it was told last
+        photos = self._photos(beside)
         while some := list(islice(photos, _ROWS)):
-            tell(len(some), Counter())
+            tell(len(some), beside)
+            beside.clear()
             yield table_of(some)
+        tell(0, beside)
 
-    def _photos(self, tell: Tell) -> Iterator[Photo]:
+    def _photos(self, beside: Counter[str]) -> Iterator[Photo]:
         meant = frozenset(self.inputs)
         shards: list[Iterator[Photo]] = []
-        for found in self._files(tell, meant):
+        for found in self._files(beside, meant):
             if not is_shard(found.path) or found.reason:
                 yield found
                 continue
@@ -71,12 +74,12 @@ class Wanted:
                 shards = []
         yield from side_by_side(shards)
 
-    def _files(self, tell: Tell, meant: frozenset[str]) -> Iterator[Photo]:
+    def _files(self, beside: Counter[str], meant: frozenset[str]) -> Iterator[Photo]:
         for found in self._found():
             if isinstance(found, Closed):
                 yield Photo(os.fspath(found.path), reason=found.reason)
             elif is_beside(found) and found not in meant and not is_shard(found):
-                tell(0, Counter([suffix_of(found)]))
+                beside[suffix_of(found)] += 1
             else:
                 yield Photo(found)
 
