@@ -9,9 +9,10 @@ At few shots the second term is close to the class means and weak, at sixteen it
 a discriminant analysis, and twice as strong: what text says is worth less the more images there are. A context's own
 rows have no part in it: they added nothing to the two, and so a head does not depend on the order in which its shots
 came, and what folds say of it is said of all of it.
-Classes without shots keep their zero-shot rows, and the others give up what learning raised the best score of unseen
-images by, or a class added by name alone would hardly ever be predicted. A class of fewer shots than the others, and
-than eight, is hardly recognised by its own two photos: it gets three quarters of the same, as far as it has fewer.
+Learning raises the best score of unseen images. Classes without shots keep their zero-shot rows, and the others give up
+three quarters of that rise, or a class added by name alone would hardly ever be predicted; with all of it, it would be
+predicted too often. A class of fewer shots than the others, and than eight, is hardly recognised by its own two photos:
+it gets three quarters of the same, as far as it has fewer.
 Folds of the shots say how good the head is; where three or more find zero-shot better, the head is mixed with it, with
 the largest share that is not below zero-shot there, at worst none.
 """
@@ -32,7 +33,7 @@ RIDGE, RIDGE_HALVED_BY = 1.0, 8  # added to the diagonal, of no shots; and by ho
 GAIN, GAIN_DOUBLED_BY = 5.0, 16  # of the regression, in logits; likewise
 MOST_MEASURED = 16  # shots per class, from which on both stay as they are
 ENOUGH = 8  # shots of a class, from which on it needs no help beside larger ones
-HELP = 0.75  # of the offset, for a class of next to none
+HELP = 0.75  # of the offset, for a class of none or next to none
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of what was learned, the rest zero-shot
 _FOLDS_THAT_DECIDE = 3  # heads of half the shots say too little of the head of all
 _EPOCHS_OF_FOLDS = 60  # of CLAP, where it is fitted once more for every fold
@@ -126,15 +127,15 @@ class _Shots:
         return np.asarray(self.logit_scale * self.features.astype(np.float64) @ self.zero_shot_features.T)
 
     @cached_property
-    def help(self) -> Numbers:
-        """(C',) of the offset, what is added to the logit of each class for the shots it lacks beside the others."""
+    def lacks(self) -> Numbers:
+        """(C',) which share of the shots that would be enough each class lacks beside the others."""
         counts = np.bincount(self.positions)
-        return np.asarray(HELP * (1 - np.minimum(1, counts / min(ENOUGH, counts.max()))))
+        return np.asarray(1 - np.minimum(1, counts / min(ENOUGH, counts.max())))
 
     @property
     def raises(self) -> Numbers:
-        """(C',) of the offset, what is added to the logit of each class that has shots."""
-        return self.help - (len(self.shown) < len(self.zero_shot_features))
+        """(C',) of the offset, what is added to the logit of each class that has shots; of the others it is 0."""
+        return HELP * (self.lacks - (len(self.shown) < len(self.zero_shot_features)))
 
     def fitted(self, fold_of: Targets) -> FittedHead:
         """The head, or zero-shot where enough (N,) folds find that better."""
