@@ -66,13 +66,41 @@ def test_thirteen_points_are_refused_and_one_worse_for_one_better_is_not():
     assert (good.refused, good.reasons, good.warnings, good.drop) == (False, (), (), 0.0)
 
 
+def test_the_chance_that_a_name_takes_as_many_is_scipys():
+    stats = pytest.importorskip("scipy.stats")
+    for images, fraction in ((80, 0.02), (160, 0.02), (3000, 0.1), (40, 0.5)):
+        for count in {0, 1, 2, 5, images // 10, images // 2, images}:
+            wanted = stats.binom.sf(count - 1, images, fraction)
+            assert guard.at_least(count, images, fraction) == pytest.approx(wanted, rel=1e-6, abs=1e-12)
+    assert [guard.at_least(count, 80, 0.0) for count in (0, 1)] == [1.0, 0.0]
+    assert guard.at_least(80, 80, 1.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("images", "worse", "allowed", "refused"),
+    [(80, 4, 0.02, True), (80, 3, 0.02, False), (160, 6, 0.02, False), (160, 7, 0.02, True), (300, 12, 0.05, False)],
+)
+def test_what_a_name_takes_is_held_to_what_may_be_forgotten(images, worse, allowed, refused):
+    """It gives nothing back, so that McNemar's test would find any five photos too many."""
+    found = judged(paired(images, worse=worse), taken=[Taken("bird", "emu", worse)], max_forgetting=allowed)
+    assert found.refused is refused
+    assert bool(found.warnings) is (not refused and worse > allowed * images)
+    none = judged(paired(images, worse=12, better=1), taken=[])
+    assert none.refused is judged(paired(images, worse=12, better=1)).refused is True, (
+        "what learning lost counts as ever"
+    )
+    assert judged(paired(80, worse=1), taken=[Taken("bird", "emu", 1)], max_forgetting=0).refused is True
+    mixed = judged(paired(80, worse=5, better=1), taken=[Taken("bird", "emu", 2)])
+    assert mixed.refused is False, "two that a name took, three beside one that learning lost: both may be chance"
+
+
 def test_what_names_take_is_said_beside_the_reasons():
     taken = [Taken("bird", "emu", 4), Taken("ape", "emu", 9), Taken("bird", "ibis", 12)]
     found = judged(paired(150, worse=25), taken=taken)
     assert found.reasons[-2:] == ("'bird' takes 12 of 'ibis', 4 of 'emu'", "'ape' takes 9 of 'emu'")
-    assert judged(paired(150, worse=1), taken=taken).reasons == ()
+    assert judged(paired(150, worse=1), taken=[Taken("bird", "emu", 1)]).reasons == ()
     many = [Taken("bird", f"class {i}", 20 - i) for i in range(9)]
-    assert judged(paired(150, worse=25), taken=many).reasons[-1].endswith("16 of 'class 4', 4 more")
+    assert judged(paired(400, worse=144), taken=many).reasons[-1].endswith("16 of 'class 4', 4 more")
 
 
 def test_a_drop_that_may_be_chance_is_a_warning():

@@ -10,6 +10,7 @@ changed by a hair are answers that changed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ MAX_FORGETTING = 0.02  # fraction of the images
 ALPHA = 0.05  # where only answers are known
 ALPHA_WITH_PROBABILITIES = 0.01  # of either test: there is evidence to spare, and 0.05 refused honest updates
 ALPHA_OF_CLASSES = 0.05  # of all of them together
+ALPHA_OF_NAMES = 0.1  # that a name takes no more than may be forgotten (docs/benchmarks.md)
 FEWEST_IMAGES = 40  # below which no version is refused
 FEWEST_OF_A_CLASS = 8
 LARGEST_DROP_OF_A_CLASS = 0.25  # fraction of its images
@@ -151,15 +153,21 @@ def judge(
     full         both answer among the candidate's classes, the parent with zero-shot rows for those it has not
     zero_shot    (N,) the same of zero-shot, among the candidate's classes
     references   accuracy on the same images, among the candidate's classes: {"ridge": 0.93}
-    taken        what new classes that brought no image took, for the reasons to name them
+    taken        what new classes that brought no image took
     """
     assert len(same) == len(class_ids)
     classes = _classes(same, class_ids, labels)
     p_graded = same.p_graded(max_forgetting)
     falls = same.drop > max_forgetting
-    certain = same.p < same.alpha or (p_graded is not None and p_graded < same.alpha)
+    n_taken = sum(one.images for one in taken)
+    certain = mcnemar(same.worse - n_taken, same.better) < same.alpha or (
+        p_graded is not None and p_graded < same.alpha
+    )
+    # a name never gives anything back, so that any five images would be more than chance to McNemar's test
+    p_taken = at_least(n_taken, len(same), max_forgetting) if n_taken else 1.0
+    beyond = falls and (certain or p_taken < ALPHA_OF_NAMES)
     reasons = (
-        *(_less_than_allowed(same, p_graded, max_forgetting) if falls and certain else ()),
+        *(_less_than_allowed(same, p_graded, max_forgetting, p_taken) if beyond else ()),
         *_fallen(classes),
         *_falling(same, class_ids, classes, max(max_forgetting, LARGEST_DROP_OF_CLASSES)),
     )
@@ -169,7 +177,7 @@ def judge(
     warnings = (
         *(_advice(same) if advisory else ()),
         *(reasons if advisory else ()),
-        *(_perhaps_chance(same) if falls and not certain else ()),
+        *(_perhaps_chance(same) if falls and not beyond else ()),
         *_drawn_away(full, max_forgetting),
         *(_behind_zero_shot(answers.candidate, zero_shot, class_ids, labels) if zero_shot is not None else ()),
         *_behind(answers.candidate, references or {}),
@@ -201,6 +209,21 @@ def mcnemar(worse: int, better: int) -> float:
     return total / (1 << changed)
 
 
+def at_least(count: int, images: int, fraction: float) -> float:
+    """P[Binomial(images, fraction) >= count]"""
+    if not 0 < fraction < 1:
+        return float(count <= (images if fraction >= 1 else 0))
+    each = (
+        math.lgamma(images + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(images - k + 1)
+        + k * math.log(fraction)
+        + (images - k) * math.log1p(-fraction)
+        for k in range(count, images + 1)
+    )
+    return min(1.0, math.fsum(map(math.exp, each)))
+
+
 def detectable_drop(changed: int, images: int, alpha: float = ALPHA) -> float | None:
     """The smallest drop (fraction) that is significant if `changed` answers differ; None where there is none."""
     worst = next((worse for worse in range(changed // 2, changed + 1) if mcnemar(worse, changed - worse) < alpha), None)
@@ -221,8 +244,10 @@ def _class_change(id: int, label: str, pairs: Paired, tested: int) -> ClassChang
     return ClassChange(id, label, len(pairs), int(pairs.parent.sum()), int(pairs.candidate.sum()), pairs.p, dropped)
 
 
-def _less_than_allowed(same: Paired, p_graded: float | None, max_forgetting: float) -> tuple[str]:
+def _less_than_allowed(same: Paired, p_graded: float | None, max_forgetting: float, p_taken: float) -> tuple[str]:
     allowed = _points(max_forgetting)
+    if p_taken < ALPHA_OF_NAMES:
+        return (f"it recognises {_less(same)}, more than {allowed} and more than chance (p {_chance(p_taken)})",)
     if same.p < same.alpha or p_graded is None or same.lost is None:
         return (f"it recognises {_less(same)}, more than {allowed} and more than chance",)
     lost = f"the right class is {_points(float(same.lost.mean()))} less probable in the mean"
