@@ -266,6 +266,7 @@ def test_damaged_tables_end_in_a_sentence(hub, tmp_path):
     ],
 )
 def test_what_is_no_table_says_so(tmp_path, name, data, sentence):
+    (tmp_path / "dataset_info.json").write_text("{}")
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DatasetError) as refused:
         ImageFolder.scan(tmp_path / name if name.startswith("t.") else tmp_path)

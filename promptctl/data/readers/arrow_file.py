@@ -25,12 +25,13 @@ def open_table(path: Path) -> OpenTable:
     buffer = mapped(path)
     with understood(path):
         is_file = buffer[: len(_MAGIC)].to_pybytes() == _MAGIC
-        _check_messages(path, buffer[len(_MAGIC) :] if is_file else buffer)
-        opened = pa.ipc.open_file(buffer) if is_file else pa.ipc.open_stream(buffer)
-    every = (opened.get_batch(i) for i in range(opened.num_record_batches)) if is_file else iter(opened)
+        # a file with random access is read as the stream in it: where else its end points is not looked at
+        stream = buffer[len(_MAGIC) :] if is_file else buffer
+        _check_messages(stream)
+        opened = pa.ipc.open_stream(stream)
 
     def batches(columns: Sequence[str]) -> Iterator[Any]:
-        for batch in every:
+        for batch in opened:
             some = batch.select(list(columns))
             some.validate(full=True)  # offsets of a stranger would lead anywhere in memory
             for first in range(0, some.num_rows, ROWS_AT_ONCE):
@@ -39,10 +40,10 @@ def open_table(path: Path) -> OpenTable:
     return OpenTable(opened.schema, batches)
 
 
-def _check_messages(path: Path, buffer: Any) -> None:
+def _check_messages(stream: Any) -> None:
     import pyarrow as pa
 
-    for message in pa.ipc.MessageReader.open_stream(buffer):
+    for message in pa.ipc.MessageReader.open_stream(stream):
         if message.type in ("record batch", "dictionary") and is_compressed(
             message.metadata.to_pybytes(), of_dictionary=message.type == "dictionary"
         ):

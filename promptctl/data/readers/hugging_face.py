@@ -37,12 +37,12 @@ def saved_tables(root: Path) -> list[Part]:
         names = [str(name) for name in splits] if isinstance(splits, list) else []
         parts = [(path, name) for name in names for path in _shards(root / _one_name(root, name))]
         return _of_known_splits(root, parts)
+    if not (root / "dataset_info.json").is_file():
+        return []
     if (root / "state.json").is_file():
         return [(path, None) for path in _shards(root)]
-    if (root / "dataset_info.json").is_file():
-        found = [path for path in sorted(root.glob("*.arrow")) if not path.name.startswith(("cache-", "tmp"))]
-        return _of_known_splits(root, [(path, _bare(path).rpartition("-")[2]) for path in found])
-    return []
+    found = [path for path in sorted(root.glob("*.arrow")) if not path.name.startswith(("cache-", "tmp"))]
+    return _of_known_splits(root, [(path, _bare(path).rpartition("-")[2]) for path in found])
 
 
 def parquet_tables(root: Path, folders: Sequence[Path]) -> list[Part]:
@@ -68,10 +68,10 @@ def _shards(folder: Path) -> Iterator[Path]:
 
 
 def _of_known_splits(root: Path, parts: Sequence[tuple[Path, str]]) -> list[Part]:
-    """The tables of train, val and test, others being left out aloud; where all have one other name, all of them."""
+    """The tables of train, val and test, others being left out aloud; where no name is one of these, all of them."""
     found: list[Part] = [(path, split) for path, name in parts if (split := split_of(name))]
     if not found:
-        return [(path, None) for path, _ in parts] if len({name for _, name in parts}) == 1 else []
+        return [(path, None) for path, _ in parts]
     left = sorted({name for _, name in parts if not split_of(name)})
     remarks.say([f"'{name}' of {root} is no train, val or test: left out" for name in left])
     return found
