@@ -166,7 +166,7 @@ BAD = {
     "twice.csv": ("path,label,label\nemu/0.png,emu,ibis\n", "has 2 columns called 'label'"),
     "web.csv": (
         "url,label\nhttps://a.org/emu/0.png,emu\n",
-        "lists addresses in the network such as https://a.org/emu/0.png, and photos are read from files beside it",
+        "lists addresses in the network such as https://a.org/emu/0.png, and photos are read from files",
     ),
     "three.csv": (
         "Datei,Klasse,Jahr\nemu/0.png,emu,2020\n",
