@@ -168,8 +168,10 @@ class RemotePath(PosixPath):
         return (self.child(name) for name, _ in self.listed())
 
     def glob(self, pattern: str, **how: Any) -> Iterator[RemotePath]:  # type: ignore[override]
-        """The files and folders directly inside whose names fit."""
-        return (self.child(name) for name, _ in self.listed() if fnmatch.fnmatchcase(name, pattern))
+        """The files and folders directly inside whose names fit; none where there is no folder, as on a disk."""
+        with suppress(FileNotFoundError, PermissionError):
+            return (self.child(name) for name, _ in self.listed() if fnmatch.fnmatchcase(name, pattern))
+        return iter(())
 
     def rglob(self, pattern: str, **how: Any) -> NoReturn:  # type: ignore[override]
         raise OSError(errno.ENOTSUP, "folders elsewhere are searched by data/walk.py", str(self))
@@ -191,6 +193,9 @@ class RemotePath(PosixPath):
         raises   OSError for more than MOST_LISTED
         """
         known = _LOOK.listing(self.marked)
+        around = _LOOK.listing(self.parent.marked)
+        if known is None and around is not None and (self.name, True) not in around:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
         if known is None:
             known = sorted(_bounded(self, _inside(self)))
             _LOOK.keep({self.marked: known})

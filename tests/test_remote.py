@@ -112,6 +112,7 @@ def test_what_lies_elsewhere_is_listed_and_read(bucket):
     folder = path_of(bucket)
     assert folder.is_dir() and not folder.is_file() and not (folder / "none").exists()
     assert folder.listed() == [("emu", True), ("list.csv", False)]
+    assert list(folder.glob("*.csv")) == [folder / "list.csv"] and not list((folder / "none").glob("*"))
     photo = folder / "emu" / "1.jpg"
     assert stat.S_ISREG(photo.stat().st_mode) and photo.stat().st_size == 3
     with photo.open("rb") as file:
