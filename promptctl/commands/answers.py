@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections import deque
-from collections.abc import Container, Generator, Iterable, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,6 +22,7 @@ from promptctl.report import Rejection, Taken, TakenLine
 if TYPE_CHECKING:
     from promptctl.classification.classifier import Answer, Classifier
     from promptctl.classification.gate import Gate
+    from promptctl.commands.sources import Source
     from promptctl.context.context import Context
     from promptctl.encoding.boxes import Box
     from promptctl.encoding.encoder import ImageEncoder
@@ -239,3 +242,72 @@ def _line(gate: Gate, taking: Taking, is_blended: bool) -> TakenLine | None:
         return TakenLine(None, gate.judged, None, asked)
     # what folds said was the learned answer alone
     return TakenLine(line.least, *((0, None) if is_blended else (line.photos, line.right)), asked)
+
+
+def several(ref: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[str | os.PathLike[str]]:
+    if ref is None:
+        return []
+    return [ref] if isinstance(ref, (str, bytes, os.PathLike)) else list(ref)
+
+
+def of_one_backbone(sources: Sequence[Source]) -> dict[str, Context]:
+    """What each is called, and the context; WrongOption for two that one pass over the photos does not answer."""
+    contexts: dict[str, Context] = {}
+    for source in sources:
+        if source.name in contexts:
+            raise WrongOption(f"{source.name} is given twice", f"leave out one --prompt {shlex.quote(source.name)}")
+        contexts[source.name] = source.load()
+    (first, backbone), *others = ((name, context.card.backbone) for name, context in contexts.items())
+    for name, other in others:
+        if other.fingerprint != backbone.fingerprint:
+            raise WrongOption(
+                f"{first} is of the backbone {backbone.name} and {name} of {other.name}, and one pass has one backbone",
+                f"classify once more, with --prompt {shlex.quote(name)}",
+            )
+    return contexts
+
+
+def answerings_by_contexts(
+    contexts: Mapping[str, Context],
+    blend: float | None,
+    model: str | None,
+    device: str,
+    on_progress: OnProgress | None,
+    taking: Taking,
+    together: bool,
+) -> list[Answering]:
+    answerings: list[Answering] = []
+    for name, context in contexts.items():
+        encoder = answerings[0].encoder if answerings else None
+        answerings.append(
+            answering_by_context(
+                context, name, blend, model, device, on_progress, taking, encoder=encoder, together=together
+            )
+        )
+    return answerings
+
+
+def check_words_alone(refs: Sequence[str | os.PathLike[str]], blend: float | None, taking: Taking) -> None:
+    if refs:
+        raise WrongOption("a context has classes of its own, --words has no effect", "leave out --words or --prompt")
+    if blend != 1:
+        raise WrongOption("nothing is learned from words, --blend has no effect", "leave out --blend")
+    if taking.unknown not in (None, UNKNOWN):
+        raise WrongOption("words know no photos, --unknown has no effect", "leave out --unknown")
+    if taking.accept_error is not None:
+        raise WrongOption("of words no mistakes are known, --accept-error has no effect", "--min-confidence 0.8")
+
+
+def answering_by_words(
+    words: str | Sequence[str], template: str | None, model: str, device: str, taking: Taking, together: bool
+) -> Answering:
+    from promptctl.classification.gate import Gate
+    from promptctl.clip import templates
+    from promptctl.commands.words import class_words, classifier_of
+
+    classes, template = class_words(words), templates.DEFAULT if template is None else template
+    templates.check(template)
+    classifier, encoder = classifier_of(classes, template, model, device)
+    least = taking.min_confidence
+    taken = Taken(line=TakenLine(least, 0, None, None) if least else None)
+    return Answering(None, replace(classifier, gate=Gate(least=least)), encoder, taken, together)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -13,14 +12,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import checks
-from promptctl.commands.answers import UNKNOWN, Answering, Taking, answered, answering_by_context
+from promptctl.commands.answers import (
+    UNKNOWN,
+    Answering,
+    Taking,
+    answered,
+    answering_by_words,
+    answerings_by_contexts,
+    check_words_alone,
+    of_one_backbone,
+    several,
+)
 from promptctl.commands.detected import PASSED, Files, Photos, Shown, photos_named, shown
 from promptctl.commands.gather import Gathered, gathered, listed_in, named, no_photo
 from promptctl.commands.places import check_places
 from promptctl.commands.results import Results
-from promptctl.commands.sources import Source, locate
+from promptctl.commands.sources import locate
 from promptctl.errors import WrongOption
 from promptctl.progress import OnProgress
+from promptctl.remote import path_of
 from promptctl.report import (
     Classified,
     ClassifyReport,
@@ -29,8 +39,6 @@ from promptctl.report import (
     NotAPhoto,
     SkippedFile,
     Survey,
-    Taken,
-    TakenLine,
     Told,
 )
 from promptctl.store.store import Store
@@ -38,7 +46,6 @@ from promptctl.store.store import Store
 if TYPE_CHECKING:
     from promptctl.classification.classifier import Answer
     from promptctl.context.card import ClassEntry
-    from promptctl.context.context import Context
     from promptctl.data.readers.detections import Detection, Detections
     from promptctl.encoding.files import Skipped
 
@@ -116,14 +123,14 @@ def classify(
     burst = None if burst is None else checks.number("burst", burst, 0, _LONGEST_BURST, 60)
     together = checks.flag("together", together)
     taking = Taking(unknown, min_confidence, accept_error)
-    refs = _several(ref)
+    refs = several(ref)
     detector = _Detector.of(detections, detection_threshold, burst)
     asked = _Asked.of(
         paths, files_from, checks.flag("null", null), checks.texts("exclude", exclude), tuple(apart), detector
     )
     if words is not None:
-        _check_words_alone(refs, blend, taking)
-        answering = _answering_by_words(words, template, model or "mini", device, taking, together)
+        check_words_alone(refs, blend, taking)
+        answering = answering_by_words(words, template, model or "mini", device, taking, together)
         answerings, files = [answering], asked.gathered()
     elif not refs:
         raise WrongOption("a context or words are needed to classify with", 'add --prompt NAME, or --words "emu, ibis"')
@@ -133,8 +140,8 @@ def classify(
         for one in refs:
             check_places(one, paths, store, "promptctl classify {photos} --prompt {context}")
         sources = [locate(one, store) for one in refs]
-        contexts, files = _of_one_backbone(sources), asked.gathered()
-        answerings = _answerings_by_contexts(contexts, blend, model, device, on_progress, taking, together)
+        contexts, files = of_one_backbone(sources), asked.gathered()
+        answerings = answerings_by_contexts(contexts, blend, model, device, on_progress, taking, together)
     first, *others = answerings
     classifier = first.classifier
     photos = detector.photos(asked, files) if detector else None
@@ -243,49 +250,6 @@ class _Detector:
         return Photos.of(self.found, files.photos, list(map(os.fspath, asked.inputs)), self.threshold)
 
 
-def _several(ref: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None) -> list[str | os.PathLike[str]]:
-    if ref is None:
-        return []
-    return [ref] if isinstance(ref, (str, bytes, os.PathLike)) else list(ref)
-
-
-def _of_one_backbone(sources: Sequence[Source]) -> dict[str, Context]:
-    """What each is called, and the context; WrongOption for two that one pass over the photos does not answer."""
-    contexts: dict[str, Context] = {}
-    for source in sources:
-        if source.name in contexts:
-            raise WrongOption(f"{source.name} is given twice", f"leave out one --prompt {shlex.quote(source.name)}")
-        contexts[source.name] = source.load()
-    (first, backbone), *others = ((name, context.card.backbone) for name, context in contexts.items())
-    for name, other in others:
-        if other.fingerprint != backbone.fingerprint:
-            raise WrongOption(
-                f"{first} is of the backbone {backbone.name} and {name} of {other.name}, and one pass has one backbone",
-                f"classify once more, with --prompt {shlex.quote(name)}",
-            )
-    return contexts
-
-
-def _answerings_by_contexts(
-    contexts: Mapping[str, Context],
-    blend: float | None,
-    model: str | None,
-    device: str,
-    on_progress: OnProgress | None,
-    taking: Taking,
-    together: bool,
-) -> list[Answering]:
-    answerings: list[Answering] = []
-    for name, context in contexts.items():
-        encoder = answerings[0].encoder if answerings else None
-        answerings.append(
-            answering_by_context(
-                context, name, blend, model, device, on_progress, taking, encoder=encoder, together=together
-            )
-        )
-    return answerings
-
-
 def _settings(
     asked: _Asked,
     files: Gathered,
@@ -319,32 +283,6 @@ def _settings(
 def _said_of(photos: Sequence[str]) -> str:
     digest = hashlib.sha256("\0".join(photos).encode("utf-8", "surrogatepass")).hexdigest()
     return f"{len(photos)} files, {digest[:16]}"
-
-
-def _check_words_alone(refs: Sequence[str | os.PathLike[str]], blend: float | None, taking: Taking) -> None:
-    if refs:
-        raise WrongOption("a context has classes of its own, --words has no effect", "leave out --words or --prompt")
-    if blend != 1:
-        raise WrongOption("nothing is learned from words, --blend has no effect", "leave out --blend")
-    if taking.unknown not in (None, UNKNOWN):
-        raise WrongOption("words know no photos, --unknown has no effect", "leave out --unknown")
-    if taking.accept_error is not None:
-        raise WrongOption("of words no mistakes are known, --accept-error has no effect", "--min-confidence 0.8")
-
-
-def _answering_by_words(
-    words: str | Sequence[str], template: str | None, model: str, device: str, taking: Taking, together: bool
-) -> Answering:
-    from promptctl.classification.gate import Gate
-    from promptctl.clip import templates
-    from promptctl.commands.words import class_words, classifier_of
-
-    classes, template = class_words(words), templates.DEFAULT if template is None else template
-    templates.check(template)
-    classifier, encoder = classifier_of(classes, template, model, device)
-    least = taking.min_confidence
-    taken = Taken(line=TakenLine(least, 0, None, None) if least else None)
-    return Answering(None, replace(classifier, gate=Gate(least=least)), encoder, taken, together)
 
 
 @dataclass(frozen=True)
@@ -421,20 +359,20 @@ def _with_boxes(found: Shown, telling: _Telling) -> Classified:
     label, probability = photo.passed
     told = Told((Guess(label, label, probability),))
     others = dict.fromkeys(telling.contexts, told)
-    return Classified(Path(photo.path), told.top, others=others, answer_of="detector", detections=detections)
+    return Classified(path_of(photo.path), told.top, others=others, answer_of="detector", detections=detections)
 
 
 def _detected(one: Detection, answers: tuple[Answer, ...] | None, telling: _Telling) -> Detected:
     if answers is None:
         return Detected(one.category, one.confidence, one.box)
-    told = _told(answers[0], telling.top)
+    told = told_by(answers[0], telling.top)
     return Detected(one.category, one.confidence, one.box, told.top, told.unknown, told.doubtful, told.likeness)
 
 
 def _classified(answers: tuple[Answer, ...], telling: _Telling) -> Classified:
     image, *rest = answers
     assert image.path is not None  # it came from one
-    first, *others = (_told(answer, telling.top) for answer in (image, *rest))
+    first, *others = (told_by(answer, telling.top) for answer in (image, *rest))
     return Classified(
         image.path,
         first.top,
@@ -448,7 +386,7 @@ def _classified(answers: tuple[Answer, ...], telling: _Telling) -> Classified:
     )
 
 
-def _told(answer: Answer, top: int) -> Told:
+def told_by(answer: Answer, top: int) -> Told:
     alone = _guesses(answer.top_alone(1))[0] if answer.alone is not None else None
     return Told(_guesses(answer.top(top)), answer.unknown, answer.doubtful, answer.likeness, alone)
 

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptctl import checks, signals
-from promptctl.commands.answers import UNKNOWN, Answering, Taking
-from promptctl.commands.backbones import fetched_backbone, load_encoder_for
-from promptctl.commands.classify import (
-    _answering_by_words,
-    _answerings_by_contexts,
-    _check_words_alone,
-    _of_one_backbone,
-    _several,
-    _told,
+from promptctl.commands.answers import (
+    UNKNOWN,
+    Answering,
+    Taking,
+    answering_by_words,
+    answerings_by_contexts,
+    check_words_alone,
+    of_one_backbone,
+    several,
 )
+from promptctl.commands.backbones import fetched_backbone, load_encoder_for
+from promptctl.commands.classify import told_by
 from promptctl.commands.gather import listed_in, no_photo
 from promptctl.commands.places import check_places
 from promptctl.commands.results import check_same, plain
@@ -86,7 +88,7 @@ def classify_distributed(
     folder = _folder(output)
     wanted = _wanted(paths, files_from, checks.flag("null", null), checks.texts("exclude", exclude), folder)
     answerings, load, model_name = _answerings(
-        _several(ref), paths, words, template, blend, model, device, taking, store, on_progress
+        several(ref), paths, words, template, blend, model, device, taking, store, on_progress
     )
     about = _about(answerings, blend, top, _settings(taking, top, words, template, wanted, files_from))
     before = folder.head()
@@ -166,8 +168,8 @@ def _answerings(
     from promptctl.clip.registry import MINI
 
     if words is not None:
-        _check_words_alone(refs, blend, taking)
-        answering = _answering_by_words(words, template, model or MINI, device, taking, False)
+        check_words_alone(refs, blend, taking)
+        answering = answering_by_words(words, template, model or MINI, device, taking, False)
         return [answering], partial(_tower_of, model or MINI, device), model or MINI
     if not refs:
         raise WrongOption("a context or words are needed to classify with", 'add --prompt NAME, or --words "emu, ibis"')
@@ -175,9 +177,9 @@ def _answerings(
         raise WrongOption("a context has a template of its own, --template has no effect", "leave out --template")
     for one in refs:
         check_places(one, paths, store, "promptctl classify {photos} --prompt {context}")
-    contexts = _of_one_backbone([locate(one, store) for one in refs])
+    contexts = of_one_backbone([locate(one, store) for one in refs])
     name, context = next(iter(contexts.items()))
-    answerings = _answerings_by_contexts(contexts, blend, model, device, on_progress, taking, False)
+    answerings = answerings_by_contexts(contexts, blend, model, device, on_progress, taking, False)
     return answerings, partial(load_encoder_for, context, name, model, device), context.card.backbone.name
 
 
@@ -203,7 +205,7 @@ def _work(answerings: Sequence[Answering], load: Load, backbone: str, top: int, 
 
 def _described(answers: tuple[Answer, ...], contexts: Sequence[str], top: int) -> Classified:
     """What several contexts say of one photo, as the report has it."""
-    image, (first, *others) = answers[0], [_told(one, top) for one in answers]
+    image, (first, *others) = answers[0], [told_by(one, top) for one in answers]
     assert image.path is not None  # it came from one
     gate = (first.unknown, first.doubtful, first.likeness)
     return Classified(

@@ -169,14 +169,14 @@ def _listed(folder: Path) -> list[tuple[str, bool]]:
 
 def _visible(folder: str) -> list[tuple[str, bool]]:
     if isinstance(elsewhere := path_of(folder), RemotePath):
-        shown = [one for one in elsewhere.listed() if not _is_clutter(one[0])]
+        shown = [one for one in elsewhere.listed() if not is_clutter(one[0])]
         return list(zip(elsewhere.addresses(name for name, _ in shown), (one for _, one in shown), strict=True))
     with os.scandir(folder) as entries:
-        names = sorted((entry.name, _is_folder(entry)) for entry in entries if not _is_clutter(entry.name))
+        names = sorted((entry.name, _is_folder(entry)) for entry in entries if not is_clutter(entry.name))
     return [(os.path.join(folder, name), is_folder) for name, is_folder in names]  # noqa: PTH118  a Path costs its length
 
 
-def _is_clutter(name: str) -> bool:
+def is_clutter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _CLUTTER
 
 

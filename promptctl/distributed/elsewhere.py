@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from promptctl.data.walk import Closed, _is_clutter
+from promptctl.data.walk import Closed, is_clutter
 from promptctl.distributed.filesystem import unlisted
 from promptctl.errors import reason_of
 from promptctl.remote import path_of
@@ -64,7 +64,7 @@ def _pages(files: Any, place: str) -> Iterator[list[dict[str, Any]]]:
 def _is_left_out(below: str, exclusion: Exclusion | None) -> bool:
     """What a walk would not enter or take, by the names on the way to it."""
     parts = below.split("/")
-    if any(map(_is_clutter, parts)):
+    if any(map(is_clutter, parts)):
         return True
     if exclusion is None:
         return False
