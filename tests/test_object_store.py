@@ -19,12 +19,11 @@ import pytest
 from conftest import copy_into_splits, paint
 
 import promptctl
-from promptctl import remote
 from promptctl.data.folder import ImageFolder
 from promptctl.data.walk import every_file
 from promptctl.encoding.files import UnreadableImage, read_file
 from promptctl.errors import NotReached
-from promptctl.remote import look, path_of
+from promptctl.remote import listing, look, path_of
 
 pytest.importorskip("s3fs")
 
@@ -132,8 +131,8 @@ def test_a_list_in_a_bucket_costs_few_requests_besides_the_photos(bucket, asked,
 def test_listings_are_read_page_by_page(bucket, asked, monkeypatch):
     for i in range(7):
         bucket.put_object(Key=f"photos/{i}.jpg", Body=b"x")
-    call = remote._pages
-    monkeypatch.setattr(remote, "_pages", lambda files, url, **how: call(files, url, **how, MaxKeys=3))
+    call = listing._pages
+    monkeypatch.setattr(listing, "_pages", lambda files, url, **how: call(files, url, **how, MaxKeys=3))
     folder = path_of(f"s3://{bucket.name}/photos")
     assert len(folder.listed()) == 7 and asked["list_objects_v2"] == 3
     assert len(list(every_file([folder]))) == 7

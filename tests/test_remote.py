@@ -12,13 +12,12 @@ import pytest
 from conftest import copy_into_splits, paint
 
 import promptctl
-from promptctl import remote
 from promptctl.data.folder import ImageFolder
 from promptctl.data.walk import every_file, walk
 from promptctl.encoding import files as reading
 from promptctl.encoding.budget import Budget
 from promptctl.errors import DatasetError, NoImages, OnlyHere
-from promptctl.remote import RemotePath, is_remote, path_of
+from promptctl.remote import RemotePath, is_remote, listing, path_of, reach
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def no_network(monkeypatch):
     def asked(url):
         raise AssertionError(f"the network was asked for {url}")
 
-    monkeypatch.setattr(remote, "filesystem", asked)
+    monkeypatch.setattr(reach, "filesystem", asked)
 
 
 # --------------------------------------------------------------------------- names
@@ -146,7 +145,7 @@ def test_a_folder_elsewhere_is_walked_in_the_order_of_a_copy_here(store, tmp_pat
 
 
 def test_more_names_than_fit_in_memory_are_refused(bucket, monkeypatch):
-    monkeypatch.setattr(remote, "MOST_LISTED", 2)
+    monkeypatch.setattr(listing, "MOST_LISTED", 2)
     (closed,) = list(every_file([path_of(bucket)]))
     assert closed.reason == "more than 2 files are listed by classify --engine ray alone"
 
