@@ -20,6 +20,7 @@ from promptctl.classification.classifier import Classifier
 from promptctl.clip.quick import backbone_of
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.pipeline import Features, encode_files
+from promptctl.learners.head import HELP
 
 SHOTS = 8
 
@@ -32,13 +33,14 @@ def measured(photos: Path, new: list[str]) -> dict[str, tuple[float, float, floa
             (Path(folder) / label).symlink_to((photos / "train" / label).resolve(), target_is_directory=True)
         store = Store(Path(folder) / ".store")
         learn(folder, "c", shots=SHOTS, store=store)
-        commands.add_classes("c", new, store=store)
+        commands.add_classes("c", new, force=True, store=store)
         context = store["c"]
     head = Classifier.of(context)
     rows = {
         "zero-shot": Classifier.zero_shot(context),
         "the context alone, no head": Classifier.of(context, head=False),
         "head, without the offset": dataclasses.replace(head, bias=None),
+        "head, the whole offset": dataclasses.replace(head, bias=head.bias / HELP),
         "head": head,
     }
     features = tested(photos, labels)
