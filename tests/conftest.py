@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
@@ -34,6 +35,8 @@ PREPROCESS = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ray: starts Ray on this machine, once for its file")
+    hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no fault
+    hypothesis.settings.load_profile("patient")
 
 
 @dataclass(frozen=True)

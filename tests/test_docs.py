@@ -231,6 +231,7 @@ def draw_birds(home: Path) -> None:
         shutil.copy(known, home / "more-photos" / BIRDS[0] / f"known {known.name}")
 
 
+@pytest.mark.timeout(900)  # a minute on a quiet machine
 def test_the_readmes_walk_works_and_prints_what_is_shown(cli, tmp_path, monkeypatch, home):
     draw_birds(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -282,6 +283,7 @@ def test_the_page_of_python_in_format_md_reads_a_context(cli, photos, tiny, tmp_
 # --------------------------------------------------------------------------- docs/python.md
 
 
+@pytest.mark.timeout(900)  # a minute on a quiet machine
 def test_the_snippets_of_python_md_run_in_their_order(tmp_path, monkeypatch, capsys, colours_bytes):
     import promptctl
     from promptctl.demo import draw_pictures
