@@ -163,6 +163,8 @@ def test_images_that_are_not_read_are_named_whatever_they_are_called(tmp_path, d
     ("data", "what"),
     [
         (b"%PDF-1.7\n", "a PDF, not an image"),
+        (bytes(257) + b"ustar\x0000", "an archive, whose photos classify --engine ray reads"),
+        (b"PAR1\x15\x04", "a table, whose photos classify --engine ray reads"),
         (FTYP % (b"isom", b"mp41", b"avc1"), "a video, not an image"),
         (b"\x1a\x45\xdf\xa3", "a video, not an image"),
         (b"RIFF\x24\0\0\0AVI LIST", "a video, not an image"),

@@ -102,6 +102,8 @@ _FOREIGN = (  # what people's folders hold beside images, and what is called .jp
         _start(rb".{4}ftyp|RIFF.{4}AVI |\x1aE\xdf\xa3|\0\0\x01\xba|\x30\x26\xb2\x75\x8e\x66\xcf\x11"),
     ),
     ("a video, not an image", _start(rb".{4}(moov|mdat|wide|free|skip)[\0-\xff]{4}")),
+    ("an archive, whose photos classify --engine ray reads", _start(rb".{257}ustar")),
+    ("a table, whose photos classify --engine ray reads", _start(rb"PAR1")),
 )
 _IN_TURN = (
     JPEG,
