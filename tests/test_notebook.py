@@ -144,6 +144,26 @@ def test_what_was_interrupted_is_not_taken_for_all():
         report.to_pandas()
 
 
+def test_whoever_stops_early_lets_go_of_all_and_another_goes_on():
+    let_go = []
+
+    def found():
+        try:
+            yield from answers(3)
+        finally:
+            let_go.append(True)
+
+    items = classified(found()).items()
+    next(items)
+    items.close()
+    assert let_go == [True]
+    report = classified(answers(3))
+    first = report.items()
+    next(first)
+    first.close()
+    assert len(list(report.items())) == 2
+
+
 def test_a_watch_is_not_asked_for_rows_to_show_it():
     from promptctl.report import WatchReport
 

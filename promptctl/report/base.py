@@ -168,9 +168,13 @@ class StreamedReport(Report):
 
     def items(self) -> Iterator[Item]:
         yield from tuple(self._kept.items)
-        for item in self._stream():
-            self._kept.were_taken = True
-            yield item
+        try:
+            for item in self._stream():
+                self._kept.were_taken = True
+                yield item
+        except GeneratorExit:  # the stream refers to the report: whoever lets go of both lets go of what it holds
+            self._kept.stream = None
+            raise
         self._kept.has_ended = True
 
     def _stream(self) -> Iterator[Item]:

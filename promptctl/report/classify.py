@@ -294,8 +294,10 @@ class ClassifyReport(StreamedReport):
     file_of: Callable[[Path], str] = field(default=os.fspath, repr=False, compare=False)  # photos in other tools' files
     _tally: _Tally = field(default_factory=_Tally, init=False, repr=False, compare=False)
 
-    def found_items(self) -> Iterator[Item]:
+    def __post_init__(self) -> None:
         self._tally.passed_over.update(self.passed_over)
+
+    def found_items(self) -> Iterator[Item]:
         self._tally.timed = self.survey is not None
         for item in self.found:
             self._tally.add(item)
