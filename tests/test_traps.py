@@ -691,3 +691,49 @@ def test_the_pages_run_through_works(traps, colours_bytes, answering, cli):
     valid(json.loads(Path("out.json").read_text()))
     assert Path("observations.csv").read_text().count("Rufus ruber") == 1
     assert Path("sorted/person/1.jpg").exists()
+
+
+# --------------------------------------------------------------------------- sorted, and tagged
+
+
+def test_photos_are_sorted_where_they_lie_by_what_is_in_the_boxes_and_stay_there(traps, learned, cli):
+    asked = ["sort", "photos", "-p", "c", "--into", "photos", "--move", "--no-unknown"]
+    done = cli(*asked, "--detections", "photos/md.json", "--json")
+    assert done.code == 3, done.err  # 5.jpg cannot be read
+    assert Counter(path.parent.name for path in traps.glob("*/*.jpg") if path.name != "5.jpg") == {
+        "blue": 2, "empty": 2, "green": 1, "person": 1, "red": 1,
+    }  # fmt: skip
+    assert json.loads(done.out)["detections"] | {"file": None} == {
+        "file": None, "detector": "md_v5a.0.1.pt", "threshold": 0.2, "without_entry": 0, "without_photo": 0,
+        "failed": 0, "broken": 0, "doubles": 0, "others": {},
+    }  # fmt: skip
+    before = sorted(traps.rglob("*.jpg"))
+    again = cli(*asked)
+    assert sorted(traps.rglob("*.jpg")) == before
+    assert all(f"/{folder} is in there too" in again.err for folder in ("person", "empty", "red"))
+    assert cli("undo").code == 0
+
+
+def test_boxes_are_looked_into_where_photos_are_tagged(traps, learned, cli):
+    done = cli("tag", "photos/cam2", "-p", "c", "--detections", "photos/md.json", "--no-unknown", "--json")
+    keywords = {Path(one["path"]).name: one["keyword"] for one in json.loads(done.out)["photos"]}
+    assert keywords == {"1.jpg": "person", "2.jpg": "empty", "3.jpg": "blue", "4.jpg": "green"}
+    plain = cli("tag", "photos/cam2", "-p", "c", "--detections", "photos/md.json", "--no-unknown")
+    assert "entries of photos/md.json without a photo here" in plain.err
+
+
+def test_what_a_detector_said_is_not_doubted_by_limits_of_classes(traps, learned, cli):
+    limits = ["--min-confidence", "0.95", "--no-unknown"]
+    direct = cli("sort", "photos", "-p", "c", "--into", "a", "--detections", "photos/md.json", *limits, "--json")
+    cli("classify", "photos", "-p", "c", "--detections", "photos/md.json", "--together", "--output", "all.jsonl")
+    later = cli("sort", "--from", "all.jsonl", "--into", "b", *limits, "--json")
+    there = [sorted(one["target"] for one in json.loads(done.out)["photos"]) for done in (direct, later)]
+    assert there[0] == there[1]
+    assert any(one.startswith("person/") for one in there[1])
+
+
+@pytest.mark.parametrize("option", [["--detections", "photos/md.json"], ["--burst", "60"], ["--exclude", "*.png"]])
+def test_results_are_answers_and_nothing_is_asked_of_photos(traps, cli, option):
+    (traps.parent / "all.jsonl").write_text("")
+    done = cli("sort", "--from", "all.jsonl", "--into", "b", *option)
+    assert (done.code, f"{option[0]} has no effect" in done.err) == (1, True)

@@ -178,6 +178,14 @@ AcceptError = Annotated[
         help="Call answers doubtful below the line above which no more than this share was wrong, such as 2%.",
     ),
 ]
+DetectionsFile = Annotated[
+    Path | None,
+    typer.Option("--detections", metavar="FILE", help="Boxes of MegaDetector or SpeciesNet to look into."),
+]
+DetectionThreshold = Annotated[
+    float | None,
+    typer.Option("--detection-threshold", min=0, max=1, help="Least confidence of a box; else FILE's own."),
+]
 FilesFrom = Annotated[
     str | None,
     typer.Option(

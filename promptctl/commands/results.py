@@ -217,4 +217,5 @@ def _shown(row: Mapping[str, Any]) -> Shown:
         bool(row.get("doubtful", False)),
         None if likeness is None else float(likeness),
         row.get("sha256"),
+        row.get("answer_of") == "detector",
     )

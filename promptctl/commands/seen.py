@@ -14,17 +14,20 @@ from typing import Any, Literal
 from promptctl.commands import answers
 from promptctl.commands.answers import Taking, gate_of
 from promptctl.commands.classify import classify
+from promptctl.commands.detected import PASSED
 from promptctl.commands.places import check_places
 from promptctl.commands.results import read_results
 from promptctl.commands.sources import locate
 from promptctl.context.card import read_card
 from promptctl.errors import WrongOption
 from promptctl.progress import OnProgress
-from promptctl.report import Classified, SkippedFile, Taken
+from promptctl.report import Classified, DetectorSaid, SkippedFile, Taken
 from promptctl.sorting.arrange import Answered
 from promptctl.sorting.places import DOUBTFUL, UNKNOWN, folder_names
 from promptctl.sorting.plan import Refused, Shown
 from promptctl.store.store import Store
+
+_OF_PHOTOS = ("words", "files_from", "exclude", "burst", "detections", "detection_threshold")  # not of results
 
 
 @dataclass
@@ -39,6 +42,7 @@ class Seen:
     apart: tuple[Path, ...] = ()
     together: bool = False
     taken: Taken = field(default_factory=Taken)
+    detections: DetectorSaid | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def by_answers(
         apart=tuple(one for one in apart if _is_below(one, paths)),
         together=report.together,
         taken=report.taken,
+        detections=report.detections,
     )
     for item in report.items():
         if isinstance(item, Classified):
@@ -114,7 +119,8 @@ def _labels(ref: str | os.PathLike[str] | None, words: Any, store: Store) -> Seq
 
 def apart_of(into: Path, labels: Sequence[str]) -> tuple[Path, ...]:
     """What is sorted already: all of the folder that is sorted into, or where it is sorted itself, its folders."""
-    return (into, *(into / folder for folder in (*folder_names(labels).values(), UNKNOWN, DOUBTFUL)))
+    folders = folder_names(dict.fromkeys((*labels, *PASSED))).values()
+    return (into, *(into / folder for folder in (*folders, UNKNOWN, DOUBTFUL)))
 
 
 def _is_below(folder: Path, paths: Sequence[Path]) -> bool:
@@ -126,8 +132,21 @@ def _is_below(folder: Path, paths: Sequence[Path]) -> bool:
 
 
 def by_results(
-    results: Path, paths: Sequence[Path], ref: str | os.PathLike[str] | None, store: Store, asked: Limits
+    results: Path,
+    paths: Sequence[Path],
+    ref: str | os.PathLike[str] | None,
+    store: Store,
+    asked: Limits,
+    answering: Mapping[str, Any],
 ) -> Seen:
+    """What was said of photos before.
+
+    answering   how photos are answered, which nobody asks for here
+    """
+    useless = next((name for name in _OF_PHOTOS if answering.get(name)), None)
+    if useless is not None:
+        option = f"--{useless.replace('_', '-')}"
+        raise WrongOption(f"results are answers already, {option} has no effect", f"leave out {option} or --from")
     if paths:
         raise WrongOption("results name their photos, and others are given too", "leave out one of the two")
     found, refused = read_results(results)
@@ -158,6 +177,8 @@ def _limited(shown: Shown, asked: Limits, least: float | None, floor: float) -> 
     least   probability from which on it is taken; None: as it was
     floor   least likeness of a photo of its class
     """
+    if shown.passed:
+        return shown
     unknown = shown.unknown
     if asked.unknown is None:
         unknown = False

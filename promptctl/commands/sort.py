@@ -85,6 +85,7 @@ def sort(
             ref,
             store,
             asked,
+            answering,
         )
     planned = arrange(
         seen.found,
@@ -115,6 +116,7 @@ def sort(
         planned=out is not None,
         together=seen.together,
         taken=seen.taken,
+        detections=seen.detections,
     )
     if out is not None:
         place_file(out, planned.to_bytes(), force=False)

@@ -73,7 +73,7 @@ def tag(
         answering = {**answering, **asked.for_classify(), "together": together}
         seen = by_answers(paths, ref, None, store, on_progress, answering)
     else:
-        seen = by_results(checks.path("results", results), paths, ref, store, asked)
+        seen = by_results(checks.path("results", results), paths, ref, store, asked, answering)
     keywords = keywords_of(seen.context, parent, unknown_tag, doubtful_tag)
     library = Library(adobe=adobe)
     found, seen.refused = library.paired(seen.found, seen.refused)
@@ -148,4 +148,5 @@ def _report(seen: Seen, tagged: Tagged, *, dry_run: bool) -> TagReport:
         full=tagged.full,
         together=seen.together,
         taken=seen.taken,
+        detections=seen.detections,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import SCHEMA_VERSION, Report, Row, SkippedFile
+from promptctl.report.classify import DetectorSaid
 from promptctl.report.gate import TOGETHER, Taken
 from promptctl.report.phrases import counted, next_lines, number_of, passed_over_lines, skipped_lines
 
@@ -49,6 +50,7 @@ class SortReport(Report):
     together: bool = False  # each answer depends on all photos
     taken: Taken = field(default_factory=Taken)  # which answers are
     tagged: int = 0  # sidecars that got keywords
+    detections: DetectorSaid | None = None  # None: photos were looked at whole
 
     def folders(self) -> Counter[str]:
         return Counter(photo.target.rpartition("/")[0] for photo in self.photos)
@@ -86,13 +88,19 @@ class SortReport(Report):
         whole = [folder for folder in self.apart if not set(folder.parents) & set(self.apart)]
         apart = [f"{folder} is in there too: what it holds is sorted already and stays" for folder in whole]
         cannot = [f"{self.context} cannot tell unknown photos: {self.taken.cannot}"] if self.taken.cannot else []
-        return [*cannot, *passed_over_lines(self.passed_over), *there, *apart]
+        of_detections = self.detections.notes() if self.detections else []
+        return [*cannot, *of_detections, *passed_over_lines(self.passed_over), *there, *apart]
 
     def summary(self) -> list[str]:
         return [TOGETHER] if self.together else []
 
     def warnings(self) -> list[str]:
-        return skipped_lines(self.skipped)
+        of_detections = self.detections.warnings() if self.detections else []
+        return of_detections + skipped_lines(self.skipped)
+
+    def record(self) -> Row:
+        detections = {**self.detections.record(), **self.detections.counts()} if self.detections else None
+        return {**super().record(), "detections": detections}
 
     def advice(self) -> list[str]:
         if self.planned:

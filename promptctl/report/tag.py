@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from promptctl.report.base import Report, Row, SkippedFile
+from promptctl.report.classify import DetectorSaid
 from promptctl.report.gate import TOGETHER, Taken
 from promptctl.report.phrases import counted, next_lines, number_of, passed_over_lines, skipped_lines
 
@@ -41,6 +42,7 @@ class TagReport(Report):
     full: str | None = None  # why it was stopped
     together: bool = False  # each answer depends on all photos
     taken: Taken = field(default_factory=Taken)  # which answers are
+    detections: DetectorSaid | None = None  # None: photos were looked at whole
 
     def rows(self) -> list[Row]:
         if self.dry_run:
@@ -90,13 +92,19 @@ class TagReport(Report):
 
     def notes(self) -> list[str]:
         cannot = [f"{self.context} cannot tell unknown photos: {self.taken.cannot}"] if self.taken.cannot else []
-        return [*cannot, *passed_over_lines(self.passed_over)]
+        of_detections = self.detections.notes() if self.detections else []
+        return [*cannot, *of_detections, *passed_over_lines(self.passed_over)]
 
     def summary(self) -> list[str]:
         return [TOGETHER] if self.together else []
 
     def warnings(self) -> list[str]:
-        return skipped_lines(self.skipped)
+        of_detections = self.detections.warnings() if self.detections else []
+        return of_detections + skipped_lines(self.skipped)
+
+    def record(self) -> Row:
+        detections = {**self.detections.record(), **self.detections.counts()} if self.detections else None
+        return {**super().record(), "detections": detections}
 
     def advice(self) -> list[str]:
         return next_lines("promptctl undo   (to take it back)") if self.operation else []

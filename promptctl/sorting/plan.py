@@ -47,6 +47,7 @@ class Shown:
     doubtful: bool = False
     likeness: float | None = None
     sha256: str | None = None
+    passed: bool = False  # by a detector, and no class was asked of it
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Photo:
             "type": "photo",
             "source": os.fspath(self.file.source),
             "target": self.file.target,
-            **dataclasses.asdict(self.shown),
+            **{key: value for key, value in vars(self.shown).items() if key != "passed"},
             "size": self.file.size,
             "mtime_ns": self.file.mtime_ns,
             "sidecars": [[os.fspath(m.source), m.target, m.size, m.mtime_ns] for m in self.sidecars],

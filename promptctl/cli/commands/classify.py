@@ -15,6 +15,8 @@ from promptctl.cli.options import (
     AnswerModel,
     Blend,
     Burst,
+    DetectionsFile,
+    DetectionThreshold,
     Device,
     Exclude,
     FilesFrom,
@@ -82,14 +84,8 @@ def classify(
             "--together", help="Answer all photos together: better from about 100 on; nothing is printed before."
         ),
     ] = False,
-    detections: Annotated[
-        Path | None,
-        typer.Option("--detections", metavar="FILE", help="Boxes of MegaDetector or SpeciesNet to look into."),
-    ] = None,
-    detection_threshold: Annotated[
-        float | None,
-        typer.Option("--detection-threshold", min=0, max=1, help="Least confidence of a box; else FILE's own."),
-    ] = None,
+    detections: DetectionsFile = None,
+    detection_threshold: DetectionThreshold = None,
     deployment: Annotated[
         str | None, typer.Option("--deployment", help="deploymentID of Camtrap DP; else the folder.")
     ] = None,
