@@ -198,6 +198,9 @@ def test_sort_writes_keywords_beside_the_sorted_photos_and_one_undo_takes_all_ba
     }
     if mode != "move":
         assert snapshot(library) == {key: value for key, value in before.items() if key.startswith(str(library))}
+    again = commands.sort(results=results, into=into, mode=mode, xmp=True)
+    assert again.there == 4 * (mode != "move")
+    assert not again.there or again.advice()[0].startswith(f"hint: promptctl tag {into} --prompt NAME writes keywords")
     now = snapshot(library, into)
     undone = commands.undo()
     assert (undone.exit_code, snapshot(library, into)) == (0, before)
@@ -273,7 +276,7 @@ def test_tagging_and_undo_may_be_stopped_at_any_moment(tmp_path, what):
 
 def test_no_space_stops_it_and_it_goes_on_afterwards(library, tmp_path, monkeypatch):
     photos = write_photos(library, ["a.jpg", "b.jpg"])
-    original, left = os.write, [1]
+    original, left = os.write, [0]
 
     def write(descriptor, data):
         if bytes(data).startswith(b"<?xpacket"):
@@ -284,8 +287,12 @@ def test_no_space_stops_it_and_it_goes_on_afterwards(library, tmp_path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", write)
+        nothing = tag(photos, tmp_path)
+        left[0] = 1
         report = tag(photos, tmp_path)
+    assert nothing.full == "no space left on device" and "undo" not in nothing.complaint(), "it takes back another"
     assert (report.full, len(report.photos), len(report.skipped)) == ("no space left on device", 1, 1)
+    assert "undo takes back what was done" in report.complaint()
     assert set(actions(tag(photos, tmp_path)).values()) == {"same", "new"}
 
 
@@ -312,6 +319,11 @@ def test_a_file_of_results_with_its_head_is_tagged_and_sorted_by(library, tmp_pa
     head = '{"schema_version": 2, "type": "head", "context": "birds@1"}\n'
     results.write_text(head + results.read_text() + '{"type": "summary", "images": 1}\n')
     assert commands.tag(results=results).operation == 1
+    (library / "a.jpg.xmp").unlink()
+    photos[0].rename(library / "b.jpg")
+    gone = commands.tag(results=results)
+    assert (gone.exit_code, gone.skipped[0].path, sorted(library.glob("*.xmp"))) == (1, photos[0], []), "an orphan"
+    (library / "b.jpg").rename(photos[0])
     assert len(commands.sort(results=results, into=tmp_path / "sorted").photos) == 1
 
 

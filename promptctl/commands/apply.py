@@ -44,6 +44,7 @@ def apply(
         there=0,
         skipped=(),
         is_whole=read.is_whole,
+        xmp=read.keywords is not None,
     )
     if not read.photos:
         return report

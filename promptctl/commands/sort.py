@@ -117,6 +117,7 @@ def sort(
         together=seen.together,
         taken=seen.taken,
         detections=seen.detections,
+        xmp=xmp,
     )
     if out is not None:
         place_file(out, planned.to_bytes(), force=False)

@@ -50,6 +50,7 @@ class SortReport(Report):
     together: bool = False  # each answer depends on all photos
     taken: Taken = field(default_factory=Taken)  # which answers are
     tagged: int = 0  # sidecars that got keywords
+    xmp: bool = False  # whether sidecars were to get some
     detections: DetectorSaid | None = None  # None: photos were looked at whole
 
     def folders(self) -> Counter[str]:
@@ -105,6 +106,16 @@ class SortReport(Report):
     def advice(self) -> list[str]:
         if self.planned:
             return next_lines(f"promptctl apply {shlex.quote(str(self.plan))}")
+        return [*self._about_keywords(), *self._about_undo()]
+
+    def _about_keywords(self) -> list[str]:
+        """Photos that lay there before get none, those of a run that was stopped before it had written them neither."""
+        if not (self.xmp and (self.there or self.full)):
+            return []
+        again = f"promptctl tag {shlex.quote(str(self.into))} --prompt {shlex.quote(self.context or 'NAME')}"
+        return [f"hint: {again} writes keywords beside what was sorted before"]
+
+    def _about_undo(self) -> list[str]:
         if self.photos or self.before:  # else undo would take back what came before this
             return next_lines("promptctl undo   (to take it back)") if self.operation else []
         return ["hint: --into another folder sorts them anew, by what the context knows now"] if self.there else []
@@ -114,7 +125,9 @@ class SortReport(Report):
             again = (
                 f"promptctl apply {shlex.quote(str(self.plan))} goes on" if self.plan else "the same command goes on"
             )
-            return f"stopped: {self.full}; make room, and {again}, or promptctl undo takes back what was done"
+            done = self.photos or self.before or self.sidecars or self.tagged  # else undo takes back what came before
+            back = ", or promptctl undo takes back what was done" if done else ""
+            return f"stopped: {self.full}; make room, and {again}{back}"
         nothing = not (self.photos or self.before or self.there)
         return "not one photo could be sorted" if nothing and self.skipped else None
 

@@ -111,8 +111,8 @@ class TagReport(Report):
 
     def complaint(self) -> str | None:
         if self.full:
-            goes_on = "the same command goes on, or promptctl undo takes back what was done"
-            return f"stopped: {self.full}; make room, and {goes_on}"
+            back = ", or promptctl undo takes back what was done" if self.operation else ""  # or what was done before
+            return f"stopped: {self.full}; make room, and the same command goes on{back}"
         return "not one photo could be tagged" if self.skipped and not self.photos else None
 
     @property

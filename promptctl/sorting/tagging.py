@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -109,14 +110,25 @@ def _may_write(path: Path) -> bool:
 
 
 def changes_of(found: Sequence[Answered], keywords: Keywords, library: Library) -> Iterator[Change | Refused]:
-    """What becomes of every sidecar; each is read when it is its turn."""
-    for answered, sidecar in ((one, sidecar) for one in found for sidecar in library.sidecars(one[0])):
-        try:
-            yield change_of(answered, sidecar, keywords)
-        except BadSidecar as bad:
-            yield Refused(sidecar, str(bad))
-        except OSError as error:
-            yield Refused(sidecar, reason_of(error))
+    """What becomes of every sidecar; each is read when it is its turn. A photo that has gone gets none."""
+    for answered in found:
+        if (reason := _not_there(answered[0])) is not None:
+            yield Refused(answered[0], reason)
+            continue
+        for sidecar in library.sidecars(answered[0]):
+            try:
+                yield change_of(answered, sidecar, keywords)
+            except BadSidecar as bad:
+                yield Refused(sidecar, str(bad))
+            except OSError as error:
+                yield Refused(sidecar, reason_of(error))
+
+
+def _not_there(photo: Path) -> str | None:
+    try:
+        return None if stat.S_ISREG(photo.stat().st_mode) else "not a file"
+    except OSError as error:
+        return reason_of(error)
 
 
 def write_sidecars(
