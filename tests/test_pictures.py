@@ -116,7 +116,7 @@ def test_heic_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(UnreadableImage) as refused:
         decode(FTYP % (b"heic", b"mif1", b"heic"))
-    assert str(refused.value) == "HEIC, which needs one more package: pip install pillow-heif"
+    assert str(refused.value) == "HEIC, which needs one more package: pip install 'promptctl[heic]'"
 
 
 def test_heic_is_read_with_its_package():

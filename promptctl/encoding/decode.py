@@ -253,7 +253,7 @@ def _open_heic(pixels: Pixels) -> ImageFile.ImageFile:
     try:
         from pillow_heif import HeifImageFile
     except ImportError:
-        raise UnreadableImage("HEIC, which needs one more package: pip install pillow-heif") from None
+        raise UnreadableImage("HEIC, which needs one more package: pip install 'promptctl[heic]'") from None
     image: ImageFile.ImageFile = HeifImageFile(pixels.open())
     return image
 

@@ -27,6 +27,7 @@ from promptctl.encoding.raw_process import DEVELOP, LENGTHS, LOOK
 DECODER = "raw-1"  # part of the key of a raw photo's features: change it when what is read of one changes
 _MOST_PROCESSES = min(4, os.cpu_count() or 1)
 _SECONDS = 60.0  # that one file may take
+_CUT_OFF = "input/output error"  # what LibRaw says where it reads beyond the end
 _LEAST_SIDE = 512  # pixels of the short side of a preview; no backbone looks at more
 _MOSAIC_BYTES, _STACK_BYTES = 6, 24  # that developing takes for a pixel of the sensor: with one value, with all colours
 _START = (
@@ -150,6 +151,8 @@ class _Processes:
                 self._idle.append(process)
         if "reason" in told:
             reason = str(told["reason"]).lower()[:60]
+            if reason == _CUT_OFF:
+                raise UnreadableImage("raw photo that cannot be read: damaged, it ends too early")
             raise UnreadableImage(f"raw photo that cannot be read ({reason}): export it as JPEG")
         return told, answer
 
