@@ -64,7 +64,7 @@ def corners(picture: Image.Image) -> str:
 def test_a_raw_photo_is_told_by_its_content_and_one_that_is_broken_is_named(tmp_path, kind):
     identify(STARTS[kind])
     assert decoder_of(STARTS[kind]) == raw.DECODER
-    with pytest.raises(UnreadableImage, match=r"^raw photo that cannot be read( \(.*\): export it as JPEG|: damaged, it ends too early)$"):
+    with pytest.raises(UnreadableImage, match=r"^raw photo that cannot be read(:| \().*(: export it as JPEG|ends too early)$"):
         decode(STARTS[kind])
 
 
@@ -179,7 +179,7 @@ def test_more_memory_than_there_is_is_asked_for_by_none(monkeypatch):
 
 
 def test_one_that_was_cut_off_is_said_to_be():
-    with pytest.raises(UnreadableImage, match="^raw photo that cannot be read: damaged, it ends too early$"):
+    with pytest.raises(UnreadableImage, match=r"^raw photo that cannot be read: damaged, it ends too early$"):
         decode(dng(painted(), preview=painted(120, 90))[:-60])
 
 
