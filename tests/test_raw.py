@@ -64,7 +64,9 @@ def corners(picture: Image.Image) -> str:
 def test_a_raw_photo_is_told_by_its_content_and_one_that_is_broken_is_named(tmp_path, kind):
     identify(STARTS[kind])
     assert decoder_of(STARTS[kind]) == raw.DECODER
-    with pytest.raises(UnreadableImage, match=r"^raw photo that cannot be read(:| \().*(: export it as JPEG|ends too early)$"):
+    with pytest.raises(
+        UnreadableImage, match=r"^raw photo that cannot be read(:| \().*(: export it as JPEG|ends too early)$"
+    ):
         decode(STARTS[kind])
 
 

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import unicodedata
 import zipfile
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import promptctl.data.readers
+from promptctl.data import shelf
 from promptctl.data.folder import ImageFolder
 from promptctl.data.readers import READERS
 from promptctl.data.readers.class_names import read_names
@@ -246,6 +248,23 @@ def test_ids_may_be_of_photos_in_many_folders(tmp_path):
     (tmp_path / "lists").mkdir()
     again = ImageFolder.scan(path.rename(tmp_path / "lists" / "list.csv"), ColumnNames("specimen", "verdict"))
     assert [image.path.name for image in again.images] == [image.path.name for image in folder.images]
+
+
+def test_photos_are_not_looked_for_by_their_ids_on_all_of_the_machine(tmp_path, monkeypatch, caplog):
+    for i, place in enumerate(("x/y/0", "x/z/1", "x/y/w/2")):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4), (i, 0, 0)).save(tmp_path / f"{place}.png")
+    (tmp_path / "lists").mkdir()
+    path = written(tmp_path / "lists", "list.csv", "path,label\n0,a\n1,b\n2,a\n")
+    assert len(ImageFolder.scan(path).images) == 3
+    monkeypatch.setattr(shelf, "_MOST_AROUND", 3)
+    with pytest.raises(NoImages, match="none of the 3 images"):
+        ImageFolder.scan(path)
+    assert f"more than 3 files lie in {tmp_path}: photos of {path} are not looked for there" in caplog.text
+    monkeypatch.setattr(shelf, "every_file", lambda _: pytest.fail("the disk is gone through"))
+    alone = shelf.Shelf(Path("/list.csv"))
+    alone.choose_folder([("no such photo 7f3a", "a")])
+    assert not alone.looked_up("no such photo 7f3a")[0].exists()
 
 
 def test_an_id_is_not_taken_from_beside_the_folder_of_its_list(tmp_path):

@@ -21,7 +21,8 @@ from promptctl.remote import is_remote, path_of, same_system
 _LOOKED_AT = 50  # lines, to tell where the files of a list lie
 _MOST_PLACES = 2000  # folders, likewise
 _MOST_ELSEWHERE = 50  # where each takes a few requests
-_MOST_FILES = 2_000_000  # that are looked at to find photos by their ids alone
+_MOST_FILES = 2_000_000  # below a list that are looked at to find photos by their ids alone
+_MOST_AROUND = 200_000  # likewise in the folder around it, which may be somebody's whole home
 _ADDRESS = re.compile(r"(?!file:)[a-z][a-z0-9+.-]{1,9}://", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"[A-Za-z]:|[\\/]|~|file:")
 
@@ -138,13 +139,23 @@ class Shelf:
         """The files below the list, or else around it, by what its cells call them."""
         is_below = self._folder.is_relative_to(self._own)
         around = self._own.resolve().parent
-        return (is_below and self._indexed(self._own)) or self._indexed(around)
+        return (is_below and self._indexed(self._own, _MOST_FILES)) or self._indexed(around, _MOST_AROUND)
 
-    def _indexed(self, root: Path) -> dict[str, list[Path]]:
-        """The files of a tree by their names, of images also without the ending; those alone that a cell may mean."""
+    def _indexed(self, root: Path, most: int) -> dict[str, list[Path]]:
+        """The files of a tree by their names, of images also without the ending; those alone that a cell may mean.
+
+        most   files that are looked at; where there are more, nobody knows which names are there once, and none counts
+        """
         names: dict[str, list[Path]] = {}
         stems: dict[str, list[Path]] = {}
-        for file in islice(every_file([root]), _MOST_FILES):
+        if not is_remote(root) and root.resolve() == Path(root.anchor):  # all of the machine
+            return {}
+        for count, file in enumerate(every_file([root])):
+            if count == most:
+                remarks.say(
+                    [f"more than {most:,} files lie in {root}: photos of {self._list} are not looked for there"]
+                )
+                return {}
             if isinstance(file, str):
                 path = path_of(file)
                 if (name := _folded(path.name)) in self._bare:
