@@ -278,6 +278,7 @@ def test_at_most_so_many_of_each_class(cli, colours, tmp_path):
     report = learned(cli, more(tmp_path), "--shots", 2)
     assert report["update"]["new"] == 6
     assert report["measured_on"] == "images not sampled" and report["measured_images"] == 9
+    assert [row["held_out"] for row in report["per_class"]] == [3, 3, 3]
     again = learned(cli, tmp_path / "more", "--shots", 2, "--dry-run")
     assert again["new"] == 6, "the others are still there to be learned"
 

@@ -39,6 +39,7 @@ from promptctl.store.store import Entry, Store
 if TYPE_CHECKING:
     from promptctl.clip.backbone import Backbone
     from promptctl.clip.quick import QuickBackbone
+    from promptctl.commands.versions import Measured
     from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
     from promptctl.data.images import LabelledImage
@@ -287,7 +288,7 @@ def _update(asked: _Asked) -> LearnReport | LearnPlan:
     done = update.taught(found, wishes, backbone, asked.on_progress)
     forced = asked.rules.force
     placed = place(done.judged, source, asked.store, force=forced, into=asked.rules.into)
-    photos = _Photos.of_context(placed.context, done.skipped)
+    photos = _Photos.of_context(placed.context, done.measured, done.skipped)
     return _learn_report(
         placed.entry,
         placed.context,
@@ -363,13 +364,18 @@ class _Photos:
         return _Photos(tuple(rows), split.skipped)
 
     @staticmethod
-    def of_context(context: Context, skipped: tuple[Skipped, ...]) -> _Photos:
-        sides = Counter(zip(context.shots.class_ids.tolist(), context.shots.held_out.tolist(), strict=True))
-        rows = (
-            ClassPhotos(one.label, one.name, sides[one.id, 0] + sides[one.id, 1], sides[one.id, 0], sides[one.id, 1])
-            for one in context.card.classes
-        )
-        return _Photos(tuple(rows), skipped)
+    def of_context(context: Context, measured: Measured | None, skipped: tuple[Skipped, ...]) -> _Photos:
+        """Of those it carries; `measured` are others, that the score is of."""
+        ids, sides = context.shots.class_ids.tolist(), context.shots.held_out.tolist()
+        carried = Counter(zip(ids, sides, strict=True))
+        others = Counter(measured.rows.tolist() if measured else ())
+
+        def photos_of(row: int, entry: ClassEntry) -> ClassPhotos:
+            train, apart = carried[entry.id, 0], carried[entry.id, 1]
+            on = others[row] if measured else apart
+            return ClassPhotos(entry.label, entry.name, train + apart + others[row], train, on)
+
+        return _Photos(tuple(photos_of(row, entry) for row, entry in enumerate(context.card.classes)), skipped)
 
 
 def _learn_report(

@@ -232,6 +232,7 @@ class Taught:
     judged: guarding.Judged
     facts: UpdateFacts
     skipped: tuple[Skipped, ...]
+    measured: Measured | None  # other photos, that the score is of; None: of those held out
 
 
 def taught(found: Incoming, wishes: Wishes, backbone: AnyBackbone, on_progress: OnProgress | None = None) -> Taught:
@@ -255,7 +256,7 @@ def taught(found: Incoming, wishes: Wishes, backbone: AnyBackbone, on_progress: 
     )
     judged = guarding.guarded(revision, backbone, wishes.update.max_forgetting, on_progress)
     facts = _facts(found, judged, taken, features)
-    return Taught(judged, facts, skipped)
+    return Taught(judged, facts, skipped, measured)
 
 
 def _encoded(
