@@ -292,7 +292,8 @@ def test_each_answers_by_its_own_features_of_the_same_images(photos, other):
     before, after = Store()["colours@1"], Store()["colours@2"]
     turned = dataclasses.replace(before, head=dataclasses.replace(before.head, weight=before.head.weight[[0, 2, 1]]))
     backwards = dataclasses.replace(after, shots=after.shots.only(np.arange(len(after.shots))[::-1]))
-    same, ids, full, _ = guarding._on_held_out(turned, backwards)
+    seen = guarding._on_held_out(turned, backwards)
+    same, ids, full = seen.same, seen.ids, seen.full
     x, rows = turned.held_out()
     old = (turned.card.logit_scale * x @ turned.head.weight.T + turned.head.bias).argmax(1) == rows
     y, rows_after = backwards.held_out()

@@ -443,7 +443,8 @@ def test_the_guard_counts_what_either_version_answers(colours):
     parent = Store()["colours@1"]
     weight = parent.head.weight[[1, 2, 0]]
     worse = dataclasses.replace(parent, head=dataclasses.replace(parent.head, weight=weight))
-    same, ids, full, zero_shot = guarding._on_held_out(parent, worse)
+    seen = guarding._on_held_out(parent, worse)
+    same, ids, full, zero_shot = seen.same, seen.ids, seen.full, seen.zero_shot
     x, rows = parent.held_out()
     old, new = (
         (parent.card.logit_scale * x @ head.weight.T + head.bias).argmax(1) for head in (parent.head, worse.head)
@@ -461,7 +462,8 @@ def test_the_guard_knows_what_the_right_classes_lost_among_those_that_both_have(
     first, *others = parent.card.classes
     weight = parent.head.weight[[1, 0, 2]]
     worse = dataclasses.replace(parent, head=dataclasses.replace(parent.head, weight=weight))
-    same, ids, *_ = guarding._on_held_out(parent, edited.without_classes(worse, {first.id}))
+    seen = guarding._on_held_out(parent, edited.without_classes(worse, {first.id}))
+    same, ids = seen.same, seen.ids
     x, rows = parent.held_out()
     x, rows = x[rows > 0], rows[rows > 0]
     assert len(same) == 4 and ids.tolist() == [others[row - 1].id for row in rows]
@@ -608,7 +610,8 @@ def test_herding_takes_no_image_twice():
 
 
 def test_an_image_seen_as_a_new_class_by_folds_says_nothing_of_the_old_ones():
-    """Which of the old it would have been seen as nobody knows; what is seen as another old one got worse."""
+    """Which of the old it would have been seen as nobody knows; what is seen as another old one got worse, and so did
+    what is seen as a class that brought no photo."""
     parent = make(3, shots=6)
     ids = parent.shots.class_ids
     parent = dataclasses.replace(parent, shots=dataclasses.replace(parent.shots, predicted=ids))
@@ -616,7 +619,13 @@ def test_an_image_seen_as_a_new_class_by_folds_says_nothing_of_the_old_ones():
     seen = ids.copy()
     seen[0], seen[1] = 3, (ids[1] + 1) % 3
     shots = dataclasses.replace(parent.shots, predicted=seen)
-    candidate = dataclasses.replace(parent, card=dataclasses.replace(parent.card, classes=classes), shots=shots)
-    pairs, of_images = guarding._on_folds(parent, candidate)
-    assert (len(pairs), pairs.worse, pairs.better) == (6, 1, 0)
-    assert of_images.tolist() == ids.tolist()
+    by_name = dataclasses.replace(parent, card=dataclasses.replace(parent.card, classes=classes), shots=shots)
+    found = guarding._on_folds(parent, by_name)
+    assert (len(found.same), found.same.worse, found.same.better) == (6, 2, 0)
+    assert found.ids.tolist() == ids.tolist()
+    with_photo = dataclasses.replace(
+        by_name, shots=dataclasses.replace(shots, class_ids=np.append(ids[:5], ids.dtype.type(3)))
+    )
+    found = guarding._on_folds(parent, with_photo)
+    assert (len(found.same), found.same.worse, found.same.better) == (5, 1, 0)
+    assert found.ids.tolist() == ids[:5].tolist()
