@@ -585,7 +585,7 @@ class BadResults(PromptctlError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
             f"{path} is not what classify found: {reason}",
-            f"promptctl classify PHOTOS --prompt NAME --format jsonl > {shlex.quote(str(path))}",
+            "promptctl classify PHOTOS --prompt NAME --output results.jsonl",
         )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from promptctl import commands
-from promptctl.errors import ExtraMissing, NoImages, NotResults, OtherResults, WrongOption
+from promptctl.errors import BadResults, ExtraMissing, NoImages, NotResults, OtherResults, WrongOption
 from promptctl.store.store import Store
 
 pytest.importorskip("ray")
@@ -113,6 +113,10 @@ def test_the_same_command_answers_only_what_is_new(ray, learned, photos, tmp_pat
     assert set(table["label"].to_pylist()) <= {"red", "green", "blue"}
     with pytest.raises(OtherResults, match=r"begun with min confidence 0\.0, and 0\.5 is asked"):
         classify(photos, out, min_confidence=0.5)
+    with pytest.raises(OtherResults, match=r"begun with top 3, and 2 is asked"):
+        classify(photos, out, top=2)
+    with pytest.raises(BadResults, match="it has Parquet, and JSON lines are read"):
+        commands.sort(results=out, into=tmp_path / "sorted")
 
 
 def member(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -214,7 +214,7 @@ def _described(answers: tuple[Answer, ...], contexts: Sequence[str], top: int) -
 
 
 _SETTINGS = (
-    *("answers", "backbone", "decoder", "unknown", "min_confidence", "accept_error", "classes_told"),
+    *("answers", "backbone", "decoder", "unknown", "min_confidence", "accept_error", "top"),
     *("words", "template", "inputs", "files_from", "exclude"),
 )
 
@@ -230,7 +230,7 @@ def _settings(
     """What somebody typed, as far as it decides the answers."""
     return {
         **asdict(taking),
-        "classes_told": top,
+        "top": top,
         "words": words,
         "template": template,
         "inputs": list(wanted.inputs),

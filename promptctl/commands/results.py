@@ -174,7 +174,8 @@ def read_results(path: Path) -> tuple[list[tuple[Path, Shown]], list[Refused]]:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BadResults(path, f"line {number} is none of classify's") from error
     if not found and not refused:
-        raise BadResults(path, "it has no result")
+        is_parquet = path.is_dir() and any(path.glob("*.parquet"))
+        raise BadResults(path, "it has Parquet, and JSON lines are read" if is_parquet else "it has no result")
     return found, refused
 
 
