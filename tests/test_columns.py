@@ -46,6 +46,12 @@ def test_every_command_that_reads_a_list_takes_the_names_of_its_columns(command,
         assert "hint: " in done.err and f"{option} 'Determined as'" in done.err
 
 
+def test_paths_are_no_classes_because_one_column_is_given_twice(cli, ids, tiny):
+    columns = ("--path-column", "Specimen no", "--label-column", "Specimen no")
+    done = cli(*[{"LIST": ids, "TINY": tiny}.get(word, word) for word in LEARN], *columns)
+    assert (done.code, "is to hold paths and something else" in done.err) == (1, True), done.err
+
+
 def test_a_list_of_ids_with_columns_of_any_name_is_learned_and_measured(cli, ids, tiny):
     columns = ("--path-column", "specimen no", "--label-column", "Determined as", "--split-column", "Part")
     done = cli(*[{"LIST": ids, "TINY": tiny}.get(word, word) for word in LEARN], *columns)

@@ -732,6 +732,16 @@ def test_what_a_detector_said_is_not_doubted_by_limits_of_classes(traps, learned
     assert any(one.startswith("person/") for one in there[1])
 
 
+def test_a_file_that_is_called_like_no_photo_is_not_moved_because_detections_name_it(traps, learned, cli, tmp_path):
+    secrets = [tmp_path / "id_rsa", traps / "passwd", traps / "ledger.xlsx"]
+    for one in secrets:
+        one.write_text("secret")
+    megadetector(traps / "md.json", {**{os.fspath(one): [] for one in secrets}, "../id_rsa": [], "cam2/2.jpg": []})
+    done = cli("sort", "-p", "c", "--detections", "photos/md.json", "--into", "sorted", "--move")
+    assert (done.code, all(one.exists() for one in secrets)) == (0, True), done.err
+    assert [path.name for path in Path("sorted").rglob("*.*")] == ["2.jpg"]
+
+
 @pytest.mark.parametrize("option", [["--detections", "photos/md.json"], ["--burst", "60"], ["--exclude", "*.png"]])
 def test_results_are_answers_and_nothing_is_asked_of_photos(traps, cli, option):
     (traps.parent / "all.jsonl").write_text("")

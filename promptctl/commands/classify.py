@@ -242,9 +242,9 @@ class _Detector:
         return _Detector(read_detections(checks.path("detections", detections)), threshold)
 
     def named(self) -> list[str]:
-        from promptctl.data.walk import is_beside
+        from promptctl.encoding.formats import is_image_name
 
-        return photos_named(self.found, is_beside)
+        return photos_named(self.found, lambda path: is_image_name(Path(path)))
 
     def photos(self, asked: _Asked, files: Gathered) -> Photos:
         return Photos.of(self.found, files.photos, list(map(os.fspath, asked.inputs)), self.threshold)

@@ -96,13 +96,14 @@ class Photos:
         return Photos(found, said, lambda photo: entry_of[photo].file if photo in entry_of else None)
 
 
-def photos_named(detections: Detections, is_beside: Callable[[str], bool]) -> list[str]:
+def photos_named(detections: Detections, is_photo: Callable[[str], bool]) -> list[str]:
     """The photos that a file of detections is about, where they are on this machine, or where they were expected.
 
-    is_beside   of what is called like a film or a note
+    is_photo   whether something is called like a photo; nothing else is taken for one that no detector opened, and
+               sorted, because a file says so
     """
     names = Names(detections, [os.fspath(detections.path.parent), ""])
-    found = [path for path in names.placed(detections.entries) if not is_beside(path) and not _is_folder(path)]
+    found = [path for path in names.placed(detections.entries) if is_photo(path) and not _is_folder(path)]
     if not found:
         raise NoImages(f"{detections.path} names no photos", "give photos, or a file of detections that has some")
     return found

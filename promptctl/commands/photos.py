@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from promptctl import checks
 from promptctl.context.card import ClassEntry, check_fits
-from promptctl.errors import DatasetError, NoImages, NothingToMap
+from promptctl.errors import DatasetError, NoImages, NothingToMap, WrongOption
 from promptctl.progress import OnProgress
 from promptctl.remote import path_of
 from promptctl.report import SkippedFile
@@ -32,6 +32,8 @@ def columns_asked(path: str | None, label: str | None, split: str | None = None)
     from promptctl.data.readers.headings import ColumnNames
 
     said = {"path_column": path, "label_column": label, "split_column": split}
+    if path is not None and path in (label, split):
+        raise WrongOption(f"the column {path!r} is to hold paths and something else", "name one column for each")
     return ColumnNames(*(None if name is None else checks.string(what, name, "id") for what, name in said.items()))
 
 
