@@ -306,10 +306,10 @@ def test_photos_of_another_folder_are_said_to_be_taken_for_those_named(traps, le
 
 
 def test_an_entry_without_a_photo_is_passed_over_where_it_was_expected(traps, learned):
-    megadetector(traps / "gone.json", {"cam1/gone.jpg": [], "cam2/gone.jpg": [animal("red")], "cam2/clip.mp4": []})
-    report = commands.classify([], "c", detections=traps / "gone.json")
-    assert set(labels(report).values()) == {"no such file or directory"}
-    assert len(report.files) == 2
+    gone = {"cam1/gone.jpg": [], "cam2/gone.jpg": [animal("red")], "cam2/clip.mp4": []}
+    report = commands.classify([], "c", detections=megadetector(traps / "gone.json", {**gone, "cam2/2.jpg": []}))
+    assert labels(report) == {"gone.jpg": "no such file or directory", "2.jpg": "empty"}
+    assert len(report.files) == 3
 
 
 def test_no_folder_is_gone_through_because_a_file_names_it(traps, learned):
@@ -327,8 +327,8 @@ def test_names_of_a_million_folders_cost_no_time(traps, learned):
 
 
 def test_nothing_is_fetched_because_a_file_says_so(traps, learned):
-    megadetector(traps / "net.json", {"https://example.org/1.jpg": [animal("red")]})
-    (item,) = commands.classify([], "c", detections=traps / "net.json").items()
+    images = {"https://example.org/1.jpg": [animal("red")], "cam2/2.jpg": []}
+    item, _ = commands.classify([], "c", detections=megadetector(traps / "net.json", images)).items()
     assert "://" not in str(item.path) and item.reason == "no such file or directory"
 
 
@@ -657,6 +657,12 @@ def test_no_photos_and_no_boxes_are_refused(traps, learned):
         commands.classify([], "c")
     with pytest.raises(NoImages, match="names no photos"):
         commands.classify([], "c", detections=megadetector(traps / "none.json", {}))
+    (traps / "apart").mkdir()
+    with pytest.raises(
+        NoImages, match=r"no photo that \S+ names is beside it, .*apart/cam1/3\.jpg and so on"
+    ) as refused:
+        commands.classify([], "c", detections=megadetector(traps / "apart" / "md.json", {"cam1/3.jpg": []}))
+    assert refused.value.hint == "name the folder that its paths begin in, before --detections"
     with pytest.raises(DatasetError, match="cannot be read"):
         commands.classify([traps], "c", detections=traps / "missing.json")
     assert os.path.lexists(traps)

@@ -101,11 +101,17 @@ def photos_named(detections: Detections, is_photo: Callable[[str], bool]) -> lis
 
     is_photo   whether something is called like a photo; nothing else is taken for one that no detector opened, and
                sorted, because a file says so
+    raises     NoImages where it names none, or none that is there
     """
     names = Names(detections, [os.fspath(detections.path.parent), ""])
     found = [path for path in names.placed(detections.entries) if is_photo(path) and not _is_folder(path)]
     if not found:
         raise NoImages(f"{detections.path} names no photos", "give photos, or a file of detections that has some")
+    if not any(map(os.path.exists, found)):
+        raise NoImages(
+            f"no photo that {detections.path} names is beside it, or below the folder you are in: {found[0]} and so on",
+            "name the folder that its paths begin in, before --detections",
+        )
     return found
 
 
