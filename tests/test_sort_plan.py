@@ -341,10 +341,12 @@ def test_results_are_sorted_by_another_line_without_a_photo_being_opened(tmp_pat
 NO_NAME = b'{"type": "result", "path": "\\ud800", "label": "emu", "name": "emu", "probability": 1}'
 HUGE = b'{"type": "result", "path": "a", "label": "emu", "name": "emu", "probability": 1' + b"0" * 400 + b"}"
 
+NO_LABEL = b'{"type": "result", "path": "a", "label": null, "name": "emu", "probability": 1}'
+NO_NUMBER = b'{"type": "result", "path": "a", "label": "emu", "name": "emu", "probability": NaN}'
+NO_RESULTS = (b"", b"x\n", b'{"type": "result"}\n', b'{"type": "result", "path": 7}\n', b"[1]\n", NO_NAME, HUGE)
 
-@pytest.mark.parametrize(
-    "data", [b"", b"x\n", b'{"type": "result"}\n', b'{"type": "result", "path": 7}\n', b"[1]\n", NO_NAME, HUGE]
-)
+
+@pytest.mark.parametrize("data", [*NO_RESULTS, NO_LABEL, NO_NUMBER])
 def test_what_is_no_result_is_one_sentence(tmp_path, data):
     (tmp_path / "r.jsonl").write_bytes(data)
     with pytest.raises(BadResults) as refused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -209,14 +210,17 @@ def _whole(path: object) -> Path:
 
 
 def _shown(row: Mapping[str, Any]) -> Shown:
-    likeness = row.get("likeness")
+    label, name, probability = row["label"], row["name"], float(row["probability"])
+    likeness, sha256 = row.get("likeness"), row.get("sha256")
+    if not isinstance(label, str) or not isinstance(name, str) or not math.isfinite(probability):
+        raise ValueError("no answer")
     return Shown(
-        str(row["label"]),
-        str(row["name"]),
-        float(row["probability"]),
+        label,
+        name,
+        probability,
         bool(row.get("unknown", False)),
         bool(row.get("doubtful", False)),
         None if likeness is None else float(likeness),
-        row.get("sha256"),
+        sha256 if isinstance(sha256, str) else None,
         row.get("answer_of") == "detector",
     )
