@@ -22,7 +22,7 @@ def pull(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Fetch a context from a hub such as Hugging Face.
+    """Fetch a context from the Hugging Face hub.
 
     One file is fetched, verified, and stored. No code is run.
 

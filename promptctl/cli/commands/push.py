@@ -35,7 +35,7 @@ def push(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Upload a context to a hub such as Hugging Face.
+    """Upload a context to the Hugging Face hub.
 
     Writes the context, without its shots, and a model card made
     from it. HF_ENDPOINT names another hub, HF_TOKEN the token.

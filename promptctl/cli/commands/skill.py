@@ -23,7 +23,7 @@ def skill(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     json: Json = False,
 ) -> None:
-    """Print a page for programs that drive promptctl.
+    """Print a page for programs that drive it.
 
     A language model with a shell learns from it what there is to type, what comes back, and what is never done without
     being asked for. It begins as a skill does: with a name and a description.
