@@ -91,7 +91,7 @@ def tag(
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
-    """Write keywords into sidecars beside photos.
+    """Write keywords into sidecars of photos.
 
     Examples:
         promptctl tag ./unsorted --prompt birds
