@@ -74,12 +74,30 @@ def classify_distributed(
     An output that was begun with the same settings is gone on with: photos that have a row in it are not answered
     again. Photos are also read from .tar files, as WebDataset writes them, and from Parquet files with image bytes.
 
-    inputs    files and folders, here or in an object store; every machine of the cluster reads them by these names
-    output    a folder of .jsonl files, or of .parquet files where its name ends so; here or in an object store
-    address   of a Ray cluster, or "auto"; None: RAY_ADDRESS, or one is started on this machine for as long as it takes
-    The other arguments are those of `classify`; what needs all photos at once cannot be had: burst, together.
-    raises    what `classify` raises, and ExtraMissing, NoCluster, NotResults, OtherResults, FileInUse, OutputFailed,
-              ClusterFailed
+    inputs          files and folders, here or in an object store; every machine of the cluster reads them by these names
+    ref             NAME, NAME@VERSION or a context file; or several of one backbone
+    output          a folder of .jsonl files, or of .parquet files where its name ends so; here or in an object store
+    address         of a Ray cluster, or "auto"; None: RAY_ADDRESS, or one is started on this machine while it is needed
+    words           instead of a context: class names with commas between them or one by one, told apart zero-shot
+    template        of words: a sentence with {}, or a name that clip.templates knows; None: "a photo of a {}."
+    files_from      a list of more files and folders, one a line; "-": stdin
+    null            its paths end in a NUL instead
+    exclude         files and folders to leave out, as in a .gitignore: one pattern or several
+    top             classes per image, from 1
+    burst           refused, as photos of a burst are answered by one another
+    unknown         of a context: share of one's own photos that may be called unknown; None: no photo is
+    min_confidence  probability from which on an answer is taken, the others are doubtful
+    accept_error    of a context: share of wrong ones among the answers that are taken; None: any
+    together        refused, as all photos would be answered by one another
+    detections      refused: boxes are looked into on one machine
+    blend           of a context: share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by folds
+    model           of a context: where to find its own backbone, if not under its name; of words: backbone, None: mini
+    device          auto, cpu, cuda or mps
+    store           where names are looked up; None: the store of PROMPTCTL_HOME
+    on_progress     called with what is being done, how much is done, and of how much
+    returns         a report of what was written
+    raises          what `classify` raises, and ExtraMissing, NoCluster, NotResults, OtherResults, FileInUse,
+                    OutputFailed, ClusterFailed
     """
     paths, top = checks.paths("inputs", inputs), checks.whole("top", top, 1, checks.MOST, 3)
     blend, model, device = checks.share(blend), checks.model(model), checks.one_of("device", device, checks.DEVICES)

@@ -125,6 +125,7 @@ def classify(
         promptctl classify ./unsorted --prompt birds
         promptctl classify . -p birds --output results.jsonl
         promptctl classify IMG_0159.jpg --words "emu, ibis"
+        # needs the network
         promptctl classify s3://bucket/photos -p birds --engine ray --output s3://bucket/answers
     """
     if null and not quiet and files_from is None:
