@@ -74,7 +74,7 @@ def classify_distributed(
     An output that was begun with the same settings is gone on with: photos that have a row in it are not answered
     again. Photos are also read from .tar files, as WebDataset writes them, and from Parquet files with image bytes.
 
-    inputs          files and folders, here or in an object store; every machine of the cluster reads them by these names
+    inputs          files and folders, here or in an object store; each machine reads them by these names
     ref             NAME, NAME@VERSION or a context file; or several of one backbone
     output          a folder of .jsonl files, or of .parquet files where its name ends so; here or in an object store
     address         of a Ray cluster, or "auto"; None: RAY_ADDRESS, or one is started on this machine while it is needed
@@ -90,7 +90,7 @@ def classify_distributed(
     accept_error    of a context: share of wrong ones among the answers that are taken; None: any
     together        refused, as all photos would be answered by one another
     detections      refused: boxes are looked into on one machine
-    blend           of a context: share of the learned text features, 0 to 1, the rest zero-shot's; None: chosen by folds
+    blend           of a context: share of the learned text features, 0 to 1, the rest zero-shot's; None: by folds
     model           of a context: where to find its own backbone, if not under its name; of words: backbone, None: mini
     device          auto, cpu, cuda or mps
     store           where names are looked up; None: the store of PROMPTCTL_HOME
