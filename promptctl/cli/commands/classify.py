@@ -105,7 +105,7 @@ def classify(
         bool, typer.Option("--resume", help="Go on with the FILE of --output where an interrupted run stopped.")
     ] = False,
     engine: Annotated[
-        Engine, typer.Option(help="ray: on many machines; --output is a folder, which may be s3://….")
+        Engine, typer.Option(help="ray: on many machines; --output is a folder, s3:// too.")
     ] = Engine.local,
     address: Annotated[
         str | None, typer.Option(help="Of a Ray cluster, or auto.  [default: one is started here]")
@@ -125,8 +125,7 @@ def classify(
         promptctl classify ./unsorted --prompt birds
         promptctl classify . -p birds --output results.jsonl
         promptctl classify IMG_0159.jpg --words "emu, ibis"
-        # needs the network
-        promptctl classify s3://bucket/photos -p birds --engine ray --output s3://bucket/answers
+        promptctl classify s3://bucket/photos --prompt birds
     """
     if null and not quiet and files_from is None:
         raise typer.BadParameter("nothing here ends in a NUL: add --files-from FILE or --quiet", param_hint="--null")
