@@ -125,7 +125,6 @@ def classify(
         promptctl classify ./unsorted --prompt birds
         promptctl classify . -p birds --output results.jsonl
         promptctl classify IMG_0159.jpg --words "emu, ibis"
-        promptctl classify s3://bucket/photos --prompt birds
     """
     if null and not quiet and files_from is None:
         raise typer.BadParameter("nothing here ends in a NUL: add --files-from FILE or --quiet", param_hint="--null")

@@ -26,7 +26,7 @@ def push(
         typer.Option("--private/--public", help="Who sees a new repository.  [default: private]", show_default=False),
     ] = None,
     license: Annotated[
-        str | None, typer.Option(metavar="ID", help="License for the model card: cc-by-4.0, mit …")
+        str | None, typer.Option(metavar="ID", help="License for the model card: cc-by-4.0, mit")
     ] = None,
     revision: Annotated[str | None, typer.Option(metavar="BRANCH", help="Branch to write to.  [default: main]")] = None,
     tag: Annotated[str | None, typer.Option(metavar="NAME", help="Tag the commit, such as v3.")] = None,
