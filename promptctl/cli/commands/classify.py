@@ -51,6 +51,9 @@ class ClassifyFormat(str, Enum):
     camtrap_dp = "camtrap-dp"
 
 
+_FORMATS = f"{', '.join(one.value for one in ClassifyFormat)}."
+
+
 class Engine(str, Enum):
     local = "local"
     ray = "ray"
@@ -113,7 +116,7 @@ def classify(
     blend: Blend = "1",
     model: AnswerModel = None,
     device: OnDevice = Device.auto,
-    output: Annotated[ClassifyFormat, typer.Option("--format", help="How to print the result.")] = ClassifyFormat.table,
+    output: Annotated[ClassifyFormat, typer.Option("--format", metavar="FORMAT", help=_FORMATS)] = ClassifyFormat.table,
     json: Json = False,
     quiet: Annotated[
         bool, typer.Option("-q", "--quiet", help="Print class and path only, a tab between them, one photo a line.")
