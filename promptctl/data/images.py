@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from promptctl.data.walk import by_suffix, is_beside
@@ -89,7 +90,7 @@ def changed_since(sha256: Mapping[Path, str]) -> tuple[Path, ...]:
 
 def _outcomes(images: Sequence[LabelledImage]) -> Iterator[str | UnreadableImage]:
     """The sha256 of every image, or why it cannot be read, in order."""
-    is_far = any(isinstance(one.path, RemotePath) for one in images)
+    is_far = any(isinstance(one.path, RemotePath) for one in islice(images, 1))  # they are all of one place
     with ThreadPoolExecutor(max_workers=AT_ONCE if is_far else 4) as pool:
         # a pool takes all it is given before it gives anything back: seconds for a hundred thousand files
         for first in range(0, len(images), _AT_ONCE):
