@@ -10,6 +10,8 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -373,7 +375,9 @@ def test_a_push_that_broke_off_is_gone_on_with(hub, cli, birds):
 def test_ctrl_c_says_what_is_there(hub, cli, birds):
     def pressed(method, path):
         if method == "PUT":
-            os.kill(os.getpid(), signal.SIGINT)
+            # to the thread that waits for the answer, whichever is running
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            time.sleep(0.5)
             raise Refused(400, "never seen")
 
     hub.before = pressed
