@@ -10,7 +10,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -372,18 +371,21 @@ def test_a_push_that_broke_off_is_gone_on_with(hub, cli, birds):
     assert cli("push", "birds", REPO, "--yes").code == 0 and FILE in files(hub)
 
 
-def test_ctrl_c_says_what_is_there(hub, cli, birds):
-    def pressed(method, path):
-        if method == "PUT":
-            # to the thread that waits for the answer, whichever is running
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-            time.sleep(0.5)
-            raise Refused(400, "never seen")
+def test_ctrl_c_says_what_is_there(hub, birds, tmp_path):
+    command = [sys.executable, "-m", "promptctl", "push", "birds", REPO, "--yes"]
+    there = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf")}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=there) as program:
 
-    hub.before = pressed
-    done = cli("push", "birds", REPO, "--yes")
-    assert done.code == 130
-    assert "interrupted; you/birds-context was made and has no context yet, the same command goes on" in done.err
+        def pressed(method, path):
+            if method == "PUT":
+                program.send_signal(signal.SIGINT)
+                time.sleep(0.5)
+                raise Refused(400, "never seen")
+
+        hub.before = pressed
+        said = program.stderr.read()
+    assert program.returncode == 130
+    assert "interrupted; you/birds-context was made and has no context yet, the same command goes on" in said
     assert FILE not in files(hub)
 
 
