@@ -45,10 +45,10 @@ def share_by_folds(context: Context, name: str, tower: Callable[[], TextTower], 
     if _fewest(y, len(context.card.classes)) < 2:
         raise _too_few(name, "a class with one shot", "two per class")
     card, zero_shot = context.card, context.zero_shot_features
+    refit = refit_by(card.method, card.classes, zero_shot, tower(), card.logit_scale)
     groups = _groups(context)
     if not folds_of(y, groups, card.method.seed):
         raise _too_few(name, _ALIKE, "two")
-    refit = refit_by(card.method, card.classes, zero_shot, tower(), card.logit_scale)
     return best_share(x, y, refit, zero_shot, card.method.seed, on_fold, groups)
 
 
