@@ -246,7 +246,7 @@ def test_what_is_decoded_or_cropped_otherwise_is_encoded_anew(photos, monkeypatc
     assert encoded() == (0, 0)
     monkeypatch.setattr(pipeline, "VIEWS", "other crops")
     assert encoded() == (0, 6)
-    monkeypatch.setattr(pipeline, "DECODER", "another decoder")
+    monkeypatch.setattr("promptctl.encoding.decode.DECODER", "another decoder")
     assert encoded() == (3, 6)
 
 
