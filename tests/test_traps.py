@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import COLOURS
-from PIL import Image
+from PIL import Image, ImageFile
 
 from promptctl import LearnSettings, commands
 from promptctl.cli.commands.classify import ClassifyFormat
@@ -474,7 +474,9 @@ def written(cli, *arguments: object, code: int = 0) -> dict[str, object]:
 
 
 def valid(found: dict[str, object]) -> None:
-    validator = pytest.importorskip("megadetector.postprocessing.validate_batch_results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)  # its import sets it, for everybody
+        validator = pytest.importorskip("megadetector.postprocessing.validate_batch_results")
     results = validator.validate_batch_results(found)["validation_results"]
     assert (results["errors"], results["warnings"]) == ([], [])
 
