@@ -305,6 +305,19 @@ def test_photos_of_another_folder_are_said_to_be_taken_for_those_named(traps, le
     assert "those in" in report.detections.warnings()[0]
 
 
+def test_a_single_person_or_vehicle_is_what_a_photo_is_labelled(traps, learned):
+    alone = {
+        f"cam2/{number}.jpg": [{"category": category, "conf": 0.7, "bbox": [0.1, 0.1, 0.1, 0.4]}]
+        for number, category in ((1, "2"), (2, "3"))
+    }
+    report = commands.classify([], "c", detections=megadetector(traps / "alone.json", alone))
+    found = {item.path.name: item.top[0] for item in report.items()}
+    assert {name: (top.label, top.probability) for name, top in found.items()} == {
+        "1.jpg": ("person", 0.7),
+        "2.jpg": ("vehicle", 0.7),
+    }
+
+
 def test_an_entry_without_a_photo_is_passed_over_where_it_was_expected(traps, learned):
     gone = {"cam1/gone.jpg": [], "cam2/gone.jpg": [animal("red")], "cam2/clip.mp4": []}
     report = commands.classify([], "c", detections=megadetector(traps / "gone.json", {**gone, "cam2/2.jpg": []}))
