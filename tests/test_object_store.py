@@ -131,8 +131,8 @@ def test_a_list_in_a_bucket_costs_few_requests_besides_the_photos(bucket, asked,
 def test_listings_are_read_page_by_page(bucket, asked, monkeypatch):
     for i in range(7):
         bucket.put_object(Key=f"photos/{i}.jpg", Body=b"x")
-    call = listing._pages
-    monkeypatch.setattr(listing, "_pages", lambda files, url, **how: call(files, url, **how, MaxKeys=3))
+    call = listing.pages_in_s3
+    monkeypatch.setattr(listing, "pages_in_s3", lambda files, url, **how: call(files, url, **how, MaxKeys=3))
     folder = path_of(f"s3://{bucket.name}/photos")
     assert len(folder.listed()) == 7 and asked["list_objects_v2"] == 3
     assert len(list(every_file([folder]))) == 7

@@ -23,13 +23,13 @@ from promptctl.commands.answers import (
 )
 from promptctl.commands.backbones import fetched_backbone, load_encoder_for
 from promptctl.commands.classify import told_by
-from promptctl.commands.gather import listed_in, no_photo
+from promptctl.commands.gather import check_there, listed_in, no_photo
 from promptctl.commands.places import check_places
 from promptctl.commands.results import check_same, plain
 from promptctl.commands.sources import locate
-from promptctl.errors import NoImages, WrongOption
+from promptctl.errors import WrongOption
 from promptctl.progress import OnProgress
-from promptctl.remote import is_remote, path_of
+from promptctl.remote import path_of
 from promptctl.report import Classified, ClassifyReport
 from promptctl.report.distributed import DistributedReport
 from promptctl.store.store import Store
@@ -163,11 +163,9 @@ def _wanted(
     if files_from is None and not paths:
         raise WrongOption("there is nothing to classify", "give photos or folders, or a list with --files-from")
     listed = listed_in(checks.path("files_from", files_from), null=null) if files_from is not None else []
-    for path in map(path_of, paths):
-        if not (path.exists() if is_remote(path) else os.path.lexists(path)):
-            raise NoImages(f"there is no file or folder {path}", f"ls {path.parent}")
+    check_there(paths)
     apart = (str(folder.path),) if folder.is_local else ()
-    return Wanted(tuple(map(str, map(path_of, paths))), tuple(listed), tuple(exclude), apart, str(Path.cwd()))
+    return Wanted(tuple(map(str, paths)), tuple(listed), tuple(exclude), apart, str(Path.cwd()))
 
 
 def _answerings(
@@ -217,7 +215,7 @@ def _work(answerings: Sequence[Answering], load: Load, backbone: str, top: int, 
         tuple(one.classifier for one in answerings),
         partial(_described, contexts=[str(one.context) for one in others], top=top),
         backbone == MINI,
-        frozenset(os.fsencode(str(path_of(path))) for path in paths),
+        frozenset(os.fsencode(str(path)) for path in paths),
     )
 
 

@@ -37,10 +37,7 @@ def gathered(
     from promptctl.data.exclusion import Exclusion
     from promptctl.data.walk import Closed, every_file, is_beside, suffix_of
 
-    missing = next((path for path in inputs if not _is_there(path)), None)
-    if missing is not None:
-        hint = how_to_look(missing.parent) if is_remote(missing) else f"ls {missing.parent}"
-        raise NoImages(f"there is no file or folder {missing}", hint)
+    check_there(inputs)
     meant = named(inputs)
     files = Gathered([], Counter(), [])
     for found in every_file([*inputs, *listed], excluded=apart, exclusion=Exclusion.of(exclude)):
@@ -53,6 +50,14 @@ def gathered(
     if not files.photos and not files.closed:
         raise no_photo(inputs, files.beside, excluding=bool(exclude))
     return files
+
+
+def check_there(inputs: Iterable[Path]) -> None:
+    """NoImages for something that is named and does not exist."""
+    missing = next((path for path in inputs if not _is_there(path)), None)
+    if missing is not None:
+        hint = how_to_look(missing.parent) if is_remote(missing) else f"ls {missing.parent}"
+        raise NoImages(f"there is no file or folder {missing}", hint)
 
 
 def _is_there(path: Path) -> bool:

@@ -9,6 +9,7 @@ from promptctl.data.walk import Closed, is_clutter
 from promptctl.distributed.filesystem import unlisted
 from promptctl.errors import reason_of
 from promptctl.remote import path_of
+from promptctl.remote.listing import pages_in_s3
 
 if TYPE_CHECKING:
     from promptctl.data.exclusion import Exclusion
@@ -43,22 +44,11 @@ def _files(root: str, earlier: set[str], exclusion: Exclusion | None) -> Iterato
 def _names(files: Any, place: str) -> Iterator[str]:
     """What lies in a place at any depth: of S3 a page at a time, elsewhere a folder at a time."""
     if hasattr(files, "call_s3"):
-        for page in _pages(files, place):
-            yield from (f"{place.partition('/')[0]}/{one['Key']}" for one in page if not one["Key"].endswith("/"))
+        keys = (one["Key"] for page in pages_in_s3(files, place) for one in page.get("Contents") or ())
+        yield from (f"{place.partition('/')[0]}/{key}" for key in keys if not key.endswith("/"))
         return
     for folder, _, inside in files.walk(place):
         yield from (f"{folder.rstrip('/')}/{name}" for name in inside)
-
-
-def _pages(files: Any, place: str) -> Iterator[list[dict[str, Any]]]:
-    bucket, _, key = place.partition("/")
-    asked = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
-    while True:
-        answer = files.call_s3("list_objects_v2", **asked)
-        yield answer.get("Contents", [])
-        if not answer.get("IsTruncated"):
-            return
-        asked["ContinuationToken"] = answer["NextContinuationToken"]
 
 
 def _is_left_out(below: str, exclusion: Exclusion | None) -> bool:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from promptctl.data.walk import is_beside
 from promptctl.encoding.budget import FILES
-from promptctl.encoding.files import UnreadableImage, megabytes
+from promptctl.encoding.files import UnreadableImage, check_size, megabytes
 from promptctl.errors import reason_of
 from promptctl.remote import path_of
 
@@ -158,12 +158,6 @@ class Opened:
             if path not in self._files:
                 self._files[path] = threading.Lock(), path_of(path).open("rb")
             return self._files[path]
-
-
-def check_size(n_bytes: int) -> None:
-    if n_bytes > FILES.n_bytes:
-        most = megabytes(FILES.n_bytes)
-        raise UnreadableImage(f"a file of {megabytes(n_bytes)}, {most} is the most that is read")
 
 
 # --------------------------------------------------------------------------- Parquet

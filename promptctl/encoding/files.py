@@ -126,7 +126,7 @@ def _fetched(path: RemotePath) -> Iterator[bytes]:
             return
         del data
     n_bytes = _size_of(path)
-    _check_size(n_bytes)
+    check_size(n_bytes)
     with FILES.reserve(n_bytes):
         yield _kept(_fetch(path, n_bytes), path)
 
@@ -166,11 +166,11 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         head = _read(file, formats.HEAD)
         check_start(head, formats.of_name(path))
         n_bytes = max(n_bytes, len(head))
-        _check_size(n_bytes)
+        check_size(n_bytes)
         yield file, n_bytes
 
 
-def _check_size(n_bytes: int) -> None:
+def check_size(n_bytes: int) -> None:
     if n_bytes > FILES.n_bytes:
         most = megabytes(FILES.n_bytes)
         raise UnreadableImage(f"a file of {megabytes(n_bytes)}, {most} is the most that is read")

@@ -118,7 +118,7 @@ def inside_of(folder: RemotePath) -> Iterator[tuple[str, bool]]:
 def _names_in_s3(files: AbstractFileSystem, url: str) -> Iterator[tuple[str, bool]]:
     """By the keys themselves: what fsspec makes of them has no empty names, and all pages in memory."""
     start, there = len(_prefix(files, url)), False
-    for page in _pages(files, url, Delimiter="/"):
+    for page in pages_in_s3(files, url, Delimiter="/"):
         folders = [(one["Prefix"][start:-1], True) for one in page.get("CommonPrefixes") or ()]
         inside = [(one["Key"][start:], False) for one in page.get("Contents") or ()]
         there = there or bool(folders or inside)
@@ -133,7 +133,8 @@ def _prefix(files: AbstractFileSystem, url: str) -> str:
     return key + "/" if key and not key.endswith("/") else key
 
 
-def _pages(files: AbstractFileSystem, url: str, **how: str) -> Iterator[dict[str, Any]]:
+def pages_in_s3(files: AbstractFileSystem, url: str, **how: str) -> Iterator[dict[str, Any]]:
+    """What lies below a place, as S3 answers: a thousand keys at a time."""
     token: dict[str, str] = {}
     while True:
         page = files.call_s3(
@@ -156,7 +157,7 @@ def _tree(root: RemotePath) -> dict[str, list[tuple[str, bool]]]:
 def _tree_in_s3(root: RemotePath, files: AbstractFileSystem) -> dict[str, list[tuple[str, bool]]]:
     found: dict[str, dict[tuple[str, bool], None]] = {root.marked: {}}
     start = len(_prefix(files, str(root)))
-    keys = (one["Key"][start:] for page in _pages(files, str(root)) for one in page.get("Contents") or ())
+    keys = (one["Key"][start:] for page in pages_in_s3(files, str(root)) for one in page.get("Contents") or ())
     for key in bounded(root, keys):
         *folders, name = key.split("/")
         inside = found[root.marked]
