@@ -226,6 +226,19 @@ def test_every_page_of_real_files_is_found_and_none_is_longer_than_it_says(tmp_p
             assert len(sizes) > 1 or name == "b"
 
 
+def test_a_footer_is_looked_at_before_pyarrow_sees_it(tmp_path):
+    pq.write_table(pa.table({"image": [b"photo"] * 9}), tmp_path / "t")
+    data = (tmp_path / "t").read_bytes()
+    whole = io.BytesIO(data)
+    parquet_file.check_footer(whole)
+    assert whole.tell() == 0, "whoever reads it next begins at the start"
+    length = int.from_bytes(data[-8:-4], "little")
+    broken = data[: -8 - length] + b"\x19\xfc" + data[-6 - length :]  # a list longer than all of it
+    for bad in (data[:-1], data[:6], broken):
+        with pytest.raises((ValueError, LookupError)):
+            parquet_file.check_footer(io.BytesIO(bad))
+
+
 def test_compressed_batches_are_refused_and_plain_ones_are_not(tmp_path):
     batch = pa.record_batch({"image": [b"x" * 100] * 3, "label": pa.array(["a", "b", "a"]).dictionary_encode()})
     for codec in (None, "lz4", "zstd"):

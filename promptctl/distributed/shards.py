@@ -16,6 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from promptctl.data.readers.parquet_file import check_footer
 from promptctl.data.walk import is_beside
 from promptctl.encoding.budget import FILES
 from promptctl.encoding.files import UnreadableImage, check_size, megabytes
@@ -227,12 +228,15 @@ def _table(shard: str) -> Iterator[parquet.ParquetFile]:
     from pyarrow import ArrowException, parquet
 
     try:
-        with path_of(shard).open("rb") as file, parquet.ParquetFile(file) as table:
-            yield table
+        with path_of(shard).open("rb") as file:
+            check_footer(file)
+            with parquet.ParquetFile(file) as table:
+                yield table
     except OSError as error:
         raise UnreadableImage(reason_of(error)[:80]) from error
-    except (ArrowException, ValueError) as error:
-        raise UnreadableImage(f"damaged ({str(error).splitlines()[0]:.60})") from error
+    except (ArrowException, ValueError, LookupError) as error:
+        said = str(error).partition("\n")[0] or type(error).__name__
+        raise UnreadableImage(f"damaged ({said:.60})") from error
 
 
 def _column(table: parquet.ParquetFile) -> str | None:

@@ -7,9 +7,10 @@ rows are read at once.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from promptctl.data.readers.open_table import ROWS_AT_ONCE, OpenTable, mapped, understood
 from promptctl.data.readers.thrift import Thrift
@@ -53,6 +54,16 @@ def footer_of(data: memoryview) -> dict[int, Any]:
     if bytes(data[-4:]) != b"PAR1" or length > min(len(data) - 8, _LARGEST_FOOTER):
         raise ValueError("it is not a Parquet file, or not whole")
     return Thrift(data[-8 - length : -8]).struct()
+
+
+def check_footer(file: BinaryIO) -> None:
+    """The same of an open file: ValueError or LookupError for one that would end the program in pyarrow."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 8))
+    length = min(int.from_bytes(file.read(8)[:4], "little"), _LARGEST_FOOTER)
+    file.seek(max(0, size - 8 - length))
+    footer_of(memoryview(file.read()))
+    file.seek(0)
 
 
 def page_sizes(footer: dict[int, Any], data: memoryview, columns: Collection[str]) -> Iterator[int]:
