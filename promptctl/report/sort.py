@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from promptctl.report.acted import ActedReport
 from promptctl.report.base import SCHEMA_VERSION, Report, Row, SkippedFile
 from promptctl.report.classify import DetectorSaid
-from promptctl.report.gate import TOGETHER, Taken
-from promptctl.report.phrases import counted, next_lines, number_of, passed_over_lines, skipped_lines
+from promptctl.report.gate import Taken
+from promptctl.report.phrases import counted, next_lines, number_of, skipped_lines
 
 _DONE = {"copy": "copied", "move": "moved", "link": "linked"}
 
@@ -30,7 +31,7 @@ class Carried:
 
 
 @dataclass(frozen=True)
-class SortReport(Report):
+class SortReport(ActedReport):
     type: ClassVar[str] = "sort"
 
     context: str | None
@@ -88,20 +89,7 @@ class SortReport(Report):
         there = [f"{number_of(self.there, 'photo')} sorted before, which stay as they are"] if self.there else []
         whole = [folder for folder in self.apart if not set(folder.parents) & set(self.apart)]
         apart = [f"{folder} is in there too: what it holds is sorted already and stays" for folder in whole]
-        cannot = [f"{self.context} cannot tell unknown photos: {self.taken.cannot}"] if self.taken.cannot else []
-        of_detections = self.detections.notes() if self.detections else []
-        return [*cannot, *of_detections, *passed_over_lines(self.passed_over), *there, *apart]
-
-    def summary(self) -> list[str]:
-        return [TOGETHER] if self.together else []
-
-    def warnings(self) -> list[str]:
-        of_detections = self.detections.warnings() if self.detections else []
-        return of_detections + skipped_lines(self.skipped)
-
-    def record(self) -> Row:
-        detections = {**self.detections.record(), **self.detections.counts()} if self.detections else None
-        return {**super().record(), "detections": detections}
+        return [*super().notes(), *there, *apart]
 
     def advice(self) -> list[str]:
         if self.planned:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from promptctl.report.base import Report, Row, SkippedFile
+from promptctl.report.acted import ActedReport
+from promptctl.report.base import Row, SkippedFile
 from promptctl.report.classify import DetectorSaid
-from promptctl.report.gate import TOGETHER, Taken
-from promptctl.report.phrases import counted, next_lines, number_of, passed_over_lines, skipped_lines
+from promptctl.report.gate import Taken
+from promptctl.report.phrases import counted, next_lines, number_of
 
 _NEW, _MERGED, _REMOVED, _SAME = "new", "merged", "removed", "same"
 
@@ -30,7 +31,7 @@ class TaggedPhoto:
 
 
 @dataclass(frozen=True)
-class TagReport(Report):
+class TagReport(ActedReport):
     type: ClassVar[str] = "tag"
 
     context: str | None
@@ -89,22 +90,6 @@ class TagReport(Report):
         ]
         said = [f"{number_of(count, 'sidecar')} {what}" for count, what in parts if count]
         return ", ".join(said) or "no sidecar to write"
-
-    def notes(self) -> list[str]:
-        cannot = [f"{self.context} cannot tell unknown photos: {self.taken.cannot}"] if self.taken.cannot else []
-        of_detections = self.detections.notes() if self.detections else []
-        return [*cannot, *of_detections, *passed_over_lines(self.passed_over)]
-
-    def summary(self) -> list[str]:
-        return [TOGETHER] if self.together else []
-
-    def warnings(self) -> list[str]:
-        of_detections = self.detections.warnings() if self.detections else []
-        return of_detections + skipped_lines(self.skipped)
-
-    def record(self) -> Row:
-        detections = {**self.detections.record(), **self.detections.counts()} if self.detections else None
-        return {**super().record(), "detections": detections}
 
     def advice(self) -> list[str]:
         return next_lines("promptctl undo   (to take it back)") if self.operation else []
