@@ -133,7 +133,7 @@ def _score_of(folds: Folds | None) -> Score | None:
 
 def _parts(found: FittedHead) -> tuple[HeadPart, ...]:
     share = found.share
-    learned = (HeadPart("clap", share), HeadPart("ridge", share * found.gain)) if share else ()
+    learned = tuple(HeadPart(kind, share * weight) for kind, weight in found.parts.items()) if share else ()
     return learned if share == 1 else (*learned, HeadPart("zero-shot", 1 - share))
 
 

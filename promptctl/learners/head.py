@@ -1,6 +1,7 @@
 """Head: a linear classifier of the stored shots, which answers for the classes that have some.
 
-Its rows are CLAP's times the logit scale s, and beside them a ridge regression of the class indicators,
+It is a sum of parts (`parts.py`), which folds of the shots choose where there is a choice. That of a context has
+CLAP's rows times the logit scale s, and beside them a ridge regression of the class indicators,
 
     s W = s norm(w) + g (X^T D X + l I)^-1 X^T D Y      D: images weighted so that every class counts alike
     g = 5 (1 + n / 16), l = 1 / (1 + n / 8)             n: shots per class, harmonic mean, at most 16
@@ -19,7 +20,8 @@ the largest share that is not below zero-shot there, at worst none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 
 from promptctl.learners import clap
 from promptctl.learners.fitting import Targets, Vectors
+from promptctl.learners.parts import Choice, Lesson, Linear, Numbers, Part, Weights, combined
 
 FOLDS = 5
 RIDGE, RIDGE_HALVED_BY = 1.0, 8  # added to the diagonal, of no shots; and by how many per class it is halved
@@ -39,7 +42,6 @@ _FOLDS_THAT_DECIDE = 3  # heads of half the shots say too little of the head of 
 _EPOCHS_OF_FOLDS = 60  # of CLAP, where it is fitted once more for every fold
 _ALL = slice(None)
 
-Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
@@ -65,10 +67,12 @@ class FittedHead:
     bias: Vectors  # (C,), b
     predicted: Targets  # (N,) the class that a head which had not seen the image gave it; -1 where there was none
     logits: Numbers  # (N, C) that such a head gave it; NaN where there was none
-    gain: float  # of the regression, in logits
+    parts: Weights  # how much of each, in logits, before the share
     offset: float  # logits that learning raised the best score by; 0 where that is of no use
     share: float  # of what was learned, the rest zero-shot
     folds: Folds | None  # None where no class has two images, or two groups of them
+    choice: str = ""  # what these parts are called
+    scores: Mapping[str, float] = field(default_factory=dict)  # accuracy of each choice by the folds; empty without any
 
     @property
     def tells_confidence(self) -> bool:
@@ -84,6 +88,8 @@ def fit(
     logit_scale: float,
     groups: Targets | None = None,
     seed: int = 1,
+    parts: Mapping[str, Part] | None = None,
+    choices: Sequence[Choice] = (),
 ) -> FittedHead:
     """A head for shots; the same images, groups and seed give the same bytes, in whatever order they stand.
 
@@ -91,14 +97,20 @@ def fit(
     targets              (N,) index into zero_shot_features
     zero_shot_features   (C, E) unit rows
     groups               (N,) images of one number stay on one side of every fold; None: each its own
+    parts                what it may be made of; None: CLAP's rows and a ridge regression
+    choices              how; folds of the shots choose among several, and without folds it is the first
     raises               LearningFailed
     """
     order = np.array(sorted(range(len(targets)), key=lambda i: (targets[i], features[i].tobytes())), dtype=np.int64)
-    shots = _Shots(features[order], targets[order], zero_shot_features, logit_scale, seed)
+    shots = _Shots(features[order], targets[order], zero_shot_features, logit_scale, seed, *_ways(parts, choices))
     found = shots.fitted(folds_of(shots.targets, np.arange(len(order)) if groups is None else groups[order], seed))
     predicted, logits = np.empty_like(found.predicted), np.empty_like(found.logits)
     predicted[order], logits[order] = found.predicted, found.logits
     return replace(found, predicted=predicted, logits=logits)
+
+
+def _ways(parts: Mapping[str, Part] | None, choices: Sequence[Choice]) -> tuple[Mapping[str, Part], tuple[Choice, ...]]:
+    return (PARTS, (CLAP_AND_RIDGE,)) if parts is None else (parts, tuple(choices))
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,8 @@ class _Shots:
     zero_shot_features: Vectors  # (C, E)
     logit_scale: float
     seed: int
+    parts: Mapping[str, Part]
+    choices: tuple[Choice, ...]
 
     @cached_property
     def shown(self) -> Targets:
@@ -139,49 +153,61 @@ class _Shots:
 
     def fitted(self, fold_of: Targets) -> FittedHead:
         """The head, or zero-shot where enough (N,) folds find that better."""
-        rows, judged = self.rows(), fold_of >= 0
+        judged = fold_of >= 0
         apart = fold_of if judged.any() else self.positions % FOLDS  # by class, where none has two images
-        unseen = self.out_of_fold(apart)
-        offset, (gain, _) = self.offset(unseen, apart >= 0), weighing(self.positions)
+        some = self.choices if judged.any() else self.choices[:1]
+        of_choices = self.out_of_fold(apart, some)
+        scores = [self.score(logits, judged) for logits in of_choices] if judged.any() else [(0.0, 0.0)]
+        best = max(range(len(some)), key=lambda i: scores[i][0])
+        choice, unseen = some[best], of_choices[best]
+        parts = choice.of(self.positions)
+        rows, offset = combined(self.fit(parts), parts), self.offset(unseen, apart >= 0)
         if not judged.any():
             none = np.full_like(self.zero_shot, np.nan)
-            return FittedHead(*self.head(rows, offset), fold_of, none, gain, offset, 1.0, None)
+            return FittedHead(*self.head(rows, offset), fold_of, none, parts, offset, 1.0, None, choice.name)
+        share, logits, folds = self.share(unseen, offset, fold_of)
+        weight, bias = self.head(rows, offset)
+        weight = np.asarray(share * weight + (1 - share) * self.zero_shot_features, np.float32)
+        predicted, logits[~judged] = np.where(judged, logits.argmax(1), -1), np.nan
+        bias = np.asarray(share * bias, np.float32)
+        of_all = {one.name: accuracy for one, (_, accuracy) in zip(some, scores, strict=True)}
+        return FittedHead(weight, bias, predicted, logits, parts, offset, share, folds, choice.name, of_all)
+
+    def share(self, unseen: Numbers, offset: float, fold_of: Targets) -> tuple[float, Numbers, Folds]:
+        """How much of (N, C') logits is taken, the (N, C) logits that makes, and how good they are."""
         without = np.asarray(self.zero_shot.argmax(1))
         for share in SHARES:
             logits = self.logits(unseen, offset, share)
-            answers = np.asarray(logits.argmax(1))
-            folds = self.compared(fold_of, answers, without)
+            folds = self.compared(fold_of, np.asarray(logits.argmax(1)), without)
             if not folds.is_below_zero_shot or folds.n_folds < _FOLDS_THAT_DECIDE:
                 break
-        weight, bias = self.head(rows, offset)
-        weight = np.asarray(share * weight + (1 - share) * self.zero_shot_features, np.float32)
-        predicted, logits[~judged] = np.where(judged, answers, -1), np.nan
-        return FittedHead(weight, np.asarray(share * bias, np.float32), predicted, logits, gain, offset, share, folds)
+        return share, logits, folds
 
-    def rows(self, some: Mask | slice = _ALL, epochs: int = clap.Settings.epochs) -> Numbers:
-        """Rows of logits from some images, (C'', E) for the classes that these have."""
+    def fit(self, names: Iterable[str], some: Mask | slice = _ALL, *, is_fold: bool = False) -> dict[str, Linear]:
+        """Parts fitted to some images, for the classes that these have."""
         classes, y = np.unique(self.targets[some], return_inverse=True)
-        found = clap.learn(
-            self.features[some],
-            y,
-            self.zero_shot_features[classes],
-            logit_scale=self.logit_scale,
-            settings=clap.Settings(epochs, seed=self.seed),
-            balanced=True,
-        )
-        gain, diagonal = weighing(y)
-        regression = ridge(self.features[some], y, diagonal)
-        return self.logit_scale * found.text_features.astype(np.float64) + gain * regression
+        texts = self.zero_shot_features[classes]
+        lesson = Lesson(self.features[some], y, texts, classes, self.logit_scale, self.seed, is_fold)
+        return {name: self.parts[name](lesson) for name in names}
 
-    def out_of_fold(self, fold_of: Targets) -> Numbers:
-        """(N, C') logits from the images outside the fold of each; -inf for classes that have none there."""
-        logits = np.full((len(self.targets), len(self.shown)), -np.inf)
+    def out_of_fold(self, fold_of: Targets, choices: Sequence[Choice]) -> list[Numbers]:
+        """(N, C') logits of each choice from the images outside the fold of each; -inf for classes that have none."""
+        found = [np.full((len(self.targets), len(self.shown)), -np.inf) for _ in choices]
         for fold in np.unique(fold_of[fold_of >= 0]):
             inside = fold_of == fold
             outside = inside if inside.all() else ~inside  # a single class of a single image
-            rows = self.rows(outside, _EPOCHS_OF_FOLDS)
-            logits[np.ix_(inside, np.unique(self.positions[outside]))] = self.features[inside] @ rows.T
-        return logits
+            classes, y = np.unique(self.positions[outside], return_inverse=True)
+            weights = [choice.of(y) for choice in choices]
+            parts = self.fit(dict.fromkeys(name for of in weights for name in of), outside, is_fold=True)
+            for logits, of in zip(found, weights, strict=True):
+                logits[np.ix_(inside, classes)] = combined(parts, of).logits(self.features[inside])
+        return found
+
+    def score(self, unseen: Numbers, judged: Mask) -> tuple[float, float]:
+        """How well (N, C') logits tell the images that folds left out, and how many they call right."""
+        logits, true = unseen[judged], self.positions[judged]
+        accuracy = _mean_over_classes(logits.argmax(1) == true, true)
+        return accuracy, accuracy
 
     def offset(self, unseen: Numbers, some: Mask) -> float:
         """By how much the best of the (N, C') logits that are there is above the best of zero-shot for these classes.
@@ -209,11 +235,32 @@ class _Shots:
         accuracy, zero_shot = (_mean_over_classes((a == true)[judged], true[judged]) for a in (answers, without))
         return Folds(len(np.unique(fold_of[judged])), int(judged.sum()), accuracy, zero_shot)
 
-    def head(self, rows: Numbers, offset: float) -> tuple[Vectors, Vectors]:
+    def head(self, rows: Linear, offset: float) -> tuple[Vectors, Vectors]:
         """(C, E) weight and (C,) bias, zero-shot's for the classes without shots."""
         weight, bias = self.zero_shot_features.copy(), np.zeros(len(self.zero_shot_features), np.float32)
-        weight[self.shown], bias[self.shown] = rows / self.logit_scale, offset * self.raises
+        weight[self.shown], bias[self.shown] = rows.weight / self.logit_scale, rows.bias + offset * self.raises
         return weight, bias
+
+
+def _claps(lesson: Lesson) -> Linear:
+    settings = clap.Settings(_EPOCHS_OF_FOLDS if lesson.is_fold else clap.Settings.epochs, seed=lesson.seed)
+    found = clap.learn(
+        lesson.features,
+        lesson.targets,
+        lesson.zero_shot_features,
+        logit_scale=lesson.logit_scale,
+        settings=settings,
+        balanced=True,
+    )
+    return Linear.of(lesson.logit_scale * found.text_features.astype(np.float64))
+
+
+def _regression(lesson: Lesson) -> Linear:
+    return Linear.of(ridge(lesson.features, lesson.targets, weighing(lesson.targets)[1]))
+
+
+PARTS: Mapping[str, Part] = {"clap": _claps, "ridge": _regression}
+CLAP_AND_RIDGE = Choice("clap + ridge", lambda targets: {"clap": 1.0, "ridge": weighing(targets)[0]})
 
 
 def folds_of(targets: Targets, groups: Targets, seed: int) -> Targets:

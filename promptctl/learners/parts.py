@@ -1,0 +1,68 @@
+"""Parts: linear classifiers of the same shots, and how much of each of them answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptctl.learners.fitting import Targets, Vectors
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """A classifier of image features: logits F @ weight.T + bias."""
+
+    weight: Numbers  # (C, E)
+    bias: Numbers  # (C,)
+
+    @staticmethod
+    def of(weight: NDArray[np.floating]) -> Linear:
+        """Without a bias."""
+        return Linear(np.asarray(weight, np.float64), np.zeros(len(weight)))
+
+    def logits(self, features: Vectors) -> Numbers:
+        """(N, C) of (N, E) features"""
+        return np.asarray(features @ self.weight.T + self.bias)
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What a part is fitted to: shots, and those classes alone that have some."""
+
+    features: Vectors  # (N, E) unit rows
+    targets: Targets  # (N,) index into zero_shot_features, every class at least once
+    zero_shot_features: Vectors  # (C, E) unit rows
+    classes: Targets  # (C,) which of all classes these are
+    logit_scale: float
+    seed: int
+    is_fold: bool = False  # fitted only to be measured, so that it may take fewer steps
+
+
+Part: TypeAlias = Callable[[Lesson], Linear]
+Weights: TypeAlias = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How much of each part answers, and what that is called."""
+
+    name: str
+    weights: Weights | Callable[[Targets], Weights]  # by the name of a part; or what makes them of (N,) targets
+
+    def of(self, targets: Targets) -> Weights:
+        return self.weights(targets) if callable(self.weights) else self.weights
+
+
+def combined(parts: Mapping[str, Linear], weights: Weights) -> Linear:
+    """The sum of parts, each times its weight."""
+    (first, share), *others = weights.items()
+    weight, bias = share * parts[first].weight, share * parts[first].bias
+    for name, share in others:
+        weight, bias = weight + share * parts[name].weight, bias + share * parts[name].bias
+    return Linear(weight, bias)
