@@ -26,6 +26,7 @@ from promptctl.encoding.decode import DECODER
 from promptctl.encoding.views import VIEWS
 from promptctl.learners import LEARNERS, head, linear_probe
 from promptctl.learners.fitting import Learned, TrainingSet, fit
+from promptctl.learners.parts import Ways
 from promptctl.learners.settings import PLAIN, LearnSettings
 from promptctl.progress import OnProgress
 
@@ -79,6 +80,8 @@ def compared(name: str) -> Compared:
     learner = learner_of(name)
     if learner is None:
         return _WITHOUT_SETTINGS[name]
+    if LEARNERS[learner].by_head:
+        return Compared(_by_own_head)
     return _by_text(_blended if variant_of(name).blended else _learned)
 
 
@@ -134,11 +137,21 @@ def _share(trial: Trial, learned: Learned) -> float:
 
 def _by_head(trial: Trial) -> float:
     """What `learn` answers with: the head, which its context has no part in, so none is learned here."""
+    return _accuracy_of_head(trial, None)
+
+
+def _accuracy_of_head(trial: Trial, ways: Ways | None) -> float:
     pool, shown = trial.pool, trial.sample.train
     (x, y), zero_shot, scale = pool.arrays(shown), pool.zero_shot_features(pool.template), pool.backbone.logit_scale
-    found = head.fit(blend.as_kept(x), y, zero_shot, logit_scale=scale, groups=pool.groups(shown), seed=trial.seed)
+    groups, rows = pool.groups(shown), blend.as_kept(x)
+    found = head.fit(rows, y, zero_shot, logit_scale=scale, groups=groups, seed=trial.seed, ways=ways)
     classifier = Classifier.of_head(found.weight, found.bias, zero_shot, scale)
     return classifier.accuracy(*pool.arrays(pool.test))
+
+
+def _by_own_head(trial: Trial) -> float:
+    """What a head of the learner's own parts answers."""
+    return _accuracy_of_head(trial, trial.fit().ways)
 
 
 def _linear_probe(trial: Trial, *, raw: bool) -> float:

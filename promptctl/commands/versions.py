@@ -16,6 +16,7 @@ from promptctl.context.prototypes import Prototypes
 from promptctl.learners import LEARNERS, head
 from promptctl.learners.fitting import Learned
 from promptctl.learners.head import FittedHead, Folds
+from promptctl.learners.parts import ZERO_SHOT, Ways
 from promptctl.learners.settings import LearnSettings
 
 Rows = NDArray[np.float32]
@@ -50,8 +51,8 @@ def version(
     """
     unjudged = replace(shots, confidence=np.full(len(shots), NOT_JUDGED, np.float32))
     context = Context(card, learned.vectors, learned.text_features, zero_shot, unjudged, prototypes=prototypes)
-    if _has_head(settings, context):
-        context = _with_head(context, settings.seed)
+    if learned.ways or _has_head(settings, context):
+        context = _with_head(context, settings.seed, learned.ways)
     else:
         context = _with_temperature_of_held_out(context)
     return answering(context, measured)
@@ -83,7 +84,7 @@ def _has_head(settings: LearnSettings, context: Context) -> bool:
     return (LEARNERS[settings.learner].has_context and settings.recipe != "paper") or not every
 
 
-def _with_head(context: Context, seed: int) -> Context:
+def _with_head(context: Context, seed: int, ways: Ways | None) -> Context:
     features, rows = context.rehearsed()
     own = context.shots.held_out == 0
     n_own = int(own.sum())
@@ -94,6 +95,7 @@ def _with_head(context: Context, seed: int) -> Context:
         logit_scale=context.card.logit_scale,
         groups=_groups(context.shots.groups[own], len(rows)),
         seed=seed,
+        ways=ways,
     )
     temperature = calibration.temperature(found.logits[:n_own], rows[:n_own]) if found.tells_confidence else 1.0
     ids = np.array([entry.id for entry in context.card.classes], np.int32)
@@ -133,8 +135,10 @@ def _score_of(folds: Folds | None) -> Score | None:
 
 def _parts(found: FittedHead) -> tuple[HeadPart, ...]:
     share = found.share
-    learned = tuple(HeadPart(kind, share * weight) for kind, weight in found.parts.items()) if share else ()
-    return learned if share == 1 else (*learned, HeadPart("zero-shot", 1 - share))
+    of_zero_shot = 1 - share + share * found.parts.get(ZERO_SHOT, 0.0)
+    learned = [(kind, share * weight) for kind, weight in found.parts.items() if kind != ZERO_SHOT and share]
+    both = (*learned, *([(ZERO_SHOT, of_zero_shot)] if of_zero_shot else []))
+    return tuple(HeadPart(kind, weight) for kind, weight in both)
 
 
 def _with_answers(context: Context) -> ShotTable:

@@ -15,7 +15,17 @@ POSITIONS = ("end", "middle", "front")
 LONGEST_CONTEXT = 248  # vectors; the longest text towers there are read 248 tokens, most of them 77
 LARGEST_VALUE = 1e15  # of a context vector and a learning rate: sums of squares stay finite in float32
 LARGEST_HEAD = 1e4  # of a weight and a bias, which stand beside unit rows times the logit scale
-HEAD_PARTS = ("clap", "ridge", "zero-shot", "parent")
+HEAD_PARTS = (
+    "clap",
+    "ridge",
+    "coop",
+    "coop-csc",
+    "prolip",
+    "gda",
+    *(f"proker {ridge}" for ridge in ("0.3", "0.5", "1", "2", "3")),
+    "zero-shot",
+    "parent",
+)
 LARGEST_LIKENESS = 2.0  # of unit rows
 TEMPERATURES = (0.01, 100.0)
 MOST_POINTS = 64  # of a learning curve

@@ -72,6 +72,7 @@ class Learner:
     heeds: tuple[str, ...]  # of the fields of LearnSettings, beside the seed
     recipes: tuple[str, ...] = ()  # that may be asked for
     has_context: bool = False  # learned vectors, which the text tower reads; or text features alone
+    by_head: bool = False  # a head of its own parts answers, always
     variants: Mapping[str, Variant] = field(default_factory=dict)  # what follows its name and a hyphen
 
     @property
@@ -80,7 +81,7 @@ class Learner:
 
     def generalises_to_new_classes(self, settings: LearnSettings) -> bool:
         """Whether what is learned so can be asked about classes that nobody showed it."""
-        return self.has_context and not settings.class_specific
+        return self.has_context and not self.by_head and not settings.class_specific
 
 
 _OF_ANY_STEPS = ("epochs", "lr", "views")
@@ -111,7 +112,33 @@ LEARNERS: dict[str, Learner] = {
             "blend": Variant(blended=True),  # as much as folds choose; half and half at one shot
         },
     ),
+    "auto": Learner(
+        "promptctl.learners.auto",
+        "learns a context and chooses what answers beside it",
+        heeds=("context_tokens", "init", "position", "epochs", "lr"),
+        recipes=("fast",),
+        has_context=True,
+        by_head=True,
+    ),
     "clap": Learner("promptctl.learners.clap", "learns weights of its classes and no context", heeds=_OF_ANY_STEPS),
+    "prolip": Learner(
+        "promptctl.learners.prolip",
+        "learns a projection of image features and no context",
+        heeds=("epochs", "lr"),
+        by_head=True,
+    ),
+    "gda": Learner(
+        "promptctl.learners.gda",
+        "adds Gaussians of the classes to zero-shot and learns no context",
+        heeds=(),
+        by_head=True,
+    ),
+    "proker": Learner(
+        "promptctl.learners.proker",
+        "adds a kernel regression to zero-shot and learns no context",
+        heeds=(),
+        by_head=True,
+    ),
 }
 
 

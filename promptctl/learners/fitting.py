@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from promptctl.progress import OnProgress
 if TYPE_CHECKING:
     from promptctl.clip.backbone import Backbone
     from promptctl.clip.quick import QuickBackbone
+    from promptctl.learners.parts import Ways
     from promptctl.learners.settings import LearnSettings
 
 Vectors = NDArray[np.float32]
@@ -72,6 +73,7 @@ class Learned:
     vectors: Vectors  # (M, W), (C, M, W), or (0, W) where there is no context
     text_features: Vectors  # (C, E) unit rows
     curve: tuple[CurvePoint, ...] = ()  # how learning went; empty where it is not told
+    ways: Ways | None = None  # what the head that answers may be made of; None: the learner does not say
 
 
 def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgress | None = None) -> Learned:
@@ -102,3 +104,12 @@ def without_context(
         **facts,  # type: ignore[arg-type]
     )
     return Learned(method, np.empty((0, training_set.backbone.id.text_width), np.float32), text_features)
+
+
+def by_head(learner: str, training_set: TrainingSet, ways: Ways, **facts: Any) -> Learned:
+    """What a learner gives whose answer is a head alone; its text features are the template's.
+
+    facts   epochs, lr and seed
+    """
+    learned = without_context(learner, training_set, training_set.zero_shot_features, **facts)
+    return replace(learned, ways=ways)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from promptctl.learners import clap
 from promptctl.learners.fitting import Targets, Vectors
-from promptctl.learners.parts import Choice, Lesson, Linear, Numbers, Part, Weights, combined
+from promptctl.learners.parts import Choice, Lesson, Linear, Numbers, Part, Ways, Weights, class_shares, combined
 
 FOLDS = 5
 RIDGE, RIDGE_HALVED_BY = 1.0, 8  # added to the diagonal, of no shots; and by how many per class it is halved
@@ -40,6 +40,8 @@ HELP = 0.75  # of the offset, for a class of none or next to none
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of what was learned, the rest zero-shot
 _FOLDS_THAT_DECIDE = 3  # heads of half the shots say too little of the head of all
 _EPOCHS_OF_FOLDS = 60  # of CLAP, where it is fitted once more for every fold
+_MARGIN = 1.5  # standard errors by which a choice is to be better than the one that is preferred (docs/benchmarks.md)
+_TEMPERATURES = np.geomspace(0.02, 20, 61)  # that the log-loss of a choice is the least of
 _ALL = slice(None)
 
 Mask = NDArray[np.bool_]
@@ -88,8 +90,7 @@ def fit(
     logit_scale: float,
     groups: Targets | None = None,
     seed: int = 1,
-    parts: Mapping[str, Part] | None = None,
-    choices: Sequence[Choice] = (),
+    ways: Ways | None = None,
 ) -> FittedHead:
     """A head for shots; the same images, groups and seed give the same bytes, in whatever order they stand.
 
@@ -97,20 +98,15 @@ def fit(
     targets              (N,) index into zero_shot_features
     zero_shot_features   (C, E) unit rows
     groups               (N,) images of one number stay on one side of every fold; None: each its own
-    parts                what it may be made of; None: CLAP's rows and a ridge regression
-    choices              how; folds of the shots choose among several, and without folds it is the first
+    ways                 what it may be made of; None: CLAP's rows and a ridge regression
     raises               LearningFailed
     """
     order = np.array(sorted(range(len(targets)), key=lambda i: (targets[i], features[i].tobytes())), dtype=np.int64)
-    shots = _Shots(features[order], targets[order], zero_shot_features, logit_scale, seed, *_ways(parts, choices))
+    shots = _Shots(features[order], targets[order], zero_shot_features, logit_scale, seed, ways or OF_CONTEXTS)
     found = shots.fitted(folds_of(shots.targets, np.arange(len(order)) if groups is None else groups[order], seed))
     predicted, logits = np.empty_like(found.predicted), np.empty_like(found.logits)
     predicted[order], logits[order] = found.predicted, found.logits
     return replace(found, predicted=predicted, logits=logits)
-
-
-def _ways(parts: Mapping[str, Part] | None, choices: Sequence[Choice]) -> tuple[Mapping[str, Part], tuple[Choice, ...]]:
-    return (PARTS, (CLAP_AND_RIDGE,)) if parts is None else (parts, tuple(choices))
 
 
 @dataclass(frozen=True)
@@ -122,8 +118,7 @@ class _Shots:
     zero_shot_features: Vectors  # (C, E)
     logit_scale: float
     seed: int
-    parts: Mapping[str, Part]
-    choices: tuple[Choice, ...]
+    ways: Ways
 
     @cached_property
     def shown(self) -> Targets:
@@ -155,10 +150,9 @@ class _Shots:
         """The head, or zero-shot where enough (N,) folds find that better."""
         judged = fold_of >= 0
         apart = fold_of if judged.any() else self.positions % FOLDS  # by class, where none has two images
-        some = self.choices if judged.any() else self.choices[:1]
+        some = self.ways.choices if judged.any() else self.ways.choices[:1]
         of_choices = self.out_of_fold(apart, some)
-        scores = [self.score(logits, judged) for logits in of_choices] if judged.any() else [(0.0, 0.0)]
-        best = max(range(len(some)), key=lambda i: scores[i][0])
+        best = self.best(some, of_choices, fold_of) if len(some) > 1 else 0
         choice, unseen = some[best], of_choices[best]
         parts = choice.of(self.positions)
         rows, offset = combined(self.fit(parts), parts), self.offset(unseen, apart >= 0)
@@ -170,7 +164,7 @@ class _Shots:
         weight = np.asarray(share * weight + (1 - share) * self.zero_shot_features, np.float32)
         predicted, logits[~judged] = np.where(judged, logits.argmax(1), -1), np.nan
         bias = np.asarray(share * bias, np.float32)
-        of_all = {one.name: accuracy for one, (_, accuracy) in zip(some, scores, strict=True)}
+        of_all = {one.name: self.accuracy(seen, judged) for one, seen in zip(some, of_choices, strict=True)}
         return FittedHead(weight, bias, predicted, logits, parts, offset, share, folds, choice.name, of_all)
 
     def share(self, unseen: Numbers, offset: float, fold_of: Targets) -> tuple[float, Numbers, Folds]:
@@ -188,7 +182,7 @@ class _Shots:
         classes, y = np.unique(self.targets[some], return_inverse=True)
         texts = self.zero_shot_features[classes]
         lesson = Lesson(self.features[some], y, texts, classes, self.logit_scale, self.seed, is_fold)
-        return {name: self.parts[name](lesson) for name in names}
+        return {name: self.ways.parts[name](lesson) for name in names}
 
     def out_of_fold(self, fold_of: Targets, choices: Sequence[Choice]) -> list[Numbers]:
         """(N, C') logits of each choice from the images outside the fold of each; -inf for classes that have none."""
@@ -203,11 +197,23 @@ class _Shots:
                 logits[np.ix_(inside, classes)] = combined(parts, of).logits(self.features[inside])
         return found
 
-    def score(self, unseen: Numbers, judged: Mask) -> tuple[float, float]:
-        """How well (N, C') logits tell the images that folds left out, and how many they call right."""
-        logits, true = unseen[judged], self.positions[judged]
-        accuracy = _mean_over_classes(logits.argmax(1) == true, true)
-        return accuracy, accuracy
+    def best(self, choices: Sequence[Choice], of_choices: Sequence[Numbers], fold_of: Targets) -> int:
+        """Which choice of (N, C') logits tells best what folds left out; the preferred one where folds are few."""
+        names = [choice.name for choice in choices]
+        usual = names.index(self.ways.prefers) if self.ways.prefers in names else None
+        judged = fold_of >= 0
+        if usual is not None and len(np.unique(fold_of[judged])) < _FOLDS_THAT_DECIDE:
+            return usual
+        losses = [log_losses(logits[judged], self.positions[judged]) for logits in of_choices]
+        best = min(range(len(choices)), key=lambda i: float(losses[i].mean()))
+        if usual is None:
+            return best
+        gain = losses[usual] - losses[best]  # (N',)
+        return best if gain.mean() > _MARGIN * gain.std() / len(gain) ** 0.5 else usual
+
+    def accuracy(self, unseen: Numbers, judged: Mask) -> float:
+        """How much of what folds left out (N, C') logits call right."""
+        return _mean_over_classes(unseen[judged].argmax(1) == self.positions[judged], self.positions[judged])
 
     def offset(self, unseen: Numbers, some: Mask) -> float:
         """By how much the best of the (N, C') logits that are there is above the best of zero-shot for these classes.
@@ -261,6 +267,18 @@ def _regression(lesson: Lesson) -> Linear:
 
 PARTS: Mapping[str, Part] = {"clap": _claps, "ridge": _regression}
 CLAP_AND_RIDGE = Choice("clap + ridge", lambda targets: {"clap": 1.0, "ridge": weighing(targets)[0]})
+OF_CONTEXTS = Ways(PARTS, (CLAP_AND_RIDGE,))
+
+
+def log_losses(logits: Numbers, targets: Targets) -> Numbers:
+    """(N',) log-loss of the images whose class was seen, under (N, C) logits divided by what makes it least.
+
+    targets   (N,)
+    """
+    seen = np.isfinite(logits[np.arange(len(targets)), targets])
+    kept, y = logits[seen] - logits[seen].max(1, keepdims=True), targets[seen]
+    losses = [np.log(np.exp(kept / t).sum(1)) - kept[np.arange(len(y)), y] / t for t in _TEMPERATURES]
+    return min(losses, key=lambda loss: float(loss.mean()))
 
 
 def folds_of(targets: Targets, groups: Targets, seed: int) -> Targets:
@@ -292,8 +310,16 @@ def weighing(targets: Targets) -> tuple[float, float]:
 
     targets   (N,), every class at least once
     """
-    shots = min(MOST_MEASURED, 1 / float(np.mean(1 / np.bincount(targets))))
+    shots = shots_per_class(targets)
     return GAIN * (1 + shots / GAIN_DOUBLED_BY), RIDGE / (1 + shots / RIDGE_HALVED_BY)
+
+
+def shots_per_class(targets: Targets) -> float:
+    """Their harmonic mean, at most 16.
+
+    targets   (N,), every class at least once
+    """
+    return min(MOST_MEASURED, 1 / float(np.mean(1 / np.bincount(targets))))
 
 
 def ridge(features: Vectors, targets: Targets, diagonal: float) -> Numbers:
@@ -304,15 +330,9 @@ def ridge(features: Vectors, targets: Targets, diagonal: float) -> Numbers:
     diagonal   what is added to it, which holds the weights near 0
     """
     x, y = features.astype(np.float64), np.eye(targets.max() + 1)[targets]
-    weighted = x.T * (_shares(targets) * len(targets))  # (E, N)
+    weighted = x.T * (class_shares(targets) * len(targets))  # (E, N)
     return np.asarray(np.linalg.solve(weighted @ x + diagonal * np.eye(x.shape[1]), weighted @ y).T)
 
 
-def _shares(targets: Targets) -> Numbers:
-    """(N,) what each image weighs where every class weighs alike, together 1."""
-    counts = np.bincount(targets)
-    return np.asarray(1 / (np.count_nonzero(counts) * counts[targets]))
-
-
 def _mean_over_classes(values: NDArray[np.float64 | np.bool_], targets: Targets) -> float:
-    return float(np.average(values, weights=_shares(targets)))
+    return float(np.average(values, weights=class_shares(targets)))

@@ -46,6 +46,7 @@ class Lesson:
 
 Part: TypeAlias = Callable[[Lesson], Linear]
 Weights: TypeAlias = Mapping[str, float]
+ZERO_SHOT = "zero-shot"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,26 @@ class Choice:
 
     def of(self, targets: Targets) -> Weights:
         return self.weights(targets) if callable(self.weights) else self.weights
+
+
+@dataclass(frozen=True)
+class Ways:
+    """What a head may be made of, and how; folds of the shots choose, and without folds it is the first choice."""
+
+    parts: Mapping[str, Part]
+    choices: tuple[Choice, ...]
+    prefers: str | None = None  # which choice stays unless another is better by more than chance would have it
+
+
+def zero_shot(lesson: Lesson) -> Linear:
+    """Logits of the hand-written prompt."""
+    return Linear.of(lesson.logit_scale * lesson.zero_shot_features.astype(np.float64))
+
+
+def class_shares(targets: Targets) -> Numbers:
+    """(N,) what each image weighs where every class weighs alike, together 1."""
+    counts = np.bincount(targets)
+    return np.asarray(1 / (np.count_nonzero(counts) * counts[targets]))
 
 
 def combined(parts: Mapping[str, Linear], weights: Weights) -> Linear:
