@@ -22,7 +22,7 @@ HEAD_PARTS = (
     "coop-csc",
     "prolip",
     "gda",
-    *(f"proker {ridge}" for ridge in ("0.3", "0.5", "1", "2", "3")),
+    *(f"proker({ridge})" for ridge in ("0.3", "0.5", "1", "2", "3")),
     "zero-shot",
     "parent",
 )

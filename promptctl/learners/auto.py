@@ -84,7 +84,7 @@ def effort(settings: LearnSettings, shots: int) -> float:
 def mean(targets: Targets) -> Weights:
     """How much of each part the mean has, for (N,) targets."""
     of_gda = (head.shots_per_class(targets) / head.MOST_MEASURED) ** 3
-    return {"coop": 1.0, **head.CLAP_AND_RIDGE.of(targets), "proker 1": OF_PROKER, "gda": of_gda}
+    return {"coop": 1.0, **head.CLAP_AND_RIDGE.of(targets), "proker(1)": OF_PROKER, "gda": of_gda}
 
 
 def closed_forms(own: prolip.Settings | None = None) -> Ways:
