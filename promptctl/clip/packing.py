@@ -46,7 +46,7 @@ class Part:
     slot: torch.Tensor  # (R,) context row, M where a token stands
     owner: torch.Tensor  # (R,) index into classes
     place: torch.Tensor  # (R,) position in the prompt
-    ids: torch.Tensor  # (R,) token ids, 0 where a context vector goes
+    ids: torch.Tensor  # (R,) token ids; where a context vector goes, one that means nothing to the tower
     end: torch.Tensor  # (C',) row of the end-of-text
     buckets: tuple[LengthBucket, ...]
 

@@ -1,8 +1,12 @@
-"""TextTower: context and class names to text features; the only module that knows attention's insides."""
+"""TextTower: context and class names to text features; the only module that knows attention's insides.
+
+CLIP's own tower runs once for what prompts share; `whole_tower` has the towers that can only be run whole.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -21,8 +25,11 @@ from promptctl.clip.packing import (
     parts_of,
     pieces_of,
 )
+from promptctl.clip.tokenizers import tokenizer_of
+from promptctl.clip.vocabulary import Vocabulary
+from promptctl.clip.whole_tower import ClipTower, whole_tower
 from promptctl.context.card import ClassEntry
-from promptctl.errors import ContextTooLong, CorruptTokens, NameTooLong, TemplateTooLong, UnsupportedBackbone
+from promptctl.errors import ContextTooLong, CorruptTokens, NameTooLong, TemplateTooLong
 
 _KEPT_BYTES = {"cpu": 1 << 30, "mps": 1 << 30}  # of activations kept for the gradient; the rest is computed twice
 
@@ -39,56 +46,66 @@ class TextTower:
     """
 
     def __init__(self, model: torch.nn.Module, tokenizer: Any, *, name: str = "this model") -> None:
-        text: Any = model.text if isinstance(getattr(model, "text", None), torch.nn.Module) else model
-        _refuse_unsupported(name, model, text, tokenizer)
-        self._text = text
-        self._tokenizer = tokenizer
-        self._pool = getattr(text, "text_pool_type", None) or text.pool_type
-        blocks = text.transformer.resblocks
-        own_blocks = all(_is_residual(block) for block in blocks)
-        self._shares = text.attn_mask is not None and self._pool in ("argmax", "eos") and own_blocks
-        self.length = int(text.context_length)
-        self.width = int(text.token_embedding.weight.shape[1])
-        self.joint_width = _joint_width(text, self.width)
+        self._whole = whole_tower(model, name=name)
+        self.token_table = self._whole.table  # (V, W) the embedding of every vocabulary token
+        self._tokenizer = tokenizer_of(tokenizer, len(self.token_table), name=name)
+        self._text = self._whole.text if isinstance(self._whole, ClipTower) else None
+        self._shares = self._is_causal()
+        self.length = int(self._whole.length or tokenizer.context_length)
+        self.width = int(self.token_table.shape[1])
+        self.joint_width = self._whole.joint_width
+        self._free = self.length - len(self._around)  # tokens of a prompt that may be context, name or full stop
 
     @property
-    def token_table(self) -> torch.Tensor:
-        """(V, W) the embedding of every vocabulary token."""
-        return cast(torch.Tensor, self._text.token_embedding.weight)
+    def reads_byte_pairs(self) -> bool:
+        """Whether its tokens are CLIP's own."""
+        return self._tokenizer.is_clips
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Its tokens and their embeddings, in numpy."""
+        table = self.token_table.detach().float().cpu().numpy()
+        words = [self.word(token) for token in range(len(table))]
+        return Vocabulary(words, self.special_tokens, lambda start, stop: table[start:stop], self.reads_byte_pairs)
 
     def tokens(self, words: str) -> list[int]:
-        return [int(token) for token in self._tokenizer.encode(words)]
+        return self._tokenizer.tokens(words)
 
     def word(self, token: int) -> str:
-        """The vocabulary entry of a token as a person reads it; `·` marks one that continues into the next."""
-        text = bytearray(self._tokenizer.byte_decoder[c] for c in self._tokenizer.decoder[token].removesuffix("</w>"))
-        piece = text.decode("utf-8", errors="replace")
-        return piece if self._tokenizer.decoder[token].endswith("</w>") else f"{piece}·"
+        """The vocabulary entry of a token as a person reads it; `·` marks where its word goes on.
+
+        CLIP marks a token that continues into the next, most other vocabularies one that continues the one before.
+        """
+        return self._tokenizer.word(token)
+
+    def is_loose(self, token: int) -> bool:
+        """Whether a token is less than a part of a word: a byte, a letter that was broken off, or nothing known."""
+        return self._tokenizer.is_loose(token)
 
     def read(self, tokens: Sequence[int]) -> str:
-        """The words of tokens, lower-case and with a space between any two, as byte pairs keep them."""
-        return str(self._tokenizer.decode(tokens)).strip()
+        """The words of tokens, with CLIP lower-case and with a space between any two, as byte pairs keep them."""
+        return self._tokenizer.read(tokens)
 
     def sentence(self, words: str) -> list[int]:
-        """Words as CLIP itself reads them: start-of-text, their tokens, end-of-text, padding to the full length.
+        """Words as the model itself reads them: start-of-text, their tokens, end-of-text, padding to the full length.
 
         raises NameTooLong
         """
-        tokens = self._fitting(words)
-        padding = self.length - 2 - len(tokens)
-        return [self._tokenizer.sot_token_id, *tokens, self.end_of_text, *[0] * padding]
+        own, tokens = self._tokenizer, self._fitting(words)
+        return [*own.start, *tokens, *own.end, *[own.padding] * (self._free - len(tokens)), *own.last]
 
     @property
     def start_of_text(self) -> int:
-        return int(self._tokenizer.sot_token_id)
+        """The token in front of every text; -1 where there is none, as with SigLIP."""
+        return next(iter(self._tokenizer.start), -1)
 
     @property
     def end_of_text(self) -> int:
-        return int(self._tokenizer.eot_token_id)
+        return next(iter(self._tokenizer.end), -1)
 
     @property
     def special_tokens(self) -> tuple[int, ...]:
-        return tuple(int(token) for token in self._tokenizer.all_special_ids)
+        return self._tokenizer.special
 
     def embed(self, words: str) -> torch.Tensor:
         """(M, W) token embeddings of words, a context to start from."""
@@ -102,20 +119,20 @@ class TextTower:
         """Tokens of a class name with its full stop, and how many of them stand where the name stands.
 
         A class of a stored context may have tokens of its own; otherwise the name and the full stop are tokenised
-        apart, so that no byte-pair merge joins them.
+        apart, so that no byte-pair merge joins them. A name has the tokens of words that follow others.
         """
         called, tokens = (name, ()) if isinstance(name, str) else (name.name, name.tokens)
-        of_name = self.tokens(called)
+        of_name = self._tokenizer.following(called)
         if not tokens:
-            return of_name + self.tokens("."), len(of_name)
-        if not all(0 <= token < len(self.token_table) and token != self.end_of_text for token in tokens):
+            return of_name + self._tokenizer.stop, len(of_name)
+        if not all(0 <= token < len(self.token_table) and token not in self._tokenizer.end for token in tokens):
             raise CorruptTokens(called, len(self.token_table))
         return list(tokens), len(of_name)
 
     def prompts(
         self, names: Sequence[str | ClassEntry], n_context: int, *, position: str = "end", shared: bool = True
     ) -> Prompts:
-        """Lay class names out around a context.
+        """Lay class names out around a context, which stands behind the start-of-text where there is one.
 
         names     C readable class names, or the classes of a stored context: `card.classes`
         shared    False for a class-specific context
@@ -123,8 +140,8 @@ class TextTower:
         """
         in_front = {"end": n_context, "middle": n_context // 2, "front": 0}[position]
         tokenised = [self.name_tokens(name) for name in names]
-        stop = len(self.tokens("."))
-        available = self.length - 2 - n_context - stop
+        stop = len(self._tokenizer.stop)
+        available = self._free - n_context - stop
         if available < 1:
             raise ContextTooLong(n_context, n_context + available - 1)
         for name, (tokens, _) in zip(names, tokenised, strict=True):
@@ -137,13 +154,12 @@ class TextTower:
 
     def operations(self, prompts: Prompts) -> float:
         """Floating-point operations of one forward and the gradient of the context, about."""
-        weights: int = sum(p.numel() for p in self._text.transformer.resblocks.parameters() if p.ndim == 2)
-        return 4.0 * prompts.rows * weights  # a product and a sum for each, forward and for the gradient
+        return 4.0 * prompts.rows * self._whole.weights()  # a product and a sum for each, forward and for the gradient
 
     def encode_sentences(self, sentences: Sequence[str]) -> torch.Tensor:
         """(N, E) text features of whole sentences, not normalised; TemplateTooLong for one that does not fit."""
         rows: list[list[tuple[int, int | None]]] = [
-            [(token, None) for token in (*self._fitting(sentence, TemplateTooLong), self.end_of_text)]
+            [(token, None) for token in (*self._fitting(sentence, TemplateTooLong), *self._tokenizer.end)]
             for sentence in sentences
         ]
         return self.encode(self.token_table.new_zeros(0, self.width), self._packed(rows, 0, 0))
@@ -165,37 +181,59 @@ class TextTower:
             else:
                 outputs.append(run(context, part, prompts))
         x = torch.cat(outputs) if len(outputs) > 1 else outputs[0]
-        return self._project(x.index_select(0, prompts.order))
+        x = x.index_select(0, prompts.order)
+        return self._whole.project(x) if self._shares and isinstance(self._whole, ClipTower) else x
+
+    @property
+    def _around(self) -> tuple[int, ...]:
+        """Tokens that every prompt has, but for its padding."""
+        own = self._tokenizer
+        return (*own.start, *own.end, *own.last)
+
+    def _is_causal(self) -> bool:
+        """Whether all that a prompt's features depend on ends with its end-of-text, in blocks that are known here."""
+        tower, own = self._whole, self._tokenizer
+        if not isinstance(tower, ClipTower) or tower.masks or tower.text.attn_mask is None or len(own.end) != 1:
+            return False
+        at_end = own.ends_highest if tower.pool == "argmax" else tower.pool == "eos" and own.end == (tower.end,)
+        return at_end and not own.last and all(_is_residual(block) for block in tower.text.transformer.resblocks)
+
+    @cached_property
+    def _blank(self) -> int:
+        """The token that stands for a context vector where only numbers of tokens are asked for."""
+        taken = {*self._whole.unread, *self._around}
+        return next(token for token in range(len(self.token_table)) if token not in taken)
 
     def _fitting(self, sentence: str, too_long: type[NameTooLong] | type[TemplateTooLong] = NameTooLong) -> list[int]:
-        tokens, available = self.tokens(sentence), self.length - 2
+        tokens, available = self.tokens(sentence), self._free
         if len(tokens) > available:
             raise too_long(sentence, len(tokens), available)
         return tokens
 
     def _suffix(self, before: range, tokens: list[int], of_name: int, after: range) -> list[tuple[int, int | None]]:
-        """(token id, context row) of every suffix position of one class; a context row has id 0.
+        """(token id, context row) of every suffix position of one class.
 
         Like the original, it divides the tokens where the name alone would end: a full stop that merged with the
         name goes with it, and so does the end-of-text where a merge took one token more.
         """
-        ended = [*tokens, self.end_of_text]
+        ended = [*tokens, *self._tokenizer.end]
         return [
-            *((0, row) for row in before),
+            *((self._blank, row) for row in before),
             *((token, None) for token in ended[:of_name]),
-            *((0, row) for row in after),
+            *((self._blank, row) for row in after),
             *((token, None) for token in ended[of_name:]),
         ]
 
     def _packed(self, rows: list[list[tuple[int, int | None]]], n_context: int, n_shared: int) -> Prompts:
         device = self.token_table.device
         by_length = sorted(range(len(rows)), key=lambda c: len(rows[c]))
-        if self._shares:
+        own = self._tokenizer
+        if not self._shares and (own.last or self._whole.sees(own.padding)):
+            sizes = [(len(rows), self.length - len(own.start))]  # towers that see the padding run all of it
+        else:
             sizes = buckets_for(
                 [len(row) for row in rows], extra=_BUCKET_IN_ROWS.get(device.type, _BUCKET_IN_ROWS_ON_GPU)
             )
-        else:
-            sizes = [(len(rows), self.length - 1 - n_shared)]  # towers that see the padding run all of it
         most = PART_ROWS.get(device.type, PART_ROWS_ELSEWHERE)
         sizes = [piece for size in sizes for piece in pieces_of(*size, rows=most)]
         parts, done = [], 0
@@ -218,7 +256,8 @@ class TextTower:
             return torch.tensor(values, device=self.token_table.device)
 
         lengths = [tokens for classes, tokens in sizes for _ in range(classes)]
-        padded = [row + [(0, None)] * (length - len(row)) for row, length in zip(rows, lengths, strict=True)]
+        padded = [self._padded(row, length) for row, length in zip(rows, lengths, strict=True)]
+        first = len(self._tokenizer.start) + n_shared
         flat = [item for row in padded for item in row]
         ids = tensor([token for token, _ in flat])
         slot = tensor([n_context if row is None else row for _, row in flat])
@@ -235,11 +274,16 @@ class TextTower:
             frozen=self._rows(ids) * (slot == n_context).unsqueeze(-1),
             slot=slot,
             owner=tensor([c for c, length in enumerate(lengths) for _ in range(length)]),
-            place=tensor([1 + n_shared + i for length in lengths for i in range(length)]),
+            place=tensor([first + i for length in lengths for i in range(length)]),
             ids=ids,
             end=starts + ends,
             buckets=tuple(buckets),
         )
+
+    def _padded(self, row: list[tuple[int, int | None]], length: int) -> list[tuple[int, int | None]]:
+        own = self._tokenizer
+        padding = [own.padding] * (length - len(row) - len(own.last))
+        return row + [(token, None) for token in (*padding, *own.last)]
 
     def _rows(self, tokens: Sequence[int] | torch.Tensor) -> torch.Tensor:
         index = torch.as_tensor(tokens, dtype=torch.long, device=self.token_table.device)
@@ -247,8 +291,10 @@ class TextTower:
 
     def _run_shared(self, context: torch.Tensor, part: Part, prompts: Prompts) -> torch.Tensor:
         """(C', W) end-of-text rows after the last block."""
+        assert self._text is not None
         places = self._text.positional_embedding.to(context.dtype)
-        prefix = self._prefix(context, prompts.n_shared) + places[: 1 + prompts.n_shared]
+        prefix = self._prefix(context, prompts.n_shared)
+        prefix = prefix + places[: len(prefix)]
         suffix = part.frozen + _context_rows(context, part, prompts) + places[part.place]
         x = torch.cat([prefix, suffix])  # (P + R, W)
         *blocks, last = self._text.transformer.resblocks
@@ -257,38 +303,29 @@ class TextTower:
         return _last_block(last, x, len(prefix), part)
 
     def _run_whole(self, context: torch.Tensor, part: Part, prompts: Prompts) -> torch.Tensor:
-        """The model's own transformer over every token: towers without a causal mask see the padding too."""
-        classes = len(part.classes)
-        suffix = part.frozen + _context_rows(context, part, prompts)
-        x = torch.cat([self._prefix(context, 0).expand(classes, -1, -1), suffix.unflatten(0, (classes, -1))], 1)
-        x = x + self._text.positional_embedding.to(x.dtype)  # (C', 77, W)
-        x = self._text.transformer(x, attn_mask=self._text.attn_mask)
-        start = part.ids.new_full((classes, 1), self._tokenizer.sot_token_id)
-        ids = torch.cat([start, part.ids.unflatten(0, (classes, -1))], 1)
-        from open_clip.transformer import text_global_pool
-
-        return cast(torch.Tensor, text_global_pool(x, ids, self._pool, eos_token_id=self.end_of_text))
+        """(C', E) by the model's own transformer over every token: towers without a causal mask see the padding too."""
+        sizes = [bucket.classes * bucket.tokens for bucket in part.buckets]
+        suffixes = (part.frozen + _context_rows(context, part, prompts)).split(sizes)
+        start = part.ids.new_tensor(self._tokenizer.start)  # (S,)
+        features = []
+        for bucket, suffix, ids in zip(part.buckets, suffixes, part.ids.split(sizes), strict=True):
+            shape = (bucket.classes, bucket.tokens)
+            own = torch.cat([start.expand(bucket.classes, -1), ids.unflatten(0, shape)], 1)  # (C', T)
+            x = torch.cat([self._rows(start).expand(bucket.classes, -1, -1), suffix.unflatten(0, shape)], 1)
+            features.append(self._whole.features(x, own))
+        return torch.cat(features)
 
     def _prefix(self, context: torch.Tensor, n_shared: int) -> torch.Tensor:
-        start = self._rows([self._tokenizer.sot_token_id])  # (1, W)
+        start = self._rows(self._tokenizer.start)  # (S, W)
         return torch.cat([start, context[:n_shared]]) if n_shared else start
 
     def _bytes(self, part: Part) -> int:
         """About what running a part keeps for the gradient."""
-        blocks = len(self._text.transformer.resblocks)
-        return len(part.slot) * self.width * self.token_table.element_size() * _FLOATS_A_ROW * blocks
+        return len(part.slot) * self.width * self.token_table.element_size() * _FLOATS_A_ROW * self._whole.layers
 
     @property
     def _most_kept(self) -> int:
         return _KEPT_BYTES.get(self.token_table.device.type, _KEPT_BYTES_ON_GPU)
-
-    def _project(self, x: torch.Tensor) -> torch.Tensor:
-        x = self._text.ln_final(x)
-        projection = self._text.text_projection
-        if projection is None:
-            return x
-        projected = projection(x) if isinstance(projection, torch.nn.Linear) else x @ projection
-        return cast(torch.Tensor, projected)
 
 
 def _context_rows(context: torch.Tensor, part: Part, prompts: Prompts) -> torch.Tensor:
@@ -369,21 +406,3 @@ def _rest_of_block(block: Any, x: torch.Tensor, attended: torch.Tensor) -> torch
 def _is_residual(block: torch.nn.Module) -> bool:
     """Whether a block is open_clip's plain one, or ours with the same parts; told by name, to import neither."""
     return f"{type(block).__module__}.{type(block).__qualname__}" in _RESIDUAL
-
-
-def _joint_width(text: Any, width: int) -> int:
-    projection = text.text_projection
-    if projection is None:
-        return width
-    return int(projection.out_features if isinstance(projection, torch.nn.Linear) else projection.shape[1])
-
-
-def _refuse_unsupported(name: str, model: torch.nn.Module, text: Any, tokenizer: Any) -> None:
-    if not hasattr(text, "token_embedding") or not hasattr(text, "positional_embedding"):
-        raise UnsupportedBackbone(name, "its text tower is not CLIP's own")
-    if getattr(text, "cls_emb", None) is not None or hasattr(model, "text_decoder"):
-        raise UnsupportedBackbone(name, "its text tower reads a class token after the prompt (CoCa)")
-    if getattr(text, "use_pad_mask", False):
-        raise UnsupportedBackbone(name, "its text tower masks padding")
-    if not hasattr(tokenizer, "byte_decoder"):
-        raise UnsupportedBackbone(name, "it does not read CLIP's byte-pair tokens")

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from unicodedata import category
 
 import numpy as np
 from numpy.typing import NDArray
 
 METRICS = ("euclidean", "cosine")
-GOES_ON = "·"  # at the end of a token that continues into the next
+GOES_ON = "·"  # at the end of a token that continues into the next, at the beginning of one that continues another
 SAMPLED = 100  # tokens whose own nearest token is looked for; all of them would take a minute
 _ROWS = 128  # vectors at once: a thousand classes' would take gigabytes
 _TOKENS = 4096  # of the table at once, in double precision
@@ -33,6 +34,7 @@ class Vocabulary:
     words: Sequence[str]  # (V,)
     special: tuple[int, ...]  # start- and end-of-text
     rows: Callable[[int, int], Floats]  # start, stop → (stop - start, W) embeddings of tokens
+    byte_pairs: bool = True  # CLIP's own, which are of small letters
 
     @cached_property
     def plain(self) -> Mask:
@@ -43,16 +45,16 @@ class Vocabulary:
 
     @cached_property
     def whole_words(self) -> Mask:
-        """(V,) tokens that end a word and are made of letters; a tower that reads small letters has no others."""
-        ends = (word.isalpha() and word == word.lower() for word in self.words)
-        return np.fromiter(ends, bool, len(self.words)) & self.plain
+        """(V,) tokens that are a word, made of letters; a tower that reads small letters has no others."""
+        is_word = _is_small if self.byte_pairs else _is_of_letters
+        return np.fromiter(map(is_word, self.words), bool, len(self.words)) & self.plain
 
     def tokens_of(self, text: str) -> list[int] | None:
-        """The tokens of a text, as byte pairs are merged; None for one that is not ASCII, or that these do not spell.
+        """The tokens of a text, as CLIP merges byte pairs; None for one that is not ASCII, or that these do not spell.
 
         Of two neighbours those merge first that make the token of the lowest number, which is the order of the merges.
         """
-        if not text.isascii():
+        if not text.isascii() or not self.byte_pairs:
             return None
         found = [self._merged(piece) for piece in _PIECES.findall(text.lower())]
         return None if None in found else [token for tokens in found if tokens for token in tokens]
@@ -85,9 +87,18 @@ class Vocabulary:
             yield some, self.rows(some.start, some.stop)
 
 
+def _is_small(word: str) -> bool:
+    return word.isalpha() and word == word.lower()
+
+
+def _is_of_letters(word: str) -> bool:
+    """Letters of any script and case, with the marks that some scripts write vowels with."""
+    return word.isalpha() or (word[:1].isalpha() and all(category(character)[0] in "LM" for character in word))
+
+
 @dataclass(frozen=True)
 class NearWord:
-    """A vocabulary token near a vector; `·` at its end marks a token that continues into the next."""
+    """A vocabulary token near a vector; `·` marks where its word goes on."""
 
     word: str
     euclidean: float  # distance, as the paper's Table of nearest words

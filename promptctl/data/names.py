@@ -202,9 +202,10 @@ def unread(entries: Sequence[ClassEntry], tower: TextTower) -> list[str]:
 
 
 def _in_bytes(name: str, tower: TextTower) -> bool:
-    pieces = [tower.word(token).removesuffix("·") for token in tower.tokens(name)]
-    loose = [piece for piece in pieces if "\ufffd" in piece or (len(piece) == 1 and not piece.isascii())]
-    return sum(map(_n_bytes, loose)) > _BYTES * sum(map(_n_bytes, pieces))
+    tokens = tower.tokens(name)
+    pieces = {token: tower.word(token).strip("·") for token in tokens}
+    loose = [pieces[token] for token in tokens if tower.is_loose(token)]
+    return sum(map(_n_bytes, loose)) > _BYTES * sum(_n_bytes(pieces[token]) for token in tokens)
 
 
 def _n_bytes(piece: str) -> int:
