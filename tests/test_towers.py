@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import languages
 import open_clip
 import pytest
+import torch
+from languages import KINDS, SENTENCES
+from torch.testing import assert_close
 
+from promptctl.clip.packing import POSITIONS
+from promptctl.clip.text_tower import TextTower
 from promptctl.clip.towers import needs_transformers, unsupported_reason
+from promptctl.errors import NameTooLong
 
 
 def test_every_model_of_open_clip_has_a_text_tower_that_can_be_used():
@@ -41,3 +51,125 @@ def test_a_description_says_why_a_text_tower_cannot_be_used(text, reason):
 
 def open_clip_configs() -> list[Path]:
     return sorted((Path(open_clip.__file__).parent / "model_configs").glob("*.json"))
+
+
+# --------------------------------------------------------------------------- each kind, against its own forward
+
+NAMES = ["dog", "polar bear", "Eisvogel", "ibis à face", "翡翠", "أبو", "m3 coupe", "a"]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def towers(request, tmp_path_factory):
+    folder = languages.build(tmp_path_factory.mktemp("tower"), KINDS[request.param], seed=3, length=32)
+    model = open_clip.create_model(f"local-dir:{folder}").eval().double().requires_grad_(False)
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    return request.param, model, tokenizer, TextTower(model, tokenizer, name=request.param)
+
+
+def test_sentences_equal_the_models_own_encode_text(towers):
+    kind, model, tokenizer, tower = towers
+    sentences = [sentence for sentence in SENTENCES if len(tower.tokens(sentence)) < 26]
+    assert len(sentences) > 3
+    ids = tokenizer(sentences)
+    assert [tower.sentence(sentence) for sentence in sentences] == ids.tolist()
+    assert_close(tower.encode_sentences(sentences), own_forward(model, ids), atol=1e-10, rtol=0)
+    assert tower._shares != KINDS[kind].runs_whole
+    assert len({*map(tuple, ids.tolist())}) == len(sentences), "sentences that the tokenizer can tell apart"
+
+
+@pytest.mark.parametrize(
+    ("position", "class_specific", "tokens"), [*itertools.product(POSITIONS, [False, True], [1, 5])]
+)
+def test_features_and_gradients_equal_the_models_own_forward(towers, position, class_specific, tokens):
+    _, model, tokenizer, tower = towers
+    shape = (len(NAMES), tokens, tower.width) if class_specific else (tokens, tower.width)
+    context = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.3
+    weights = torch.randn(
+        len(NAMES), tower.joint_width, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
+    ours, theirs = context.clone().requires_grad_(), context.clone().requires_grad_()
+
+    found = tower.encode(ours, tower.prompts(NAMES, tokens, position=position, shared=not class_specific))
+    expected = with_vectors(model, tokenizer, theirs, NAMES, position)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+
+    assert_close(found, expected, atol=1e-10, rtol=0)
+    assert_close(ours.grad, theirs.grad, atol=1e-10, rtol=0)
+    assert ours.grad.abs().max() > 1e-6
+
+
+def test_words_as_context_equal_a_sentence(towers):
+    _, model, tokenizer, tower = towers
+    names = ["dog", "polar bear", "Eisvogel", "翡翠"]
+    words = tower.embed("a")
+    found = tower.encode(words, tower.prompts(names, len(words)))
+    assert_close(found, own_forward(model, tokenizer([f"a {name}." for name in names])), atol=1e-10, rtol=0)
+
+
+def test_the_longest_name_fits_and_one_more_is_refused(towers):
+    *_, tower = towers
+    tower.prompts(["a " * room(tower)], 4)
+    with pytest.raises(NameTooLong):
+        tower.prompts(["a " * (room(tower) + 1)], 4)
+
+
+def room(tower: TextTower) -> int:
+    """Words of one token that fit beside four vectors."""
+    around = tower.sentence("")
+    return len(around) - 4 - len(tower._around) - len(tower.name_tokens("a")[0]) + 1
+
+
+def own_forward(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    found = getattr(model, "text", model)(ids) if hasattr(model, "text") else model.encode_text(ids)
+    return found[0] if isinstance(found, tuple) else found
+
+
+def with_vectors(
+    model: Any, tokenizer: Any, context: torch.Tensor, names: Sequence[str], position: str
+) -> torch.Tensor:
+    """(C, E) by the model's own forward on its own tokenizer's ids, some of whose embeddings are replaced.
+
+    The words "a a a" hold the places of the vectors; the tokens of the name are what then follows them.
+    """
+    n_context = context.shape[-2]
+    holders = " ".join(["a"] * n_context)
+    end = tokenizer([f"{holders} {name}." for name in names])  # (C, T)
+    n_start = end[0].tolist().index(plain(tokenizer))
+    n_stop = length_of(tokenizer, "a.") - length_of(tokenizer, "a")
+    in_front = {"end": n_context, "middle": n_context // 2, "front": 0}[position]
+    rows, places = [], []
+    for row, name in zip(end.tolist(), names, strict=True):
+        first = n_start + n_context
+        k = length_of(tokenizer, f"{holders} {name}.") - length_of(tokenizer, holders) - n_stop
+        start, vectors, named, rest = row[:n_start], row[n_start:first], row[first : first + k], row[first + k :]
+        rows.append([*start, *vectors[:in_front], *named, *vectors[in_front:], *rest])
+        after = range(n_start + in_front + k, n_start + n_context + k)
+        places.append([*range(n_start, n_start + in_front), *after])
+    of_class = context if context.ndim == 3 else context.expand(len(names), *context.shape)
+    classes = torch.arange(len(names))[:, None]
+    text = model.text if hasattr(model, "text") else model
+    embedding = text.token_embedding if hasattr(text, "token_embedding") else text.transformer.get_input_embeddings()
+    scale = getattr(embedding, "embed_scale", 1.0)
+
+    def replace(_module: Any, _arguments: Any, embedded: torch.Tensor) -> torch.Tensor:
+        return embedded.index_put((classes, torch.tensor(places)), of_class * scale)
+
+    hook = embedding.register_forward_hook(replace)
+    try:
+        return own_forward(model, torch.tensor(rows))
+    finally:
+        hook.remove()
+
+
+def length_of(tokenizer: Any, words: str) -> int:
+    """Tokens of a text, without what stands around it."""
+    if hasattr(tokenizer, "tokenizer"):
+        return len(tokenizer.tokenizer(tokenizer.clean_fn(words), add_special_tokens=False).input_ids)
+    return len(tokenizer.encode(words))
+
+
+def plain(tokenizer: Any) -> int:
+    if hasattr(tokenizer, "tokenizer"):
+        return int(tokenizer.tokenizer("a", add_special_tokens=False).input_ids[0])
+    return int(tokenizer.encode("a")[0])

@@ -222,9 +222,8 @@ class OfTransformers:
         if mark == _ENDED:
             return self._of_bytes(piece.removesuffix(mark)), True, piece.endswith(mark)
         text, begins = piece.removeprefix(mark), piece.startswith(mark)
-        if mark == _BLANK_BYTE:
-            return self._of_bytes(text), begins, True
-        return text.replace(mark, " ").strip() or piece, begins, True
+        text = self._of_bytes(text) if mark == _BLANK_BYTE else text.replace(mark, " ")
+        return text.strip() or _BLANK, begins, True
 
     def _of_bytes(self, piece: str) -> str:
         """The text of an entry, of which each character stands for a byte; not so in tokens that were added."""
