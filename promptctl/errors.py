@@ -10,7 +10,7 @@ PromptctlError                 exit 1
 ├── InvalidName
 ├── BadContextFile (12)        CorruptContext  NewerFormat  BadCheckpoint
 ├── BackboneError              UnknownBackbone  UnsupportedBackbone  WeightsUnavailable (13)  BackboneMismatch
-│                              SameBackbone  CheckpointMismatch  LibraryMissing
+│                              SameBackbone  CheckpointMismatch  LibraryMissing  WeightsDoNotFit  BackboneNeeds
 ├── NoShots
 ├── DatasetError               NoImages  NoLabelColumn  OneClass  TooFewShots  UnknownClasses  NameTooLong
 │                              ClassNotFound  ClassNameTaken  NearlyNamed  TooFewClasses  PhotosMissing
@@ -229,6 +229,48 @@ class LibraryMissing(BackboneError):
         super().__init__(
             f"'{name}' cannot be loaded: {library} is not installed", "pip install torch torchvision open_clip_torch"
         )
+
+
+class BackboneNeeds(BackboneError):
+    """A backbone needs a library of one of promptctl's extras."""
+
+    def __init__(self, name: str, library: str, extra: str) -> None:
+        super().__init__(
+            f"'{name}' needs the library {library}, which is not installed", f"pip install 'promptctl[{extra}]'"
+        )
+
+
+class WeightsDoNotFit(BackboneError):
+    """A file of weights is of another architecture than the one it is named with.
+
+    lacking, foreign   names of tensors     shapes   what is said of a tensor in another shape
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        model: str,
+        *,
+        total: int,
+        lacking: Sequence[str] = (),
+        shapes: Sequence[str] = (),
+        foreign: Sequence[str] = (),
+    ) -> None:
+        said = (
+            f"it lacks {_some(lacking, f' of {total} tensors')}" if lacking else "",
+            _some(shapes, " tensors in another shape") if shapes else "",
+            f"{_some(foreign)} that '{model}' has not" if foreign else "",
+        )
+        super().__init__(
+            f"{path} does not fit '{model}': {'; '.join(filter(None, said))}",
+            f"promptctl models list --all   (with another architecture: --model ARCHITECTURE:{shlex.quote(str(path))})",
+        )
+
+
+def _some(names: Sequence[str], what: str = "") -> str:
+    """How many there are, and the first of them; names that a file chose are cut."""
+    shown = ", ".join(name[:100] for name in names[:2])
+    return f"{len(names)}{what} ({shown}{', …' if len(names) > 2 else ''})"
 
 
 class BackboneMismatch(BackboneError):

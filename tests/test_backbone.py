@@ -317,11 +317,11 @@ def test_what_cannot_be_had_is_told_without_torch(name, error, tmp_path, tiny_fo
 
 def test_the_table_read_without_open_clip_is_open_clips():
     code = (
-        "import promptctl.clip.registry as m\n"
-        "bare = {n: m._table().get_pretrained_cfg(*n) for n in m._table().list_pretrained()}\n"
+        "import promptctl.clip.architectures as m\n"
+        "bare = {n: m.table().get_pretrained_cfg(*n) for n in m.table().list_pretrained()}\n"
         "import safetensors.torch\n"
         "from open_clip.pretrained import get_pretrained_cfg, list_pretrained\n"
-        "print(bare == {n: get_pretrained_cfg(*n) for n in list_pretrained()}, m._table().__name__)"
+        "print(bare == {n: get_pretrained_cfg(*n) for n in list_pretrained()}, m.table().__name__)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True _open_clip_table.pretrained\n"

@@ -84,7 +84,10 @@ OwnModel = Annotated[
     str | None,
     typer.Option("--model", help="Where to find the context's backbone, if not under the name it was learned with."),
 ]
-Model = Annotated[str, typer.Option(envvar="PROMPTCTL_MODEL", help="Backbone: mini or any open_clip model.")]
+Model = Annotated[
+    str,
+    typer.Option(envvar="PROMPTCTL_MODEL", help="Backbone: mini, any open_clip model, or ARCH:WEIGHTS."),
+]
 Template = Annotated[
     str,
     typer.Option(help="Zero-shot template: a sentence with {}, a data set of the paper, imagenet-7 or imagenet-80."),

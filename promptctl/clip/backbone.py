@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -16,14 +19,18 @@ from numpy.typing import NDArray
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
+from promptctl.clip import architectures
 from promptctl.clip.kept import file_facts
-from promptctl.clip.registry import first_line, locate
+from promptctl.clip.registry import first_line, is_own, locate
 from promptctl.clip.text_tower import TextTower
 from promptctl.clip.vocabulary import Vocabulary
+from promptctl.clip.weights import put_into, read_weights
 from promptctl.context.card import BackboneId
 from promptctl.encoding.preprocess import Preprocess
 from promptctl.encoding.torch import TorchEncoder
 from promptctl.errors import BackboneError, UnsupportedBackbone
+
+_LOG = logging.getLogger(__name__)
 
 
 class Backbone:
@@ -31,6 +38,7 @@ class Backbone:
 
     def __init__(self, name: str, device: str = "auto", *, fetch: bool = True) -> None:
         self.where = locate(name, fetch=fetch)
+        self._is_typed = fetch
         self.name = self.where.name
         self.device = torch.device(choose_device(device))
 
@@ -50,15 +58,8 @@ class Backbone:
             _refuse_what_fetches(self.name, open_clip.get_model_config(self.where.model))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the loaders' own, which say nothing to a person
-                model = open_clip.create_model(
-                    self.where.model,
-                    self.where.pretrained,
-                    device=self.device,
-                    force_quick_gelu=self.where.quick_gelu,
-                    force_preprocess_cfg=dict(self.where.preprocess),
-                    require_pretrained=True,
-                )
-        except UnsupportedBackbone:
+                model = self._own() if is_own(self.name) else self._known()
+        except BackboneError:
             raise
         except Exception as error:  # whatever a damaged or foreign file makes the loaders raise
             reason = first_line(error)
@@ -111,6 +112,30 @@ class Backbone:
         """open_clip's `preprocess_cfg`."""
         return dict(self.model.visual.preprocess_cfg)  # type: ignore[union-attr,arg-type]
 
+    def _known(self) -> torch.nn.Module:
+        """A model with the weights that open_clip finds for it."""
+        model: torch.nn.Module = open_clip.create_model(
+            self.where.model,
+            self.where.pretrained,
+            device=self.device,
+            force_quick_gelu=self.where.quick_gelu,
+            force_preprocess_cfg=dict(self.where.preprocess),
+            require_pretrained=True,
+        )
+        return model
+
+    def _own(self) -> torch.nn.Module:
+        """A model with weights of one's own; what they do not say of themselves is told to who typed their name."""
+        preprocess, place = dict(self.where.preprocess), self.where.place
+        with open_clip_unheard():
+            model: torch.nn.Module = open_clip.create_model(
+                self.where.model, pretrained_text=False, force_preprocess_cfg=preprocess
+            )
+        put_into(model, read_weights(place), name=self.where.model, path=place)
+        if self._is_typed:
+            _LOG.warning("%s", _assumed(self.where.model, place, model))
+        return model.to(self.device)
+
     def _fingerprint(self) -> str:
         """sha256 over preprocessing and every weight by name, so the same weights from anywhere are the same."""
         digest = hashlib.sha256(json.dumps(self.preprocess_settings, sort_keys=True, default=list).encode())
@@ -120,6 +145,32 @@ class Backbone:
         quick_gelu = any(type(module).__name__ == "QuickGELU" for module in self.model.modules())
         digest.update(f"quick_gelu:{quick_gelu}".encode())
         return digest.hexdigest()
+
+
+def _assumed(model: str, place: Path, built: torch.nn.Module) -> str:
+    """What a file of weights does not say and was taken from its architecture."""
+    made = cast(dict[str, Any], built.visual.preprocess_cfg)  # type: ignore[union-attr]
+    size = made["size"] if isinstance(made["size"], int) else "x".join(map(str, made["size"]))
+    mean, std = (" ".join(f"{value:.3g}" for value in made[key]) for key in ("mean", "std"))
+    other = f"{model}-quickgelu"
+    gelu = f"; with GELU ({other}:{place} has QuickGELU)" if other in architectures.names() else ""
+    how = f"{size} pixels, resized by {made['resize_mode']}, {made['interpolation']}, mean {mean}, std {std}"
+    return f"photos are prepared as {model} has them: {how}{gelu}"
+
+
+@contextmanager
+def open_clip_unheard() -> Iterator[None]:
+    """Without what open_clip logs of a model that is built before it has weights."""
+    root = logging.getLogger()
+
+    def is_not_open_clips(record: logging.LogRecord) -> bool:
+        return Path(record.pathname).parent.name != "open_clip"
+
+    root.addFilter(is_not_open_clips)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_not_open_clips)
 
 
 def _in_numpy(transform: Callable[[Image.Image], torch.Tensor]) -> Callable[[Image.Image], NDArray[np.float32]]:

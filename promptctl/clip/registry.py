@@ -6,16 +6,12 @@ import contextlib
 import os
 import re
 import shlex
-import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from promptctl.clip import architectures, own_weights
 from promptctl.clip.network import offline_reason
 from promptctl.context.limits import is_model_name
 from promptctl.errors import UnknownBackbone, WeightsUnavailable
@@ -58,7 +54,8 @@ RECOMMENDED = (
 def parse(name: str) -> str:
     """The canonical spelling of a backbone name; UnknownBackbone for what can be none.
 
-    `,` and `/` mean the same between model and tag; a local folder is kept by its absolute path, wherever it is named.
+    `,` and `/` mean the same between model and tag; a local folder, or a file of weights, is kept by its absolute path,
+    wherever it is named.
     """
     name = name.strip()
     if not is_model_name(name):
@@ -66,6 +63,8 @@ def parse(name: str) -> str:
         raise UnknownBackbone(shown, reason="no model has such a name")
     if name.startswith(_LOCAL):
         return _LOCAL + str(_absolute(name))
+    if own_weights.split(name):
+        return own_weights.canonical(name)
     name = name.replace(",", "/", 1) if "/" not in name else name
     if name.startswith(_HUB) and not _REPO.fullmatch(name.removeprefix(_HUB)):
         raise UnknownBackbone(name, reason="what follows hf-hub: is OWNER/NAME")
@@ -105,19 +104,27 @@ def repository_of(name: str) -> str | None:
     if name.startswith(_HUB):
         return name.removeprefix(_HUB)
     model, _, tag = name.partition("/")
-    cfg = _table().get_pretrained_cfg(model, tag) if tag and not name.startswith(_LOCAL) else {}
+    cfg = architectures.table().get_pretrained_cfg(model, tag) if tag and not is_local(name) else {}
     repo = str(cfg.get("hf_hub", "")).rpartition("/")[0]
     return repo if is_repository(repo) else None
 
 
 def is_local(name: str) -> bool:
-    """Whether a backbone is a folder of one machine."""
-    return name.startswith(_LOCAL)
+    """Whether a backbone is a folder, or a file of weights, of one machine."""
+    return name.startswith(_LOCAL) or is_own(name)
+
+
+def is_own(name: str) -> bool:
+    """Whether a backbone is an architecture with weights of one's own."""
+    return own_weights.split(name) is not None
 
 
 def without_folder(name: str) -> str:
-    """The name of a backbone without where its folder lies on this machine."""
-    return f"{_LOCAL}{Path(name.removeprefix(_LOCAL)).name}" if is_local(name) else name
+    """The name of a backbone without where its folder, or its file of weights, lies on this machine."""
+    if not is_local(name):
+        return name
+    kind, _, place = name.partition(":")
+    return f"{kind}:{Path(place).name}"
 
 
 def locate(name: str, *, fetch: bool = True) -> ResolvedModel:
@@ -133,6 +140,9 @@ def locate(name: str, *, fetch: bool = True) -> ResolvedModel:
         return ResolvedModel(name, _LOCAL + str(MINI_FOLDER))
     if name.startswith(_LOCAL):
         return ResolvedModel(name, _LOCAL + str(_checked_folder(name)))
+    if is_own(name):
+        model, path = own_weights.checked(name)
+        return ResolvedModel(name, model, str(path), preprocess=architectures.usual_preprocessing(model))
     if name.startswith(_HUB):
         return ResolvedModel(name, _LOCAL + str(_hub_folder(name, fetch)))
     return _tagged(name, fetch)
@@ -143,7 +153,7 @@ def on_this_machine() -> tuple[str, ...]:
     repos = _cached_repos()
     if not repos:
         return ()
-    table = _table()
+    table = architectures.table()
     known: dict[str, str] = {}
     for model, tag in table.list_pretrained():
         repo = table.get_pretrained_cfg(model, tag).get("hf_hub", "").rpartition("/")[0]
@@ -171,13 +181,12 @@ def first_line(error: BaseException) -> str:
 
 def _tagged(name: str, fetch: bool) -> ResolvedModel:
     model, _, tag = name.partition("/")
-    cfg = _table().get_pretrained_cfg(model, tag) if tag else {}
+    cfg = architectures.table().get_pretrained_cfg(model, tag) if tag else {}
     if not cfg:
-        raise _unknown(name, _table().list_pretrained())
+        raise _unknown(name, architectures.table().list_pretrained())
     path = _tag_weights(name, cfg, fetch)
-    preprocess = {key: cfg[key] for key in ("mean", "std", "interpolation", "resize_mode") if cfg.get(key)}
     # OpenAI's weights were trained with QuickGELU; open_clip only warns when the model has plain GELU
-    return ResolvedModel(name, model, str(path), bool(cfg.get("quick_gelu")), tuple(sorted(preprocess.items())))
+    return ResolvedModel(name, model, str(path), bool(cfg.get("quick_gelu")), architectures.preprocessing(cfg))
 
 
 def _tag_weights(name: str, cfg: dict[str, Any], fetch: bool) -> Path:
@@ -249,14 +258,16 @@ def _absolute(name: str) -> Path:
     typed = name.removeprefix(_LOCAL)
     if not typed:
         raise UnknownBackbone(name, reason="it does not say which folder", hint="--model local-dir:FOLDER")
-    folder = Path(os.path.expanduser(typed))  # noqa: PTH111  which lets be what it cannot expand
-    return folder.resolve() if ".." in folder.parts else folder.absolute()
+    return own_weights.absolute(typed)
 
 
 def _unknown(name: str, pretrained: list[tuple[str, str]]) -> UnknownBackbone:
     if os.path.isdir(name):  # noqa: PTH112
         full_name = f"{_LOCAL}{_absolute(name)}"
         return UnknownBackbone(name, reason="it is a folder", hint=f"--model {shlex.quote(full_name)}")
+    if os.path.isfile(name):  # noqa: PTH113
+        hint = f"--model {shlex.quote(f'ARCHITECTURE:{own_weights.absolute(name)}')}   (such as ViT-B-32)"
+        return UnknownBackbone(name, reason="it is a file", hint=hint)
     model, _, tag = name.partition("/")
     tags = [t for m, t in pretrained if m == model]
     if tags:
@@ -266,26 +277,6 @@ def _unknown(name: str, pretrained: list[tuple[str, str]]) -> UnknownBackbone:
     spelled = {MINI: MINI} | {f"{m}/{t}".lower(): f"{m}/{t}" for m, t in pretrained}
     near = [spelled[key] for key in get_close_matches(name.lower(), [*spelled], n=3, cutoff=0.6)]
     return UnknownBackbone(name, near=near)
-
-
-@cache
-def _table() -> Any:
-    """open_clip's table of pretrained weights, without torch, whose import costs seconds."""
-    spec = find_spec("open_clip")
-    if "open_clip" in sys.modules or "torch" in sys.modules or spec is None:
-        return import_module("open_clip.pretrained")
-    # the module that holds the table needs nothing of its package but two files of constants
-    bare = ModuleType("_open_clip_table")
-    bare.__path__ = list(spec.submodule_search_locations or ())
-    sys.modules[bare.__name__] = bare
-    # None makes its import fail: it would bring in torch, and the table does without
-    sys.modules["safetensors.torch"] = None  # type: ignore[assignment]
-    try:
-        return import_module(f"{bare.__name__}.pretrained")
-    except Exception:  # another open_clip, arranged differently
-        return import_module("open_clip.pretrained")
-    finally:
-        sys.modules.pop("safetensors.torch", None)
 
 
 def _require_network(name: str, fetch: bool) -> None:

@@ -153,7 +153,9 @@ def _kept_for(context: Context, model: str | None) -> KeptBackbone | None:
         with library_needed(model):
             registry.ensure_available(model)
             here = registry.locate(model, fetch=False)
-        return found if here.place == found.place else None
+        # one file of weights may be named with several architectures
+        is_own = registry.is_own(model) or registry.is_own(found.id.name)
+        return found if here.place == found.place and not is_own else None
     return found
 
 

@@ -25,6 +25,7 @@ LONGEST_PICKLE = 1 << 18  # bytes, and of the list of what a zip file holds
 LONGEST_STORAGE = 1 << 30  # bytes
 _LONGEST_HEADER = 1 << 20  # bytes, of safetensors
 _LONGEST_KEY = 1000  # letters
+_LONGEST_OF_TRAINING = 1 << 22  # bytes of the pickle of a checkpoint with the state of its optimizer
 _MOST_ARGUMENTS = 64
 _MOST_AXES = 8
 _CHUNK = 1 << 20
@@ -189,6 +190,26 @@ class TorchFile:
             yield _as_float32(view, kind)
 
 
+def foreign_names(file: IO[bytes]) -> tuple[str, ...]:
+    """What a file of weights names beside tensors, and torch would refuse to make; nothing of it is run.
+
+    raises   ValueError with a sentence's end, or any exception at all, for what is not of torch.save's zip form
+    """
+    with zipfile.ZipFile(_Sipped(file, _LONGEST_OF_TRAINING)) as archive:  # type: ignore[arg-type]
+        entries = archive.infolist()
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise ValueError("it is a TorchScript archive, which holds a program")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("it is compressed, which torch.save never does")  # bombs are
+    (pickled,) = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
+    if pickled.file_size > _LONGEST_OF_TRAINING:
+        raise ValueError("it names more tensors than any model has")
+    file.seek(_begin_of_entry(file, pickled))
+    unpickler = _Unpickler(io.BytesIO(_exactly(file, pickled.file_size)))
+    unpickler.load()
+    return tuple(dict.fromkeys(unpickler.foreign))
+
+
 def _as_float32(values: NDArray[Any], kind: str) -> NDArray[np.float32]:
     if kind == _BFLOAT16:  # the upper half of a float32
         return (values.astype(np.uint32) << 16).view(np.float32)
@@ -292,8 +313,11 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: the one in C takes gi
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="utf-8")
         self.storages: dict[str, Storage] = {}
+        self.foreign: list[str] = []
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in KNOWN:
+            self.foreign.append(f"{module}.{name}")
         return KNOWN.get((module, name), Inert)
 
     def persistent_load(self, pid: Any) -> Any:
@@ -314,13 +338,13 @@ class _Unpickler(pickle._Unpickler):  # the one in Python: the one in C takes gi
 class _Sipped:
     """A file of which nobody takes more than a sip; zipfile takes whatever size the file itself names."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, file: IO[bytes], most: int = LONGEST_PICKLE) -> None:
+        self._file, self._most = file, most
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
     def read(self, n_bytes: int = -1) -> bytes:
-        data = self._file.read(min(n_bytes, LONGEST_PICKLE + 1) if n_bytes >= 0 else LONGEST_PICKLE + 1)
-        if len(data) > LONGEST_PICKLE:
+        data = self._file.read(min(n_bytes, self._most + 1) if n_bytes >= 0 else self._most + 1)
+        if len(data) > self._most:
             raise ValueError("more at once than a checkpoint has")
         return data
 

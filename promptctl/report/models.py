@@ -54,7 +54,10 @@ class ModelsReport(Report):
         return ["width", "parameters", "here"]
 
     def advice(self) -> list[str]:
-        return ["any open_clip name works: promptctl models pull ViT-B-16/openai, hf-hub:org/repo, local-dir:/path"]
+        return [
+            "any open_clip name works: promptctl models pull ViT-B-16/openai, hf-hub:org/repo, local-dir:/path, "
+            "ViT-B-32:/path/weights.safetensors"
+        ]
 
 
 def _download(model: ModelRow) -> str | None:

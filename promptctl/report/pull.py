@@ -61,6 +61,8 @@ class PullReport(Report):
         classify = f"promptctl classify PHOTOS --prompt {self.context.partition('@')[0]}"
         if self.backbone_here:
             return next_lines(classify, f"promptctl show {self.context}")
-        if self.backbone.startswith("local-dir:"):
-            return next_lines(f"{classify} --model local-dir:FOLDER   (where its backbone is here)")
+        kind, _, place = self.backbone.partition(":")
+        if place and kind != "hf-hub":  # a folder, or a file of weights, of another machine
+            there = "FOLDER" if kind == "local-dir" else "FILE"
+            return next_lines(f"{classify} --model {kind}:{there}   (where its backbone is here)")
         return next_lines(f"promptctl models pull {shlex.quote(self.backbone)}", classify)
