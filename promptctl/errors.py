@@ -217,9 +217,11 @@ class UnsupportedBackbone(BackboneError):
 class WeightsUnavailable(BackboneError):
     exit_code = 13
 
-    def __init__(self, name: str, reason: str) -> None:
+    def __init__(self, name: str, reason: str, what: str = "weights") -> None:
+        self.what = what
+        is_not = "are not" if what.endswith("s") else "is not"
         super().__init__(
-            f"the weights of '{name}' are not on this machine and {reason}",
+            f"the {what} of '{name}' {is_not} on this machine and {reason}",
             f"where there is a network: promptctl models pull {shlex.quote(name)}",
         )
 

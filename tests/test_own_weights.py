@@ -23,7 +23,7 @@ from promptctl.clip.backbone import Backbone
 from promptctl.errors import BackboneError, PromptctlError, UnknownBackbone, WeightsDoNotFit
 
 OTHER = {**TINY, "vision_cfg": {**TINY["vision_cfg"], "patch_size": 16}}
-SIGLIP = {**TINY, "custom_text": True, "init_logit_bias": -10}
+BIASED = {**TINY, "custom_text": True, "init_logit_bias": -10}
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def small(tmp_path, monkeypatch):
     """Architectures of a few parameters among those of open_clip."""
     folder = tmp_path / "configs"
     folder.mkdir()
-    described = {"Tiny": TINY, "Tiny-quickgelu": {**TINY, "quick_gelu": True}, "Other": OTHER, "Siglip": SIGLIP}
+    described = {"Tiny": TINY, "Tiny-quickgelu": {**TINY, "quick_gelu": True}, "Other": OTHER, "Biased": BIASED}
     for name, config in described.items():
         (folder / f"{name}.json").write_text(json.dumps(config))
         monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, config)
@@ -100,9 +100,11 @@ def test_the_activation_is_that_of_the_architecture_named(file, caplog):
     [("ViT-B-16-SigLIP2", 0.5, "squash"), ("MobileCLIP-S1", 0.0, "shortest"), ("ViT-L-14", 0.48145466, "shortest")],
 )
 def test_preprocessing_is_that_of_the_architectures_weights(model, mean, mode, file):
-    """A bare file of SigLIP's weights used to be given CLIP's own."""
-    made = dict(registry.locate(f"{model}:{file}").preprocess)
+    """A bare file of SigLIP's weights would be given CLIP's own."""
+    made = dict(architectures.usual_preprocessing(model))
     assert (made["mean"][0], made["resize_mode"]) == (mean, mode)
+    if "SigLIP" not in model:
+        assert dict(registry.locate(f"{model}:{file}").preprocess) == made
 
 
 def test_a_name_is_absolute_and_local(file, monkeypatch):
@@ -166,8 +168,8 @@ def test_a_bias_of_the_logits_is_taken_or_left(state, tmp_path):
     """Which weights of SigLIP's loss have, and which is the same for every class."""
     plain = saved({**state, "logit_bias": torch.tensor([-10.0])}, tmp_path / "plain.pt")
     assert "logit_bias" not in Backbone(f"Tiny:{plain}").model.state_dict()
-    assert float(Backbone(f"Siglip:{plain}").model.logit_bias) == -10
-    assert float(Backbone(f"Siglip:{saved(state, tmp_path / 'without.pt')}").model.logit_bias) == 0
+    assert float(Backbone(f"Biased:{plain}").model.logit_bias) == -10
+    assert float(Backbone(f"Biased:{saved(state, tmp_path / 'without.pt')}").model.logit_bias) == 0
 
 
 class Runs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from functools import cache
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 
@@ -47,10 +49,10 @@ def names() -> tuple[str, ...]:
 
 def description(model: str) -> dict[str, Any] | None:
     """What open_clip builds for a name: `embed_dim`, `vision_cfg`, `text_cfg` …; None for no architecture."""
-    if model not in names():
+    if not _NAME.fullmatch(model):
         return None
-    path = next(path for folder in folders() if (path := folder / f"{model}.json").is_file())
-    described: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    path = next((path for folder in folders() if (path := folder / f"{model}.json").is_file()), None)
+    described: dict[str, Any] | None = json.loads(path.read_text("utf-8")) if path else None
     return described
 
 

@@ -16,12 +16,14 @@ import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
+from open_clip.tokenizer import HFTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from promptctl.clip import architectures
 from promptctl.clip.kept import file_facts
 from promptctl.clip.registry import first_line, is_own, locate
+from promptctl.clip.text_files import tokenizer_settings
 from promptctl.clip.text_tower import TextTower
 from promptctl.clip.vocabulary import Vocabulary
 from promptctl.clip.weights import put_into, read_weights
@@ -55,7 +57,6 @@ class Backbone:
     def model(self) -> torch.nn.Module:
         try:
             _ = self.files
-            _refuse_what_fetches(self.name, open_clip.get_model_config(self.where.model))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the loaders' own, which say nothing to a person
                 model = self._own() if is_own(self.name) else self._known()
@@ -70,7 +71,7 @@ class Backbone:
     @cached_property
     def tower(self) -> TextTower:
         try:
-            tokenizer = open_clip.get_tokenizer(self.where.model)
+            tokenizer = self._tokenizer()
         except Exception as error:
             raise UnsupportedBackbone(self.name, f"its tokenizer cannot be loaded ({error!s:.80})") from error
         return TextTower(self.model, tokenizer, name=self.name)
@@ -87,18 +88,17 @@ class Backbone:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """Its tokens and their embeddings, in numpy."""
-        tower = self.tower
-        table = tower.token_table.detach().float().cpu().numpy()
-        words = [tower.word(token) for token in range(len(table))]
-        return Vocabulary(words, tower.special_tokens, lambda start, stop: table[start:stop])
+        return self.tower.vocabulary
 
     @property
     def logit_scale(self) -> float:
         return float(self.model.logit_scale.exp())  # type: ignore[operator,union-attr]
 
-    @property
+    @cached_property
     def visual(self) -> torch.nn.Module:
-        return cast(torch.nn.Module, self.model.visual)
+        """The image tower: pictures → (N, E)."""
+        tower = cast(torch.nn.Module, self.model.visual)
+        return Pooled(tower) if getattr(tower, "output_tokens", False) else tower
 
     @property
     def transform(self) -> Callable[[Image.Image], torch.Tensor]:
@@ -121,6 +121,7 @@ class Backbone:
             force_quick_gelu=self.where.quick_gelu,
             force_preprocess_cfg=dict(self.where.preprocess),
             require_pretrained=True,
+            **self._tower_here(),
         )
         return model
 
@@ -129,12 +130,26 @@ class Backbone:
         preprocess, place = dict(self.where.preprocess), self.where.place
         with open_clip_unheard():
             model: torch.nn.Module = open_clip.create_model(
-                self.where.model, pretrained_text=False, force_preprocess_cfg=preprocess
+                self.where.model, pretrained_text=False, force_preprocess_cfg=preprocess, **self._tower_here()
             )
         put_into(model, read_weights(place), name=self.where.model, path=place)
         if self._is_typed:
             _LOG.warning("%s", _assumed(self.where.model, place, model))
         return model.to(self.device)
+
+    def _tower_here(self) -> dict[str, Any]:
+        """For a text tower of Hugging Face: that open_clip builds it by the description on this machine."""
+        folder = self.where.text.tower
+        if folder is None:
+            return {}
+        described = open_clip.get_model_config(self.where.model)
+        return {"text_cfg": {**described["text_cfg"], "hf_model_name": str(folder), "hf_model_pretrained": False}}
+
+    def _tokenizer(self) -> Any:
+        folder = self.where.text.tokenizer
+        if folder is None:
+            return open_clip.get_tokenizer(self.where.model)
+        return HFTokenizer(str(folder), **tokenizer_settings(open_clip.get_model_config(self.where.model)))
 
     def _fingerprint(self) -> str:
         """sha256 over preprocessing and every weight by name, so the same weights from anywhere are the same."""
@@ -145,6 +160,19 @@ class Backbone:
         quick_gelu = any(type(module).__name__ == "QuickGELU" for module in self.model.modules())
         digest.update(f"quick_gelu:{quick_gelu}".encode())
         return digest.hexdigest()
+
+
+class Pooled(torch.nn.Module):
+    """An image tower that gives its patches as well, as CoCa's does, without them."""
+
+    def __init__(self, tower: torch.nn.Module) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(N, E)"""
+        features: torch.Tensor = self.tower(pictures)[0]
+        return features
 
 
 def _assumed(model: str, place: Path, built: torch.nn.Module) -> str:
@@ -175,26 +203,6 @@ def open_clip_unheard() -> Iterator[None]:
 
 def _in_numpy(transform: Callable[[Image.Image], torch.Tensor]) -> Callable[[Image.Image], NDArray[np.float32]]:
     return lambda picture: transform(picture).numpy()
-
-
-def _refuse_what_fetches(name: str, config: object) -> None:
-    """UnsupportedBackbone for a model whose configuration sends its loader for more than lies beside it.
-
-    Whoever wrote the configuration would decide what is asked of the network; and none of these towers can be used.
-    """
-    for key, value in _settings(config):
-        if key in ("hf_model_name", "hf_tokenizer_name") and value:
-            raise UnsupportedBackbone(name, "its text tower or tokenizer is not CLIP's own")
-        if key == "timm_model_name" and not {":", "/"}.isdisjoint(str(value)):
-            raise UnsupportedBackbone(name, "its image tower is in another repository")
-
-
-def _settings(config: object) -> Iterator[tuple[str, object]]:
-    """Every key and value of a configuration, at any depth."""
-    if isinstance(config, dict):
-        for key, value in config.items():
-            yield key, value
-            yield from _settings(value)
 
 
 def choose_device(asked: str) -> str:

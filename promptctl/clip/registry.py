@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -13,6 +14,17 @@ from typing import Any
 
 from promptctl.clip import architectures, own_weights
 from promptctl.clip.network import offline_reason
+from promptctl.clip.text_files import (
+    TOKENIZER_FILES,
+    TOWER_FILE,
+    VOCABULARIES_BEFORE,
+    VOCABULARY,
+    TextFiles,
+    check_usable,
+    files_in,
+    files_of_table,
+    is_beside_weights,
+)
 from promptctl.context.limits import is_model_name
 from promptctl.errors import UnknownBackbone, WeightsUnavailable
 
@@ -22,6 +34,7 @@ _CONFIG = "open_clip_config.json"
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _CHECKPOINTS = (".safetensors", ".bin", ".pth")
 _LOCAL, _HUB = "local-dir:", "hf-hub:"
+_OF_CLIP = TextFiles()
 _REPO = re.compile(r"(?!.*(--|\.\.))\w([\w.-]{0,94}\w)?/\w([\w.-]{0,94}\w)?(?<!\.git)", re.ASCII)
 
 
@@ -47,6 +60,7 @@ RECOMMENDED = (
     Recommendation("ViT-B-32/openai", 512, 151_277_313, "the paper's ViT-B/32"),
     Recommendation("ViT-B-16/openai", 512, 149_620_737, "the paper's; a good first choice"),
     Recommendation("ViT-B-16/laion2b_s34b_b88k", 512, 149_620_737, "better zero-shot than openai"),
+    Recommendation("ViT-B-16-SigLIP2/webli", 768, 375_187_970, "class names in many languages"),
     Recommendation("ViT-L-14/openai", 768, 427_616_513, "fine-grained classes, on a GPU"),
 )
 
@@ -80,6 +94,7 @@ class ResolvedModel:
     pretrained: str | None = None
     quick_gelu: bool = False
     preprocess: tuple[tuple[str, Any], ...] = ()
+    text: TextFiles = _OF_CLIP
 
     @property
     def place(self) -> Path:
@@ -91,7 +106,8 @@ def deciding_files(place: Path) -> tuple[Path, ...]:
     """What decides which backbone is at a place: the file of weights, or all that open_clip may read of a folder."""
     if not place.is_dir():
         return (place,)
-    return tuple(sorted(path for path in place.iterdir() if path.name == _CONFIG or path.suffix in _CHECKPOINTS))
+    read = {_CONFIG, VOCABULARY, *TOKENIZER_FILES}
+    return tuple(sorted(path for path in place.iterdir() if path.name in read or path.suffix in _CHECKPOINTS))
 
 
 def is_repository(text: str) -> bool:
@@ -131,7 +147,8 @@ def locate(name: str, *, fetch: bool = True) -> ResolvedModel:
     """The files of a backbone, downloaded when they are not here and `fetch` allows.
 
     fetch    whether a person named it; what a file names is never fetched
-    raises   UnknownBackbone with near misses; WeightsUnavailable when they are not here and cannot be had
+    raises   UnknownBackbone with near misses; UnsupportedBackbone and BackboneNeeds before anything is downloaded;
+             WeightsUnavailable when they are not here and cannot be had
 
     Nothing is asked of the network when the files are on this machine.
     """
@@ -139,13 +156,25 @@ def locate(name: str, *, fetch: bool = True) -> ResolvedModel:
     if name == MINI:
         return ResolvedModel(name, _LOCAL + str(MINI_FOLDER))
     if name.startswith(_LOCAL):
-        return ResolvedModel(name, _LOCAL + str(_checked_folder(name)))
+        return _in_folder(name, _checked_folder(name))
     if is_own(name):
-        model, path = own_weights.checked(name)
-        return ResolvedModel(name, model, str(path), preprocess=architectures.usual_preprocessing(model))
+        return _own(name, fetch)
     if name.startswith(_HUB):
-        return ResolvedModel(name, _LOCAL + str(_hub_folder(name, fetch)))
+        return _in_folder(name, _hub_folder(name, fetch))
     return _tagged(name, fetch)
+
+
+def described(name: str) -> dict[str, Any] | None:
+    """open_clip's description of the model of a canonical name, as far as it is on this machine."""
+    if name == MINI:
+        return _described_in(MINI_FOLDER)
+    if name.startswith(_LOCAL):
+        return _described_in(Path(name.removeprefix(_LOCAL)))
+    if name.startswith(_HUB):
+        config = _cached_file(name.removeprefix(_HUB), _CONFIG)
+        return _described_in(config.parent) if config else None
+    own = own_weights.split(name)
+    return architectures.description(own[0] if own else name.partition("/")[0])
 
 
 def on_this_machine() -> tuple[str, ...]:
@@ -162,15 +191,20 @@ def on_this_machine() -> tuple[str, ...]:
     return tuple(sorted(known.get(repo, f"hf-hub:{repo}") for repo in repos))
 
 
+def every_pair() -> tuple[str, ...]:
+    """Every architecture with weights that open_clip lists."""
+    return tuple(f"{model}/{tag}" for model, tag in architectures.table().list_pretrained())
+
+
 def ensure_available(name: str, *, fetch: bool = True) -> None:
     """What `locate` would raise, at once: for a name that does not exist, or weights that cannot be fetched now."""
     try:
         locate(name, fetch=False)
-    except WeightsUnavailable:
+    except WeightsUnavailable as error:
         if not fetch:
             raise
         if reason := offline_reason():
-            raise WeightsUnavailable(parse(name), reason) from None
+            raise WeightsUnavailable(parse(name), reason, error.what) from None
 
 
 def first_line(error: BaseException) -> str:
@@ -184,20 +218,87 @@ def _tagged(name: str, fetch: bool) -> ResolvedModel:
     cfg = architectures.table().get_pretrained_cfg(model, tag) if tag else {}
     if not cfg:
         raise _unknown(name, architectures.table().list_pretrained())
-    path = _tag_weights(name, cfg, fetch)
+    check_usable(name, architectures.description(model) or {})
+    path = _tag_weights_here(cfg)
+    if path is None:
+        _require_network(name, fetch)
+    text = _text_of(name, model, fetch)  # small, and without it the rest is of no use
+    path = path or _tag_weights(name, cfg)
     # OpenAI's weights were trained with QuickGELU; open_clip only warns when the model has plain GELU
-    return ResolvedModel(name, model, str(path), bool(cfg.get("quick_gelu")), architectures.preprocessing(cfg))
+    return ResolvedModel(name, model, str(path), bool(cfg.get("quick_gelu")), architectures.preprocessing(cfg), text)
 
 
-def _tag_weights(name: str, cfg: dict[str, Any], fetch: bool) -> Path:
+def _own(name: str, fetch: bool) -> ResolvedModel:
+    model, path = own_weights.checked(name)
+    text = _text_of(name, model, fetch)
+    return ResolvedModel(name, model, str(path), preprocess=architectures.usual_preprocessing(model), text=text)
+
+
+def _in_folder(name: str, folder: Path) -> ResolvedModel:
+    about = _described_in(folder)
+    text = files_in(folder, name, about) if about else _OF_CLIP
+    return ResolvedModel(name, _LOCAL + str(folder), text=text)
+
+
+def _described_in(folder: Path) -> dict[str, Any] | None:
+    """The description of a model that lies in a folder; None for what the loader will complain of."""
+    try:
+        found = json.loads((folder / _CONFIG).read_text("utf-8"))
+        about = found.get("model_cfg", found)
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+    return about if isinstance(about, dict) else None
+
+
+def _text_of(name: str, model: str, fetch: bool) -> TextFiles:
+    """What an architecture of open_clip needs for its text side; refused first where it cannot be used."""
+    about = architectures.description(model) or {}
+    check_usable(name, about)
+
+    def folder_of(repo: str, is_tower: bool) -> Path:
+        here = _text_here(repo, is_tower)
+        if here is None:
+            _require_network(name, fetch, "tokenizer")
+            here = _fetched_text(name, repo, is_tower)
+        return here
+
+    return files_of_table(about, folder_of)
+
+
+def _text_here(repo: str, is_tower: bool) -> Path | None:
+    """The folder of a tokenizer, or of the description of a tower, in the cache of the hub."""
+    if is_tower:
+        config = _cached_file(repo, TOWER_FILE)
+        return config.parent if config else None
+    words = _cached_file(repo, VOCABULARY, *VOCABULARIES_BEFORE)
+    settings = words and any((words.parent / file).is_file() for file in TOKENIZER_FILES[:2])
+    return words.parent if words and settings else None
+
+
+def _fetched_text(name: str, repo: str, is_tower: bool) -> Path:
+    """The same from the hub."""
+    if is_tower:
+        return _from_hub(name, repo, TOWER_FILE).parent
+    for file in TOKENIZER_FILES:
+        _from_hub_if_there(name, repo, file)
+    if words := _from_hub_if_there(name, repo, VOCABULARY):
+        return words.parent
+    older = [found for file in VOCABULARIES_BEFORE if (found := _from_hub_if_there(name, repo, file))]
+    if not older:
+        raise WeightsUnavailable(name, f"'{repo}' holds none", "tokenizer")
+    return older[0].parent
+
+
+def _tag_weights_here(cfg: dict[str, Any]) -> Path | None:
     repo, _, file = cfg.get("hf_hub", "").rpartition("/")
     if repo:
-        here = _cached_file(repo, *([file] if file else _WEIGHTS))
-        if here:
-            return here
-    elif (by_url := _clip_cache() / Path(cfg.get("url", "")).name).is_file():
-        return by_url
-    _require_network(name, fetch)
+        return _cached_file(repo, *([file] if file else _WEIGHTS))
+    by_url = _clip_cache() / Path(cfg.get("url", "")).name
+    return by_url if by_url.is_file() else None
+
+
+def _tag_weights(name: str, cfg: dict[str, Any]) -> Path:
+    """The weights of a tag, from wherever open_clip fetches them."""
     from open_clip.pretrained import download_pretrained
 
     try:
@@ -212,17 +313,32 @@ def _clip_cache() -> Path:
 
 
 def _hub_folder(name: str, fetch: bool) -> Path:
+    """The folder of a repository with all that is needed of it; what cannot be used is refused before its weights."""
     repo = name.removeprefix(_HUB)
     config, weights = _cached_file(repo, _CONFIG), _cached_file(repo, *_WEIGHTS)
-    if config and weights and config.parent == weights.parent:
+    if config and weights and config.parent == weights.parent and _has_text(config.parent):
         return config.parent
     _require_network(name, fetch)
     folder = _from_hub(name, repo, _CONFIG).parent
-    for file in _WEIGHTS:
-        with contextlib.suppress(UnknownBackbone):
-            _from_hub(name, repo, file)
-            return folder
-    raise UnknownBackbone(name, reason="there are no weights of open_clip in it")
+    if about := _described_in(folder):
+        if is_beside_weights(about):
+            for file in (*TOKENIZER_FILES, VOCABULARY):
+                _from_hub_if_there(name, repo, file)
+        files_in(folder, name, about)
+    if not any(_from_hub_if_there(name, repo, file) for file in _WEIGHTS):
+        raise UnknownBackbone(name, reason="there are no weights of open_clip in it")
+    return folder
+
+
+def _has_text(folder: Path) -> bool:
+    about = _described_in(folder)
+    return about is None or not is_beside_weights(about) or (folder / VOCABULARY).is_file()
+
+
+def _from_hub_if_there(name: str, repo: str, file: str) -> Path | None:
+    with contextlib.suppress(UnknownBackbone):
+        return _from_hub(name, repo, file)
+    return None
 
 
 def _from_hub(name: str, repo: str, file: str) -> Path:
@@ -279,10 +395,10 @@ def _unknown(name: str, pretrained: list[tuple[str, str]]) -> UnknownBackbone:
     return UnknownBackbone(name, near=near)
 
 
-def _require_network(name: str, fetch: bool) -> None:
+def _require_network(name: str, fetch: bool, what: str = "weights") -> None:
     reason = offline_reason() if fetch else "nothing that a file names is fetched"
     if reason:
-        raise WeightsUnavailable(name, reason)
+        raise WeightsUnavailable(name, reason, what)
 
 
 def _cached_file(repo: str, *files: str) -> Path | None:

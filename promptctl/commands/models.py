@@ -10,16 +10,34 @@ from promptctl.report import (
 )
 
 
-def list_models() -> ModelsReport:
-    """The embedded backbone, those on this machine, and a few worth knowing."""
-    from promptctl.clip.registry import MINI, RECOMMENDED, on_this_machine
+def list_models(*, everything: bool = False) -> ModelsReport:
+    """The embedded backbone, those on this machine, and a few worth knowing.
+
+    everything   all pairs of architecture and weights that open_clip lists as well
+    """
+    from promptctl.clip.registry import MINI, RECOMMENDED, every_pair, on_this_machine
 
     here = {MINI, *on_this_machine()}
-    known = [
-        ModelRow(r.name, r.name in here, r.joint_width, r.parameters, r.download_bytes, r.good_for) for r in RECOMMENDED
-    ]
-    others = sorted(here - {row.name for row in known})
-    return ModelsReport((*known, *(ModelRow(name, True, None, None, None, None) for name in others)))
+    known = [_row(r.name, here, r.joint_width, r.parameters, r.download_bytes, r.good_for) for r in RECOMMENDED]
+    listed = every_pair() if everything else ()
+    others = sorted({*here, *listed} - {row.name for row in known})
+    return ModelsReport((*known, *(_row(name, here) for name in others)))
+
+
+def _row(
+    name: str,
+    here: set[str],
+    width: int | None = None,
+    parameters: int | None = None,
+    download: int | None = None,
+    good_for: str | None = None,
+) -> ModelRow:
+    from promptctl.clip.registry import described
+    from promptctl.clip.text_files import extra_for, refusal
+
+    about = described(name) or {}
+    needs, refused = (extra_for(about), refusal(about)) if about else (None, None)
+    return ModelRow(name, name in here, about.get("embed_dim", width), parameters, download, good_for, needs, refused)
 
 
 def pull_model(name: str) -> PulledReport:

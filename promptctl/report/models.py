@@ -21,6 +21,8 @@ class ModelRow:
     parameters: int | None
     download_bytes: int | None
     good_for: str | None
+    needs: str | None = None  # an extra of promptctl
+    refused: str | None = None  # why it cannot be used
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class ModelsReport(Report):
                     "width": model.joint_width,
                     "parameters": f"{model.parameters / 1e6:.0f} M" if model.parameters else None,
                     "download": _download(model),
+                    "needs": _needs(model),
                     "good for": model.good_for,
                 }
                 for model in self.models
@@ -51,13 +54,19 @@ class ModelsReport(Report):
         ]
 
     def spare(self) -> list[str]:
-        return ["width", "parameters", "here"]
+        return ["width", "parameters", "needs", "here"]
 
     def advice(self) -> list[str]:
         return [
             "any open_clip name works: promptctl models pull ViT-B-16/openai, hf-hub:org/repo, local-dir:/path, "
-            "ViT-B-32:/path/weights.safetensors"
+            "ViT-B-32:/path/weights.safetensors; all of its list: promptctl models list --all"
         ]
+
+
+def _needs(model: ModelRow) -> str:
+    if model.refused:
+        return f"cannot be used: {model.refused}"
+    return f"promptctl[{model.needs}]" if model.needs else ""
 
 
 def _download(model: ModelRow) -> str | None:

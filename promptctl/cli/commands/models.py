@@ -12,6 +12,7 @@ from promptctl.cli.output import finish
 
 
 def models_list(
+    everything: Annotated[bool, typer.Option("--all", help="All pairs of open_clip's list as well.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print names only, one per line.")] = False,
     output: Output = Format.table,
     json: Json = False,
@@ -20,12 +21,13 @@ def models_list(
 
     Examples:
         promptctl models list
+        promptctl models list --all --quiet
     """
-    finish(commands.list_models(), output, json, quiet=quiet)
+    finish(commands.list_models(everything=everything), output, json, quiet=quiet)
 
 
 def models_pull(
-    model: Annotated[str, typer.Argument(help="An open_clip name, such as ViT-B-16/openai.")],
+    model: Annotated[str, typer.Argument(help="A name of open_clip, such as ViT-B-16/openai.")],
     output: Output = Format.table,
     json: Json = False,
 ) -> None:
