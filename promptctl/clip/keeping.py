@@ -78,6 +78,7 @@ def described(backbone: Backbone) -> tuple[Facts, Parts]:
         "tower": tower,
         "tokens": [table.offset, table.dtype, table.shape] if table else None,
         "special": backbone.tower.special_tokens,
+        **({} if backbone.tower.reads_byte_pairs else {"byte_pairs": False}),
     }
     return facts, {**parts, WORDS: json.dumps(backbone.vocabulary.words).encode()}
 

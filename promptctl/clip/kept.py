@@ -43,7 +43,7 @@ FACTS, TOPOLOGY, WORDS, TOWER_REST, TOKENS_REST = "facts.json", "tower.xml", "wo
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 # whatever a damaged file makes zipfile and json raise
 _UNREADABLE = (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
-_LARGEST = 1 << 24  # bytes of what is read as text; the largest there are, words in many languages, take a third
+_LARGEST = 1 << 26  # bytes of what is read as text; the largest there are, 900,000 words of many languages, take half
 _LARGEST_SIDE = 4096  # pixels; the largest a tower takes are a thousand
 _LOG = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class KeptBackbone:
                 raise ValueError("its words are none")
             if rows(len(words) - 1, len(words)).shape != (1, self.id.text_width):
                 raise ValueError("its words have no vectors")
-            return Vocabulary(words, special, rows)
+            return Vocabulary(words, special, rows, bool(self.facts.get("byte_pairs", True)))
         except _UNREADABLE as error:
             _LOG.info("%s cannot be used: %s", self.path, error)
             forget(self.id.fingerprint)

@@ -62,6 +62,11 @@ class TextTower:
         return self._tokenizer.is_clips
 
     @property
+    def is_clips(self) -> bool:
+        """Whether the original CoOp, which knows CLIP's tower and tokens alone, could read its prompts."""
+        return self.reads_byte_pairs and isinstance(self._whole, ClipTower) and not self._whole.masks
+
+    @property
     def vocabulary(self) -> Vocabulary:
         """Its tokens and their embeddings, in numpy."""
         table = self.token_table.detach().float().cpu().numpy()

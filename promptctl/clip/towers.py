@@ -9,6 +9,8 @@ from typing import Any
 _POOLS = ("argmax", "eos", "first", "last")
 _HF_POOLERS = ("mean_pooler", "cls_pooler", "cls_last_hidden_state_pooler")
 _CLEANING = ("whitespace", "lower", "canonicalize")
+# of a tokenizer's settings; transformers would take others too, and run code for one
+_SETTINGS = {"clean": str, "strip_sep_token": bool, "language": str}
 
 
 def unsupported_reason(config: Mapping[str, Any]) -> str | None:
@@ -19,7 +21,7 @@ def unsupported_reason(config: Mapping[str, Any]) -> str | None:
     text = config.get("text_cfg")
     if not isinstance(text, Mapping):
         return "it has no text tower"
-    reasons = (_of_tower(text), _of_tokenizer(text))
+    reasons = (_of_tower(text), _of_tokenizer(text), _of_decoder(config.get("multimodal_cfg")))
     return next((reason for reason in reasons if reason), None)
 
 
@@ -43,6 +45,9 @@ def _of_tokenizer(text: Mapping[str, Any]) -> str | None:
     settings = text.get("tokenizer_kwargs") or {}
     if not isinstance(settings, Mapping):
         return "the settings of its tokenizer are none"
+    for setting, value in settings.items():
+        if not isinstance(value, _SETTINGS.get(setting, ())):
+            return f"its tokenizer has a setting that is not known here ({setting!s:.40})"
     if (mode := text.get("tokenizer_mode")) not in (None, "", "clips"):
         return f"how its tokenizer lays out a text is not known here ({mode!s:.40})"
     if (clean := settings.get("clean", "whitespace")) not in _CLEANING:
@@ -50,3 +55,9 @@ def _of_tokenizer(text: Mapping[str, Any]) -> str | None:
     if text.get("hf_model_name") and not text.get("hf_tokenizer_name"):
         return "its text tower is of Hugging Face and its tokenizer is not"
     return None
+
+
+def _of_decoder(decoder: object) -> str | None:
+    """CoCa's, which open_clip builds although only captions need it."""
+    asks = isinstance(decoder, Mapping) and (decoder.get("hf_model_name") or decoder.get("hf_tokenizer_name"))
+    return "its decoder is another model's" if asks else None

@@ -125,6 +125,9 @@ def _export_checkpoint(source: Source, out: Path, model: str | None, force: bool
             out, f"{source.name} was learned with {method.learner} and has no context", "leave out --as coop"
         )
     tower = load_backbone_for(context, source.name, model, "cpu").tower
+    if not tower.is_clips:
+        reason = f"the text tower of '{card.backbone.name}' is not CLIP's, the only one that CoOp knows"
+        raise ExportFailed(out, reason, "--as context or --as head")
     data = coop_checkpoint.to_bytes(context.vectors, card.classes, tower, epochs=method.epochs)
     place_file(out, data, force)
     return CheckpointExported(

@@ -213,7 +213,9 @@ def _embedded_names(found: Checkpoint, checkpoint: Path, backbone: Backbone) -> 
 
     width, reason = found.vectors.shape[-1], None
     embedded = None
-    if width != backbone.tower.width:
+    if not backbone.tower.is_clips:
+        reason = "that model's text tower is not CLIP's, the only one that CoOp knows"
+    elif width != backbone.tower.width:
         reason = f"its vectors have width {width}, that model's tokens {backbone.tower.width}"
     elif found.names is not None:
         embedded = found.names.tokens(backbone.tower)
