@@ -96,6 +96,7 @@ def build(folder: Path, kind: Kind, *, seed: int = 0, length: int = 24) -> Path:
     import torch
     from safetensors.torch import save_file
 
+    folder.mkdir(exist_ok=True)
     size = 49408
     if kind.tokenizer:
         made = TOKENIZERS[kind.tokenizer]()

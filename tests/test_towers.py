@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import torch
 from languages import KINDS, SENTENCES
 from torch.testing import assert_close
 
+from promptctl.clip import keeping
+from promptctl.clip.backbone import Backbone
 from promptctl.clip.packing import POSITIONS
 from promptctl.clip.text_tower import TextTower
 from promptctl.clip.towers import needs_transformers, unsupported_reason
-from promptctl.errors import NameTooLong
+from promptctl.errors import NameTooLong, UnsupportedBackbone
 
 
 def test_every_model_of_open_clip_has_a_text_tower_that_can_be_used():
@@ -54,6 +57,110 @@ def test_a_description_says_why_a_text_tower_cannot_be_used(text, reason):
 
 def open_clip_configs() -> list[Path]:
     return sorted((Path(open_clip.__file__).parent / "model_configs").glob("*.json"))
+
+
+# --------------------------------------------------------------------------- what is refused before it is read
+
+
+@pytest.fixture
+def siglip(tmp_path):
+    return languages.build(tmp_path / "siglip", KINDS["SigLIP 2"], length=32)
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_that_comes_with_a_tokenizer_is_neither_run_nor_asked_about(siglip, file, monkeypatch):
+    ran = siglip / "ran"
+    (siglip / "theirs.py").write_text(f"import pathlib; pathlib.Path({str(ran)!r}).touch()")
+    found = json.loads((siglip / file).read_text()) if (siglip / file).exists() else {"model_type": "theirs"}
+    auto_map = {"AutoTokenizer": ["theirs.Theirs", None], "AutoConfig": "theirs.Theirs"}
+    (siglip / file).write_text(json.dumps({**found, "auto_map": auto_map}))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    with pytest.raises(UnsupportedBackbone) as refused:
+        _ = Backbone(f"local-dir:{siglip}", "cpu").tower
+    assert str(refused.value) == (
+        f"'local-dir:{siglip}' cannot learn a context: its {file} asks for code that comes with it, which is never run"
+    )
+    assert not ran.exists()
+
+
+def test_a_tokenizer_that_is_not_here_is_not_fetched(siglip, monkeypatch):
+    for path in siglip.glob("tokenizer*"):
+        path.unlink()
+    monkeypatch.setattr("socket.create_connection", lambda *_, **__: pytest.fail("the network was asked"))
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
+    with pytest.raises(UnsupportedBackbone) as refused:
+        _ = Backbone(f"local-dir:{siglip}", "cpu").tower
+    assert str(refused.value).endswith("its tokenizer (beside/it) is not on this machine")
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"{" * 100_000, b"\xff"])
+def test_a_damaged_tokenizer_is_refused_in_words(siglip, damage):
+    (siglip / "tokenizer_config.json").write_bytes(damage)
+    with pytest.raises(UnsupportedBackbone) as refused:
+        _ = Backbone(f"local-dir:{siglip}", "cpu").tower
+    assert str(refused.value).endswith("its tokenizer_config.json cannot be read")
+
+
+def test_a_text_tower_of_another_kind_is_refused_before_it_is_built(tmp_path):
+    folder = languages.build(tmp_path / "tower", KINDS["RoBERTa"], length=32)
+    (folder / "config.json").write_text('{"model_type": "gpt2", "pad_token_id": 0}')
+    with pytest.raises(UnsupportedBackbone) as refused:
+        _ = Backbone(f"local-dir:{folder}", "cpu").model
+    assert str(refused.value).endswith("its text tower is of a kind that is not known here (gpt2)")
+
+
+def test_a_tower_whose_embeddings_cannot_be_reached_is_refused(clip):
+    _, tokenizer, _ = clip
+    with pytest.raises(UnsupportedBackbone) as refused:
+        TextTower(torch.nn.Linear(2, 2), tokenizer, name="odd")
+    assert str(refused.value) == "'odd' cannot learn a context: its text tower is not CLIP's own"
+
+
+# --------------------------------------------------------------------------- words as a person reads them
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "read"),
+    [
+        ("SigLIP", "polar bear", ["p", "·o", "·l", "·ar", "b", "·e", "·ar"]),
+        ("SigLIP 2", "Polar Bear!", ["polar", "bear"]),
+        ("SigLIP 2", "翡翠", ["▁", "翡翠"]),  # no blank is written between words, so nothing goes on
+        ("CLIPA", "polar Eisvogel", ["polar", "eisvogel"]),
+        ("RoBERTa", "Eisvogel à", ["Ei", "·sv", "·og", "·el", "à"]),
+    ],
+)
+def test_tokens_are_words_as_a_person_reads_them(kind, words, read, tmp_path):
+    tower = tower_of(tmp_path, kind)
+    found = [tower.word(token) for token in tower.name_tokens(words)[0][: tower.name_tokens(words)[1]]]
+    assert found == read
+    assert not any(map(tower.is_loose, tower.tokens("polar")))
+
+
+def test_a_name_is_the_same_tokens_in_both_forms_of_unicode(tmp_path):
+    for kind in ("SigLIP 2", "CLIPA", "RoBERTa", "XLM-RoBERTa"):
+        (tmp_path / kind).mkdir()
+        tower = tower_of(tmp_path / kind, kind)
+        composed, apart = (unicodedata.normalize(form, "ibis à face") for form in ("NFC", "NFD"))
+        assert composed != apart
+        assert tower.name_tokens(composed) == tower.name_tokens(apart), kind
+
+
+def test_punctuation_that_a_tokenizer_takes_away_leaves_no_full_stop(tmp_path):
+    tower = tower_of(tmp_path, "SigLIP")
+    tokens, of_name = tower.name_tokens("dog")
+    assert len(tokens) == of_name, "the full stop is no token"
+
+
+def test_words_of_any_script_and_case_are_words_of_the_vocabulary(tmp_path):
+    vocabulary = tower_of(tmp_path, "RoBERTa").vocabulary
+    words = {vocabulary.words[i] for i in vocabulary.whole_words.nonzero()[0]}
+    assert {"photo", "Ei", "翡翠"} <= words
+    assert not any("·" in word or word.startswith("<") for word in words)
+    assert vocabulary.tokens_of("a photo") is None, "these are not CLIP's merges"
+
+
+def tower_of(folder: Path, kind: str) -> TextTower:
+    return Backbone(f"local-dir:{languages.build(folder / 'model', KINDS[kind], length=32)}", "cpu").tower
 
 
 # --------------------------------------------------------------------------- each kind, against its own forward
@@ -176,3 +283,59 @@ def plain(tokenizer: Any) -> int:
     if hasattr(tokenizer, "tokenizer"):
         return int(tokenizer.tokenizer("a", add_special_tokens=False).input_ids[0])
     return int(tokenizer.encode("a")[0])
+
+
+# --------------------------------------------------------------------------- at the command line
+
+IN_MANY_LANGUAGES = {"blue": "Eisvogel", "green": "翡翠", "red": unicodedata.normalize("NFD", "ibis à face")}
+
+
+@pytest.mark.parametrize("kind", ["SigLIP 2", "XLM-RoBERTa"])
+def test_names_in_several_languages_from_learning_to_answers(cli, photos, tmp_path, kind):
+    """Learned, measured, answered, its words read, a class added in Arabic, exported: by names as they were given."""
+    model = f"local-dir:{languages.build(tmp_path / 'model', KINDS[kind], length=32)}"
+    rows = [f"{folder},{name}" for folder, name in IN_MANY_LANGUAGES.items()]
+    (tmp_path / "names.csv").write_text("\n".join(["folder,name", *rows]), "utf-8")
+    learned = cli(
+        "learn", photos, "--name", "birds", "--shots", 4, "--model", model, "--classes", tmp_path / "names.csv",
+        "--context-tokens", 4, "--epochs", 40, "--lr", 0.05, "--json",
+    )  # fmt: skip
+    assert learned.code == 0, learned.err
+    assert "little to the text tower" not in learned.err, "names that the vocabulary has are names"
+
+    shown = json.loads(cli("show", "birds", "--json").out)
+    names = {entry["label"]: entry["name"] for entry in shown["card"]["classes"]}
+    assert {label: unicodedata.normalize("NFC", name) for label, name in names.items()} == {
+        label: unicodedata.normalize("NFC", name) for label, name in IN_MANY_LANGUAGES.items()
+    }
+    measured = json.loads(cli("evaluate", "birds", photos, "--json").out)
+    assert measured["without_head"]["top1"] > 0.8, "by the text features that the vectors give"
+    answer = json.loads(cli("classify", photos / "green" / "0.png", "--prompt", "birds", "--json").out)
+    assert answer["images"][0]["top"][0]["name"] == "翡翠"
+
+    read = json.loads(cli("inspect", "birds", "--json").out)
+    words = {word["word"] for vector in read["vectors"] for word in vector["by_euclidean"]}
+    assert words and all(word.isalpha() for word in words)
+    assert cli("class", "add", "birds", "أبو منجل").code == 0
+    assert "أبو منجل" in cli("show", "birds").out
+    assert cli("export", "birds", tmp_path / "head.safetensors", "--as", "head").code == 0
+    refused = cli("export", "birds", tmp_path / "birds.pt", "--as", "coop")
+    assert (refused.code, refused.err.splitlines()) == (
+        1,
+        [
+            f"error: {tmp_path}/birds.pt cannot be written: the text tower of '{model}' is not CLIP's, "
+            "the only one that CoOp knows",
+            "hint:  --as context or --as head",
+        ],
+    )
+
+
+def test_words_of_another_vocabulary_are_kept_for_answers_without_pytorch(tmp_path):
+    backbone = Backbone(f"local-dir:{languages.build(tmp_path / 'model', KINDS['CLIPA'], length=32)}", "cpu")
+    kept = keeping.keep(backbone)
+    assert kept is not None
+    own, found = backbone.vocabulary, kept.vocabulary()
+    assert found is not None and not found.byte_pairs
+    assert (list(found.words), found.special) == (list(own.words), own.special)
+    assert (found.whole_words == own.whole_words).all()
+    assert (found.rows(3, 9) == own.rows(3, 9)).all()
