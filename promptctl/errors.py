@@ -11,6 +11,7 @@ PromptctlError                 exit 1
 ├── BadContextFile (12)        CorruptContext  NewerFormat  BadCheckpoint
 ├── BackboneError              UnknownBackbone  UnsupportedBackbone  WeightsUnavailable (13)  BackboneMismatch
 │                              SameBackbone  CheckpointMismatch  LibraryMissing  WeightsDoNotFit  BackboneNeeds
+│                              NoVisualTokens
 ├── NoShots
 ├── DatasetError               NoImages  NoLabelColumn  OneClass  TooFewShots  UnknownClasses  NameTooLong
 │                              ClassNotFound  ClassNameTaken  NearlyNamed  TooFewClasses  PhotosMissing
@@ -212,6 +213,15 @@ class UnknownBackbone(BackboneError):
 class UnsupportedBackbone(BackboneError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"'{name}' cannot learn a context: {reason}", "promptctl models list")
+
+
+class NoVisualTokens(UnsupportedBackbone):
+    """An image tower that takes no learned tokens."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        PromptctlError.__init__(
+            self, f"'{name}' cannot learn visual tokens: {reason}", "--model ViT-B-32/laion2b_s34b_b79k"
+        )
 
 
 class WeightsUnavailable(BackboneError):
