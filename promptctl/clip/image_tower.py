@@ -11,12 +11,18 @@ token, and VPT's comparison of what to read finds a mean that includes prompts f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from promptctl.errors import BadSetting, NoVisualTokens, WrongArgument
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from promptctl.encoding.torch import TorchEncoder
 
 Precision = Literal["float32", "bfloat16"]
 Step = Callable[[torch.Tensor], torch.Tensor]  # one block: (N, P + T, W) → the same; the last may give (N, 1, W)
@@ -40,7 +46,7 @@ class ImageTower:
         raises    NoVisualTokens for a tower that is no ViT known here
         """
         self._layout = _layout_of(visual, name)
-        visual.eval().requires_grad_(False)
+        self.visual = visual.eval().requires_grad_(False)
         self.width = self._layout.width
         self.layers = self._layout.layers
         self.joint_width = self._layout.joint_width
@@ -79,13 +85,14 @@ class ImageTower:
         precision: Precision = "float32",
     ) -> torch.Tensor:
         """(N, E) of what `places` gave; the rest is as for `encode`."""
-        tokens = self._fitting(tokens, places)
+        tokens = None if tokens is None or self._has_none(tokens) else tokens.to(places)
         with torch.autocast(places.device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
             x = self._through(places, tokens, checkpointed)
         return self._layout.read(x[:, : places.shape[1]].to(places.dtype))
 
     def with_tokens(self, tokens: torch.Tensor) -> TowerWithTokens:
-        """The tower with these tokens as one module: (N, 3, S, S) → (N, E)."""
+        """The tower with these tokens as one module: (N, 3, S, S) → (N, E); raises as `encode`."""
+        self._has_none(tokens)
         return TowerWithTokens(self, tokens)
 
     def _through(self, places: torch.Tensor, tokens: torch.Tensor | None, checkpointed: bool) -> torch.Tensor:
@@ -94,34 +101,45 @@ class ImageTower:
         for d, block in enumerate(self._layout.blocks(0 if tokens is None else tokens.shape[1])):
             if tokens is not None and d < len(tokens):
                 entering = self._layout.enter(tokens[0]) if d == 0 else tokens[d]
-                x = torch.cat([x[:, :n_places], entering.expand(len(x), -1, -1)], 1)  # (N, P + T, W)
+                x = torch.cat([x[:, :n_places], entering.expand(x.shape[0], -1, -1)], 1)  # (N, P + T, W)
             kept = not checkpointed or not x.requires_grad
             x = block(x) if kept else checkpoint(block, x, use_reentrant=False, preserve_rng_state=False)
         return x
 
-    def _fitting(self, tokens: torch.Tensor | None, places: torch.Tensor) -> torch.Tensor | None:
-        """Tokens in the tower's own numbers; None where there are none."""
-        if tokens is None:
-            return None
+    def _has_none(self, tokens: torch.Tensor) -> bool:
+        """Whether there is no token among tokens of this tower; WrongArgument, BadSetting for those of another."""
         if tokens.ndim != 3 or tokens.shape[2] != self.width:
             shape = " x ".join(str(n) for n in tokens.shape)
             raise WrongArgument("the tensor of visual tokens", shape, f"depth x tokens x {self.width}")
-        if len(tokens) > self.layers:
+        if tokens.shape[0] > self.layers:
             expected = f"at most {self.layers} (the blocks of the image tower)"
-            raise BadSetting("visual_depth", len(tokens), expected, self.layers)
-        return tokens.to(places) if tokens.numel() else None
+            raise BadSetting("visual_depth", tokens.shape[0], expected, self.layers)
+        return tokens.numel() == 0
 
 
 class TowerWithTokens(torch.nn.Module):
     """A tower with learned tokens, in the shape of a model's `visual`: what an encoder runs and OpenVINO compiles."""
 
+    tokens: torch.Tensor  # (D, T, W)
+
     def __init__(self, tower: ImageTower, tokens: torch.Tensor) -> None:
         super().__init__()
         self._tower = tower
+        self.visual = tower.visual  # named, so that its weights go wherever this module is sent
         self.register_buffer("tokens", tokens.detach().clone())
+        self.eval()
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self._tower.encode(pixels, cast(torch.Tensor, self.tokens))
+        return self._tower.encode(pixels, self.tokens)
+
+
+def encoder_with(encoder: TorchEncoder, tokens: NDArray[np.float32], *, name: str = "this model") -> TorchEncoder:
+    """A backbone's encoder with learned tokens (D, T, W) in its tower; its fingerprint is of both.
+
+    raises    NoVisualTokens, WrongArgument, BadSetting
+    """
+    tower = ImageTower(encoder.visual, name=name)
+    return encoder.with_tokens(tower.with_tokens(torch.from_numpy(tokens).to(encoder.device)), tokens)
 
 
 class _Layout(Protocol):
