@@ -11,9 +11,11 @@ token, and VPT's comparison of what to read finds a mean that includes prompts f
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import torch
+import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from promptctl.errors import BadSetting, NoVisualTokens, WrongArgument
@@ -28,10 +30,18 @@ Precision = Literal["float32", "bfloat16"]
 Step = Callable[[torch.Tensor], torch.Tensor]  # one block: (N, P + T, W) → the same; the last may give (N, 1, W)
 
 _OPEN_CLIP = "open_clip.transformer.VisionTransformer"
-_TIMM = "open_clip.timm_model.TimmModel"
-_TRUNKS = ("timm.models.vision_transformer.VisionTransformer", "timm.models.eva.Eva")
+_OPEN_CLIP_PARTS = ("_embeds", "_pool", "ln_pre", "attn_pool", "pool_type", "proj")
 _RESIDUAL = "open_clip.transformer.ResidualAttentionBlock"
 _BLOCKS = (_RESIDUAL, "open_clip.transformer.CustomResidualAttentionBlock")
+_TIMM = "open_clip.timm_model.TimmModel"
+_TIMM_PARTS = ("patch_embed", "_pos_embed", "norm_pre", "norm", "forward_head", "head", "global_pool", "embed_dim")
+_TRUNKS = {  # and the blocks in which every row looks at every other, whatever their order
+    "timm.models.vision_transformer.VisionTransformer": tuple(
+        f"timm.models.vision_transformer.{block}"
+        for block in ("Block", "ResPostBlock", "ParallelScalingBlock", "ParallelThingsBlock")
+    ),
+    "timm.models.eva.Eva": ("timm.models.eva.EvaBlock", "timm.models.eva.EvaBlockPostNorm"),
+}
 
 
 class ImageTower:
@@ -139,7 +149,8 @@ def encoder_with(encoder: TorchEncoder, tokens: NDArray[np.float32], *, name: st
     raises    NoVisualTokens, WrongArgument, BadSetting
     """
     tower = ImageTower(encoder.visual, name=name)
-    return encoder.with_tokens(tower.with_tokens(torch.from_numpy(tokens).to(encoder.device)), tokens)
+    own = torch.from_numpy(tokens.astype("float32"))  # a copy: a file's may be in another order, or not writable
+    return encoder.with_tokens(tower.with_tokens(own.to(encoder.device)), tokens)
 
 
 class _Layout(Protocol):
@@ -167,9 +178,9 @@ class _OpenClip:
 
     def __init__(self, visual: Any) -> None:
         self._visual = visual
-        self._blocks: tuple[torch.nn.Module, ...] = tuple(visual.transformer.resblocks)
+        self._pools_one_row = visual.attn_pool is None and visual.pool_type == "tok"
         self.width = int(visual.conv1.out_channels)
-        self.layers = len(self._blocks)
+        self.layers = len(visual.transformer.resblocks)
         self.joint_width = int(visual.ln_post.normalized_shape[0] if visual.proj is None else visual.proj.shape[1])
 
     def places(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -179,22 +190,119 @@ class _OpenClip:
         return cast(torch.Tensor, self._visual.ln_pre(tokens))
 
     def blocks(self, n_tokens: int) -> Sequence[Step]:
-        return self._blocks
+        *blocks, last = self._visual.transformer.resblocks
+        rows = 1 if self._pools_one_row else None  # the class token's: nothing else is read of the last block
+        return [*(_step(block) for block in blocks), _step(last, rows)]
 
     def read(self, x: torch.Tensor) -> torch.Tensor:
         pooled, _ = self._visual._pool(x)
-        projected = pooled if self._visual.proj is None else pooled @ self._visual.proj
-        return cast(torch.Tensor, projected)
+        if self._visual.attn_pool is not None and pooled.ndim == 3:
+            pooled = pooled.squeeze(1)  # a pooler of one query keeps its axis
+        return cast(torch.Tensor, pooled if self._visual.proj is None else pooled @ self._visual.proj)
+
+
+class _Timm:
+    """A ViT of timm's inside open_clip's TimmModel: SigLIP, EVA, Perception Encoder, ViTamin …"""
+
+    def __init__(self, visual: Any) -> None:
+        self._visual, self._trunk = visual, visual.trunk
+        self.width = int(self._trunk.embed_dim)
+        self.layers = len(self._trunk.blocks)
+        self.joint_width = _last_width(visual.head) or _last_width(self._trunk.head) or self.width
+
+    def places(self, pixels: torch.Tensor) -> torch.Tensor:
+        weight = next(self._trunk.parameters())
+        x = self._trunk._pos_embed(self._trunk.patch_embed(pixels.to(weight)))
+        return cast(torch.Tensor, self._trunk.norm_pre(x[0] if isinstance(x, tuple) else x))
+
+    def enter(self, tokens: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, self._trunk.norm_pre(tokens))
+
+    def blocks(self, n_tokens: int) -> Sequence[Step]:
+        if getattr(self._trunk, "rope", None) is None:
+            return tuple(self._trunk.blocks)
+        rope = _standing_still(self._trunk.rope.get_embed(shape=list(self._trunk.patch_embed.grid_size)), n_tokens)
+        of_block = rope if getattr(self._trunk, "rope_mixed", False) else [rope] * self.layers
+        return [partial(block, rope=own) for block, own in zip(self._trunk.blocks, of_block, strict=True)]
+
+    def read(self, x: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, self._visual.head(self._trunk.forward_head(self._trunk.norm(x))))
+
+
+def _step(block: Any, rows: int | None = None) -> Step:
+    """A block that gives the first rows alone, or all of them."""
+    if _is_plain(block):
+        return partial(_residual, block, rows=rows)
+    return cast(Step, block)
+
+
+def _residual(block: Any, x: torch.Tensor, rows: int | None = None) -> torch.Tensor:
+    """open_clip's ResidualAttentionBlock without a copy of queries, keys and values; (N, P + T, W) or (N, rows, W)."""
+    attn, normed = block.attn, block.ln_1(x)
+    if rows is None:
+        qkv = F.linear(normed, attn.in_proj_weight, attn.in_proj_bias)
+        q, k, v = qkv.unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (N, H, P + T, d)
+    else:
+        width, weight, bias = x.shape[-1], attn.in_proj_weight, attn.in_proj_bias
+        kv = F.linear(normed, weight[width:], bias[width:])
+        k, v = kv.unflatten(-1, (2, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        q = F.linear(normed[:, :rows], weight[:width], bias[:width])
+        q = q.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)  # (N, H, rows, d)
+        x = x[:, :rows]
+    attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    x = x + block.ls_1(attn.out_proj(attended))
+    return cast(torch.Tensor, x + block.ls_2(block.mlp(block.ln_2(x))))
+
+
+def _is_plain(block: Any) -> bool:
+    """Whether a block is the one that `_residual` computes."""
+    if _type(block) != _RESIDUAL or hasattr(block, "ln_1_kv"):
+        return False
+    attn = block.attn
+    packed = attn.in_proj_weight is not None and attn.in_proj_bias is not None
+    return packed and attn.bias_k is None and not attn.add_zero_attn
+
+
+def _standing_still(rope: torch.Tensor, n_tokens: int) -> torch.Tensor:
+    """Rotary embeddings (…, P, 2 d), sines before cosines, with rows for learned tokens, which are not turned."""
+    rows = rope.new_zeros(*rope.shape[:-2], n_tokens, rope.shape[-1])
+    rows[..., rope.shape[-1] // 2 :] = 1
+    return torch.cat([rope, rows], -2)
+
+
+def _last_width(head: torch.nn.Module) -> int | None:
+    """What the last linear layer of a head gives; None for a head without one."""
+    widths = [module.out_features for module in head.modules() if isinstance(module, torch.nn.Linear)]
+    return widths[-1] if widths else None
 
 
 def _layout_of(visual: Any, name: str) -> _Layout:
-    if _type(visual) != _OPEN_CLIP:
-        raise NoVisualTokens(name, f"its image tower is a {type(visual).__name__}, and visual tokens need a ViT")
-    if not all(hasattr(visual, part) for part in ("_embeds", "_pool", "ln_pre", "proj")):
-        raise NoVisualTokens(name, "this version of open_clip lays its image tower out in a way that is not known here")
-    if not all(_type(block) in _BLOCKS for block in visual.transformer.resblocks):
-        raise NoVisualTokens(name, "its image tower has blocks of a kind that is not known here")
-    return _OpenClip(visual)
+    if _type(visual) == _OPEN_CLIP:
+        _refuse_unknown(name, visual, _OPEN_CLIP_PARTS, visual.transformer.resblocks, _BLOCKS)
+        if _gives_a_sequence(visual):
+            raise NoVisualTokens(name, "its image tower does not pool its patches")
+        return _OpenClip(visual)
+    trunk = visual.trunk if _type(visual) == _TIMM else visual
+    if trunk is visual or _type(trunk) not in _TRUNKS:
+        kind = type(trunk).__name__
+        raise NoVisualTokens(name, f"its image tower is of the kind {kind}, and visual tokens need a plain ViT")
+    _refuse_unknown(name, trunk, _TIMM_PARTS, trunk.blocks, _TRUNKS[_type(trunk)])
+    if not trunk.global_pool:
+        raise NoVisualTokens(name, "its image tower does not pool its patches")
+    return _Timm(visual)
+
+
+def _gives_a_sequence(visual: Any) -> bool:
+    """Whether open_clip's ViT gives a row for every patch, or query, of a picture."""
+    return visual.pool_type == "none" and getattr(visual, "attn_pool_contrastive", None) is None
+
+
+def _refuse_unknown(name: str, tower: Any, parts: Sequence[str], blocks: Any, known: Sequence[str]) -> None:
+    """NoVisualTokens for a tower without the parts that are used here, or with blocks that may do anything."""
+    if not all(hasattr(tower, part) for part in parts):
+        raise NoVisualTokens(name, "this version of its library arranges the image tower in a way not known here")
+    if unknown := [type(block).__name__ for block in blocks if _type(block) not in known]:
+        raise NoVisualTokens(name, f"its image tower has blocks of the kind {unknown[0]}, which is not known here")
 
 
 def _type(module: object) -> str:
