@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import open_clip
 import pytest
 import reference
@@ -18,7 +19,7 @@ from timm.models import vision_transformer as vit
 from torch.testing import assert_close
 
 from promptctl.clip.backbone import Backbone
-from promptctl.clip.image_tower import ImageTower
+from promptctl.clip.image_tower import ImageTower, encoder_with
 from promptctl.clip.registry import MINI_FOLDER
 from promptctl.clip.vit import has_image_tokens, require_image_tokens
 from promptctl.encoding.translate import engine
@@ -256,27 +257,42 @@ def test_the_configuration_alone_tells_which_towers_are_vits():
     require_image_tokens("ViT-B-32", open_clip.get_model_config("ViT-B-32"))
 
 
-def test_a_tower_with_tokens_is_one_module_that_the_engine_runs():
-    tower, tokens = ImageTower(random_tower(of_open_clip, torch.float32)), learned(2, torch.float32)
-    module, seen = tower.with_tokens(tokens), pictures(7, torch.float32)
+@pytest.fixture
+def encoder(tiny):
+    """The tiny CLIP's, and tokens for its tower of a width of 64."""
+    tokens = np.random.default_rng(0).normal(size=(2, 4, 64)).astype(np.float32)
+    own = Backbone(tiny).encoder
+    return own, encoder_with(own, tokens), tokens
+
+
+def test_an_encoder_with_tokens_gives_unit_rows_of_the_towers_features(encoder):
+    own, with_tokens, tokens = encoder
+    seen = torch.randn(3, 3, own.size, own.size, generator=torch.Generator().manual_seed(0))
+    features = with_tokens.encode(seen.numpy())
+    expected = ImageTower(own.visual).encode(seen, torch.from_numpy(tokens))
+    assert_close(torch.from_numpy(features), torch.nn.functional.normalize(expected, dim=-1), atol=1e-6, rtol=0)
+    assert np.abs(features - own.encode(seen.numpy())).max() > 1e-3
+    assert (with_tokens.width, with_tokens.size) == (own.width, own.size)
+
+
+def test_an_encoders_fingerprint_is_of_the_backbone_and_of_every_bit_of_the_tokens(encoder):
+    own, with_tokens, tokens = encoder
+    again = encoder_with(own, tokens.astype(">f4"))
+    changed = tokens.copy()
+    changed[1, 3, 63] = np.nextafter(changed[1, 3, 63], np.float32(np.inf))
+    others = [changed, tokens.reshape(1, 8, 64), tokens[:1], tokens[:, ::-1]]
+    prints = {e.fingerprint for e in (own, with_tokens, *(encoder_with(own, other) for other in others))}
+    assert again.fingerprint == with_tokens.fingerprint
+    assert len(prints) == 2 + len(others)
+    assert all(re.fullmatch("[0-9a-f]{64}", found) for found in prints)
+
+
+def test_the_engine_runs_a_tower_with_tokens(encoder):
+    pytest.importorskip("openvino")
+    own, with_tokens, _ = encoder
+    seen = torch.randn(7, 3, own.size, own.size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        own = tower.encode(seen, tokens)
-        assert torch.equal(module(seen), own)
-        assert not torch.allclose(own, tower.encode(seen), atol=1e-2)
-        pytest.importorskip("openvino")
-        found = engine(module, seen[:3])
+        found = engine(with_tokens.visual, seen[:3])
         assert found is not None
         for n in (1, 7):
-            assert torch.cosine_similarity(found(seen[:n]), own[:n]).min() > 1 - 1e-6
-
-
-def test_a_tower_with_tokens_goes_as_a_whole_wherever_it_is_sent():
-    tokens = learned(2)
-    module = ImageTower(random_tower(of_open_clip)).with_tokens(tokens)
-    before = module(pictures())
-    with torch.no_grad():
-        tokens.zero_()  # what is learned on with does not change what was made
-    after = module.float()(pictures().float())
-    assert after.dtype == torch.float32
-    assert_close(after.double(), before, atol=1e-4 * float(before.abs().max()), rtol=0)
-    assert not any(weight.requires_grad for weight in module.parameters())
+            assert torch.cosine_similarity(found(seen[:n]), with_tokens.visual(seen[:n])).min() > 1 - 1e-6

@@ -12,13 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from promptctl.errors import BadSetting, NoVisualTokens, WrongArgument
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from promptctl.encoding.torch import TorchEncoder
 
 Precision = Literal["float32", "bfloat16"]
 Step = Callable[[torch.Tensor], torch.Tensor]  # one block: (N, P + T, W) → the same; the last may give (N, 1, W)
@@ -135,6 +141,16 @@ class TowerWithTokens(torch.nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self._tower.encode(pixels, self.tokens)
+
+
+def encoder_with(encoder: TorchEncoder, tokens: NDArray[np.float32], *, name: str = "this model") -> TorchEncoder:
+    """A backbone's encoder with learned tokens (D, T, W) in its tower; its fingerprint is of both.
+
+    raises    NoVisualTokens, WrongArgument, BadSetting
+    """
+    tower = ImageTower(encoder.visual, name=name)
+    own = torch.from_numpy(tokens.astype("float32"))  # a copy: a file's may be in another order, or not writable
+    return encoder.with_tokens(tower.with_tokens(own.to(encoder.device)), tokens)
 
 
 class _Layout(Protocol):

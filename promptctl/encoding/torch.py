@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from promptctl.encoding.encoder import fingerprint_with
 from promptctl.encoding.translate import Tower, engine
 
 _WORTH_COMPILING = 96  # pictures, on two cores
@@ -51,6 +52,10 @@ class TorchEncoder:
     def unscaled(self) -> TorchEncoder:
         """The same tower, but features stay as long as they come out of it."""
         return dataclasses.replace(self, unit=False)
+
+    def with_tokens(self, visual: torch.nn.Module, tokens: NDArray[np.float32]) -> TorchEncoder:
+        """The same preprocessing before the tower with learned tokens, under a fingerprint of both."""
+        return dataclasses.replace(self, visual=visual, fingerprint=fingerprint_with(self.fingerprint, tokens))
 
     def _image_tower(self, pictures: torch.Tensor) -> Tower:
         """PyTorch's own at first; after enough pictures to repay a second of compiling, the engine's."""
