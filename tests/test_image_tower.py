@@ -287,12 +287,27 @@ def test_an_encoders_fingerprint_is_of_the_backbone_and_of_every_bit_of_the_toke
     assert all(re.fullmatch("[0-9a-f]{64}", found) for found in prints)
 
 
-def test_the_engine_runs_a_tower_with_tokens(encoder):
-    pytest.importorskip("openvino")
-    own, with_tokens, _ = encoder
-    seen = torch.randn(7, 3, own.size, own.size, generator=torch.Generator().manual_seed(0))
+def test_a_tower_with_tokens_is_one_module_that_the_engine_runs():
+    tower, tokens = ImageTower(random_tower(of_open_clip, torch.float32)), learned(2, torch.float32)
+    module, seen = tower.with_tokens(tokens), pictures(7, torch.float32)
     with torch.inference_mode():
-        found = engine(with_tokens.visual, seen[:3])
+        own = tower.encode(seen, tokens)
+        assert torch.equal(module(seen), own)
+        assert not torch.allclose(own, tower.encode(seen), atol=1e-2)
+        pytest.importorskip("openvino")
+        found = engine(module, seen[:3])
         assert found is not None
         for n in (1, 7):
-            assert torch.cosine_similarity(found(seen[:n]), with_tokens.visual(seen[:n])).min() > 1 - 1e-6
+            assert torch.cosine_similarity(found(seen[:n]), own[:n]).min() > 1 - 1e-6
+
+
+def test_a_tower_with_tokens_goes_as_a_whole_wherever_it_is_sent():
+    tokens = learned(2)
+    module = ImageTower(random_tower(of_open_clip)).with_tokens(tokens)
+    before = module(pictures())
+    with torch.no_grad():
+        tokens.zero_()  # what is learned on with does not change what was made
+    after = module.float()(pictures().float())
+    assert after.dtype == torch.float32
+    assert_close(after.double(), before, atol=1e-4 * float(before.abs().max()), rtol=0)
+    assert not any(weight.requires_grad for weight in module.parameters())
