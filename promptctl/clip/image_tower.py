@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import torch
@@ -30,11 +31,11 @@ Precision = Literal["float32", "bfloat16"]
 Step = Callable[[torch.Tensor], torch.Tensor]  # one block: (N, P + T, W) → the same; the last may give (N, 1, W)
 
 _OPEN_CLIP = "open_clip.transformer.VisionTransformer"
-_OPEN_CLIP_PARTS = ("_embeds", "_pool", "ln_pre", "attn_pool", "pool_type", "proj")
+_OPEN_CLIP_PARTS = "conv1 _embeds ln_pre transformer.resblocks _pool attn_pool pool_type ln_post proj".split()
 _RESIDUAL = "open_clip.transformer.ResidualAttentionBlock"
 _BLOCKS = (_RESIDUAL, "open_clip.transformer.CustomResidualAttentionBlock")
 _TIMM = "open_clip.timm_model.TimmModel"
-_TIMM_PARTS = ("patch_embed", "_pos_embed", "norm_pre", "norm", "forward_head", "head", "global_pool", "embed_dim")
+_TIMM_PARTS = "blocks patch_embed _pos_embed norm_pre norm forward_head head global_pool embed_dim".split()
 _TRUNKS = {  # and the blocks in which every row looks at every other, whatever their order
     "timm.models.vision_transformer.VisionTransformer": tuple(
         f"timm.models.vision_transformer.{block}"
@@ -75,7 +76,7 @@ class ImageTower:
         tokens        (D, T, W): the first T enter with the patches, before the first norm; those of d > 0 take their
                       place before block d; None or T = 0 for the model's own features
         checkpointed  blocks are computed twice instead of kept for the gradient
-        precision     of the blocks: bfloat16 takes half of the memory, and on a GPU a fraction of the time
+        precision     of the blocks: bfloat16 takes half of the memory, and less time where a processor is made for it
         returns       (N, E), not normalised
         raises        WrongArgument, BadSetting for tokens of another tower
         """
@@ -249,9 +250,17 @@ def _residual(block: Any, x: torch.Tensor, rows: int | None = None) -> torch.Ten
         q = F.linear(normed[:, :rows], weight[:width], bias[:width])
         q = q.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)  # (N, H, rows, d)
         x = x[:, :rows]
-    attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-    x = x + block.ls_1(attn.out_proj(attended))
+    x = x + block.ls_1(attn.out_proj(_attended(q, k, v).transpose(1, 2).flatten(2)))
     return cast(torch.Tensor, x + block.ls_2(block.mlp(block.ln_2(x))))
+
+
+def _attended(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """(N, H, Q, d) of queries, and of keys and values (N, H, K, d)."""
+    if q.requires_grad and q.dtype == torch.bfloat16 and q.device.type == "cpu":
+        # PyTorch's own takes four times as long for this gradient
+        weights = (q * q.shape[-1] ** -0.5 @ k.mT).softmax(-1)
+        return cast(torch.Tensor, weights.to(v.dtype) @ v)
+    return F.scaled_dot_product_attention(q, k, v)
 
 
 def _is_plain(block: Any) -> bool:
@@ -278,15 +287,17 @@ def _last_width(head: torch.nn.Module) -> int | None:
 
 def _layout_of(visual: Any, name: str) -> _Layout:
     if _type(visual) == _OPEN_CLIP:
-        _refuse_unknown(name, visual, _OPEN_CLIP_PARTS, visual.transformer.resblocks, _BLOCKS)
+        _require(name, visual, _OPEN_CLIP_PARTS)
+        _require_blocks(name, visual.transformer.resblocks, _BLOCKS)
         if _gives_a_sequence(visual):
             raise NoVisualTokens(name, "its image tower does not pool its patches")
         return _OpenClip(visual)
-    trunk = visual.trunk if _type(visual) == _TIMM else visual
-    if trunk is visual or _type(trunk) not in _TRUNKS:
-        kind = type(trunk).__name__
+    trunk: Any = visual.trunk if _type(visual) == _TIMM else None
+    if _type(trunk) not in _TRUNKS:
+        kind = type(visual if trunk is None else trunk).__name__
         raise NoVisualTokens(name, f"its image tower is of the kind {kind}, and visual tokens need a plain ViT")
-    _refuse_unknown(name, trunk, _TIMM_PARTS, trunk.blocks, _TRUNKS[_type(trunk)])
+    _require(name, trunk, _TIMM_PARTS)
+    _require_blocks(name, trunk.blocks, _TRUNKS[_type(trunk)])
     if not trunk.global_pool:
         raise NoVisualTokens(name, "its image tower does not pool its patches")
     return _Timm(visual)
@@ -297,10 +308,17 @@ def _gives_a_sequence(visual: Any) -> bool:
     return visual.pool_type == "none" and getattr(visual, "attn_pool_contrastive", None) is None
 
 
-def _refuse_unknown(name: str, tower: Any, parts: Sequence[str], blocks: Any, known: Sequence[str]) -> None:
-    """NoVisualTokens for a tower without the parts that are used here, or with blocks that may do anything."""
-    if not all(hasattr(tower, part) for part in parts):
-        raise NoVisualTokens(name, "this version of its library arranges the image tower in a way not known here")
+def _require(name: str, tower: Any, parts: Sequence[str]) -> None:
+    """NoVisualTokens for a tower without the parts that are used here."""
+    try:
+        attrgetter(*parts)(tower)
+    except AttributeError as error:
+        reason = "this version of its library arranges the image tower in a way not known here"
+        raise NoVisualTokens(name, reason) from error
+
+
+def _require_blocks(name: str, blocks: Any, known: Sequence[str]) -> None:
+    """NoVisualTokens for a tower with blocks that may do anything."""
     if unknown := [type(block).__name__ for block in blocks if _type(block) not in known]:
         raise NoVisualTokens(name, f"its image tower has blocks of the kind {unknown[0]}, which is not known here")
 
