@@ -31,11 +31,31 @@ Precision = Literal["float32", "bfloat16"]
 Step = Callable[[torch.Tensor], torch.Tensor]  # one block: (N, P + T, W) → the same; the last may give (N, 1, W)
 
 _OPEN_CLIP = "open_clip.transformer.VisionTransformer"
-_OPEN_CLIP_PARTS = "conv1 _embeds ln_pre transformer.resblocks _pool attn_pool pool_type ln_post proj".split()
+_OPEN_CLIP_PARTS = (
+    "_embeds",
+    "_pool",
+    "attn_pool",
+    "conv1",
+    "ln_post",
+    "ln_pre",
+    "pool_type",
+    "proj",
+    "transformer.resblocks",
+)
 _RESIDUAL = "open_clip.transformer.ResidualAttentionBlock"
 _BLOCKS = (_RESIDUAL, "open_clip.transformer.CustomResidualAttentionBlock")
 _TIMM = "open_clip.timm_model.TimmModel"
-_TIMM_PARTS = "blocks patch_embed _pos_embed norm_pre norm forward_head head global_pool embed_dim".split()
+_TIMM_PARTS = (
+    "_pos_embed",
+    "blocks",
+    "embed_dim",
+    "forward_head",
+    "global_pool",
+    "head",
+    "norm",
+    "norm_pre",
+    "patch_embed",
+)
 _TRUNKS = {  # and the blocks in which every row looks at every other, whatever their order
     "timm.models.vision_transformer.VisionTransformer": tuple(
         f"timm.models.vision_transformer.{block}"
