@@ -124,11 +124,11 @@ def test_a_newer_format_says_update():
     length = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8 : 8 + length])
     card = json.loads(header["__metadata__"][KEY])
-    header["__metadata__"][KEY] = json.dumps(card | {"format": 3, "something": "new"})
+    header["__metadata__"][KEY] = json.dumps(card | {"format": 4, "something": "new"})
     text = json.dumps(header).encode()
     with pytest.raises(NewerFormat) as refused:
         Context.from_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :], "birds/1.safetensors")
-    assert str(refused.value) == "birds/1.safetensors has format 3, this promptctl reads up to 2"
+    assert str(refused.value) == "birds/1.safetensors has format 4, this promptctl reads up to 3"
     assert refused.value.hint == "update promptctl"
 
 

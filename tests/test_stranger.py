@@ -206,7 +206,7 @@ def test_files_of_every_format_are_read_as_they_were_written(path, cli):
 
 def test_a_newer_format_is_refused_and_nothing_is_written(cli, tmp_path, home):
     header, rest = taken_apart(make().to_bytes())
-    card = json.loads(header["__metadata__"][KEY]) | {"format": 3, "of the future": [1]}
+    card = json.loads(header["__metadata__"][KEY]) | {"format": 4, "of the future": [1]}
     path = tmp_path / "new.safetensors"
     path.write_bytes(headed({**header, "__metadata__": {KEY: json.dumps(card)}}, rest))
     with pytest.raises(NewerFormat):
@@ -214,7 +214,7 @@ def test_a_newer_format_is_refused_and_nothing_is_written(cli, tmp_path, home):
     done = cli("import", path)
     assert (done.code, done.err.splitlines()) == (
         12,
-        [f"error: {path} has format 3, this promptctl reads up to 2", "hint:  update promptctl"],
+        [f"error: {path} has format 4, this promptctl reads up to 3", "hint:  update promptctl"],
     )
     assert not list(home.rglob("*.safetensors"))
 

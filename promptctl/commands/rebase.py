@@ -209,7 +209,7 @@ def _shots(old: ShotTable, classes: Sequence[ClassEntry], features: dict[str, ND
     rows = [i for i, sha in enumerate(old.hashes) if sha in features and old.class_ids[i] in ids]
     kept = old.only(np.array(rows, dtype=np.int64))
     new = np.array([features[old.hashes[i]] for i in rows], dtype=np.float16)
-    return replace(kept, features=new, predicted=np.full(len(rows), -1, np.int32))
+    return replace(kept, features=new, plain=new, predicted=np.full(len(rows), -1, np.int32))
 
 
 def _in_words(asked: _Asked, facts: _Facts) -> str:

@@ -27,12 +27,13 @@ from promptctl.errors import (
 
 FORMAT = 1  # of a file whose text features are its answer
 WITH_HEAD = 2  # of one that answers with a head, which a reader of format 1 would pass over
-NEWEST = WITH_HEAD
+WITH_TOKENS = limits.WITH_TOKENS  # of one about an image tower with visual tokens, where a reader of 2 asks the plain
+NEWEST = WITH_TOKENS
 KEY = "promptctl"
 LONGEST_HEADER = 1 << 20  # bytes; ten thousand classes fit
 _NO_FORMAT = 1_000_000
 _RESERVED_FOR_THE_REST = 16 << 10  # of a header, beside the classes
-_RESERVED_FOR_TENSORS = 4 << 10  # of these, for what safetensors says of fourteen of them
+_RESERVED_FOR_TENSORS = 4 << 10  # of these, for what safetensors says of twenty of them
 UNSEALED = "0" * 64
 HELD_OUT = "images held out"  # what most scores are of
 UNSEEN_SHOTS = "shots, each without having learned from it"  # where none is held out
@@ -76,6 +77,8 @@ class Method:
     views: int = 0  # random crops an image was learned from; 0: its centre
     anchor: float = 0.0  # lambda of KgCoOp's term
     average: bool = False  # of the late epochs, instead of the last step
+    visual_tokens: int = 0  # T, in each of the first blocks of the image tower
+    visual_depth: int = 0  # D, those blocks; 0 where there are no tokens
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,9 @@ class Card:
         for name in _LATER:  # files of before say nothing of these, and stay as they are to the bit
             if getattr(self, name) == getattr(Card, name):
                 del fields[name]
+        for name in _LATER_OF_METHOD:
+            if getattr(self.method, name) == getattr(Method, name):
+                del fields["method"][name]
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     def fitting(self) -> Card:
@@ -207,6 +213,7 @@ class Card:
 
 
 _LATER = ("change", "head", "folds", "temperature", "next_id", "curve")
+_LATER_OF_METHOD = ("visual_tokens", "visual_depth")
 _SHORTEST = Relabelled(UNSEALED, 0, 0)
 
 

@@ -22,6 +22,7 @@ from promptctl.context.card import (
     KEY,
     UNSEALED,
     WITH_HEAD,
+    WITH_TOKENS,
     Card,
     card_of,
     context_file,
@@ -45,6 +46,7 @@ _COLUMNS = {  # tensor of a file, without "shot_" → field
     "predicted": "predicted",
     "likeness": "likeness",
     "confidence": "confidence",
+    "plain": "plain",
 }
 UNSCORED = -9.0  # of a likeness; no product of such rows is as small
 NOT_JUDGED = -1.0  # of a confidence
@@ -63,6 +65,7 @@ class ShotTable:
     predicted: NDArray[np.int32] = _UNSAID  # (N,) id of the class that was seen without learning from it; -1: not known
     likeness: Floats = _UNSAID  # (N,) to the others, see classification/calibration.py; UNSCORED: not known
     confidence: Floats = _UNSAID  # (N,) probability of `predicted`; NOT_JUDGED: not known
+    plain: NDArray[np.float16] = _UNSAID  # (N, E) the same as `features`, but by the tower without visual tokens
 
     def __post_init__(self) -> None:
         for name, usual in self._usual().items():
@@ -78,6 +81,7 @@ class ShotTable:
             "predicted": np.full(n, -1, np.int32),
             "likeness": np.full(n, UNSCORED, np.float32),
             "confidence": np.full(n, NOT_JUDGED, np.float32),
+            "plain": self.features,
         }
 
     @cached_property
@@ -144,6 +148,7 @@ class Context:
     shots: ShotTable
     head: LinearHead | None = None  # None: the text features answer
     prototypes: Prototypes | None = None  # in place of shots that were left out
+    visual_tokens: Floats | None = None  # (D, T, Wv) of the image tower, whose features with them all of this is about
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Context):
@@ -188,6 +193,10 @@ class Context:
         """The same of the images that are kept apart."""
         return self._images(self.shots.held_out == 1)
 
+    def plain_held_out(self) -> Floats:
+        """(N, E) features of those kept apart by the plain tower, which is what zero-shot answers about."""
+        return self.shots.plain[self.shots.held_out == 1].astype(np.float32)
+
     def _images(self, which: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.int64]]:
         index = {entry.id: i for i, entry in enumerate(self.card.classes)}
         targets = np.array([index[int(id)] for id in self.shots.class_ids[which]], dtype=np.int64)
@@ -199,7 +208,9 @@ class Context:
 
     def _unsealed(self) -> bytes:
         # no clock inside the file and one metadata key only: same images, settings and seed, same bytes
-        card = dataclasses.replace(self.card, sha256=UNSEALED, format=WITH_HEAD if self.head else FORMAT)
+        format = FORMAT if self.head is None else WITH_HEAD
+        format = format if self.visual_tokens is None else WITH_TOKENS
+        card = dataclasses.replace(self.card, sha256=UNSEALED, format=format)
         return save(self._tensors(), metadata={KEY: card.fitting().to_json()})
 
     @staticmethod
@@ -248,6 +259,10 @@ class Context:
         if self.prototypes:
             kept = {name: value for name, value in vars(self.prototypes).items() if value is not None}
             tensors |= {f"prototype_{name}": value for name, value in kept.items()}
+        if self.visual_tokens is None:
+            tensors.pop("shot_plain", None)
+        else:
+            tensors["visual_tokens"] = self.visual_tokens
         return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 
@@ -256,6 +271,7 @@ def _assemble(card: Card, tensors: dict[str, NDArray[Any]]) -> Context:
     tokens = card.method.context_tokens
     n_shots = len(tensors["shot_class_ids"])
     vectors = (classes, tokens, width) if card.method.class_specific else (tokens, width)
+    with_tokens = card.format >= WITH_TOKENS
 
     def take(name: str, shape: tuple[int, ...], dtype: type, *, optional: bool = False) -> NDArray[Any]:
         if optional and name not in tensors:
@@ -282,10 +298,11 @@ def _assemble(card: Card, tensors: dict[str, NDArray[Any]]) -> Context:
             predicted=take("shot_predicted", (n_shots,), np.int32, optional=True),
             likeness=take("shot_likeness", (n_shots,), np.float32, optional=True),
             confidence=take("shot_confidence", (n_shots,), np.float32, optional=True),
+            plain=take("shot_plain", (n_shots, joint), np.float16, optional=True) if with_tokens else _UNSAID,
         ),
         head=(  # a file of format 1 answers with its text features, whatever else somebody put into it
             LinearHead(take("head_weight", (classes, joint), np.float32), take("head_bias", (classes,), np.float32))
-            if card.format == WITH_HEAD
+            if card.format == WITH_HEAD or (with_tokens and "head_weight" in tensors)
             else None
         ),
         prototypes=(
@@ -300,15 +317,25 @@ def _assemble(card: Card, tensors: dict[str, NDArray[Any]]) -> Context:
             if "prototype_mean" in tensors
             else None
         ),
+        visual_tokens=take("visual_tokens", _shape_of_tokens(card, tensors), np.float32) if with_tokens else None,
     )
     _check_values(context)
     return context
 
 
+def _shape_of_tokens(card: Card, tensors: dict[str, NDArray[Any]]) -> tuple[int, ...]:
+    """(D, T, Wv) of the visual tokens, whose width the image tower decides and no card says."""
+    width = tensors["visual_tokens"].shape[-1] if tensors["visual_tokens"].ndim == 3 else 0
+    if not 1 <= width <= limits.WIDEST:
+        raise ValueError("visual_tokens has a shape that no image tower takes")
+    return card.method.visual_depth, card.method.visual_tokens, width
+
+
 def _check_values(context: Context) -> None:
     """ValueError for numbers that nothing we know could have learned; no file is trusted for its seal."""
-    if context.vectors.size and np.abs(context.vectors).max() > limits.LARGEST_VALUE:
-        raise ValueError(f"vectors holds a value beyond {limits.LARGEST_VALUE:g}")
+    for name, learned in (("vectors", context.vectors), ("visual_tokens", context.visual_tokens)):
+        if learned is not None and learned.size and np.abs(learned).max() > limits.LARGEST_VALUE:
+            raise ValueError(f"{name} holds a value beyond {limits.LARGEST_VALUE:g}")
     head = context.head
     if head and max(np.abs(head.weight).max(), np.abs(head.bias).max()) > limits.LARGEST_HEAD:
         raise ValueError(f"its head holds a value beyond {limits.LARGEST_HEAD:g}")
@@ -325,6 +352,7 @@ def _check_values(context: Context) -> None:
         ("text_features", context.text_features),
         ("zero_shot_features", context.zero_shot_features),
         ("shot_features", context.shots.features),
+        ("shot_plain", context.shots.plain),
     ):
         lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
         least, most = limits.FEATURE_LENGTHS

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 POSITIONS = ("end", "middle", "front")
 LONGEST_CONTEXT = 248  # vectors; the longest text towers there are read 248 tokens, most of them 77
-LARGEST_VALUE = 1e15  # of a context vector and a learning rate: sums of squares stay finite in float32
+MOST_VISUAL = 248  # tokens in a block of an image tower, which has some hundred patches beside them
+DEEPEST = 256  # blocks of an image tower; the deepest there are have 64
+LARGEST_VALUE = 1e15  # of a learned vector and a learning rate: sums of squares stay finite in float32
 LARGEST_HEAD = 1e4  # of a weight and a bias, which stand beside unit rows times the logit scale
+WITH_TOKENS = 3  # the format of a file that has visual tokens
 HEAD_PARTS = (
     "clap",
     "ridge",
@@ -30,7 +33,7 @@ LARGEST_LIKENESS = 2.0  # of unit rows
 TEMPERATURES = (0.01, 100.0)
 MOST_POINTS = 64  # of a learning curve
 FEATURE_LENGTHS = (0.1, 10.0)  # between which a row that is written as a unit row is believed
-_WIDEST = 1 << 16
+WIDEST = 1 << 16
 _LARGEST_VOCABULARY = 1 << 21  # tokens; the largest there are have a quarter of a million
 _MOST = 10**9  # images, epochs, views
 _MOST_STEPS = 10**15
@@ -110,8 +113,8 @@ def fault_of_backbone(backbone: BackboneId) -> str | None:
 
 
 def _faults_of_backbone(backbone: BackboneId) -> Iterator[str | None]:
-    yield _outside("text width", backbone.text_width, 1, _WIDEST)
-    yield _outside("joint width", backbone.joint_width, 1, _WIDEST)
+    yield _outside("text width", backbone.text_width, 1, WIDEST)
+    yield _outside("joint width", backbone.joint_width, 1, WIDEST)
     yield _not_a_digest("the backbone's fingerprint", backbone.fingerprint)
     fault = fault_of_text(backbone.name)
     yield f"its backbone has a name that {fault}" if fault else None
@@ -140,6 +143,10 @@ def _faults_of_method(method: Method) -> Iterator[str | None]:
     yield _outside("seed", method.seed, -(1 << 63), 1 << 64)
     yield _outside("learning rate", method.lr, 0, LARGEST_VALUE)
     yield _outside("anchor", method.anchor, 0, LARGEST_VALUE)
+    yield _outside("count of visual tokens", method.visual_tokens, 0, MOST_VISUAL)
+    yield _outside("depth of visual tokens", method.visual_depth, 0, DEEPEST)
+    if bool(method.visual_tokens) != bool(method.visual_depth):
+        yield "its visual tokens have no depth, or its depth no tokens"
     if method.init is not None and "\0" in method.init:
         yield "its first words hold a NUL character"
 
@@ -190,6 +197,8 @@ def _faults_of_curve(curve: Sequence[CurvePoint]) -> Iterator[str | None]:
 
 
 def _faults_of_rest(card: Card) -> Iterator[str | None]:
+    if (card.format >= WITH_TOKENS) != bool(card.method.visual_tokens):
+        yield f"a file of format {card.format} {'needs' if card.format >= WITH_TOKENS else 'has no'} visual tokens"
     yield _outside("temperature", card.temperature, *TEMPERATURES)
     if not 0 < card.logit_scale <= _HIGHEST_SCALE:
         yield f"its logit scale is {_short(card.logit_scale)}"
