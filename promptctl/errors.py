@@ -867,6 +867,13 @@ class SettingsClash(PromptctlError):
         super().__init__(f"{learner} {because}, so {option} has no effect", f"leave out {option} or --learner")
 
 
+class TokensClash(SettingsClash):
+    """What visual tokens do not go with."""
+
+    def __init__(self, sentence: str, hint: str) -> None:
+        PromptctlError.__init__(self, sentence, hint)
+
+
 class SettingUnheeded(SettingsClash):
     """A setting that none of the learners takes."""
 

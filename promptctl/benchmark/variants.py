@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from promptctl.errors import TokensClash
 from promptctl.learners import LEARNERS, Learner, Variant
 from promptctl.learners.settings import PLAIN, LearnSettings
 
@@ -44,7 +45,12 @@ def settings_of(name: str, settings: LearnSettings) -> LearnSettings:
 
 
 def check_heeded(settings: LearnSettings, names: Sequence[str]) -> None:
-    """SettingUnheeded for a setting that has no effect on anything that is compared."""
+    """SettingUnheeded for a setting that has no effect on anything that is compared; TokensClash for visual tokens."""
+    if settings.tokens_shape is not None:
+        raise TokensClash(
+            "what is compared learns from features, and visual tokens change them in every step",
+            "leave out --visual-tokens; promptctl learn PHOTOS --name NAME --visual-tokens 4, then evaluate",
+        )
     settings.check_heeded(filter(None, map(learner_of, names)), names)
 
 
@@ -57,7 +63,8 @@ def generalises_to_new_classes(name: str, settings: LearnSettings = PLAIN) -> bo
 
 
 def _variants() -> dict[str, tuple[str, Variant]]:
-    return {name: both for learner, facts in LEARNERS.items() for name, both in _of(learner, facts).items()}
+    every = ((learner, facts) for learner, facts in LEARNERS.items() if facts.of_features)
+    return {name: both for learner, facts in every for name, both in _of(learner, facts).items()}
 
 
 def _of(learner: str, facts: Learner) -> dict[str, tuple[str, Variant]]:

@@ -32,7 +32,7 @@ class Head:
     names: tuple[str, ...]  # what the prompt says
     logit_scale: float
     blend: float  # share of the learned text features, the rest is of zero-shot
-    backbone: BackboneId  # whose features it fits, and no other's
+    backbone: BackboneId  # whose features it fits, and no other's; visual tokens are part of its fingerprint
     context: str  # birds@3
     context_sha256: str
 
@@ -48,7 +48,7 @@ class Head:
             card.names,
             card.logit_scale / answer.temperature,
             share,
-            card.backbone,
+            dataclasses.replace(card.backbone, fingerprint=context.encoder_fingerprint),
             name,
             card.sha256,
         )

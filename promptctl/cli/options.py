@@ -128,7 +128,8 @@ Epochs = Annotated[
     ),
 ]
 Rate = Annotated[
-    float | None, typer.Option(min=1e-9, callback=finite, help="Learning rate.  [default: 0.002; clap: 0.1]")
+    float | None,
+    typer.Option(min=1e-9, callback=finite, help="Learning rate.  [default: 0.002; clap: 0.1; visual tokens: 0.0025]"),
 ]
 Views = Annotated[
     int | None,
@@ -146,6 +147,10 @@ Anchor = Annotated[
     ),
 ]
 Average = Annotated[bool, typer.Option("--average", help="Keep the mean of the late epochs instead of the last step.")]
+VisualTokens = Annotated[
+    int, typer.Option(min=0, metavar="T", help="Learn T tokens inside the image tower, a ViT; 0: none, of vpt 4.")
+]
+VisualDepth = Annotated[int, typer.Option(min=1, metavar="D", help="In D blocks of it, each with T of its own.")]
 ForceNewClass = Annotated[
     bool, typer.Option("--force-new-class", help="Accept names that are nearly that of another class.")
 ]

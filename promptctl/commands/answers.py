@@ -257,8 +257,15 @@ def of_one_backbone(sources: Sequence[Source]) -> dict[str, Context]:
         if source.name in contexts:
             raise WrongOption(f"{source.name} is given twice", f"leave out one --prompt {shlex.quote(source.name)}")
         contexts[source.name] = source.load()
-    (first, backbone), *others = ((name, context.card.backbone) for name, context in contexts.items())
-    for name, other in others:
+    (first, one), *others = contexts.items()
+    backbone = one.card.backbone
+    for name, context in others:
+        other = context.card.backbone
+        if other.fingerprint == backbone.fingerprint and context.encoder_fingerprint != one.encoder_fingerprint:
+            raise WrongOption(
+                f"{first} and {name} do not see photos with the same visual tokens, and one pass has one image tower",
+                f"classify once more, with --prompt {shlex.quote(name)}",
+            )
         if other.fingerprint != backbone.fingerprint:
             raise WrongOption(
                 f"{first} is of the backbone {backbone.name} and {name} of {other.name}, and one pass has one backbone",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING
 from promptctl import __version__
 from promptctl.context.card import BackboneId
 from promptctl.errors import (
+    BackboneError,
     BackboneMismatch,
+    BadSetting,
     LibraryMissing,
     OtherBackbone,
+    WrongArgument,
+    WrongOption,
 )
 from promptctl.progress import OnProgress
 
@@ -51,6 +55,9 @@ def quick_backbone_for(context: Context, name: str, model: str | None, device: s
     """The same for learning on, without open_clip where what is kept of it says which it is."""
     from promptctl.clip import kept
 
+    if context.visual_tokens is not None:  # which go into open_clip's own image tower
+        return load_backbone_for(context, name, model, device)
+
     found = kept.find(context.card.backbone.fingerprint)
     if found is not None and model is None and found.id.name == context.card.backbone.name:
         with library_needed(found.id.name):
@@ -79,6 +86,9 @@ def load_encoder_for(context: Context, name: str, model: str | None, device: str
     from promptctl.clip import device as devices
     from promptctl.clip.registry import MINI
 
+    if context.visual_tokens is not None:
+        return encoders_for(context, load_backbone_for(context, name, model, device)).own
+
     def otherwise() -> ImageEncoder:
         return _load_and_keep(context, name, model, device).encoder
 
@@ -86,6 +96,44 @@ def load_encoder_for(context: Context, name: str, model: str | None, device: str
     on_cpu = devices.is_cpu(device) or (device == "auto" and context.card.backbone.name == MINI)
     kept = _kept_for(context, model) if on_cpu else None
     return (kept and kept.encoder(otherwise)) or otherwise()
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """What sees photos for a context: what it was learned with, and what zero-shot is asked about, mostly the same."""
+
+    own: ImageEncoder
+    plain: ImageEncoder
+
+    @property
+    def are_one(self) -> bool:
+        return self.own.fingerprint == self.plain.fingerprint
+
+
+def encoders_for(context: Context, backbone: Backbone | QuickBackbone) -> Encoders:
+    """With the context's visual tokens, and without; one and the same where it has none.
+
+    backbone   its own; where there are tokens, a Backbone
+    raises     BackboneError for tokens of another tower, NoVisualTokens
+    """
+    tokens = context.visual_tokens
+    if tokens is None:
+        return Encoders(backbone.encoder, backbone.encoder)
+    from promptctl.clip.backbone import Backbone
+    from promptctl.clip.image_tower import encoder_with
+
+    assert isinstance(backbone, Backbone)
+    try:
+        return Encoders(encoder_with(backbone.encoder, tokens, name=backbone.name), backbone.encoder)
+    except (WrongArgument, BadSetting) as error:  # its file may say what it likes
+        depth, _, width = tokens.shape
+        found = f"visual tokens of width {width} in {depth} blocks are not for the image tower of '{backbone.name}'"
+        raise BackboneError(found, "promptctl check NAME") from error
+
+
+def load_plain_encoder_for(context: Context, name: str, model: str | None, device: str) -> ImageEncoder:
+    """The image side without visual tokens, which zero-shot is asked about, as in `load_encoder_for`."""
+    return load_encoder_for(context.seen_plainly(), name, model, device)
 
 
 def load_vocabulary_for(context: Context, name: str, model: str | None, device: str) -> Vocabulary:
@@ -103,15 +151,20 @@ def library_needed(model: str) -> Iterator[None]:
         raise LibraryMissing(model, (error.name or "torch").partition(".")[0]) from error
 
 
-def fetched_backbone(model: str, device: str) -> Backbone | QuickBackbone:
+def fetched_backbone(model: str, device: str, *, whole: bool = False) -> Backbone | QuickBackbone:
     """The backbone of a name that somebody typed, downloaded where it is not on this machine.
 
+    whole    a Backbone, whose image tower can be learned in
     raises   BackboneError and its kind
     """
     with library_needed(model):
         from promptctl.clip.registry import ensure_available
 
         ensure_available(model)
+        if whole:
+            from promptctl.clip.backbone import Backbone
+
+            return Backbone(model, device)
         from promptctl.clip.quick import backbone_of
 
         return backbone_of(model, device)
@@ -125,7 +178,15 @@ def chosen_share(
     device: str,
     on_progress: OnProgress | None,
 ) -> float:
-    """The share that was asked for, or the one folds choose: once per version, which never changes."""
+    """The share that was asked for, or the one folds choose: once per version, which never changes.
+
+    raises   WrongOption for a blend of what photos are asked with visual tokens and without
+    """
+    if asked != 1 and context.visual_tokens is not None:
+        raise WrongOption(
+            f"{name} sees photos with visual tokens and zero-shot sees them without, so there is no blend of the two",
+            "leave out --blend",
+        )
     if asked is not None:
         return asked
     from promptctl.benchmark.results import Results

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +38,7 @@ class Fitted:
     predict: Predict
     remark: str = ""  # what it lacks
     has_probabilities: bool = True
+    with_tokens: bool = False  # it is asked about photos as the context sees them, its visual tokens included
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,11 @@ class Beside:
     store: Store | None = None
     on_progress: OnProgress | None = None
 
+    @property
+    def plain(self) -> Context:
+        """Without visual tokens, as everything but a context is fitted and asked."""
+        return self.context.seen_plainly()
+
 
 def fitted(names: Sequence[str], beside: Beside) -> dict[str, Fitted]:
     """The baselines of these names, which `baseline_names.checked` let pass.
@@ -65,13 +71,22 @@ def fitted(names: Sequence[str], beside: Beside) -> dict[str, Fitted]:
 
 
 def scored(
-    some: Mapping[str, Fitted], features: Features, targets: Targets, learned: Predictions
+    some: Mapping[str, Fitted],
+    features: Features,
+    targets: Targets,
+    learned: Predictions,
+    *,
+    plain: Features | None = None,
 ) -> tuple[BaselineScore, ...]:
     """How good baselines are on photos, and how far what was learned is ahead of each.
 
     targets   (N,) class indices
+    plain     the photos without the visual tokens of the context, where it has any
     """
-    return tuple(_score(name, one, features, targets, learned) for name, one in some.items())
+    return tuple(
+        _score(name, one, features if one.with_tokens else plain or features, targets, learned)
+        for name, one in some.items()
+    )
 
 
 def _score(name: str, one: Fitted, features: Features, targets: Targets, learned: Predictions) -> BaselineScore:
@@ -121,7 +136,7 @@ def _ensemble(beside: Beside, sentences: Sequence[str]) -> Fitted:
 def _context_alone(beside: Beside) -> Fitted:
     if not len(beside.context.vectors):
         raise WrongOption(f"{beside.name} has weights of its classes and no context", "leave out coop of --baselines")
-    return _of(Classifier.of(beside.context, share=beside.share, head=False))
+    return replace(_of(Classifier.of(beside.context, share=beside.share, head=False)), with_tokens=True)
 
 
 def _of(classifier: Classifier) -> Fitted:
@@ -148,7 +163,7 @@ class _Shots:
 
 
 def _shots(beside: Beside, name: str) -> _Shots:
-    context = beside.context
+    context = beside.plain
     if why := context.why_no_shots(each=True):
         raise WrongOption(f"{beside.name} has nothing to fit {name} to: {why}", f"leave out {name} of --baselines")
     rows, of_rows = context.learned_from()
@@ -166,7 +181,7 @@ def _linear_probe(beside: Beside) -> Fitted:
     from promptctl.learners import linear_probe
 
     shots, classes = _shots(beside, "linear-probe"), len(beside.context.card.classes)
-    probe = linear_probe.learn(shots.x, shots.y, *_held_out(beside.context, shots))
+    probe = linear_probe.learn(shots.x, shots.y, *_held_out(beside.plain, shots))
 
     def predict(features: Features) -> Predictions:
         with np.errstate(divide="ignore"):
@@ -259,12 +274,12 @@ def _another(ref: str, beside: Beside) -> Fitted:
         spread[:, columns] = found
         return Predictions(spread)
 
-    return Fitted(predict, f"has no class {listed(lacking, 5)}" if lacking else "")
+    return Fitted(predict, f"has no class {listed(lacking, 5)}" if lacking else "", with_tokens=True)
 
 
 def _seen_by(other: Context, name: str, features: Features, beside: Beside) -> Rows:
-    """(N, E) the photos as the backbone of the other context sees them, which may be the same."""
-    if other.card.backbone.fingerprint == beside.context.card.backbone.fingerprint:
+    """(N, E) the photos as the image tower of the other context sees them, which may be the same."""
+    if other.encoder_fingerprint == beside.context.encoder_fingerprint:
         return features.vectors
     encoder = load_encoder_for(other, name, None, beside.device)
     found, _ = encode_photos(features.paths, encoder, beside.on_progress)

@@ -19,6 +19,7 @@ def cache_info(*, store: Store | None = None) -> CacheReport:
     from promptctl.clip import kept as backbones
     from promptctl.data import unpacked
     from promptctl.encoding.cache import FeatureCache
+    from promptctl.learners import unfinished
 
     with FeatureCache() as cache:
         contents, keeps = cache.contents(), cache.keeps
@@ -34,7 +35,7 @@ def cache_info(*, store: Store | None = None) -> CacheReport:
     return CacheReport(
         cache.path,
         keeps,
-        n_bytes + answering + pictures,
+        n_bytes + answering + pictures + unfinished.n_bytes(),
         cache.limit_bytes,
         rows,
         measured,
@@ -42,15 +43,21 @@ def cache_info(*, store: Store | None = None) -> CacheReport:
         answering,
         unpacked.count(),
         pictures,
+        unfinished.count(),
+        unfinished.n_bytes(),
     )
 
 
 def clear_cache() -> ClearedReport:
-    """Forget all features, results, kept backbones and unpacked photos; they are made again when they are needed."""
+    """Forget all features, results, kept backbones, unpacked photos and runs that were interrupted.
+
+    All but the last are made again when they are needed; a run starts from the beginning.
+    """
     from promptctl.benchmark.results import Results
     from promptctl.clip import kept as backbones
     from promptctl.data import unpacked
     from promptctl.encoding.cache import FeatureCache
+    from promptctl.learners import unfinished
 
     cache = FeatureCache()
     before = cache.contents()
@@ -61,9 +68,10 @@ def clear_cache() -> ClearedReport:
         measured, n_bytes = results.measured(), results.n_bytes()
         results.clear()
         given_back = before.n_bytes - after.n_bytes + n_bytes - results.n_bytes()
-    forgotten, pictures = backbones.count(), unpacked.count()
-    others = backbones.n_bytes() + unpacked.n_bytes()
-    backbones.clear()
-    unpacked.clear()
-    given_back += others - backbones.n_bytes() - unpacked.n_bytes()
-    return ClearedReport(cache.path, sum(before.features.values()), given_back, measured, forgotten, pictures)
+    forgotten, pictures, runs = backbones.count(), unpacked.count(), unfinished.count()
+    others = (backbones, unpacked, unfinished)
+    given_back += sum(one.n_bytes() for one in others)
+    for one in others:
+        one.clear()
+    given_back -= sum(one.n_bytes() for one in others)
+    return ClearedReport(cache.path, sum(before.features.values()), given_back, measured, forgotten, pictures, runs)

@@ -47,7 +47,7 @@ def diff(a: str, b: str, *, store: Store | None = None) -> DiffReport:
     classes = differences.class_changes(before.card, after.card, same)
     same_model = before.card.backbone.fingerprint == after.card.backbone.fingerprint
     added, removed, relabelled = _shot_changes(pair)
-    seen = _Seen.of(pair) if same_model else None
+    seen = _Seen.of(pair) if before.encoder_fingerprint == after.encoder_fingerprint else None
     return DiffReport(
         before=old.name,
         after=new.name,

@@ -123,8 +123,9 @@ def _on_held_out(context: Context) -> Score | None:
     features, rows = context.held_out()
     if not len(rows):
         return None
-    right = (one.accuracy(as_kept(features), rows) for one in (Classifier.of(context), Classifier.zero_shot(context)))
-    return Score(HELD_OUT, len(rows), *right)
+    right = Classifier.of(context).accuracy(as_kept(features), rows)
+    by_hand = Classifier.zero_shot(context).accuracy(as_kept(context.plain_held_out()), rows)
+    return Score(HELD_OUT, len(rows), right, by_hand)
 
 
 def _folds(context: Context) -> Score | None:
@@ -140,7 +141,7 @@ def _folds(context: Context) -> Score | None:
         return None
     ids = np.array([entry.id for entry in context.card.classes], np.int32)
     true = shots.class_ids[seen]
-    x = as_kept(shots.features[seen].astype(np.float32))
+    x = as_kept(shots.plain[seen].astype(np.float32))
     by_hand = ids[Classifier.zero_shot(context).predict(x).best]
     accuracy, zero_shot = (_mean_over_classes(answers == true, true) for answers in (shots.predicted[seen], by_hand))
     return Score(before.on, int(seen.sum()), accuracy, zero_shot)

@@ -13,7 +13,7 @@ from promptctl.commands import baseline_names
 from promptctl.commands.answers import UNKNOWN
 from promptctl.commands.backbones import chosen_share, load_encoder_for
 from promptctl.commands.evaluate_files import Files
-from promptctl.commands.labelled import How, Labelled, class_index, labelled, seen
+from promptctl.commands.labelled import How, Labelled, class_index, labelled, seen, seen_plainly
 from promptctl.commands.photos import columns_asked, encode_photos, passed_over, skipped_files
 from promptctl.commands.places import check_places
 from promptctl.commands.sources import Source, locate
@@ -200,6 +200,7 @@ def _of_one(source: Source, photos: Path, foreign: Path | None, files: Files, ho
     fitted = beside.fitted(how.baselines, beside_it)
     encoder = load_encoder_for(context, name, how.model, how.device)
     shown = seen(found.of(index), encoder, photos, how.on_progress)
+    plain = seen_plainly(context, shown.features, name, how.model, how.device, how.on_progress)
     targets = shown.targets(index)
     measured.say_what_is_odd(shown.features, shown.label_of, targets, context, name)
     left_out = [*found.skipped, *found.strange(index, name, how.classes), *shown.skipped]
@@ -208,7 +209,9 @@ def _of_one(source: Source, photos: Path, foreign: Path | None, files: Files, ho
         figures, more = _unknown_figures(context, share, shown.features, foreign, told, encoder, how.on_progress)
         left_out += more
     also_together = "predictions" in files.asked
-    said = measured.answers(context, share, shown.features, together=how.together, also_together=also_together)
+    said = measured.answers(
+        context, share, shown.features, together=how.together, also_together=also_together, plain=plain
+    )
     whole = EvaluateReport(
         context=name,
         blend=share,
@@ -222,7 +225,7 @@ def _of_one(source: Source, photos: Path, foreign: Path | None, files: Files, ho
         skipped=skipped_files(left_out),
         passed_over=passed_over(left_out),
         together=how.together,
-        baselines=beside.scored(fitted, shown.features, targets, said.learned),
+        baselines=beside.scored(fitted, shown.features, targets, said.learned, plain=plain),
         **measured.figures(context, share, shown, targets, said, how.together),
     )
     return replace(whole, written=files.write(whole, context.card.backbone.name))

@@ -40,8 +40,17 @@ class _Cell:
     fitted: Mapping[str, baselines.Fitted]
 
     @property
-    def backbone(self) -> str:
-        return self.context.card.backbone.fingerprint
+    def tower(self) -> str:
+        return self.context.encoder_fingerprint
+
+    @property
+    def plain(self) -> Context:
+        """Without its visual tokens, as zero-shot is asked."""
+        return self.context.seen_plainly()
+
+    @property
+    def plain_tower(self) -> str:
+        return self.plain.encoder_fingerprint
 
 
 def evaluate_matrix(refs: Sequence[Ref], photos: Sequence[Path], how: How) -> MatrixReport:
@@ -56,7 +65,7 @@ def evaluate_matrix(refs: Sequence[Ref], photos: Sequence[Path], how: How) -> Ma
     passes = _passes(folders, cells, how)
     lines = [
         [
-            _rows(cell, folder, passes[i, cell.backbone], how)
+            _rows(cell, folder, passes[i, cell.tower], passes[i, cell.plain_tower], how)
             for i, (cell, folder) in enumerate(zip(line, folders, strict=True))
         ]
         for line in cells
@@ -112,25 +121,32 @@ def _strange(cell: _Cell, folder: Labelled, how: How) -> list[Skipped]:
 
 
 def _passes(folders: Sequence[Labelled], cells: Sequence[Sequence[_Cell]], how: How) -> dict[tuple[int, str], Seen]:
-    """What each backbone sees of each folder, whichever contexts ask: number of the folder and fingerprint → photos."""
-    of_backbone = {line[0].backbone: line[0] for line in cells}
+    """What each image tower sees of each folder, whoever asks: number of the folder and fingerprint → photos."""
+    of_tower = {line[0].plain_tower: (line[0].plain, line[0]) for line in cells}
+    of_tower |= {line[0].tower: (line[0].context, line[0]) for line in cells}
     found = {}
-    for backbone, first in of_backbone.items():
-        encoder = load_encoder_for(first.context, first.source.name, how.model, how.device)
+    for tower, (context, first) in of_tower.items():
+        encoder = load_encoder_for(context, first.source.name, how.model, how.device)
         for i, folder in enumerate(folders):
-            labels = {label for line in cells if line[i].backbone == backbone for label in line[i].index}
-            found[i, backbone] = seen(folder.of(labels), encoder, folder.root, how.on_progress)
+            asking = (line[i] for line in cells if tower in (line[i].tower, line[i].plain_tower))
+            labels = {label for cell in asking for label in cell.index}
+            found[i, tower] = seen(folder.of(labels), encoder, folder.root, how.on_progress)
     return found
 
 
-def _rows(cell: _Cell, folder: Labelled, shown: Seen, how: How) -> list[MatrixRow]:
-    """A context, and each baseline beside it, on a folder."""
-    shown = shown.only(cell.index)
+def _rows(cell: _Cell, folder: Labelled, shown: Seen, plain: Seen, how: How) -> list[MatrixRow]:
+    """A context, and each baseline beside it, on a folder.
+
+    plain   what the tower without visual tokens sees of it
+    """
+    shown, by_plain = shown.only(cell.index), plain.only(cell.index).features
     if not len(shown.features):
         raise NoImages(f"no image in {folder.root} of a class of {cell.source.name} could be read", f"ls {folder.root}")
     targets, context = shown.targets(cell.index), cell.context
     measured.say_what_is_odd(shown.features, shown.label_of, targets, context, cell.source.name)
-    said = measured.answers(context, cell.share, shown.features, together=how.together, also_together=False)
+    said = measured.answers(
+        context, cell.share, shown.features, together=how.together, also_together=False, plain=by_plain
+    )
     by_hand = said.zero_shot.best == targets
 
     def row(baseline: str | None, found: Predictions) -> MatrixRow:
@@ -152,7 +168,9 @@ def _rows(cell: _Cell, folder: Labelled, shown: Seen, how: How) -> list[MatrixRo
             zero_shot_drop=None,
         )
 
-    further = [row(name, one.predict(shown.features)) for name, one in cell.fitted.items()]
+    further = [
+        row(name, one.predict(shown.features if one.with_tokens else by_plain)) for name, one in cell.fitted.items()
+    ]
     return [row(None, said.learned), *further]
 
 

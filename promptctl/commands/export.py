@@ -6,10 +6,10 @@ import os
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from promptctl import checks
-from promptctl.commands.backbones import chosen_share, load_backbone_for
+from promptctl.commands.backbones import chosen_share, encoders_for, load_backbone_for
 from promptctl.commands.places import EXPORTS, check_export_name
 from promptctl.commands.sources import Source, locate
 from promptctl.commands.writing import check_free, place_file, refuse_inside_store
@@ -75,6 +75,8 @@ def export(
 
     head = Head.of(context, source.name, share=share)
     if kind == "head":
+        if context.visual_tokens is not None:
+            _say_what_a_head_needs(context)
         return _export_head(head, out, force)
     return _export_onnx(head, context, out, model, force)
 
@@ -124,6 +126,9 @@ def _export_checkpoint(source: Source, out: Path, model: str | None, force: bool
         raise ExportFailed(
             out, f"{source.name} was learned with {method.learner} and has no context", "leave out --as coop"
         )
+    if context.visual_tokens is not None:
+        reason = f"{source.name} has visual tokens, which no checkpoint of CoOp holds, and answers with both"
+        raise ExportFailed(out, reason, "leave out --as coop, for a file that any promptctl reads")
     tower = load_backbone_for(context, source.name, model, "cpu").tower
     if not tower.is_clips:
         reason = f"the text tower of '{card.backbone.name}' is not CLIP's, the only one that CoOp knows"
@@ -144,6 +149,13 @@ def _export_checkpoint(source: Source, out: Path, model: str | None, force: bool
     )
 
 
+def _say_what_a_head_needs(context: Context) -> None:
+    from promptctl.data import remarks
+
+    name = context.card.backbone.name
+    remarks.say([f"the head fits features of {name} with the visual tokens of this context; {name} alone gives others"])
+
+
 def _export_head(head: Head, out: Path, force: bool) -> HeadExported:
     data = head.to_bytes()
     place_file(out, data, force)
@@ -155,12 +167,17 @@ def _export_onnx(head: Head, context: Context, out: Path, model: str | None, for
     backbone = load_backbone_for(context, head.context, model, "cpu")
     from promptctl.classification import onnx
     from promptctl.clip.registry import first_line
+    from promptctl.encoding.torch import TorchEncoder
 
-    encoder, size = backbone.encoder, backbone.encoder.size
-    if onnx.n_bytes(encoder.visual) > onnx.LARGEST:
+    encoder, size = encoders_for(context, backbone).own, backbone.encoder.size
+    assert isinstance(encoder, TorchEncoder)
+    if onnx.n_bytes(backbone.visual) > onnx.LARGEST:
         raise ExportFailed(out, f"the image tower of '{backbone.name}' is larger than the 2 GB of an ONNX file")
+    visual: Any = encoder.visual
+    if context.visual_tokens is not None:
+        visual.preprocess_cfg = backbone.preprocess_settings
     try:
-        data = onnx.to_bytes(encoder.visual, head, size)
+        data = onnx.to_bytes(visual, head, size)
     except Exception as error:  # whatever the exporter makes of an operation it does not know
         reason = f"the image tower of '{backbone.name}' cannot be translated ({first_line(error)})"
         raise ExportFailed(out, reason, "--as head, for the backbone in open_clip") from error

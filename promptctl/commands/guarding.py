@@ -16,7 +16,7 @@ from promptctl.classification.classifier import Classifier, Predictions
 from promptctl.commands.revise import Revision, revised
 from promptctl.commands.versions import answering
 from promptctl.context.card import HELD_OUT, GuardRecord, HeadPart
-from promptctl.context.context import Context, LinearHead, ShotTable
+from promptctl.context.context import Context, LinearHead
 from promptctl.context.graded import right_probability
 from promptctl.context.guard import FEWEST_IMAGES, Paired, Taken, Verdict, judge
 from promptctl.progress import OnProgress
@@ -115,7 +115,7 @@ def _with_head_of(revision: Revision, candidate: Context, share: float) -> Conte
 
 
 def _is_of_one_backbone(parent: Context, candidate: Context) -> bool:
-    return parent.card.backbone.fingerprint == candidate.card.backbone.fingerprint
+    return parent.encoder_fingerprint == candidate.encoder_fingerprint
 
 
 def _with_other_vectors(revision: Revision, refused: Context) -> Iterator[tuple[str, Revision]]:
@@ -182,14 +182,14 @@ class _Seen:
 def _on_held_out(parent: Context, candidate: Context) -> _Seen:
     """On the images that the parent holds out, with the labels they have now, of classes that both have."""
     both, by_name = _ids(parent) & _ids(candidate), _by_name(parent, candidate)
-    before, after, ids = _held_out_by_both(parent, candidate, both)
+    before, after, plain, ids = _held_out_by_both(parent, candidate, both)
     old, new = (Classifier.of(parent), before), (Classifier.of(candidate), after)
     answered = _answers(*new, both | by_name)
     same = Paired(_answers(*old, both) == ids, answered == ids) if by_name else _compared(old, new, ids, both)
     full = None
     if _ids(candidate) - _ids(parent) - by_name:
         full = Paired(_answers(extended(parent, candidate), before) == ids, _answers(*new) == ids)
-    zero_shot = _answers(Classifier.zero_shot(candidate), after) == ids
+    zero_shot = _answers(Classifier.zero_shot(candidate), plain) == ids
     return _Seen(same, ids, _only(answered, by_name), full, zero_shot)
 
 
@@ -206,8 +206,10 @@ def _only(ids: Ids, some: set[int]) -> Ids:
     return np.where(np.isin(ids, list(some)), ids, -1)
 
 
-def _held_out_by_both(parent: Context, candidate: Context, classes: set[int]) -> tuple[Rows, Rows, Ids]:
-    """(N, E) unit rows of the images as the parent stores them, the same as the candidate does, and (N,) their ids."""
+def _held_out_by_both(parent: Context, candidate: Context, classes: set[int]) -> tuple[Rows, Rows, Rows, Ids]:
+    """(N, E) unit rows of the images as the parent stores them, as the candidate does, also without visual tokens, and
+    (N,) their ids.
+    """
     row_of = {sha.tobytes(): row for row, sha in enumerate(parent.shots.sha256) if parent.shots.held_out[row]}
     shots = candidate.shots
     rows = [
@@ -218,15 +220,16 @@ def _held_out_by_both(parent: Context, candidate: Context, classes: set[int]) ->
     of_parent = [row_of[shots.sha256[row].tobytes()] for row in rows]
     after = np.array(rows, np.int64)
     return (
-        _unit_rows(parent.shots, np.array(of_parent, np.int64)),
-        _unit_rows(shots, after),
+        _unit_rows(parent.shots.features, np.array(of_parent, np.int64)),
+        _unit_rows(shots.features, after),
+        _unit_rows(shots.plain, after),
         shots.class_ids[after].astype(np.int64),
     )
 
 
-def _unit_rows(shots: ShotTable, rows: Ids) -> Rows:
+def _unit_rows(features: NDArray[np.float16], rows: Ids) -> Rows:
     """(N, E)"""
-    return as_kept(shots.features[rows].astype(np.float32))
+    return as_kept(features[rows].astype(np.float32))
 
 
 _Answering = tuple[Classifier, Rows]  # a version, and (N, E) unit rows of the images as its backbone sees them

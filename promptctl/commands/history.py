@@ -54,6 +54,7 @@ class Version:
 
     number: int
     card: Card
+    tower: str  # fingerprint of what its features are of
     shots: ShotTable  # without features
     own: Answers
     zero_shot: Answers
@@ -73,6 +74,7 @@ class Version:
         return Version(
             number=number,
             card=card,
+            tower=context.encoder_fingerprint,
             shots=_bare(shots),
             own=Answers(ids, weight, bias / np.float32(scale)),
             zero_shot=Answers(ids, context.zero_shot_features, none),
@@ -105,8 +107,8 @@ class Version:
 
 def _bare(shots: ShotTable) -> ShotTable:
     """The same without features."""
-    columns = {**shots.columns(), "features": np.empty((len(shots), 0), np.float16)}
-    return ShotTable(**columns)
+    nothing = np.empty((len(shots), 0), np.float16)
+    return ShotTable(**{**shots.columns(), "features": nothing, "plain": nothing})
 
 
 def _reference(kind: object, x: Rows, y: Ids) -> Answers | None:
@@ -136,7 +138,9 @@ class Exam:
 
     version: int  # whose images they are
     card: Card
+    tower: str  # fingerprint of what its features are of
     features: Rows  # (N, E) unit rows
+    plain: Rows  # (N, E) the same without visual tokens
     truth: Ids  # (N,) ids
     hashes: tuple[bytes, ...]  # N
     class_of: Mapping[bytes, int]  # of every image of that version
@@ -155,7 +159,9 @@ class Exam:
         return Exam(
             version=number,
             card=context.card,
+            tower=context.encoder_fingerprint,
             features=as_kept(some.features.astype(np.float32)),
+            plain=as_kept(some.plain.astype(np.float32)),
             truth=some.class_ids.astype(np.int64),
             hashes=tuple(sha.tobytes() for sha in some.sha256),
             class_of=dict(zip(hashes, shots.class_ids.tolist(), strict=True)),
@@ -193,15 +199,14 @@ def line_of(versions: Sequence[Version], exam: Exam | None) -> Line:
     """Everything there is to say of versions, the oldest first."""
     if exam is None:
         return Line(None, (), {})
-    own = exam.card.backbone.fingerprint
-    alike = [version for version in versions if version.card.backbone.fingerprint == own]
+    alike = [version for version in versions if version.tower == exam.tower]
     parent_of = {version.card.sha256: version.card.parent for version in versions}
     matrix = _Matrix(exam, [_Seen.of(version, exam, parent_of) for version in alike])
     return Line(
         exam,
         tuple((matrix.seen[i].version.number, int(count)) for i, count in matrix.sizes.items()),
         {seen.version.number: matrix.found(i) for i, seen in enumerate(matrix.seen)},
-        tuple(version.number for version in versions if version.card.backbone.fingerprint != own),
+        tuple(version.number for version in versions if version.tower != exam.tower),
         int(np.any([seen.learned for seen in matrix.seen], axis=0).sum()) if exam.held_out and alike else 0,
     )
 
@@ -259,7 +264,7 @@ def _on_folds(version: Version, exam: Exam, rows: Ids) -> dict[str, Ids]:
     """What was seen in each image without learning from it."""
     shots, there = version.shots, rows >= 0
     train = np.flatnonzero(shots.held_out == 0)
-    seen = {"own": np.full(len(rows), UNKNOWN), "zero_shot": version.zero_shot.best(exam.features)}
+    seen = {"own": np.full(len(rows), UNKNOWN), "zero_shot": version.zero_shot.best(exam.plain)}
     seen["own"][there] = shots.predicted[rows[there]]
     for name, ids in version.without.items():
         of_all = np.full(len(shots), UNKNOWN)

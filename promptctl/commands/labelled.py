@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptctl.commands.backbones import load_backbone_for
+from promptctl.commands.backbones import load_backbone_for, load_plain_encoder_for
 from promptctl.commands.photos import without_named
 from promptctl.errors import LibraryMissing, NoImages, UnknownClasses
 from promptctl.progress import OnProgress
@@ -144,6 +144,26 @@ def class_index(labels: Sequence[str], context: Context, name: str, how: How) ->
     if not index:
         raise UnknownClasses(labels, name)
     return index
+
+
+def seen_plainly(
+    context: Context, shown: Features, name: str, model: str | None, device: str, on_progress: OnProgress | None
+) -> Features:
+    """The same photos without the visual tokens of a context, which zero-shot is asked about; as they are without any.
+
+    raises   NoImages where a photo has changed meanwhile
+    """
+    if context.visual_tokens is None:
+        return shown
+    from promptctl.encoding.pipeline import encoded_again
+
+    encoder = load_plain_encoder_for(context, name, model, device)
+    on_stage = partial(_for_zero_shot, on_progress) if on_progress else None
+    return replace(shown, vectors=encoded_again(shown, encoder, on_stage))
+
+
+def _for_zero_shot(on_progress: OnProgress, stage: str, done: int, total: int) -> None:
+    on_progress(f"{stage} for zero-shot", done, total)
 
 
 def seen(images: Sequence[LabelledImage], encoder: ImageEncoder, photos: Path, on_progress: OnProgress | None) -> Seen:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from promptctl.data.images import LabelledImage
     from promptctl.data.readers.headings import ColumnNames
     from promptctl.encoding.files import Skipped
+    from promptctl.learners.fitting import Learned
     from promptctl.learners.shots import FewShotSplit
 
 _LONG = 20.0  # seconds of learning, beside which those it takes to keep a backbone for answers are few
@@ -69,6 +70,7 @@ def learn(
     store: Store | None = None,
     on_plan: Callable[[LearnPlan], None] | None = None,
     on_progress: OnProgress | None = None,
+    on_line: Callable[[str], None] | None = None,
     **changes: object,
 ) -> LearnReport | LearnPlan:
     """Learn a context from labelled images and store it under a name; a name that exists learns more.
@@ -99,6 +101,7 @@ def learn(
     store         where to keep it; None: the store of PROMPTCTL_HOME
     on_plan       called with what will be learned, before it is
     on_progress   called with what is being done, how much is done, and of how much
+    on_line       called with a line for people on how long visual tokens take to learn, once that is measured
     changes       fields of LearnSettings, each instead of that of `settings`: learner="clap", epochs=50; and those of
                   UpdateSettings: only_known=True, map={"robins": "robin"}
     returns       what was learned; a plan for a dry run, and where there is nothing new
@@ -128,6 +131,7 @@ def learn(
         store=store,
         on_plan=on_plan or (lambda plan: None),
         on_progress=on_progress,
+        on_line=on_line,
         started=started,
     )
     check_learn_places(photos, name, store)
@@ -161,6 +165,7 @@ class _Asked:
     store: Store
     on_plan: Callable[[LearnPlan], None]
     on_progress: OnProgress | None
+    on_line: Callable[[str], None] | None
     started: float
 
     @property
@@ -217,12 +222,21 @@ def _first(asked: _Asked, fresh: bool) -> LearnReport | LearnPlan:
     if asked.dry_run:
         return plan
     asked.store.check_writable()
-    backbone = fetched_backbone(asked.model or asked.default_model, asked.device)
+    with_tokens = asked.settings.tokens_shape is not None
+    backbone = fetched_backbone(asked.model or asked.default_model, asked.device, whole=with_tokens)
+    if with_tokens:
+        from promptctl.commands.visual import check_tower
+
+        check_tower(backbone, asked.settings)
     check_prompts(entries, asked.settings, backbone.tower)  # before anything dear
     folder = labelled_as_learned(folder, entries, backbone.tower)
     asked.on_plan(plan)
-    split, context = _learned(asked, entries, folder, candidates, backbone)
+    split, context, learned = _learned(asked, entries, folder, candidates, backbone)
     entry = store_version(context, asked.name, asked.store, new=not fresh)
+    if learned.unfinished is not None:
+        from promptctl.learners import unfinished
+
+        unfinished.remove(learned.unfinished)
     if asked.seconds > _LONG:
         _keep_for_answers(backbone)
     return _learn_report(entry, context, _Photos.of_split(split, context.card), folder, asked.seconds)
@@ -234,6 +248,8 @@ def _plan_of_first(
     count = Counter(image.label for image in candidates)
     limit = asked.shots_per_class
     per_class = tuple(PlannedClass(label, 0, min(count[label], limit or count[label])) for label in labels)
+    new = sum(one.new for one in per_class)
+    steps, batch = asked.settings.visual_steps(new)
     return LearnPlan(
         context=asked.name,
         dry_run=asked.dry_run,
@@ -241,11 +257,13 @@ def _plan_of_first(
         classes=labels,
         added=labels,
         stored=0,
-        new=sum(one.new for one in per_class),
+        new=new,
         moved=(),
         per_class=per_class,
         skipped=skipped_files(folder.skipped),
         passed_over=passed_over(folder.skipped),
+        steps=steps,
+        photos_a_step=batch,
     )
 
 
@@ -259,17 +277,18 @@ def _more(asked: _Asked) -> LearnReport | LearnPlan:
 
 def _update(asked: _Asked) -> LearnReport | LearnPlan:
     from promptctl.commands import update
-    from promptctl.commands.revise import settings_like
+    from promptctl.commands.revise import settings_like, typed_beside_tokens
 
     source, parent = newest(asked.name, asked.store)
     ref = str(source.ref)
     update.check_can_learn(parent, ref)
     if asked.model is not None:
         check_same_model(asked.model, parent, ref)
+    typed = typed_beside_tokens(parent, ref, asked.typed)
     wishes = update.Wishes(
         photos=asked.photos,
         shots=parent.card.shots.asked if asked.shots is None else asked.shots_per_class,
-        settings=settings_like(parent, asked.typed),
+        settings=settings_like(parent, typed),
         template=asked.template or parent.card.zero_shot_template,
         classes=asked.classes,
         columns=asked.columns,
@@ -316,33 +335,46 @@ def _learned(
     folder: ImageFolder,
     candidates: Sequence[LabelledImage],
     backbone: Backbone | QuickBackbone,
-) -> tuple[FewShotSplit, Context]:
+) -> tuple[FewShotSplit, Context, Learned]:
     """What was learned, and from which of the candidates."""
     from promptctl.commands.versions import Measured, version
     from promptctl.learners.fitting import TrainingSet, fit
     from promptctl.learners.shots import sample_shots
 
-    shots, template, settings = asked.shots_per_class, asked.template or templates.DEFAULT, asked.settings
+    template, settings = asked.template or templates.DEFAULT, asked.settings
     names = tuple(entry.name for entry in entries)
     zero_shot = templates.text_features(backbone.tower, names, template)
     split = sample_shots(
-        folder, candidates, shots=shots, seed=settings.seed, encoder=backbone.encoder, on_progress=asked.on_progress
+        folder,
+        candidates,
+        shots=asked.shots_per_class,
+        seed=settings.seed,
+        encoder=backbone.encoder,
+        on_progress=asked.on_progress,
     )
-    training_set = TrainingSet(names, split.train, split.targets(split.train), zero_shot, backbone)
+    training_set = TrainingSet(
+        names, split.train, split.targets(split.train), zero_shot, backbone, on_line=asked.on_line
+    )
     learned = fit(training_set, settings, asked.on_progress)
-    table = thinned(split.table(), asked.rules.shots_kept)
+    shots, seen = split.table(), split.held_out.vectors
+    if learned.visual_tokens is not None:
+        from promptctl.commands.visual import seen_with_tokens
+
+        learned, shots, seen = seen_with_tokens(learned, split, backbone, asked.on_progress)
+    table = thinned(shots, asked.rules.shots_kept)
     card = Card(
         backbone=backbone.id,
         classes=entries,
         method=learned.method,
-        shots=Shots(shots, int((table.held_out == 0).sum()), int(table.held_out.sum())),
+        shots=Shots(asked.shots_per_class, int((table.held_out == 0).sum()), int(table.held_out.sum())),
         zero_shot_template=template,
         logit_scale=backbone.logit_scale,
         written_by=f"promptctl {__version__}",
         curve=learned.curve,
     )
-    measured = Measured(split.held_out.vectors, split.targets(split.held_out), split.measured_on)
-    return split, version(card, learned, zero_shot, table, settings, measured)
+    plain = None if learned.visual_tokens is None else split.held_out.vectors
+    measured = Measured(seen, split.targets(split.held_out), split.measured_on, plain)
+    return split, version(card, learned, zero_shot, table, settings, measured), learned
 
 
 @dataclass(frozen=True)

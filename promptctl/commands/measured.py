@@ -48,9 +48,18 @@ class Answers:
     seconds: float  # that `learned` took
 
 
-def answers(context: Context, share: float, features: Features, *, together: bool, also_together: bool) -> Answers:
+def answers(
+    context: Context,
+    share: float,
+    features: Features,
+    *,
+    together: bool,
+    also_together: bool,
+    plain: Features | None = None,
+) -> Answers:
     """What a context says of photos, so much of it as the share says.
 
+    plain           the photos without the context's visual tokens, where it has any, for zero-shot
     together        what counts is what they are answered together
     also_together   that is to be known, whatever counts
     """
@@ -67,7 +76,7 @@ def answers(context: Context, share: float, features: Features, *, together: boo
         one_by_one=one_by_one,
         together=as_one,
         without_head=Classifier.of(context, share=share, head=False).predict(vectors) if context.head else None,
-        zero_shot=Classifier.zero_shot(context).predict(vectors),
+        zero_shot=Classifier.zero_shot(context).predict((plain or features).vectors),
         seconds=seconds,
     )
 

@@ -23,7 +23,7 @@ from promptctl.commands.storing import place
 from promptctl.context.card import Change, ClassEntry, check_fits
 from promptctl.context.guard import MAX_FORGETTING
 from promptctl.data.names import near_names, prompt_form
-from promptctl.errors import BackboneMismatch, ContextExists, DatasetError
+from promptctl.errors import BackboneMismatch, ContextExists, DatasetError, TokensClash
 from promptctl.progress import OnProgress
 from promptctl.report import MergeReport
 from promptctl.report.phrases import number_of
@@ -149,6 +149,11 @@ def _both(
     if parent.card.backbone.fingerprint != other.card.backbone.fingerprint:
         own, theirs = (f"{c.card.backbone.name} {c.card.backbone.fingerprint[:12]}" for c in (parent, other))
         raise BackboneMismatch(other_ref, theirs, own)
+    if parent.encoder_fingerprint != other.encoder_fingerprint:
+        raise TokensClash(
+            f"{ref} and {other_ref} do not see photos with the same visual tokens, so their shots are not comparable",
+            f"learn the photos of both: promptctl learn PHOTOS --name {ref.partition('@')[0]}",
+        )
     for context, called in ((parent, ref), (other, other_ref)):
         check_has_shots(context, called, "be merged", each=True)
     same = _same_classes(parent.card.classes, other.card.classes, ref, other_ref)

@@ -19,7 +19,7 @@ from promptctl.commands.sources import whole_name
 from promptctl.commands.storing import Placed, once_more, place
 from promptctl.context.card import Change, ClassEntry
 from promptctl.context.guard import MAX_FORGETTING
-from promptctl.errors import NoImages, PhotosMissing, SameBackbone, TooFewClasses
+from promptctl.errors import NoImages, PhotosMissing, SameBackbone, TokensClash, TooFewClasses
 from promptctl.progress import OnProgress
 from promptctl.report import MissingPhoto, RebaseReport
 from promptctl.report.phrases import first_few, number_of
@@ -107,6 +107,11 @@ def _rebased(asked: _Asked) -> tuple[Judged, _Facts]:
     from promptctl.commands.revise import Revision, settings_like
 
     parent = asked.parent
+    if parent.visual_tokens is not None:
+        raise TokensClash(
+            f"{asked.ref} has visual tokens, which fit no other image tower than that of {parent.card.backbone.name}",
+            f"{_instead(asked)} --visual-tokens {parent.card.method.visual_tokens}",
+        )
     check_has_shots(parent, asked.ref, "be learned again", _instead(asked), each=True)
     paths = _found(asked)
     _checked(asked, frozenset(paths))  # before anything dear

@@ -17,6 +17,7 @@ from promptctl.context.card import Card, Change, ClassEntry, Shots, next_id_afte
 from promptctl.context.context import Context, ShotTable
 from promptctl.context.prototypes import Prototypes
 from promptctl.encoding.pipeline import Features
+from promptctl.errors import TokensClash
 from promptctl.learners import LEARNERS, coop
 from promptctl.learners.fitting import Learned, Start, TrainingSet, fit
 from promptctl.learners.settings import LearnSettings
@@ -136,6 +137,38 @@ def settings_like(parent: Context, typed: Mapping[str, object]) -> LearnSettings
     return LearnSettings(**{"learner": learner, "seed": seed, **own, **typed})  # type: ignore[arg-type]
 
 
+def typed_beside_tokens(parent: Context, ref: str, typed: Mapping[str, object]) -> dict[str, object]:
+    """What somebody asked for of a version that goes on from another, less what its visual tokens are anyway.
+
+    raises   TokensClash for other tokens than the parent has, and for a learner that does not go on with any
+    """
+    method, own = parent.card.method, {name: typed[name] for name in ("visual_tokens", "visual_depth") if name in typed}
+    has = {"visual_tokens": method.visual_tokens, "visual_depth": method.visual_depth}
+    learner = typed.get("learner", method.learner)
+    if parent.visual_tokens is None and (own.get("visual_tokens") or learner == "vpt"):
+        raise TokensClash(
+            f"{ref} has no visual tokens, and its stored shots are features of a tower without any",
+            "--fresh learns the next version from these photos alone, with tokens",
+        )
+    if parent.visual_tokens is not None and any(own[name] != has[name] for name in own):
+        tokens = f"{method.visual_tokens} visual tokens in {method.visual_depth} blocks"
+        raise TokensClash(
+            f"{ref} has {tokens}, which stay as they are: its stored shots were seen with them",
+            "leave them out, or --fresh to learn others from these photos alone",
+        )
+    if parent.visual_tokens is not None and learner not in ("coop", "vpt"):
+        raise TokensClash(
+            f"{ref} has visual tokens, beside which {learner} learns nothing", "--learner coop, or --fresh"
+        )
+    if parent.visual_tokens is not None and typed.get("head"):
+        raise TokensClash(
+            f"the image tower of {ref} has learned from its shots, so no fold of them could tell how good a head is",
+            "leave out --head",
+        )
+    of_none = parent.visual_tokens is None
+    return {name: value for name, value in typed.items() if name not in own or (of_none and name == "visual_depth")}
+
+
 def _is_of_before(card: Card) -> bool:
     """Learned when there were no heads yet, so that having none was nobody's wish."""
     numbers = card.written_by.rpartition(" ")[2].split(".")[:2]
@@ -200,7 +233,9 @@ def _learned(revision: Revision, backbone: AnyBackbone, zero_shot: Rows, on_prog
     start = _start(revision) if goes_on else None
     rests = start is not None and (not revision.trains or (start.frozen is not None and start.frozen.all()))
     settings = replace(revision.settings, epochs=0) if rests else revision.settings
-    training_set = TrainingSet(revision.classes, Features((), (), x), y, zero_shot, backbone, start)
+    training_set = TrainingSet(
+        revision.classes, Features((), (), x), y, zero_shot, backbone, start, revision.parent.visual_tokens
+    )
     if revision.polish and start is not None and start.frozen is not None:
         learned = fit(training_set, _before_polish(settings, start), on_progress)
         learned = _polished(learned, training_set, settings, on_progress)
@@ -209,7 +244,15 @@ def _learned(revision: Revision, backbone: AnyBackbone, zero_shot: Rows, on_prog
     if goes_on and not revision.trains and revision.begin is None:
         card = revision.parent.card
         learned = replace(learned, method=card.method, curve=card.curve)  # which its vectors came by
-    return _as_the_parent(revision, learned) if goes_on else learned
+    learned = _as_the_parent(revision, learned) if goes_on else learned
+    return _with_tokens_of(revision.parent, learned)
+
+
+def _with_tokens_of(parent: Context, learned: Learned) -> Learned:
+    """Visual tokens stay as they are: the stored shots were seen with them, and there are no photos for others."""
+    own = parent.card.method
+    method = replace(learned.method, visual_tokens=own.visual_tokens, visual_depth=own.visual_depth)
+    return replace(learned, method=method, visual_tokens=parent.visual_tokens)
 
 
 def _before_polish(settings: LearnSettings, start: Start) -> LearnSettings:

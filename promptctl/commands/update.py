@@ -15,6 +15,7 @@ import numpy as np
 from promptctl.classification.blend import as_kept
 from promptctl.classification.classifier import Classifier
 from promptctl.commands import guarding
+from promptctl.commands.backbones import encoders_for
 from promptctl.commands.photos import (
     check_mapped,
     check_prompts,
@@ -36,7 +37,7 @@ from promptctl.data.images import HashedImage, LabelledImage
 from promptctl.data.names import near_names, one_form, readable
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.files import Skipped
-from promptctl.encoding.pipeline import Features, encode_files
+from promptctl.encoding.pipeline import Features, encode_files, encoded_again
 from promptctl.errors import CannotLearnOn, LooksKnown, Relabels, UnknownFolders
 from promptctl.learners.shots import MOST_MEASURED, HashedPhotos, encode_chosen, hash_photos, measurable
 from promptctl.progress import OnProgress
@@ -46,6 +47,7 @@ from promptctl.report.phrases import first_few
 if TYPE_CHECKING:
     from promptctl.commands.revise import AnyBackbone
     from promptctl.data.readers.headings import ColumnNames
+    from promptctl.encoding.cache import Vector
     from promptctl.learners.settings import LearnSettings
 
 
@@ -242,7 +244,9 @@ def taught(found: Incoming, wishes: Wishes, backbone: AnyBackbone, on_progress: 
     """
     check_prompts(found.classes, wishes.settings, backbone.tower, new_names=bool(found.new_classes))
     taken, features, measured, skipped = _encoded(found, wishes, backbone, on_progress)
-    shots = _all_shots(found, wishes, taken, features)
+    encoders = encoders_for(found.parent, backbone)
+    plain = features.vectors if encoders.are_one else encoded_again(features, encoders.plain, on_progress)
+    shots = _all_shots(found, wishes, taken, features, plain)
     revision = Revision(
         parent=found.parent,
         classes=found.classes,
@@ -255,7 +259,7 @@ def taught(found: Incoming, wishes: Wishes, backbone: AnyBackbone, on_progress: 
         measured=measured,
     )
     judged = guarding.guarded(revision, backbone, wishes.update.max_forgetting, on_progress)
-    facts = _facts(found, judged, taken, features)
+    facts = _facts(found, judged, taken, features, plain)
     return Taught(judged, facts, skipped, measured)
 
 
@@ -263,24 +267,25 @@ def _encoded(
     found: Incoming, wishes: Wishes, backbone: AnyBackbone, on_progress: OnProgress | None
 ) -> tuple[tuple[HashedImage, ...], Features, Measured | None, tuple[Skipped, ...]]:
     """The images that are taken in, their features, and others of the folder to measure on."""
-    encoding = partial(on_progress, "encoding") if on_progress else None
+    encoding, encoders = partial(on_progress, "encoding") if on_progress else None, encoders_for(found.parent, backbone)
 
     def chosen(usable: Sequence[HashedImage], damaged: Sequence[Skipped]) -> Sequence[HashedImage]:
         return _some_of_each(usable, wishes.shots, wishes.settings.seed)
 
     with FeatureCache() as cache:
-        usable, features, damaged = encode_chosen(found.new, chosen, backbone.encoder, cache, encoding)
+        usable, features, damaged = encode_chosen(found.new, chosen, encoders.own, cache, encoding)
         taken = tuple(chosen(usable, ()))
         others = found.hashed.to_measure_on if found.hashed.part else [i for i in usable if i not in set(taken)]
         known = set(found.parent.shots.hashes)
         unseen, leaked = measurable(others, set(found.ids), taken)
         some = sampling.at_most([i for i in unseen if i.sha256 not in known], MOST_MEASURED)
-        seen, lost = encode_files([image.path for image in some], backbone.encoder, cache, encoding)
+        seen, lost = encode_files([image.path for image in some], encoders.own, cache, encoding)
     skipped = (*found.hashed.skipped, *damaged, *leaked, *lost)
     label_of = {image.path: image.label for image in some}
     rows = np.array([found.rows[label_of[path]] for path in seen.paths], dtype=np.int64)
     on = f"images of {found.hashed.part}/" if found.hashed.part else "images not sampled"
-    return taken, features, Measured(seen.vectors, rows, on) if len(seen) else None, skipped
+    plain = None if encoders.are_one else encoded_again(seen, encoders.plain, on_progress)
+    return taken, features, Measured(seen.vectors, rows, on, plain) if len(seen) else None, skipped
 
 
 def _some_of_each(images: Sequence[HashedImage], limit: int | None, seed: int) -> list[HashedImage]:
@@ -292,8 +297,10 @@ def _some_of_each(images: Sequence[HashedImage], limit: int | None, seed: int) -
     return [image for some in ranked for image in some[:limit]]
 
 
-def _all_shots(found: Incoming, wishes: Wishes, taken: Sequence[HashedImage], features: Features) -> ShotTable:
-    """The stored shots, some with other classes, and the new ones behind them."""
+def _all_shots(
+    found: Incoming, wishes: Wishes, taken: Sequence[HashedImage], features: Features, plain: Vector
+) -> ShotTable:
+    """The stored shots, some with other classes, and the new ones behind them, as `plain` without visual tokens."""
     parent = found.parent
     old, _ = shots_of.relabelled(parent.shots, {image.sha256: now for image, _, now in found.relabels})
     version = int(found.ref.rpartition("@")[2]) if "@" in found.ref else 1
@@ -303,6 +310,7 @@ def _all_shots(found: Incoming, wishes: Wishes, taken: Sequence[HashedImage], fe
         sha256=np.frombuffer(b"".join(bytes.fromhex(i.sha256) for i in taken), np.uint8).reshape(-1, 32),
         held_out=np.zeros(len(taken), np.uint8),
         since=np.full(len(taken), version + 1, np.int32),
+        plain=plain.astype(np.float16),
     )
     every = _grouped(shots_of.joined(old, new), old, [image.path for image in taken])
     if wishes.shots is None and not found.hashed.part:
@@ -346,7 +354,9 @@ def _in_words(found: Incoming, n_new: int) -> str:
 # --------------------------------------------------------------------------- what is said of it after
 
 
-def _facts(found: Incoming, judged: guarding.Judged, taken: Sequence[HashedImage], features: Features) -> UpdateFacts:
+def _facts(
+    found: Incoming, judged: guarding.Judged, taken: Sequence[HashedImage], features: Features, plain: Vector
+) -> UpdateFacts:
     parent, context = found.parent, judged.context
     rows = np.array([found.rows[image.label] for image in taken], dtype=np.int64)
     before = guarding.extended(parent, context)
@@ -359,5 +369,5 @@ def _facts(found: Incoming, judged: guarding.Judged, taken: Sequence[HashedImage
         kept_as_stored=len(found.moved) - len(found.relabels),
         new_classes=tuple(entry.label for entry in found.new_classes),
         incoming_accuracy=before.accuracy(features.vectors, rows) if len(rows) else None,
-        incoming_zero_shot_accuracy=zero_shot.accuracy(features.vectors, rows) if len(rows) else None,
+        incoming_zero_shot_accuracy=zero_shot.accuracy(plain, rows) if len(rows) else None,
     )

@@ -29,6 +29,7 @@ class Measured:
     features: Rows  # (N, E) unit rows
     rows: NDArray[np.int64]  # (N,) of the classes
     on: str  # which images these are
+    plain: Rows | None = None  # (N, E) the same by the tower without visual tokens; None: there are none
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -50,7 +51,15 @@ def version(
     measured    what the score is of; None: those of the shots that are held out
     """
     unjudged = replace(shots, confidence=np.full(len(shots), NOT_JUDGED, np.float32))
-    context = Context(card, learned.vectors, learned.text_features, zero_shot, unjudged, prototypes=prototypes)
+    context = Context(
+        card,
+        learned.vectors,
+        learned.text_features,
+        zero_shot,
+        unjudged,
+        prototypes=prototypes,
+        visual_tokens=learned.visual_tokens,
+    )
     if learned.ways or _has_head(settings, context):
         context = _with_head(context, settings.seed, learned.ways)
     else:
@@ -72,10 +81,13 @@ def answering(context: Context, measured: Measured | None = None) -> Context:
 def held_out(context: Context) -> Measured:
     """The images that the context itself keeps apart."""
     features, rows = context.held_out()
-    return Measured(as_kept(features), rows, HELD_OUT)
+    plain = None if context.visual_tokens is None else as_kept(context.plain_held_out())
+    return Measured(as_kept(features), rows, HELD_OUT, plain)
 
 
 def _has_head(settings: LearnSettings, context: Context) -> bool:
+    if context.visual_tokens is not None:
+        return False  # folds of features that have seen every shot would flatter it
     _, rows = context.rehearsed()
     if settings.head is not None or not len(rows):
         return bool(settings.head and len(rows))
@@ -157,6 +169,7 @@ def _score(context: Context, measured: Measured) -> Score | None:
     """On images it never learned from; where there are none, on the folds of its shots."""
     if not len(measured):
         return context.card.folds
-    classifiers = Classifier.of(context), Classifier.zero_shot(context)
-    right = [one.accuracy(measured.features, measured.rows) for one in classifiers]
-    return Score(measured.on, len(measured), *right)
+    plain = measured.features if measured.plain is None else measured.plain
+    right = Classifier.of(context).accuracy(measured.features, measured.rows)
+    by_hand = Classifier.zero_shot(context).accuracy(plain, measured.rows)
+    return Score(measured.on, len(measured), right, by_hand)

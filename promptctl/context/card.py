@@ -12,7 +12,7 @@ import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from promptctl.context import limits
 from promptctl.errors import (
@@ -24,6 +24,10 @@ from promptctl.errors import (
     NotAFile,
     TooManyClasses,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FORMAT = 1  # of a file whose text features are its answer
 WITH_HEAD = 2  # of one that answers with a head, which a reader of format 1 would pass over
@@ -215,6 +219,16 @@ class Card:
 _LATER = ("change", "head", "folds", "temperature", "next_id", "curve")
 _LATER_OF_METHOD = ("visual_tokens", "visual_depth")
 _SHORTEST = Relabelled(UNSEALED, 0, 0)
+
+
+def fingerprint_with(fingerprint: str, tokens: NDArray[np.float32]) -> str:
+    """Of a backbone whose image tower has learned tokens: sha256 of its own fingerprint and theirs.
+
+    tokens    (D, T, Wv); their shape and their bytes as little-endian float32
+    """
+    digest = hashlib.sha256(f"{fingerprint}:visual_tokens:{tokens.shape}".encode())
+    digest.update(tokens.astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 def next_id_after(parent: Card, classes: Sequence[ClassEntry]) -> int:

@@ -26,6 +26,7 @@ from promptctl.context.card import (
     Card,
     card_of,
     context_file,
+    fingerprint_with,
     header_length,
     read_card,
     seal,
@@ -195,7 +196,21 @@ class Context:
 
     def plain_held_out(self) -> Floats:
         """(N, E) features of those kept apart by the plain tower, which is what zero-shot answers about."""
-        return self.shots.plain[self.shots.held_out == 1].astype(np.float32)
+        plain: Floats = self.shots.plain[self.shots.held_out == 1].astype(np.float32)
+        return plain
+
+    def seen_plainly(self) -> Context:
+        """The same classes and images with the features of the tower without visual tokens; for use in memory."""
+        if self.visual_tokens is None:
+            return self
+        shots = dataclasses.replace(self.shots, features=self.shots.plain)
+        return dataclasses.replace(self, shots=shots, visual_tokens=None)
+
+    @property
+    def encoder_fingerprint(self) -> str:
+        """Of the image tower that its features are of: the backbone's own, or that with its visual tokens."""
+        own = self.card.backbone.fingerprint
+        return own if self.visual_tokens is None else fingerprint_with(own, self.visual_tokens)
 
     def _images(self, which: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.int64]]:
         index = {entry.id: i for i, entry in enumerate(self.card.classes)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -35,13 +34,3 @@ class ImageEncoder(Protocol):
         pixels    (N, 3, S, S) from `preprocess`
         returns   (N, E) unit rows
         """
-
-
-def fingerprint_with(fingerprint: str, tokens: NDArray[np.float32]) -> str:
-    """Of a backbone whose image tower has learned tokens: sha256 of its own fingerprint and theirs.
-
-    tokens    (D, T, W); their shape and their bytes as little-endian float32
-    """
-    digest = hashlib.sha256(f"{fingerprint}:visual_tokens:{tokens.shape}".encode())
-    digest.update(tokens.astype("<f4").tobytes())
-    return digest.hexdigest()

@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from promptctl.encoding.formats import is_image_name
 from promptctl.encoding.shrink import Look
 from promptctl.encoding.views import VIEWS, look_of, view
 from promptctl.errors import NoImages
-from promptctl.progress import OnStep
+from promptctl.progress import OnProgress, OnStep
 from promptctl.remote import AT_ONCE, RemotePath
 
 if TYPE_CHECKING:
@@ -99,6 +100,21 @@ def encode_files(
     return Features(tuple(item.path for item in known), tuple(item.sha256 for item in known), vectors), tuple(skipped)
 
 
+def encoded_again(features: Features, encoder: ImageEncoder, on_progress: OnProgress | None = None) -> Vector:
+    """(N, E) unit rows of images that were read before, by another encoder.
+
+    raises   NoImages when a file has changed or gone meanwhile
+    """
+    encoding = partial(on_progress, "encoding") if on_progress else None
+    with FeatureCache() as cache:
+        found, skipped = encode_files(features.paths, encoder, cache, encoding)
+    if skipped:
+        raise NoImages(f"{skipped[0].path} was there a moment ago and is no more: {skipped[0].reason}", "learn again")
+    if found.sha256 != features.sha256:
+        raise NoImages("a photo has changed since a moment ago", "run the command again")
+    return found.vectors
+
+
 def encode_views(
     features: Features, views: int, encoder: ImageEncoder, cache: FeatureCache, on_progress: OnStep | None = None
 ) -> NDArray[np.float32]:
@@ -119,6 +135,31 @@ def encode_views(
     if changed is not None:
         raise NoImages(f"{changed} has changed since a moment ago", "learn again")
     return _stack(known, encoder).reshape(len(features), views, -1)
+
+
+class Looks(Protocol):
+    """How a photo is looked at: an ImageEncoder, or what crops as it does."""
+
+    @property
+    def size(self) -> int:
+        """S"""
+
+    def preprocess(self, picture: Image.Image) -> NDArray[Any]:
+        """What is looked at, of an RGB picture."""
+
+
+def pixels_of(path: Path, sha256: str, number: int | None, looks: Looks) -> NDArray[Any]:
+    """What a tower is shown of a photo that was read before, or of one of its random views.
+
+    raises    NoImages when the file has changed or gone meanwhile
+    """
+    try:
+        with file_bytes(path) as data:
+            if hashlib.sha256(data).hexdigest() != sha256:
+                raise NoImages(f"{path} has changed since a moment ago", "learn again")
+            return _decoded_views(data, sha256, (number,), looks)[0]
+    except UnreadableImage as reason:
+        raise NoImages(f"{path} was there a moment ago and is no more: {reason}", "learn again") from reason
 
 
 def _parted(items: Iterable[Encoded | Skipped]) -> tuple[list[Encoded], list[Skipped]]:
@@ -207,9 +248,7 @@ def _prepare(path: Path, views: tuple[_View, ...], encoder: ImageEncoder, cache:
         return [Skipped(path, str(reason), foreign)] * len(views)
 
 
-def _decoded_views(
-    data: bytes, sha256: str, views: Sequence[_View], encoder: ImageEncoder
-) -> list[NDArray[np.float32]]:
+def _decoded_views(data: bytes, sha256: str, views: Sequence[_View], encoder: Looks) -> list[NDArray[np.float32]]:
     """(3, S, S) of each; a file is decoded once for all that are looked at alike."""
     looks = [_look(one, encoder.size) for one in views]
     found: dict[int, NDArray[np.float32]] = {}
@@ -224,7 +263,7 @@ def _look(seen: _View, size: int) -> Look:
     return look_of_box(seen, size) if isinstance(seen, tuple) else look_of(size, views=seen is not None)
 
 
-def _pixels(picture: Image.Image, sha256: str, seen: _View, encoder: ImageEncoder) -> NDArray[np.float32]:
+def _pixels(picture: Image.Image, sha256: str, seen: _View, encoder: Looks) -> NDArray[np.float32]:
     """(3, S, S) of a picture, of one of its views or of a box."""
     if isinstance(seen, tuple):
         return encoder.preprocess(cut(picture, seen))

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from promptctl.encoding.encoder import fingerprint_with
+from promptctl.context.card import fingerprint_with
 from promptctl.encoding.translate import Tower, engine
 
 _WORTH_COMPILING = 96  # pictures, on two cores

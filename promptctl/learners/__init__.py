@@ -73,6 +73,7 @@ class Learner:
     recipes: tuple[str, ...] = ()  # that may be asked for
     has_context: bool = False  # learned vectors, which the text tower reads; or text features alone
     by_head: bool = False  # a head of its own parts answers, always
+    of_features: bool = True  # frozen features are all it needs; False: every step runs the image tower
     variants: Mapping[str, Variant] = field(default_factory=dict)  # what follows its name and a hyphen
 
     @property
@@ -85,6 +86,7 @@ class Learner:
 
 
 _OF_ANY_STEPS = ("epochs", "lr", "views")
+_OF_TOKENS = ("visual_tokens", "visual_depth")
 ANCHOR = 8.0  # KgCoOp's own lambda
 
 # whoever adds one that is stored: an older promptctl refuses its contexts in words
@@ -102,6 +104,7 @@ LEARNERS: dict[str, Learner] = {
             "anchor",
             "average",
             "head",
+            *_OF_TOKENS,
         ),
         recipes=("fast", "paper"),
         has_context=True,
@@ -138,6 +141,12 @@ LEARNERS: dict[str, Learner] = {
         "adds a kernel regression to zero-shot and learns no context",
         heeds=(),
         by_head=True,
+    ),
+    "vpt": Learner(
+        "promptctl.learners.visual",
+        "learns visual tokens and no context",
+        heeds=(*_OF_ANY_STEPS, *_OF_TOKENS),
+        of_features=False,
     ),
 }
 

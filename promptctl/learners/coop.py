@@ -137,6 +137,10 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
 
     raises   NameTooLong, LearningFailed, NoImages
     """
+    if settings.tokens_shape is not None and training_set.visual_tokens is None:
+        from promptctl.learners import visual
+
+        return visual.fit_both(training_set, settings, on_progress)
     tower, recipe, start = training_set.backbone.tower, RECIPES[settings.recipe], training_set.start
     if start and settings.recipe == "fast":
         epochs, lr = pace(start)

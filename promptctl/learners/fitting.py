@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +46,8 @@ class TrainingSet:
     zero_shot_features: Vectors  # (C, E) unit rows
     backbone: Backbone | QuickBackbone
     start: Start | None = None  # of a learner that can go on from what it learned before
+    visual_tokens: Vectors | None = None  # (D, T, Wv) that the shots were seen with, which stay as they are
+    on_line: Callable[[str], None] | None = None  # what a person is told of a long run, once it is known
 
     @property
     def has_photos(self) -> bool:
@@ -74,6 +77,8 @@ class Learned:
     text_features: Vectors  # (C, E) unit rows
     curve: tuple[CurvePoint, ...] = ()  # how learning went; empty where it is not told
     ways: Ways | None = None  # what the head that answers may be made of; None: the learner does not say
+    visual_tokens: Vectors | None = None  # (D, T, Wv) of the image tower, which sees the shots anew with them
+    unfinished: Path | None = None  # what an interrupted run would go on from, of no use once this is stored
 
 
 def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgress | None = None) -> Learned:

@@ -7,14 +7,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from promptctl import checks
-from promptctl.context.limits import LARGEST_VALUE, POSITIONS
-from promptctl.errors import DatasetError, SettingsClash, SettingUnheeded, option_of
+from promptctl.context.limits import DEEPEST, LARGEST_VALUE, MOST_VISUAL, POSITIONS
+from promptctl.errors import DatasetError, SettingsClash, SettingUnheeded, TokensClash, option_of
 from promptctl.learners import LEARNERS, all_recipes
 
 if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
 
 DEFAULT_TOKENS = 16  # docs/benchmarks.md
+DEFAULT_VISUAL_TOKENS = 4  # of vpt; PromptSRC's count
+VISUAL_BATCH = 4  # photos of a step; of independent prompting in PromptSRC, as the next two
+VISUAL_EPOCHS = 50
+VISUAL_RATE = 0.0025
 LEAST_RATE = 1e-9
 
 
@@ -34,6 +38,8 @@ class LearnSettings:
     anchor           lambda of KgCoOp's loss, from 0
     average          keep the mean of the late epochs, not the last step
     head             fit a head on the photos beside the context; None: yes, but not for the paper's recipe
+    visual_tokens    T, learned tokens in a block of the image tower, a ViT; 0: none, but of vpt 4
+    visual_depth     D, in how many of its blocks, each with tokens of its own; 1: the first alone (VPT-shallow)
     seed             from 0 to 2^32 - 1; decides the shots, the start and the batches
     raises           BadSetting for a value that means nothing, SettingsClash for one that its learner does not heed
     """
@@ -50,6 +56,8 @@ class LearnSettings:
     anchor: float = 0.0
     average: bool = False
     head: bool | None = None
+    visual_tokens: int = 0
+    visual_depth: int = 1
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -60,6 +68,36 @@ class LearnSettings:
             raise SettingsClash(self.learner, learner.does, option_of(setting))
         if learner.recipes:
             checks.one_of("recipe", self.recipe, learner.recipes)
+        self._check_tokens()
+
+    @property
+    def tokens_shape(self) -> tuple[int, int] | None:
+        """D and T of the visual tokens; None where none are to be learned."""
+        count = self.visual_tokens or (0 if LEARNERS[self.learner].of_features else DEFAULT_VISUAL_TOKENS)
+        return (self.visual_depth, count) if count else None
+
+    def visual_steps(self, photos: int) -> tuple[int, int]:
+        """How many steps visual tokens take to learn from so many photos, and of how many each; 0 where there are none.
+
+        The last partial batch of an epoch is dropped.
+        """
+        if self.tokens_shape is None or not photos:
+            return 0, 0
+        batch, epochs = min(VISUAL_BATCH, photos), VISUAL_EPOCHS if self.epochs is None else self.epochs
+        return epochs * (photos // batch), batch
+
+    def _check_tokens(self) -> None:
+        """TokensClash for what cannot be said beside visual tokens, and for what is said of none."""
+        if self.tokens_shape is None:
+            if self.visual_depth != LearnSettings.visual_depth:
+                raise TokensClash("there are no visual tokens, so --visual-depth has no effect", "--visual-tokens 4")
+        elif self.head:
+            because = "the image tower learns from every shot, so no fold of them could tell how good a head is"
+            raise TokensClash(because, "leave out --head or --visual-tokens")
+        elif self.average:
+            raise TokensClash(
+                "--average keeps the mean of a context, not of visual tokens", "leave out --average or --visual-tokens"
+            )
 
     def _checked(self) -> dict[str, object]:
         """Every setting, as its kind; BadSetting for the first that is none of it."""
@@ -81,6 +119,8 @@ class LearnSettings:
             "anchor": checks.number("anchor", self.anchor, 0, LARGEST_VALUE, 8),
             "average": checks.flag("average", self.average),
             "head": None if self.head is None else checks.flag("head", self.head),
+            "visual_tokens": checks.whole("visual_tokens", self.visual_tokens, 0, MOST_VISUAL, 4),
+            "visual_depth": checks.whole("visual_depth", self.visual_depth, 1, DEEPEST, 9),
             "seed": checks.whole("seed", self.seed, 0, checks.HIGHEST_SEED, 1),
         }
 

@@ -73,6 +73,8 @@ class LearnPlan(Report):
     skipped: tuple[SkippedFile, ...]
     passed_over: Mapping[str, int]
     copied_as: str | None = None  # birds2@1, of what has nothing new to learn and was to be stored there
+    steps: int = 0  # of visual tokens, each of which runs the image tower; 0: none are learned
+    photos_a_step: int = 0
 
     def rows(self) -> list[Row]:
         return [dataclasses.asdict(row) for row in self.per_class]
@@ -108,7 +110,13 @@ class LearnPlan(Report):
             became = f"{self.copied_as} is a copy of it" if self.copied_as else "no version was made"
             return [f"nothing new for {self.context}: {became}", *self.lines()]
         photos = self._brings() if self.is_first else []
-        return [*self.lines(), *photos, "nothing was learned: this was a dry run"]
+        return [*self.lines(), *photos, *self._costs(), "nothing was learned: this was a dry run"]
+
+    def _costs(self) -> list[str]:
+        if not self.steps:
+            return []
+        photos = number_of(self.photos_a_step, "photo")
+        return [f"visual tokens: {self.steps} steps of {photos} through the image tower, forth and back, at most"]
 
     def notes(self) -> list[str]:
         return passed_over_lines(self.passed_over)

@@ -22,6 +22,7 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
         f"{context}: {len(card.classes)} classes: {listed(card.names)}",
         f"backbone:  {card.backbone.name} (fingerprint {card.backbone.fingerprint[:12]})",
         f"vectors:   {_vectors(card)}",
+        *([f"visual:    {_visual(card)}"] if card.method.visual_tokens else []),
         f"learned:   {card.method.learner}, {_pace(card)}",
         *([f"head:      {_head(card)}"] if card.head else []),
         f"shots:     {_shots(card)}",
@@ -34,11 +35,19 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
 
 def _vectors(card: Card) -> str:
     method = card.method
+    if method.learner == "vpt":
+        return "none: the template says what classes are, new ones too"
     if not method.context_tokens:
         return "none: one weight vector per class, which does not generalise to new classes"
     kind = "class-specific" if method.class_specific else "shared by all classes"
     place = f"class name {name_place(method.position)}{_start(card)}"
     return f"{method.context_tokens} of text width {card.backbone.text_width}, {kind}, {place}"
+
+
+def _visual(card: Card) -> str:
+    tokens, depth = number_of(card.method.visual_tokens, "token"), card.method.visual_depth
+    blocks = "the first block" if depth == 1 else f"each of the first {depth} blocks"
+    return f"{tokens} in {blocks} of the image tower"
 
 
 def _head(card: Card) -> str:

@@ -39,6 +39,8 @@ from promptctl.cli.options import (
     SplitColumn,
     Template,
     Views,
+    VisualDepth,
+    VisualTokens,
     parse_shots,
 )
 from promptctl.cli.output import can_ask, finish
@@ -86,6 +88,8 @@ def learn(
             show_default=False,
         ),
     ] = None,
+    visual_tokens: VisualTokens = 0,
+    visual_depth: VisualDepth = 1,
     template: Template = templates.DEFAULT,
     device: OnDevice = Device.auto,
     classes: ClassNames = None,
@@ -177,12 +181,12 @@ def learn(
 
 def _learned(photos: Path, name: str, wanted: dict[str, Any]) -> LearnReport | LearnPlan:
     with render.progress() as progress:
-        return commands.learn(photos, name, on_plan=_say_plan, on_progress=progress, **wanted)
+        return commands.learn(photos, name, on_plan=_say_plan, on_progress=progress, on_line=render.talk, **wanted)
 
 
 _SETTINGS = (
     "seed", "context_tokens", "init", "class_specific", "position", "learner", "recipe", "epochs", "lr", "views",
-    "anchor", "average", "head",
+    "anchor", "average", "head", "visual_tokens", "visual_depth",
 )  # fmt: skip
 
 
