@@ -257,6 +257,15 @@ def test_the_configuration_alone_tells_which_towers_are_vits():
     require_image_tokens("ViT-B-32", open_clip.get_model_config("ViT-B-32"))
 
 
+@pytest.mark.parametrize("model", ["RN50/openai", "convnext_base_w/laion2b_s13b_b82k", "MobileCLIP-S1/datacompdr"])
+def test_learning_tokens_in_what_is_no_vit_is_refused_before_anything_is_downloaded(model, cli, photos):
+    found = cli("learn", photos, "--name", "birds", "--model", model, "--visual-tokens", "4")
+    assert found.code == 1
+    assert f"'{model}' cannot learn visual tokens: its image tower is of the kind " in found.err
+    assert "and visual tokens need a plain ViT" in found.err
+    assert "--model ViT-B-32/laion2b_s34b_b79k" in found.err
+
+
 @pytest.fixture
 def encoder(tiny):
     """The tiny CLIP's, and tokens for its tower of a width of 64."""

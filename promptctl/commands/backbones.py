@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptctl import __version__
+from promptctl.clip.vit import require_image_tokens
 from promptctl.context.card import BackboneId
 from promptctl.errors import (
     BackboneError,
@@ -155,11 +156,13 @@ def fetched_backbone(model: str, device: str, *, whole: bool = False) -> Backbon
     """The backbone of a name that somebody typed, downloaded where it is not on this machine.
 
     whole    a Backbone, whose image tower can be learned in
-    raises   BackboneError and its kind
+    raises   BackboneError and its kind; NoVisualTokens before a download, where `whole` and it is no ViT
     """
     with library_needed(model):
-        from promptctl.clip.registry import ensure_available
+        from promptctl.clip.registry import described, ensure_available, parse
 
+        if whole:
+            require_image_tokens(model, described(parse(model)) or {})
         ensure_available(model)
         if whole:
             from promptctl.clip.backbone import Backbone
