@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
@@ -23,7 +24,7 @@ from PIL import Image
 from promptctl.clip import architectures
 from promptctl.clip.kept import file_facts
 from promptctl.clip.registry import first_line, is_own, locate
-from promptctl.clip.text_files import tokenizer_settings
+from promptctl.clip.text_files import tokenizer_settings, write_plain_tower
 from promptctl.clip.text_tower import TextTower
 from promptctl.clip.vocabulary import Vocabulary
 from promptctl.clip.weights import put_into, read_weights
@@ -114,36 +115,41 @@ class Backbone:
 
     def _known(self) -> torch.nn.Module:
         """A model with the weights that open_clip finds for it."""
-        model: torch.nn.Module = open_clip.create_model(
-            self.where.model,
-            self.where.pretrained,
-            device=self.device,
-            force_quick_gelu=self.where.quick_gelu,
-            force_preprocess_cfg=dict(self.where.preprocess),
-            require_pretrained=True,
-            **self._tower_here(),
-        )
+        with self._tower_here() as tower:
+            model: torch.nn.Module = open_clip.create_model(
+                self.where.model,
+                self.where.pretrained,
+                device=self.device,
+                force_quick_gelu=self.where.quick_gelu,
+                force_preprocess_cfg=dict(self.where.preprocess),
+                require_pretrained=True,
+                **tower,
+            )
         return model
 
     def _own(self) -> torch.nn.Module:
         """A model with weights of one's own; what they do not say of themselves is told to who typed their name."""
         preprocess, place = dict(self.where.preprocess), self.where.place
-        with open_clip_unheard():
+        with open_clip_unheard(), self._tower_here() as tower:
             model: torch.nn.Module = open_clip.create_model(
-                self.where.model, pretrained_text=False, force_preprocess_cfg=preprocess, **self._tower_here()
+                self.where.model, pretrained_text=False, force_preprocess_cfg=preprocess, **tower
             )
         put_into(model, read_weights(place), name=self.where.model, path=place)
         if self._is_typed:
             _LOG.warning("%s", _assumed(self.where.model, place, model))
         return model.to(self.device)
 
-    def _tower_here(self) -> dict[str, Any]:
-        """For a text tower of Hugging Face: that open_clip builds it by the description on this machine."""
+    @contextmanager
+    def _tower_here(self) -> Iterator[dict[str, Any]]:
+        """For a text tower of Hugging Face: that open_clip builds it by what is plain in its description."""
         folder = self.where.text.tower
         if folder is None:
-            return {}
-        described = open_clip.get_model_config(self.where.model)
-        return {"text_cfg": {**described["text_cfg"], "hf_model_name": str(folder), "hf_model_pretrained": False}}
+            yield {}
+            return
+        text = open_clip.get_model_config(self.where.model)["text_cfg"]
+        with TemporaryDirectory() as plain:
+            write_plain_tower(folder, Path(plain), self.name)
+            yield {"text_cfg": {**text, "hf_model_name": plain, "hf_model_pretrained": False}}
 
     def _tokenizer(self) -> Any:
         folder = self.where.text.tokenizer

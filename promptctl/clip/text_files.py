@@ -33,8 +33,11 @@ _TOKENIZERS = (
     "TokenizersBackend",
 )
 # what transformers says in words of a tower; another word may name code to be fetched
-_WORDS = {"model_type", "hidden_act", "activation_function", "feed_forward_proj", "dense_act_fn", "tokenizer_class"} | {
-    *("position_embedding_type", "transformers_version", "_name_or_path", "torch_dtype", "dtype", "architectures"),
+_SHAPING = {"model_type", "hidden_act", "activation_function", "feed_forward_proj", "dense_act_fn"} | {
+    "position_embedding_type"
+}
+# and what does not matter here: a tower is built in float32, in which it is run
+_TOLD = {"tokenizer_class", "transformers_version", "_name_or_path", "torch_dtype", "dtype", "architectures"} | {
     *("problem_type", "id2label", "label2id"),
 }
 _LARGEST, _LARGEST_VOCABULARY = 1 << 24, 1 << 28  # bytes
@@ -163,14 +166,34 @@ def _is_a_path(key: str, value: str) -> bool:
 
 
 def _check_tower(folder: Path, name: str) -> None:
+    """That nothing is left out of a description by reading just what is plain in it."""
+    _, odd = _tower(folder, name)
+    if odd:
+        raise UnsupportedBackbone(name, f"its {TOWER_FILE} has a setting that is not known here ({odd[0]:.40})")
+
+
+def write_plain_tower(folder: Path, plain: Path, name: str) -> None:
+    """The description of a tower once more, in another folder, with all in it that is a number or known to be harmless.
+
+    raises   UnsupportedBackbone
+    """
+    settings, _ = _tower(folder, name)
+    (plain / TOWER_FILE).write_text(json.dumps(settings), "utf-8")
+
+
+def _tower(folder: Path, name: str) -> tuple[dict[str, Any], list[str]]:
+    """The description of a tower, and what of it is left out."""
     said = _read(folder / TOWER_FILE, name)
     if not said:
         raise UnsupportedBackbone(name, f"its text tower is not beside it: there is no {TOWER_FILE}")
-    if said.get("model_type") not in _TOWERS:
-        raise UnsupportedBackbone(name, f"its text tower is none of {', '.join(_TOWERS)}")
-    odd = [key for key, value in said.items() if not isinstance(value, int | float | None) and key not in _WORDS]
-    if odd:
-        raise UnsupportedBackbone(name, f"its {TOWER_FILE} has a setting that is not known here ({odd[0]:.40})")
+    if (kind := said.get("model_type")) not in _TOWERS:
+        raise UnsupportedBackbone(name, f"its text tower is of a kind that is not known here ({kind!s:.40})")
+    plain = {
+        key: value
+        for key, value in said.items()
+        if (isinstance(value, int | float | None) or key in _SHAPING) and key not in _TOLD
+    }
+    return plain, [key for key in said if key not in plain and key not in _TOLD]
 
 
 def _read(path: Path, name: str) -> dict[str, Any]:
