@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -92,4 +93,4 @@ class PulledReport(Report):
         return [f"{self.model} is on this machine: {self.path}"]
 
     def advice(self) -> list[str]:
-        return next_lines(f"promptctl learn ./photos --name NAME --model {self.model}")
+        return next_lines(f"promptctl learn ./photos --name NAME --model {shlex.quote(self.model)}")
