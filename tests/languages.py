@@ -1,4 +1,4 @@
-"""Tiny text towers of every kind that open_clip knows, and tokenizers of every kind, trained on a few sentences.
+"""Tiny text towers of every kind that open_clip knows, and tokenizers of every kind, made of a few sentences.
 
 Nothing is downloaded: vocabularies come out of SENTENCES, weights out of a seed.
 """
@@ -6,6 +6,7 @@ Nothing is downloaded: vocabularies come out of SENTENCES, weights out of a seed
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,19 +129,25 @@ def build(folder: Path, kind: Kind, *, seed: int = 0, length: int = 24) -> Path:
 
 def unigram(special: tuple[str, ...], around: str, *, pad: str = _PAD) -> Any:
     """SentencePiece's kind as T5, XLM-RoBERTa and NLLB have it: a blank in front of every word, and of the text."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-    made = Tokenizer(models.Unigram())
+    names = dict.fromkeys((*special, _UNKNOWN))
+    pieces = dict.fromkeys(
+        piece for sentence in SENTENCES for word in re.findall(r"\w+", sentence) for piece in _pieces(word)
+    )
+    letters = dict.fromkeys(("▁", *sorted(set("".join(SENTENCES)) - {" "})))
+    scores = dict.fromkeys(letters, -12.0) | dict.fromkeys(pieces, -8.0)
+    # not trained: what the trainer of this kind finds is not the same every time
+    made = Tokenizer(models.Unigram([*((name, 0.0) for name in names), *scores.items()], [*names].index(_UNKNOWN)))
     made.normalizer = normalizers.NFKC()
     made.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=300,
-        special_tokens=list(dict.fromkeys((*special, _UNKNOWN))),
-        unk_token=_UNKNOWN,
-        show_progress=False,
-    )
-    made.train_from_iterator(SENTENCES * 4, trainer)
     return _wrapped(made, around, pad=pad, unknown=_UNKNOWN)
+
+
+def _pieces(word: str) -> tuple[str, ...]:
+    """A short word is one piece, a long one two."""
+    half = len(word) // 2
+    return (f"▁{word}",) if len(word) < 7 else (f"▁{word[:half]}", word[half:])
 
 
 def gemma() -> Any:
@@ -158,15 +165,17 @@ def gemma() -> Any:
 
 def bert() -> Any:
     """WordPiece as of bert-base-uncased."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    made.normalizer = normalizers.BertNormalizer(lowercase=True)
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    made.train_from_iterator(
-        SENTENCES * 4, trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False)
+    normalizer, parts = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words = dict.fromkeys(
+        word for sentence in SENTENCES for word, _ in parts.pre_tokenize_str(normalizer.normalize_str(sentence))
     )
+    letters = sorted(set("".join(words)))
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = dict.fromkeys((*special, *letters, *(f"##{letter}" for letter in letters), *words))
+    made = Tokenizer(models.WordPiece({piece: at for at, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    made.normalizer, made.pre_tokenizer = normalizer, parts
     return _wrapped(
         made, "[CLS] $A [SEP]", pad="[PAD]", unknown="[UNK]",
         cls_token="[CLS]", sep_token="[SEP]", bos_token="[CLS]", eos_token="[SEP]",

@@ -21,6 +21,8 @@ from promptctl.clip.backbone import Backbone
 from promptctl.clip.packing import POSITIONS
 from promptctl.clip.text_tower import TextTower
 from promptctl.clip.towers import needs_transformers, unsupported_reason
+from promptctl.context.card import ClassEntry
+from promptctl.data.names import unread
 from promptctl.errors import NameTooLong, UnsupportedBackbone
 
 
@@ -59,56 +61,6 @@ def open_clip_configs() -> list[Path]:
     return sorted((Path(open_clip.__file__).parent / "model_configs").glob("*.json"))
 
 
-# --------------------------------------------------------------------------- what is refused before it is read
-
-
-@pytest.fixture
-def siglip(tmp_path):
-    return languages.build(tmp_path / "siglip", KINDS["SigLIP 2"], length=32)
-
-
-@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
-def test_code_that_comes_with_a_tokenizer_is_neither_run_nor_asked_about(siglip, file, monkeypatch):
-    ran = siglip / "ran"
-    (siglip / "theirs.py").write_text(f"import pathlib; pathlib.Path({str(ran)!r}).touch()")
-    found = json.loads((siglip / file).read_text()) if (siglip / file).exists() else {"model_type": "theirs"}
-    auto_map = {"AutoTokenizer": ["theirs.Theirs", None], "AutoConfig": "theirs.Theirs"}
-    (siglip / file).write_text(json.dumps({**found, "auto_map": auto_map}))
-    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
-    with pytest.raises(UnsupportedBackbone) as refused:
-        _ = Backbone(f"local-dir:{siglip}", "cpu").tower
-    assert str(refused.value) == (
-        f"'local-dir:{siglip}' cannot learn a context: its {file} asks for code that comes with it, which is never run"
-    )
-    assert not ran.exists()
-
-
-def test_a_tokenizer_that_is_not_here_is_not_fetched(siglip, monkeypatch):
-    for path in siglip.glob("tokenizer*"):
-        path.unlink()
-    monkeypatch.setattr("socket.create_connection", lambda *_, **__: pytest.fail("the network was asked"))
-    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
-    with pytest.raises(UnsupportedBackbone) as refused:
-        _ = Backbone(f"local-dir:{siglip}", "cpu").tower
-    assert str(refused.value).endswith("its tokenizer (beside/it) is not on this machine")
-
-
-@pytest.mark.parametrize("damage", [b"", b"[]", b"{" * 100_000, b"\xff"])
-def test_a_damaged_tokenizer_is_refused_in_words(siglip, damage):
-    (siglip / "tokenizer_config.json").write_bytes(damage)
-    with pytest.raises(UnsupportedBackbone) as refused:
-        _ = Backbone(f"local-dir:{siglip}", "cpu").tower
-    assert str(refused.value).endswith("its tokenizer_config.json cannot be read")
-
-
-def test_a_text_tower_of_another_kind_is_refused_before_it_is_built(tmp_path):
-    folder = languages.build(tmp_path / "tower", KINDS["RoBERTa"], length=32)
-    (folder / "config.json").write_text('{"model_type": "gpt2", "pad_token_id": 0}')
-    with pytest.raises(UnsupportedBackbone) as refused:
-        _ = Backbone(f"local-dir:{folder}", "cpu").model
-    assert str(refused.value).endswith("its text tower is of a kind that is not known here (gpt2)")
-
-
 def test_a_tower_whose_embeddings_cannot_be_reached_is_refused(clip):
     _, tokenizer, _ = clip
     with pytest.raises(UnsupportedBackbone) as refused:
@@ -122,7 +74,8 @@ def test_a_tower_whose_embeddings_cannot_be_reached_is_refused(clip):
 @pytest.mark.parametrize(
     ("kind", "words", "read"),
     [
-        ("SigLIP", "polar bear", ["p", "·o", "·l", "·ar", "b", "·e", "·ar"]),
+        ("SigLIP", "Polar Eisvogel", ["polar", "▁", "·e", "·i", "·s", "·v", "·ogel"]),
+        ("XLM-RoBERTa", "Eisvogel", ["Eisv", "·ogel"]),
         ("SigLIP 2", "Polar Bear!", ["polar", "bear"]),
         ("SigLIP 2", "翡翠", ["▁", "翡翠"]),  # no blank is written between words, so nothing goes on
         ("CLIPA", "polar Eisvogel", ["polar", "eisvogel"]),
@@ -149,6 +102,8 @@ def test_punctuation_that_a_tokenizer_takes_away_leaves_no_full_stop(tmp_path):
     tower = tower_of(tmp_path, "SigLIP")
     tokens, of_name = tower.name_tokens("dog")
     assert len(tokens) == of_name, "the full stop is no token"
+    entries = [ClassEntry(id, name, name, ()) for id, name in enumerate(("C++", "++", "翡翠", "dog"))]
+    assert unread(entries, tower) == ["++"], "nothing is left of it"
 
 
 def test_words_of_any_script_and_case_are_words_of_the_vocabulary(tmp_path):
