@@ -30,7 +30,10 @@ class Tokenizer(Protocol):
     end: tuple[int, ...]  # behind it
     padding: int
     last: tuple[int, ...]  # behind the padding, where the tower pools
-    ends_highest: bool  # whether no token has a higher number than `end`
+
+    @property
+    def ends_highest(self) -> bool:
+        """Whether no token has a higher number than `end`."""
 
     @property
     def special(self) -> tuple[int, ...]:
@@ -122,7 +125,10 @@ class OfTransformers:
             raise UnsupportedBackbone(name, "its tokenizer has no padding")
         self.padding = int(self._hf.pad_token_id)
         self.start, self.end, self.last = self._clips() if made.tokenizer_mode == "clips" else self._around(name)
-        self.ends_highest = len(self.end) == 1 and self.end[0] >= max(self._piece_of)
+
+    @cached_property
+    def ends_highest(self) -> bool:
+        return len(self.end) == 1 and self.end[0] >= max(self._piece_of)
 
     @cached_property
     def special(self) -> tuple[int, ...]:

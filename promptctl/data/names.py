@@ -205,7 +205,7 @@ def _in_bytes(name: str, tower: TextTower) -> bool:
     tokens = tower.tokens(name)
     pieces = {token: tower.word(token).strip("·") for token in tokens}
     loose = [pieces[token] for token in tokens if tower.is_loose(token)]
-    return sum(map(_n_bytes, loose)) > _BYTES * sum(_n_bytes(pieces[token]) for token in tokens)
+    return not tokens or sum(map(_n_bytes, loose)) > _BYTES * sum(_n_bytes(pieces[token]) for token in tokens)
 
 
 def _n_bytes(piece: str) -> int:
