@@ -135,6 +135,7 @@ def test_the_entry_of_a_learner_says_what_its_file_takes(name):
     code = LEARNERS[name].code
     taken = {field.name for field in dataclasses.fields(code.Settings)}
     of_others = {"views", "head"}  # of the shots, and of what stands beside what was learned
+    of_others |= {"visual_tokens", "visual_depth"} - taken  # of visual.py
     assert taken - {"seed"} == set(LEARNERS[name].heeds) - of_others
     assert LEARNERS[name].recipes == tuple(getattr(code, "RECIPES", ()))
     known = {field.name for field in dataclasses.fields(LearnSettings)}

@@ -47,6 +47,11 @@ WRONG = [
     ("anchor", None, "a number from 0 to 1e+15", 8),
     ("average", "yes", "True or False", None),
     ("head", 1, "True or False", None),
+    ("visual_tokens", -1, "a whole number from 0 to 248", 4),
+    ("visual_tokens", 249, "a whole number from 0 to 248", 4),
+    ("visual_tokens", None, "a whole number from 0 to 248", 4),
+    ("visual_depth", 0, "a whole number from 1 to 256", 9),
+    ("visual_depth", True, "a whole number from 1 to 256", 9),
     ("seed", -1, "a whole number from 0 to 4294967295", 1),
     ("seed", 2**70, "a whole number from 0 to 4294967295", 1),
     ("seed", None, "a whole number from 0 to 4294967295", 1),
@@ -68,10 +73,12 @@ def test_a_setting_that_means_nothing_is_refused_where_it_is_made(setting, value
 def test_a_setting_that_its_learner_does_not_heed_is_refused_where_it_is_made(learner):
     another = {"context_tokens": 4, "init": "a", "class_specific": True, "position": "front", "recipe": "paper"}
     another |= {"epochs": 3, "lr": 0.5, "views": 1, "anchor": 1.0, "average": True, "head": False}
+    another |= {"visual_tokens": 4, "visual_depth": 2}
     assert {*another, "learner", "seed"} == {field.name for field in dataclasses.fields(LearnSettings)}
     for setting, value in another.items():
         if setting in LEARNERS[learner].heeds:
-            assert getattr(LearnSettings(learner=learner, **{setting: value}), setting) == value
+            beside = {"visual_tokens": 2} if setting == "visual_depth" else {}
+            assert getattr(LearnSettings(learner=learner, **beside, **{setting: value}), setting) == value
         else:
             with pytest.raises(SettingsClash, match=f"--{setting.replace('_', '-')} has no effect"):
                 LearnSettings(learner=learner, **{setting: value})

@@ -72,16 +72,22 @@ Shown = Callable[["_State"], tuple[torch.Tensor, torch.Tensor]]
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides a run beside its data."""
+    """What decides a run of tokens alone beside its data."""
 
     visual_tokens: int = 4  # T
     visual_depth: int = 1  # D
     epochs: int = VISUAL_EPOCHS
     lr: float = VISUAL_RATE
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class _Whole(Settings):
+    """What decides any run."""
+
     views: int = 0  # random crops of a photo, one an epoch; 0: the centre
     anchor: float = 0.0  # lambda of KgCoOp's term, where a context is learned too
     balanced: bool = True  # every class counts alike, or every photo
-    seed: int = 1
 
 
 @dataclass(frozen=True)
@@ -220,12 +226,12 @@ def _with_tokens(learned: Learned, run: _Run, end: _State) -> Learned:
 
 def _prepared(
     training_set: TrainingSet, settings: LearnSettings, context: torch.Tensor | None, on_progress: OnProgress | None
-) -> tuple[Settings, _Run]:
+) -> tuple[_Whole, _Run]:
     assert settings.tokens_shape is not None
     depth, count = settings.tokens_shape
     epochs = VISUAL_EPOCHS if settings.epochs is None else settings.epochs
     crops = epochs if settings.recipe == "paper" else 0
-    own = Settings(
+    own = _Whole(
         visual_tokens=count,
         visual_depth=depth,
         epochs=epochs,
@@ -301,7 +307,7 @@ class _Run:
 
     training_set: TrainingSet
     settings: LearnSettings
-    own: Settings
+    own: _Whole
     context: torch.Tensor | None  # (M, W) or (C, M, W) to begin with
     on_progress: OnProgress | None
     _saved: float = field(default=0.0, init=False)  # seconds of a clock

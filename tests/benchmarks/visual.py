@@ -36,13 +36,13 @@ COLOURS = {
 CLASSES = [f"{texture} {shape}" for texture in ("striped", "dotted") for shape in SHAPES[:6]]
 CAPTIONS = ("a photo of a {}.", "a {}.", "a picture of a {}.", "a drawing of a {}.", "one {} on a table.", "{}")
 CONFIG = {
-    "embed_dim": 128,
-    "vision_cfg": {"image_size": SIDE, "layers": 4, "width": 128, "head_width": 32, "patch_size": 8},
-    "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 3},
+    "embed_dim": 96,
+    "vision_cfg": {"image_size": SIDE, "layers": 4, "width": 96, "head_width": 32, "patch_size": 8},
+    "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 96, "heads": 3, "layers": 2},
 }
 PREPROCESS = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
 BATCH = 64
-DRAWN = 6_144  # pictures that it is trained on, over and over
+DRAWN = 4_096  # pictures that it is trained on, over and over
 WAYS = {
     "CoOp": {},
     "VPT, first block": {"learner": "vpt"},
