@@ -877,11 +877,16 @@ class TokensClash(SettingsClash):
 class SettingUnheeded(SettingsClash):
     """A setting that none of the learners takes."""
 
-    def __init__(self, option: str, learners: Sequence[str], *, add: str) -> None:
-        some = learners[0] if len(learners) == 1 else f"{', '.join(learners[:-1])} or {learners[-1]}"
+    def __init__(self, option: str, learners: Sequence[str], *, add: Sequence[str]) -> None:
         PromptctlError.__init__(
-            self, f"{option} has no effect on {some}", f"leave out {option}, or add {add} to --learners"
+            self,
+            f"{option} has no effect on {_any_of(learners)}",
+            f"leave out {option}, or add {_any_of(add)} to --learners",
         )
+
+
+def _any_of(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 class LearningFailed(PromptctlError):

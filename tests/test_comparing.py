@@ -112,9 +112,14 @@ def test_a_learner_takes_of_the_settings_what_it_heeds():
 @pytest.mark.parametrize(
     ("options", "learners", "error", "hint"),
     [
-        (["--init", "a photo of a"], "zero-shot,clap", "--init has no effect on zero-shot or clap", "coop"),
-        (["--epochs", "5"], "linear-probe", "--epochs has no effect on linear-probe", "clap or coop"),
-        (["--lr", "5"], "zero-shot,ensemble-7", "--lr has no effect on zero-shot or ensemble-7", "clap or coop"),
+        (["--init", "a photo of a"], "zero-shot,clap", "--init has no effect on zero-shot or clap", "auto or coop"),
+        (["--epochs", "5"], "linear-probe", "--epochs has no effect on linear-probe", "auto, clap, coop or prolip"),
+        (
+            ["--lr", "5"],
+            "zero-shot,ensemble-7",
+            "--lr has no effect on zero-shot or ensemble-7",
+            "auto, clap, coop or prolip",
+        ),
         (
             ["--average"],
             "zero-shot,clap,linear-probe",

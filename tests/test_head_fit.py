@@ -74,7 +74,9 @@ def test_rows_are_claps_and_a_ridge_regression(counts):
 def test_the_regression_counts_for_more_the_more_shots_each_class_has(counts, gain, diagonal):
     x, y, z = shots(*counts)
     assert head.weighing(y) == pytest.approx((gain, diagonal))
-    assert fitted(x, y, np.concatenate([z, z[:1]])).parts["ridge"] == pytest.approx(gain)  # a class without shots does not count
+    assert fitted(x, y, np.concatenate([z, z[:1]])).parts["ridge"] == pytest.approx(
+        gain
+    )  # a class without shots does not count
 
 
 @pytest.mark.parametrize("counts", [(20, 4, 2), (4, 2, 1)])

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
     from promptctl.learners.settings import LearnSettings
 
+RECIPES = ("fast",)
 MEAN = "mean"
 OF_PROKER = 5.0  # in the mean
 _OF_ITSELF, _LAMBDAS = (0.1, 1.0), (0.5, 1.0, 2.0)  # of what GDA and ProKeR choose among, those that were ever best
@@ -46,7 +47,6 @@ class Settings:
     context_tokens: int = 16
     init: str | None = None
     position: str = "end"
-    recipe: str = "fast"
     epochs: int = 100
     lr: float = 0.002
     seed: int = 1

@@ -134,7 +134,7 @@ class LearnSettings:
         """SettingUnheeded for a setting that none of several learners takes; `asked` is what they were called."""
         for setting in self._beyond({setting for name in learners for setting in LEARNERS[name].heeds}):
             takers = sorted(name for name, one in LEARNERS.items() if setting in one.heeds and one.of_features)
-            raise SettingUnheeded(option_of(setting), asked, add=" or ".join(takers))
+            raise SettingUnheeded(option_of(setting), asked, add=takers)
 
     def tokens(self, tower: TextTower) -> int:
         """How many context vectors to learn: those asked for, or those the words of init are.

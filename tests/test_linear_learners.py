@@ -1,0 +1,310 @@
+"""Learners that are linear in the features: beside their papers' equations, scikit-learn's and PyTorch's own."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+from sklearn.base import BaseEstimator
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.metrics import log_loss
+
+from promptctl.learners import auto, gda, head, proker, prolip
+from promptctl.learners.parts import Choice, Lesson, Linear, Ways, combined
+
+SCALE = 20.0
+FAR = {"rtol": 1e-9, "atol": 1e-9}
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def lesson_of(*counts, width=12, noise=0.3, seed=0, dtype=np.float64):
+    """Unit rows around a direction for each class, and text that lies beside these directions."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(len(counts), width))
+    y = np.repeat(np.arange(len(counts)), counts)
+    x = unit(centres[y] + noise * width**0.5 * rng.normal(size=(len(y), width)))
+    texts = unit(centres + noise * width**0.5 * rng.normal(size=centres.shape))
+    return Lesson(x.astype(dtype), y, texts.astype(dtype), np.arange(len(counts)), SCALE, 1)
+
+
+def others(lesson, n=50, seed=9):
+    return unit(np.random.default_rng(seed).normal(size=(n, lesson.features.shape[1])))
+
+
+def centred(logits):
+    """(N, C) less what is added to all classes of an image, which decides nothing."""
+    return logits - logits.mean(1, keepdims=True)
+
+
+# --------------------------------------------------------------------------- GDA
+
+
+class Known(BaseEstimator):
+    """A covariance that is there already."""
+
+    def __init__(self, covariance_=None):
+        self.covariance_ = covariance_
+
+    def fit(self, x):
+        return self
+
+
+def pooled(lesson):
+    """Around the class means, by numpy.cov of each class."""
+    parts = [lesson.features[lesson.targets == c] for c in range(len(lesson.zero_shot_features))]
+    scatter = sum(np.cov(part.T, bias=True) * len(part) for part in parts)
+    return scatter / (len(lesson.features) - 1)
+
+
+@pytest.mark.parametrize("counts", [(4, 4, 4), (30, 8, 9), (2, 2)])
+def test_gda_is_the_discriminant_of_the_shrunk_covariance_added_to_zero_shot(counts):
+    lesson = lesson_of(*counts)
+    n, d = lesson.features.shape
+    covariance = pooled(lesson)
+    inverse = d * np.linalg.inv((n - 1) * covariance + np.trace(covariance) * np.eye(d))
+    means = np.stack([lesson.features[lesson.targets == c].mean(0) for c in range(len(counts))])
+    found = gda.gaussians(lesson)
+    np.testing.assert_allclose(found.weight, means @ inverse, **FAR)
+    np.testing.assert_allclose(found.bias, [-m @ inverse @ m / 2 for m in means], **FAR)
+    alike = np.full(len(counts), 1 / len(counts))
+    known = Known(np.linalg.inv(inverse))
+    theirs = LinearDiscriminantAnalysis(solver="lsqr", covariance_estimator=known, priors=alike)
+    theirs.fit(lesson.features, lesson.targets)
+    images = others(lesson)
+    ours = combined({name: part(lesson) for name, part in gda.PARTS.items()}, gda.CHOICES[0.1].of(lesson.targets))
+    of_theirs = images @ np.atleast_2d(theirs.coef_).T + theirs.intercept_
+    if len(counts) == 2:  # of two classes it keeps the difference
+        of_theirs = np.hstack([np.zeros_like(of_theirs), of_theirs])
+    expected = SCALE * images @ lesson.zero_shot_features.T + 0.1 * of_theirs
+    np.testing.assert_allclose(centred(ours.logits(images)), centred(expected), atol=1e-7)
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_gda_of_shots_that_are_their_own_means_compares_with_these(copies):
+    lesson = lesson_of(1, 1, 1)
+    again = np.repeat(np.arange(3), copies)
+    found = gda.gaussians(dataclasses.replace(lesson, features=lesson.features[again], targets=again))
+    np.testing.assert_allclose(found.weight, lesson.features, atol=1e-6)
+    np.testing.assert_allclose(found.bias, [-0.5] * 3, atol=1e-6)
+
+
+# --------------------------------------------------------------------------- ProKeR
+
+
+@pytest.mark.parametrize("ridge", [1.0, 0.5, 3.0])
+@pytest.mark.parametrize("counts", [(3, 3, 3), (20, 7, 4)])  # fewer shots than the features are wide, and more
+def test_proker_is_kernel_ridge_of_what_zero_shot_leaves_in_which_classes_weigh_alike(counts, ridge):
+    lesson = lesson_of(*counts)
+    x, y, texts = lesson.features, lesson.targets, lesson.zero_shot_features
+    residual = np.eye(len(counts))[y] - x @ texts.T
+    weights = len(y) / (len(counts) * np.bincount(y)[y])
+    theirs = KernelRidge(alpha=ridge, kernel="linear").fit(x, residual, sample_weight=weights)
+    images = others(lesson)
+    # the equation's (K / l + I)^-1 is l times what scikit-learn inverts
+    expected = 20 * (images @ texts.T + ridge * theirs.predict(images))
+    np.testing.assert_allclose(proker.residual_ridge(lesson, ridge).logits(images), expected, **FAR)
+
+
+@pytest.mark.parametrize("times", [2, 9])  # the latter leaves more shots than features
+def test_proker_weighs_a_class_alike_however_often_its_shots_are_there(times):
+    lesson = lesson_of(3, 3, 3)
+    again = np.concatenate([np.flatnonzero(lesson.targets == 0).repeat(times), np.arange(3, 9).repeat(times)])
+    more = np.concatenate([np.arange(3).repeat(times), np.arange(3, 9)])
+    all_alike, one_larger = (
+        proker.residual_ridge(dataclasses.replace(lesson, features=lesson.features[i], targets=lesson.targets[i]), r)
+        # copies of all make the whole sum larger by so much, copies of one class the mean count
+        for i, r in ((again, times), (more, (times + 2) / 3))
+    )
+    one = proker.residual_ridge(lesson, 1.0).weight - 20 * lesson.zero_shot_features
+    for found, ridge in ((all_alike, times), (one_larger, (times + 2) / 3)):
+        np.testing.assert_allclose((found.weight - 20 * lesson.zero_shot_features) / ridge, one, rtol=1e-8, atol=1e-9)
+
+
+# --------------------------------------------------------------------------- ProLIP
+
+
+def loss_of(projection, lesson):
+    """The equation, every class alike."""
+    y = torch.from_numpy(lesson.targets)
+    seen = torch.from_numpy(lesson.features) @ projection
+    cosines = (seen / seen.norm(dim=1, keepdim=True)) @ torch.from_numpy(lesson.zero_shot_features).T
+    log_p = (SCALE * cosines).log_softmax(1)[torch.arange(len(y)), y]
+    by_class = [-log_p[y == c].mean() for c in range(len(lesson.zero_shot_features))]
+    counts = np.bincount(lesson.targets)
+    n = len(counts) / (1 / counts).sum()
+    return sum(by_class) / len(by_class) + ((projection - torch.eye(len(projection))) ** 2).sum() / n**2
+
+
+@pytest.mark.parametrize("counts", [(2, 2, 2), (6, 2, 3), (1, 1, 1)])
+@pytest.mark.parametrize("steps", [1, 5])
+def test_prolip_goes_the_way_of_pytorchs_adam_under_its_loss(counts, steps):
+    lesson = lesson_of(*counts)
+    theirs = torch.eye(12, dtype=torch.float64).requires_grad_()
+    optimiser = torch.optim.Adam([theirs], lr=0.05, eps=1e-4)  # far enough for the penalty to count
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss_of(theirs, lesson).backward()
+        optimiser.step()
+        schedule.step()
+    found = prolip.map_of(lesson, prolip.Settings(steps, 0.05))
+    torch.testing.assert_close(found, theirs.detach(), rtol=1e-9, atol=1e-11)
+
+
+def test_the_gradient_of_prolip_is_that_of_its_loss_by_small_differences():
+    lesson = lesson_of(3, 2, 2)
+    found = prolip.map_of(lesson, prolip.Settings(1, 1.0)).numpy() - np.eye(12)  # -g / (|g| + e) of Adam's first step
+    gradient = -1e-4 * found / (1 - np.abs(found))
+    for i, j in ((0, 0), (3, 7), (11, 2)):
+        step = torch.zeros(12, 12, dtype=torch.float64)
+        step[i, j] = 1e-5
+        begin = torch.eye(12, dtype=torch.float64)
+        difference = loss_of(begin + step, lesson) - loss_of(begin - step, lesson)
+        assert gradient[i, j] == pytest.approx(float(difference) / 2e-5, rel=1e-4)
+
+
+def test_the_linear_answer_of_prolip_is_that_of_the_projected_features():
+    lesson = lesson_of(4, 4, 4, 4, dtype=np.float32)
+    settings = prolip.Settings(20, 0.02)
+    projection = prolip.map_of(lesson, settings).numpy()
+    images = others(lesson, 500)
+    seen = unit(images @ projection) @ lesson.zero_shot_features.T
+    found = prolip.projected(lesson, settings).logits(images)
+    assert (found.argmax(1) == seen.argmax(1)).all()
+    assert (found.argmax(1) != (images @ lesson.zero_shot_features.T).argmax(1)).any()
+    shots = lesson.features @ projection
+    of_shots = SCALE * shots @ lesson.zero_shot_features.T / np.linalg.norm(shots, axis=1).mean()
+    np.testing.assert_allclose(
+        prolip.projected(lesson, settings).logits(lesson.features), of_shots, rtol=1e-4, atol=1e-4
+    )
+
+
+# --------------------------------------------------------------------------- choices
+
+
+def means(lesson):
+    return Linear.of(
+        SCALE * np.stack([lesson.features[lesson.targets == c].mean(0) for c in np.unique(lesson.targets)])
+    )
+
+
+def disturbed(strength, seed=0):
+    """The means with noise of its own for every class."""
+
+    def part(lesson):
+        found = means(lesson).weight
+        noise = np.random.default_rng(seed).normal(size=(40, found.shape[1]))[lesson.classes]
+        return Linear.of(found + strength * SCALE * noise)
+
+    return part
+
+
+def ways(strength, prefers="usual", seed=0):
+    parts = {"usual": disturbed(strength, seed), "means": means}
+    return Ways(parts, tuple(Choice(name, {name: 2.0}) for name in parts), prefers)
+
+
+def fitted(lesson, some):
+    shots = lesson.features.astype(np.float32), lesson.targets, lesson.zero_shot_features.astype(np.float32)
+    return head.fit(*shots, logit_scale=SCALE, ways=some)
+
+
+def out_of_fold(lesson, part):
+    """(N, C) logits of a part, twice, from the other folds."""
+    x, y = lesson.features.astype(np.float32), lesson.targets
+    order = np.array(sorted(range(len(y)), key=lambda i: (y[i], x[i].tobytes())))
+    x, y = x[order], y[order]
+    fold_of = head.folds_of(y, np.arange(len(y)), 1)
+    logits = np.empty((len(y), len(lesson.zero_shot_features)))
+    for fold in np.unique(fold_of):
+        apart = fold_of == fold
+        rows = part(dataclasses.replace(lesson, features=x[~apart], targets=y[~apart])).weight
+        logits[apart] = 2 * x[apart] @ rows.T
+    return logits, y
+
+
+def softmax(logits):
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    return p / p.sum(1, keepdims=True)
+
+
+def best_temperature(logits, y):
+    """Whose log-loss is least, from 0.02 to 20."""
+    labels = range(logits.shape[1])
+    found = minimize_scalar(
+        lambda log_t: log_loss(y, softmax(logits / np.exp(log_t)), labels=labels),
+        bounds=(np.log(0.02), np.log(20)),
+        method="bounded",
+    )
+    return np.exp(found.x)
+
+
+@pytest.mark.parametrize("strength", [0.05, 0.4])
+def test_folds_choose_what_is_clearly_better_and_keep_what_is_preferred_within_chance(strength):
+    lesson = lesson_of(8, 8, 8, 8, noise=0.35)
+    chosen = {}
+    for seed in range(4):
+        found = fitted(lesson, ways(strength, seed=seed))
+        losses = []
+        for part in (disturbed(strength, seed), means):
+            logits, y = out_of_fold(lesson, part)
+            at = best_temperature(logits, y)
+            losses.append(-np.log(softmax(logits / at)[np.arange(len(y)), y]))
+        gain = losses[0] - losses[1]
+        errors = gain.mean() / (gain.std() / len(gain) ** 0.5)
+        assert found.choice == ("means" if errors > 1.5 else "usual"), errors
+        assert set(found.parts) == {found.choice}
+        chosen.setdefault(found.choice, []).append(errors)
+    assert max(chosen["means"]) > 2
+    assert strength > 0.1 or 0 < max(chosen["usual"]) < 1.5  # better, by as little as chance may give it
+
+
+def test_scores_are_how_often_each_choice_was_right_out_of_fold():
+    lesson = lesson_of(9, 6, 5, noise=0.4)
+    found = fitted(lesson, ways(0.3))
+    for name, part in (("usual", disturbed(0.3)), ("means", means)):
+        logits, y = out_of_fold(lesson, part)
+        right = logits.argmax(1) == y
+        assert found.scores[name] == pytest.approx(np.mean([right[y == c].mean() for c in range(3)]))
+    assert found.scores["usual"] != found.scores["means"]
+
+
+def test_two_folds_leave_what_is_preferred_and_none_the_first():
+    bad = ways(3.0)
+    assert fitted(lesson_of(8, 8, 8), bad).choice == "means"
+    assert fitted(lesson_of(2, 2, 2), bad).choice == "usual"
+    of_one = fitted(lesson_of(1, 1, 1), bad)
+    assert (of_one.choice, dict(of_one.scores), of_one.folds) == ("usual", {}, None)
+
+
+def test_without_a_preference_the_least_log_loss_is_chosen():
+    assert fitted(lesson_of(8, 8, 8, noise=0.35), ways(0.1, prefers=None)).choice == "means"
+
+
+@pytest.mark.parametrize("sharp", [0.3, 4.0])
+def test_log_losses_are_those_at_the_best_temperature_of_a_fine_grid(sharp):
+    rng = np.random.default_rng(0)
+    y = rng.integers(5, size=80)
+    logits = sharp * (rng.normal(size=(80, 5)) + np.eye(5)[y])
+    logits[:20, 4] = -np.inf  # of a class that a fold had no shots of
+    y[:10] = 4  # these say nothing
+    y[10:20] %= 4
+    found = head.log_losses(logits, y)
+    assert len(found) == 70
+    finite, y = np.where(np.isfinite(logits), logits, -1e9)[10:], y[10:]
+    least = log_loss(y, softmax(finite / best_temperature(finite, y)), labels=range(5))
+    assert least - 1e-9 <= found.mean() <= 1.002 * least
+
+
+@pytest.mark.parametrize(("n", "of_gda"), [(1, 1 / 4096), (4, 1 / 64), (16, 1.0), (40, 1.0)])
+def test_the_mean_of_auto_gives_gda_the_more_the_more_shots_there_are(n, of_gda):
+    y = np.repeat([0, 1, 2], n)
+    gain = 5 * (1 + min(n, 16) / 16)
+    assert auto.mean(y) == pytest.approx({"coop": 1, "clap": 1, "ridge": gain, "proker(1)": 5, "gda": of_gda})
