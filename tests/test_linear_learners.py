@@ -195,7 +195,7 @@ def means(lesson):
     )
 
 
-def disturbed(strength, seed=0):
+def disturbed(strength, seed=3):
     """The means with noise of its own for every class."""
 
     def part(lesson):
@@ -206,7 +206,7 @@ def disturbed(strength, seed=0):
     return part
 
 
-def ways(strength, prefers="usual", seed=0):
+def ways(strength, prefers="usual", seed=3):
     parts = {"usual": disturbed(strength, seed), "means": means}
     return Ways(parts, tuple(Choice(name, {name: 2.0}) for name in parts), prefers)
 

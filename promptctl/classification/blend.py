@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
     from promptctl.context.card import ClassEntry, Method
     from promptctl.context.context import Context
+    from promptctl.learners.parts import Ways
 
 Vectors = NDArray[np.float32]
 Targets = NDArray[np.int64]
@@ -33,7 +34,7 @@ CHOOSER = "folds-4"  # part of what a chosen share is kept under: change it when
 def share_by_folds(context: Context, name: str, tower: Callable[[], TextTower], on_fold: OnStep | None = None) -> float:
     """The best share for a context, what answers for it learned again on folds of the shots it carries.
 
-    tower    asked for where text features answer; a head is learned without it
+    tower    asked for where text features answer, alone or as a part of a head; other parts are learned without it
     raises   DatasetError when a class has one shot, or all of every class belong together; with a head the latter alone
     """
     rows, y = context.learned_from()
@@ -41,7 +42,7 @@ def share_by_folds(context: Context, name: str, tower: Callable[[], TextTower], 
     if not len(y):
         raise _too_few(name, "no shots", "two per class")
     if context.head:
-        return _share_of_head(context, name, x, y, on_fold)
+        return _share_of_head(context, name, x, y, tower, on_fold)
     if _fewest(y, len(context.card.classes)) < 2:
         raise _too_few(name, "a class with one shot", "two per class")
     card, zero_shot = context.card, context.zero_shot_features
@@ -64,7 +65,9 @@ def _too_few(name: str, has: str, takes: str) -> DatasetError:
     )
 
 
-def _share_of_head(context: Context, name: str, x: Vectors, y: Targets, on_fold: OnStep | None) -> float:
+def _share_of_head(
+    context: Context, name: str, x: Vectors, y: Targets, tower: Callable[[], TextTower], on_fold: OnStep | None
+) -> float:
     from promptctl.learners import head
 
     scale, zero_shot, seed = context.card.logit_scale, context.zero_shot_features, context.card.method.seed
@@ -74,10 +77,21 @@ def _share_of_head(context: Context, name: str, x: Vectors, y: Targets, on_fold:
         raise _too_few(name, _ALIKE, "two")
 
     def learned(train: Mask) -> Mixture:
-        found = head.fit(x[train], y[train], zero_shot, logit_scale=scale, groups=groups[train], seed=seed)
+        ways = _ways(context, tower, x[train], y[train])
+        shots = x[train], y[train], zero_shot
+        found = head.fit(*shots, logit_scale=scale, groups=groups[train], seed=seed, ways=ways)
         return lambda share: Classifier.of_head(found.weight, found.bias, zero_shot, scale, share)
 
     return _best(x, y, folds, learned, on_fold)
+
+
+def _ways(context: Context, tower: Callable[[], TextTower], x: Vectors, y: Targets) -> Ways | None:
+    """The parts of its head that are learned once more; None: those of a context that learned vectors alone."""
+    if not LEARNERS[context.card.method.learner].by_head:
+        return None
+    from promptctl.learners import auto
+
+    return auto.as_before(context.card, tower, x, y)
 
 
 def as_kept(x: Vectors) -> Vectors:

@@ -435,6 +435,7 @@ def _learn_report(
         zero_shot_accuracy=score.zero_shot_accuracy if score else None,
         steps=card.method.steps,
         head=tuple(part.kind for part in card.head),
+        chosen=card.chosen,
         seconds=round(seconds, 2),
         n_bytes=entry.n_bytes,
         skipped=skipped_files(photos.skipped),

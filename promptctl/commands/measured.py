@@ -43,7 +43,7 @@ class Answers:
     learned: Predictions  # what counts
     one_by_one: Predictions
     together: Predictions | None  # None: nobody asked
-    without_head: Predictions | None  # None: there is no head
+    without_head: Predictions | None  # None: there is no head, or zero-shot alone beside it
     zero_shot: Predictions
     seconds: float  # that `learned` took
 
@@ -75,10 +75,18 @@ def answers(
         learned=as_one if together and as_one else one_by_one,
         one_by_one=one_by_one,
         together=as_one,
-        without_head=Classifier.of(context, share=share, head=False).predict(vectors) if context.head else None,
+        without_head=_without_head(context, share, vectors),
         zero_shot=Classifier.zero_shot(context).predict((plain or features).vectors),
         seconds=seconds,
     )
+
+
+def _without_head(context: Context, share: float, vectors: NDArray[np.float32]) -> Predictions | None:
+    from promptctl.learners import LEARNERS
+
+    if context.head is None or not LEARNERS[context.card.method.learner].has_own_text:
+        return None
+    return Classifier.of(context, share=share, head=False).predict(vectors)
 
 
 def figures(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from promptctl.classification import calibration
 from promptctl.classification.blend import as_kept
 from promptctl.classification.classifier import Classifier, Predictions
-from promptctl.context.card import HELD_OUT, Card, HeadPart, Score
+from promptctl.context.card import HELD_OUT, Card, ChoiceScore, Chosen, HeadPart, Score
 from promptctl.context.context import NOT_JUDGED, Context, LinearHead, ShotTable
 from promptctl.context.prototypes import Prototypes
 from promptctl.learners import LEARNERS, head
@@ -60,7 +60,7 @@ def version(
         prototypes=prototypes,
         visual_tokens=learned.visual_tokens,
     )
-    if learned.ways or _has_head(settings, context):
+    if _has_head(settings, context) or (learned.ways and len(context.rehearsed()[1])):
         context = _with_head(context, settings.seed, learned.ways)
     else:
         context = _with_temperature_of_held_out(context)
@@ -115,7 +115,13 @@ def _with_head(context: Context, seed: int, ways: Ways | None) -> Context:
     seen = found.predicted[:n_own]
     predicted[own] = np.where(seen < 0, -1, ids[seen])
     confidence[own] = np.where(seen < 0, NOT_JUDGED, Predictions.of(found.logits[:n_own] / temperature).confidence)
-    card = replace(context.card, head=_parts(found), folds=_score_of(found.folds), temperature=temperature)
+    card = replace(
+        context.card,
+        head=_parts(found),
+        folds=_score_of(found.folds),
+        temperature=temperature,
+        chosen=_chosen(found) if ways and len(ways.choices) > 1 else None,
+    )
     return replace(
         context,
         card=card,
@@ -145,11 +151,15 @@ def _score_of(folds: Folds | None) -> Score | None:
     return Score(on, folds.n_images, folds.accuracy, folds.zero_shot_accuracy)
 
 
+def _chosen(found: FittedHead) -> Chosen:
+    scores = tuple(ChoiceScore(name, accuracy) for name, accuracy in found.scores.items())
+    return Chosen(found.choice, found.by, found.why, scores)
+
+
 def _parts(found: FittedHead) -> tuple[HeadPart, ...]:
     share = found.share
-    of_zero_shot = 1 - share + share * found.parts.get(ZERO_SHOT, 0.0)
-    learned = [(kind, share * weight) for kind, weight in found.parts.items() if kind != ZERO_SHOT and share]
-    both = (*learned, *([(ZERO_SHOT, of_zero_shot)] if of_zero_shot else []))
+    learned = [(kind, share * weight) for kind, weight in found.parts.items() if share]
+    both = (*learned, *([(ZERO_SHOT, 1 - share)] if share < 1 else []))
     return tuple(HeadPart(kind, weight) for kind, weight in both)
 
 

@@ -117,8 +117,31 @@ class CurvePoint:
 class HeadPart:
     """One part of a head: where its rows come from, and how much they count."""
 
-    kind: str  # text: the context's own rows; clap, means, lda: fitted on the shots; zero-shot
+    kind: str  # of limits.HEAD_PARTS
     share: float
+
+
+@dataclass(frozen=True)
+class ChoiceScore:
+    """How often what could have been chosen was right about shots that folds left out."""
+
+    name: str
+    accuracy: float  # fraction
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which of several ways to answer a head takes."""
+
+    name: str
+    by: str  # which folds were asked: 5 folds of 80 shots; empty where there are none
+    why: str  # why it is not what they found best, or that they found none better; empty where it is
+    scores: tuple[ChoiceScore, ...] = ()  # of all of them; empty where there are no folds
+
+    @property
+    def score(self) -> float | None:
+        """Its own accuracy by the folds (fraction)."""
+        return next((one.accuracy for one in self.scores if one.name == self.name), None)
 
 
 @dataclass(frozen=True)
@@ -174,6 +197,7 @@ class Card:
     folds: Score | None = None  # on the shots, each by a fold that did not learn from it
     temperature: float = 1.0  # that learned logits are divided by before they are made probabilities
     next_id: int = 0  # of a class to come, where a higher one was used before; ids are never used again
+    chosen: Chosen | None = None  # what the head is made of; None where there was no choice
     curve: tuple[CurvePoint, ...] = ()  # of the steps of `method`, the first and the last among them; empty: not kept
 
     @property
@@ -216,7 +240,7 @@ class Card:
         return dataclasses.replace(self, change=dataclasses.replace(change, relabelled=kept))
 
 
-_LATER = ("change", "head", "folds", "temperature", "next_id", "curve")
+_LATER = ("change", "head", "folds", "temperature", "next_id", "chosen", "curve")
 _LATER_OF_METHOD = ("visual_tokens", "visual_depth")
 _SHORTEST = Relabelled(UNSEALED, 0, 0)
 

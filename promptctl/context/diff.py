@@ -112,7 +112,8 @@ def _settings(card: Card) -> dict[str, Any]:
     method.pop("steps")
     model = f"{card.backbone.name} ({card.backbone.fingerprint[:12]})"
     method["init"] = card.method.init or "noise"
-    return {"model": model, "shots": card.shots.asked or "all", "template": card.zero_shot_template, **method}
+    asked = {"model": model, "shots": card.shots.asked or "all", "template": card.zero_shot_template}
+    return {**asked, **method, "chosen": card.chosen.name if card.chosen else None}
 
 
 def _counted(sign: str, labels: Sequence[str]) -> list[str]:

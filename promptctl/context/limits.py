@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from promptctl.context.card import BackboneId, Card, Change, ClassEntry, CurvePoint, Method, Score, Shots
+    from promptctl.context.card import BackboneId, Card, Change, Chosen, ClassEntry, CurvePoint, Method, Score, Shots
 
 POSITIONS = ("end", "middle", "front")
 LONGEST_CONTEXT = 248  # vectors; the longest text towers there are read 248 tokens, most of them 77
@@ -26,17 +26,20 @@ HEAD_PARTS = (
     "prolip",
     "gda",
     *(f"proker({ridge})" for ridge in ("0.3", "0.5", "1", "2", "3")),
+    "template",
     "zero-shot",
     "parent",
 )
 LARGEST_LIKENESS = 2.0  # of unit rows
 TEMPERATURES = (0.01, 100.0)
 MOST_POINTS = 64  # of a learning curve
+MOST_CHOICES = 64  # of what a head could have been made of
 FEATURE_LENGTHS = (0.1, 10.0)  # between which a row that is written as a unit row is believed
 WIDEST = 1 << 16
 _LARGEST_VOCABULARY = 1 << 21  # tokens; the largest there are have a quarter of a million
 _MOST = 10**9  # images, epochs, views
 _MOST_STEPS = 10**15
+_LONGEST_CHOICE = 200  # characters
 _LONGEST_MODEL = 4200  # characters; it may be a path
 _HIGHEST_SCALE = 1000.0  # CLIP stops its own at 100
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -56,6 +59,7 @@ def fault_of(card: Card) -> str | None:
                 *(_faults_of_score(card.folds) if card.folds else ()),
                 *(_faults_of_change(card.change) if card.change else ()),
                 *_faults_of_head(card),
+                *(_faults_of_choice(card.chosen) if card.chosen else ()),
                 *_faults_of_curve(card.curve),
                 *_faults_of_rest(card),
             )
@@ -184,6 +188,15 @@ def _faults_of_head(card: Card) -> Iterator[str | None]:
         yield _outside("share in its head", part.share, 0, LARGEST_HEAD)
     if not 0 <= card.next_id <= 1 << 31:
         yield f"its next class would have the id {_short(card.next_id)}"
+
+
+def _faults_of_choice(chosen: Chosen) -> Iterator[str | None]:
+    yield _outside("count of choices", len(chosen.scores), 0, MOST_CHOICES)
+    for text in (chosen.name, chosen.by, chosen.why, *(one.name for one in chosen.scores)):
+        if "\0" in text or len(text) > _LONGEST_CHOICE:
+            yield f"what its head chose among is called {text!r:.40}"
+    for one in chosen.scores:
+        yield _outside("accuracy of a choice", one.accuracy, 0, 1)
 
 
 def _faults_of_curve(curve: Sequence[CurvePoint]) -> Iterator[str | None]:

@@ -77,6 +77,11 @@ class Learner:
     variants: Mapping[str, Variant] = field(default_factory=dict)  # what follows its name and a hyphen
 
     @property
+    def has_own_text(self) -> bool:
+        """Whether it learns what text features there are, which else are the template's beside a head."""
+        return self.has_context or not self.by_head
+
+    @property
     def code(self) -> LearnerFile:
         return cast(LearnerFile, import_module(self.module))
 

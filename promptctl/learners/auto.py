@@ -7,24 +7,25 @@ The mean is a sum of logits, its weights chosen on left-over training photos of 
 The candidates beside it are the context's text features, class-specific ones where there is time for them, CLAP alone
 and with the regression, as contexts have it for their head, ProLIP, GDA and ProKeR. Folds choose by the log-loss of
 what they leave out, after a temperature of each; the mean stays unless another is better by one and a half standard
-errors. One or two shots per class have the mean: folds of so few choose by chance. Vectors are learned in folds with a
-fifth of the steps, so that all of them together take as long as the context itself.
+errors. One or two shots per class have the mean: folds of so few choose by chance. Vectors are learned in folds in a
+fifth of the steps or a tenth, and class-specific ones from eight shots per class on, so that all of them together take
+as long as the context itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promptctl.context.card import ClassEntry, Method
+from promptctl.context.card import Card, ClassEntry, Method
 from promptctl.learners import coop, gda, head, proker, prolip
 from promptctl.learners.fitting import Learned, Targets, TrainingSet, Vectors
 from promptctl.learners.parts import Choice, Lesson, Linear, Part, Ways, Weights
-from promptctl.progress import OnProgress
+from promptctl.progress import OnProgress, OnStep
 
 if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
@@ -34,10 +35,13 @@ RECIPES = ("fast",)
 MEAN = "mean"
 OF_PROKER = 5.0  # in the mean
 _OF_ITSELF, _LAMBDAS = (0.1, 1.0), (0.5, 1.0, 2.0)  # of what GDA and ProKeR choose among, those that were ever best
-_FOLD = 5  # times fewer steps and as large a rate, where vectors are learned only to be measured
+_OF_TEXT, _OF_OTHERS = ("coop", "coop-csc"), ("zero-shot", "parent")
+_FOLD = 5  # times fewer steps, and as large a rate, where vectors are learned only to be measured
+_MANY = 200  # steps of the context, beyond which it is twice as many times fewer
 _MOST_RATE = 0.01
-_LEAST_STEPS = 10  # that say anything of class-specific vectors
-_REFIT_EFFORT = 2.5
+_FEWEST_BY_CLASS = 8  # shots per class that class-specific vectors need
+_LEAST_STEPS = 10  # that say anything of them
+_REFIT_EFFORT = 2.0
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,13 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
     raises   NameTooLong, LearningFailed
     """
     learned = coop.fit(training_set, replace(settings, learner="coop"), on_progress)
-    texts = _Texts(training_set, learned, on_progress)
-    return replace(learned, method=replace(learned.method, learner="auto"), ways=texts.ways())
+    own = _settings_of(learned.method)
+    if training_set.start:  # folds begin anew: its vectors have seen what they leave out
+        own = replace(own, epochs=coop.fast_epochs(training_set.shots_per_class), lr=coop.Settings.lr)
+    texts = _Texts(own, training_set.names, training_set.backbone.tower)
+    per_class = head.shots_per_class(np.unique(training_set.targets, return_inverse=True)[1])
+    ways = texts.ways(learned.text_features, per_class, _Steps.of_folds(on_progress, training_set.targets))
+    return replace(learned, method=replace(learned.method, learner="auto"), ways=ways)
 
 
 def refit(
@@ -101,57 +110,143 @@ def closed_forms(own: prolip.Settings | None = None) -> Ways:
     return Ways(parts, choices)
 
 
+def as_before(card: Card, tower: Callable[[], TextTower], features: Vectors, targets: Targets) -> Ways | None:
+    """What the head of a context is made of, as much of each part as it has, for some of its shots.
+
+    What vectors say is learned from these once more, in as few steps as in folds. None where the head is zero-shot.
+
+    features, targets   (N, E) unit rows, and (N,) index into the card's classes
+    """
+    kinds = {part.kind: part.share for part in card.head if part.kind not in _OF_OTHERS}
+    learned = 1 - sum(part.share for part in card.head if part.kind in _OF_OTHERS)
+    if not kinds or learned <= 0:
+        return None
+    method = card.method
+    own = prolip.Settings(method.epochs, method.lr, method.seed) if method.learner == "prolip" else prolip.Settings()
+    parts = dict(closed_forms(own).parts)
+    for kind in kinds.keys() & set(_OF_TEXT):
+        texts = _Texts(_settings_of(method), card.classes, tower())
+        classes, y = np.unique(targets, return_inverse=True)
+        rows = np.zeros((len(card.classes), features.shape[1]), np.float32)
+        rows[classes] = texts.briefly(kind, features, y, classes, card.logit_scale)
+        parts[kind] = partial(_rows_of, rows)
+    return Ways(parts, (Choice(card.method.learner, {kind: share / learned for kind, share in kinds.items()}),))
+
+
+def _rows_of(texts: Vectors, lesson: Lesson) -> Linear:
+    """(C, E) text features, of which those of the lesson's classes."""
+    return Linear.of(lesson.logit_scale * texts[lesson.classes].astype(np.float64))
+
+
+def _settings_of(method: Method) -> coop.Settings:
+    return coop.Settings(
+        method.context_tokens,
+        method.init,
+        position=method.position,
+        epochs=method.epochs,
+        lr=method.lr,
+        seed=method.seed,
+    )
+
+
+@dataclass
+class _Steps:
+    """How many of the steps in folds are taken, for whoever waits."""
+
+    on_progress: OnProgress | None
+    folds: int
+    total: int = 0
+    done: int = 0
+
+    @staticmethod
+    def of_folds(on_progress: OnProgress | None, targets: Targets) -> _Steps:
+        return _Steps(on_progress, min(head.FOLDS, int(np.bincount(targets).max())))
+
+    def one(self, *_: int) -> None:
+        self.done += 1
+        if self.on_progress:
+            self.on_progress("choosing", min(self.done, self.total), self.total)
+
+
 @dataclass(frozen=True, eq=False)
 class _Texts:
-    """Text features of vectors as parts of a head."""
+    """Text features of vectors, shared or of each class, as parts of a head."""
 
-    training_set: TrainingSet
-    learned: Learned
-    on_progress: OnProgress | None
+    own: coop.Settings  # of the context
+    names: Sequence[str | ClassEntry]  # C
+    tower: TextTower
 
-    def ways(self) -> Ways:
+    def ways(self, texts: Vectors, shots: float, steps: _Steps) -> Ways:
+        """What a head beside a context may be made of; class-specific vectors where folds can tell how good they are.
+
+        texts   (C, E) unit rows, what the context says
+        shots   per class
+        """
         others = closed_forms()
-        parts: dict[str, Part] = {"coop": self.shared, **others.parts}
+        parts: dict[str, Part] = {"coop": self._part("coop", steps, texts), **others.parts}
         choices = (Choice(MEAN, mean), Choice("coop", {"coop": 1.0}), *others.choices)
-        if self.steps_by_class() >= _LEAST_STEPS:
-            parts["coop-csc"] = self.by_class
+        some = ["coop"]
+        if shots >= _FEWEST_BY_CLASS and self._steps("coop-csc") >= _LEAST_STEPS:
+            parts["coop-csc"] = self._part("coop-csc", steps, None)
             choices = (*choices, Choice("coop-csc", {"coop-csc": 1.0}))
+            some.append("coop-csc")
+        steps.total = steps.folds * sum(map(self._steps, some))
         return Ways(parts, choices, prefers=MEAN)
 
-    def shared(self, lesson: Lesson) -> Linear:
-        """The context's text features; in a fold those of one that is learned from it in fewer steps."""
-        texts = self._learned(lesson, self._own(lesson)) if lesson.is_fold else self.learned.text_features
-        rows = texts if lesson.is_fold else texts[lesson.classes]
-        return Linear.of(lesson.logit_scale * rows.astype(np.float64))
+    def _part(self, kind: str, steps: _Steps, texts: Vectors | None) -> Part:
+        """texts   (C, E) of all shots; None: they are learned where they are asked for"""
 
-    def by_class(self, lesson: Lesson) -> Linear:
-        """The same of vectors of each class."""
-        own = replace(self._own(lesson), class_specific=True)
-        own = replace(own, epochs=self.steps_by_class()) if lesson.is_fold else own
-        return Linear.of(lesson.logit_scale * self._learned(lesson, own).astype(np.float64))
+        def fitted(lesson: Lesson) -> Linear:
+            shots = lesson.features, lesson.targets, lesson.classes, lesson.logit_scale
+            if lesson.is_fold:
+                rows = self.briefly(kind, *shots, steps.one)
+            else:
+                rows = self._learned(self._of(kind), *shots) if texts is None else texts[lesson.classes]
+            return Linear.of(lesson.logit_scale * rows.astype(np.float64))
 
-    def steps_by_class(self) -> int:
-        """So many steps of class-specific vectors cost what a fold may of shared ones."""
-        method, tower, names = self.learned.method, self.training_set.backbone.tower, self.training_set.names
+        return fitted
+
+    def briefly(
+        self,
+        kind: str,
+        features: Vectors,
+        targets: Targets,
+        classes: Targets,
+        logit_scale: float,
+        on_step: OnStep | None = None,
+    ) -> Vectors:
+        """(C', E) unit rows, learned in a few larger steps.
+
+        features, targets   (N, E) unit rows, and (N,) index into classes
+        classes             (C',) which of all classes these are
+        """
+        few = replace(self._of(kind), epochs=self._steps(kind), lr=min(_MOST_RATE, _FOLD * self.own.lr))
+        return self._learned(few, features, targets, classes, logit_scale, on_step)
+
+    def _of(self, kind: str) -> coop.Settings:
+        return replace(self.own, class_specific=kind == "coop-csc")
+
+    def _steps(self, kind: str) -> int:
+        """In a fold; class-specific vectors may take as long as shared ones."""
+        few = -(-self.own.epochs // (_FOLD if self.own.epochs <= _MANY else 2 * _FOLD))
+        if kind == "coop":
+            return few
         shared, own = (
-            tower.operations(tower.prompts(names, method.context_tokens, position=method.position, shared=is_shared))
+            self.tower.operations(
+                self.tower.prompts(self.names, self.own.context_tokens, position=self.own.position, shared=is_shared)
+            )
             for is_shared in (True, False)
         )
-        return int(self._own_steps() * shared / own)
+        return int(few * shared / own)
 
-    def _own_steps(self) -> int:
-        return -(-self.learned.method.epochs // _FOLD)
-
-    def _own(self, lesson: Lesson) -> coop.Settings:
-        method = self.learned.method
-        own = coop.Settings(method.context_tokens, method.init, False, method.position, "fast", seed=method.seed)
-        if not lesson.is_fold:
-            return replace(own, epochs=coop.fast_epochs(len(lesson.targets) / len(lesson.classes)), lr=method.lr)
-        return replace(own, epochs=self._own_steps(), lr=min(_MOST_RATE, _FOLD * method.lr))
-
-    def _learned(self, lesson: Lesson, own: coop.Settings) -> Vectors:
-        """(C, E) unit rows."""
-        names = [self.training_set.names[c] for c in lesson.classes]
-        shots = lesson.features, lesson.targets, names, self.training_set.backbone.tower
-        on_step = partial(self.on_progress, "choosing") if self.on_progress else None
-        return coop.learn(*shots, logit_scale=lesson.logit_scale, settings=own, on_step=on_step).text_features
+    def _learned(
+        self,
+        own: coop.Settings,
+        features: Vectors,
+        targets: Targets,
+        classes: Targets,
+        logit_scale: float,
+        on_step: OnStep | None = None,
+    ) -> Vectors:
+        shots = features, targets, [self.names[c] for c in classes], self.tower
+        return coop.learn(*shots, logit_scale=logit_scale, settings=own, on_step=on_step).text_features

@@ -20,7 +20,7 @@ import numpy as np
 
 from promptctl.context.card import ClassEntry, Method
 from promptctl.learners.fitting import Learned, Targets, TrainingSet, Vectors, by_head
-from promptctl.learners.parts import ZERO_SHOT, Choice, Lesson, Linear, Ways, zero_shot
+from promptctl.learners.parts import TEMPLATE, Choice, Lesson, Linear, Ways, template
 from promptctl.progress import OnProgress
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def gaussians(lesson: Lesson) -> Linear:
 
 
 _NO_SPREAD = 1e-9
-PARTS = {ZERO_SHOT: zero_shot, "gda": gaussians}
-CHOICES = {a: Choice(f"gda, a = {a:g}", {ZERO_SHOT: 1.0, "gda": a}) for a in WEIGHTS}
+PARTS = {TEMPLATE: template, "gda": gaussians}
+CHOICES = {a: Choice(f"gda({a:g})", {TEMPLATE: 1.0, "gda": a}) for a in WEIGHTS}
 WAYS = Ways(PARTS, tuple(CHOICES.values()), prefers=CHOICES[1.0].name)
 
 

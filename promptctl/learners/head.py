@@ -42,6 +42,7 @@ _FOLDS_THAT_DECIDE = 3  # heads of half the shots say too little of the head of 
 _EPOCHS_OF_FOLDS = 60  # of CLAP, where it is fitted once more for every fold
 _MARGIN = 1.5  # standard errors by which a choice is to be better than the one that is preferred (docs/benchmarks.md)
 _TEMPERATURES = np.geomspace(0.02, 20, 61)  # that the log-loss of a choice is the least of
+_NOTHING_TO_LEAVE_OUT = "no class has two shots that differ, to choose by folds"
 _ALL = slice(None)
 
 Mask = NDArray[np.bool_]
@@ -74,6 +75,8 @@ class FittedHead:
     share: float  # of what was learned, the rest zero-shot
     folds: Folds | None  # None where no class has two images, or two groups of them
     choice: str = ""  # what these parts are called
+    by: str = ""  # what chose them: 5 folds of 80 shots; empty where there are no folds
+    why: str = ""  # why it is not what these found best, or that they found none better; empty where it is
     scores: Mapping[str, float] = field(default_factory=dict)  # accuracy of each choice by the folds; empty without any
 
     @property
@@ -151,21 +154,22 @@ class _Shots:
         judged = fold_of >= 0
         apart = fold_of if judged.any() else self.positions % FOLDS  # by class, where none has two images
         some = self.ways.choices if judged.any() else self.ways.choices[:1]
-        of_choices = self.out_of_fold(apart, some)
-        best = self.best(some, of_choices, fold_of) if len(some) > 1 else 0
+        is_needed = judged.any() or self.raises.any()
+        of_choices = self.out_of_fold(apart, some) if is_needed else [np.empty((len(apart), len(self.shown)))]
+        best, by, why = self.best(some, of_choices, fold_of) if len(some) > 1 else (0, "", _NOTHING_TO_LEAVE_OUT)
         choice, unseen = some[best], of_choices[best]
         parts = choice.of(self.positions)
         rows, offset = combined(self.fit(parts), parts), self.offset(unseen, apart >= 0)
         if not judged.any():
             none = np.full_like(self.zero_shot, np.nan)
-            return FittedHead(*self.head(rows, offset), fold_of, none, parts, offset, 1.0, None, choice.name)
+            return FittedHead(*self.head(rows, offset), fold_of, none, parts, offset, 1.0, None, choice.name, by, why)
         share, logits, folds = self.share(unseen, offset, fold_of)
         weight, bias = self.head(rows, offset)
         weight = np.asarray(share * weight + (1 - share) * self.zero_shot_features, np.float32)
         predicted, logits[~judged] = np.where(judged, logits.argmax(1), -1), np.nan
         bias = np.asarray(share * bias, np.float32)
         of_all = {one.name: self.accuracy(seen, judged) for one, seen in zip(some, of_choices, strict=True)}
-        return FittedHead(weight, bias, predicted, logits, parts, offset, share, folds, choice.name, of_all)
+        return FittedHead(weight, bias, predicted, logits, parts, offset, share, folds, choice.name, by, why, of_all)
 
     def share(self, unseen: Numbers, offset: float, fold_of: Targets) -> tuple[float, Numbers, Folds]:
         """How much of (N, C') logits is taken, the (N, C) logits that makes, and how good they are."""
@@ -197,19 +201,26 @@ class _Shots:
                 logits[np.ix_(inside, classes)] = combined(parts, of).logits(self.features[inside])
         return found
 
-    def best(self, choices: Sequence[Choice], of_choices: Sequence[Numbers], fold_of: Targets) -> int:
-        """Which choice of (N, C') logits tells best what folds left out; the preferred one where folds are few."""
+    def best(self, choices: Sequence[Choice], of_choices: Sequence[Numbers], fold_of: Targets) -> tuple[int, str, str]:
+        """Which choice of (N, C') logits tells best what folds left out, which folds those are, and why it is another.
+
+        The preferred one stays where folds are few, and where none is better by more than chance would have it.
+        """
         names = [choice.name for choice in choices]
         usual = names.index(self.ways.prefers) if self.ways.prefers in names else None
         judged = fold_of >= 0
-        if usual is not None and len(np.unique(fold_of[judged])) < _FOLDS_THAT_DECIDE:
-            return usual
+        n_folds = len(np.unique(fold_of[judged]))
+        by = f"{n_folds} folds of {judged.sum()} shots"
+        if usual is not None and n_folds < _FOLDS_THAT_DECIDE:
+            return usual, by, "too few folds to choose by"
         losses = [log_losses(logits[judged], self.positions[judged]) for logits in of_choices]
         best = min(range(len(choices)), key=lambda i: float(losses[i].mean()))
         if usual is None:
-            return best
+            return best, by, ""
         gain = losses[usual] - losses[best]  # (N',)
-        return best if gain.mean() > _MARGIN * gain.std() / len(gain) ** 0.5 else usual
+        if gain.mean() > _MARGIN * gain.std() / len(gain) ** 0.5:
+            return best, by, ""
+        return usual, by, "none is better" if best == usual else "none is better by more than chance"
 
     def accuracy(self, unseen: Numbers, judged: Mask) -> float:
         """How much of what folds left out (N, C') logits call right."""

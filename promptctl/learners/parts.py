@@ -46,7 +46,8 @@ class Lesson:
 
 Part: TypeAlias = Callable[[Lesson], Linear]
 Weights: TypeAlias = Mapping[str, float]
-ZERO_SHOT = "zero-shot"
+TEMPLATE = "template"  # the part that a learner adds its own to
+ZERO_SHOT = "zero-shot"  # what a head is mixed with where it would be worse
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Ways:
     prefers: str | None = None  # which choice stays unless another is better by more than chance would have it
 
 
-def zero_shot(lesson: Lesson) -> Linear:
+def template(lesson: Lesson) -> Linear:
     """Logits of the hand-written prompt."""
     return Linear.of(lesson.logit_scale * lesson.zero_shot_features.astype(np.float64))
 

@@ -58,7 +58,7 @@ def residual_ridge(lesson: Lesson, ridge: float = 1.0) -> Linear:
 
 
 PARTS = {f"proker({ridge:g})": partial(residual_ridge, ridge=ridge) for ridge in LAMBDAS}
-CHOICES = {ridge: Choice(f"proker, l = {ridge:g}", {f"proker({ridge:g})": 1.0}) for ridge in LAMBDAS}
+CHOICES = {ridge: Choice(f"proker({ridge:g})", {f"proker({ridge:g})": 1.0}) for ridge in LAMBDAS}
 WAYS = Ways(PARTS, tuple(CHOICES.values()), prefers=CHOICES[1.0].name)
 
 

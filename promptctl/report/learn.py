@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from promptctl.context.card import Chosen
 from promptctl.report.base import Report, Row, SkippedFile
 from promptctl.report.guard import GuardFacts, not_the_next, refused_under
 from promptctl.report.phrases import (
+    chosen_line,
     counted_images,
     listed,
     next_lines,
@@ -157,6 +159,7 @@ class LearnReport(Report):
     zero_shot_accuracy: float | None  # fraction
     steps: int
     head: tuple[str, ...]  # what it is mixed of: clap and ridge, or zero-shot; empty where the context answers
+    chosen: Chosen | None  # what the head is made of, where there was a choice
     seconds: float
     n_bytes: int
     skipped: tuple[SkippedFile, ...]
@@ -182,6 +185,7 @@ class LearnReport(Report):
         return [
             learned + self._score(),
             self._photos(),
+            *([f"answers by {chosen_line(self.chosen, self.head)}"] if self.chosen else []),
             *(self._beside_parent(self.update) if self.update else ()),
             stored,
         ]

@@ -7,9 +7,11 @@ from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
 
-from promptctl.context.card import Card
+from promptctl.context.card import Card, Chosen
 from promptctl.data.remarks import not_photos
 from promptctl.report.base import Row, SkippedFile
+
+_CHOICES_SHOWN = 3
 
 
 def next_lines(*commands: str) -> list[str]:
@@ -25,6 +27,7 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
         *([f"visual:    {_visual(card)}"] if card.method.visual_tokens else []),
         f"learned:   {card.method.learner}, {_pace(card)}",
         *([f"head:      {_head(card)}"] if card.head else []),
+        *([f"chosen:    {chosen_line(card.chosen, [part.kind for part in card.head])}"] if card.chosen else []),
         f"shots:     {_shots(card)}",
         f"template:  {card.zero_shot_template}",
         f"accuracy:  {_score_line(card)}",
@@ -52,6 +55,24 @@ def _visual(card: Card) -> str:
 
 def _head(card: Card) -> str:
     return " + ".join(part.kind if part.share == 1 else f"{part.share:.3g} {part.kind}" for part in card.head)
+
+
+def chosen_line(chosen: Chosen, parts: Sequence[str]) -> str:
+    """What answers, how often folds found it and the best others right, and why it is none of these.
+
+    parts   what its head is mixed of
+    """
+    name = f"the mean of {_and(parts)}" if chosen.name == "mean" else chosen.name
+    others = sorted((one for one in chosen.scores if one.name != chosen.name), key=lambda one: -one.accuracy)
+    best = [f"{one.name} {percent(one.accuracy)}" for one in others[:_CHOICES_SHOWN]]
+    more = ["…"] if len(others) > len(best) else []
+    of_folds = f"{chosen.by} give it {', '.join([percent(chosen.score), *best, *more])}" if chosen.score else ""
+    because = "; ".join(filter(None, (of_folds, chosen.why)))
+    return f"{name}: {because}" if because else name
+
+
+def _and(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
 
 
 def _shots(card: Card) -> str:
