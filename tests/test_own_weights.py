@@ -18,7 +18,7 @@ import torch
 from conftest import TINY
 from safetensors.torch import save_file
 
-from promptctl.clip import architectures, own_weights, registry, weights
+from promptctl.clip import architectures, keeping, own_weights, registry, weights
 from promptctl.clip.backbone import Backbone
 from promptctl.errors import BackboneError, PromptctlError, UnknownBackbone, WeightsDoNotFit
 
@@ -275,6 +275,7 @@ def test_a_context_is_learned_and_used_by_its_weights(file, photos, cli, tmp_pat
 def test_another_architecture_with_the_same_file_is_another_backbone(file, photos, cli):
     learned = cli("learn", photos, "--name", "c", "--shots", 2, "--epochs", 1, "--model", f"Tiny-quickgelu:{file}")
     assert learned.code == 0, learned.err
+    assert keeping.keep(Backbone(f"Tiny-quickgelu:{file}", "cpu")) is not None
     assert cli("classify", photos, "--prompt", "c").code == 0
     other = cli("classify", photos, "--prompt", "c", "--model", f"Tiny:{file}")
     assert (other.code, "was learned on other weights" in other.err) == (1, True), other.err
