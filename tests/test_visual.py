@@ -19,6 +19,7 @@ from conftest import paint
 import promptctl
 from promptctl.clip.backbone import Backbone
 from promptctl.clip.image_tower import ImageTower, encoder_with
+from promptctl.commands.versions import answering
 from promptctl.context.card import KEY, fingerprint_with, seal
 from promptctl.context.context import Context
 from promptctl.encoding.cache import FeatureCache
@@ -209,7 +210,7 @@ def test_steps_are_those_of_plain_autograd_and_sgd(tiny, photos, monkeypatch):
         return step(self, state, rows, pixels, *rest)
 
     monkeypatch.setattr(visual._Run, "_step", watched)
-    epochs, lr = 3, 0.05
+    epochs, lr = 5, 1.0  # so that weight decay is seen
     promptctl.learn(photos, "birds", shots=2, learner="vpt", visual_depth=2, model=tiny, epochs=epochs, lr=lr)
     context = promptctl.Store()["birds"]
     targets = torch.tensor([context.card.labels.index(label) for label in ("blue", "green", "red") for _ in range(2)])
@@ -244,6 +245,11 @@ def test_shots_and_score_are_of_the_tower_with_tokens_and_zero_shot_is_of_the_pl
     right = (own.vectors[apart] @ context.text_features.T).argmax(1) == truth
     assert context.card.score.zero_shot_accuracy == by_hand.mean()
     assert context.card.score.accuracy == right.mean()
+    for rows, accuracy in ((truth, 1.0), ((truth + 1) % 3, 0.0)):
+        changed = context.shots.plain.copy()
+        changed[apart] = context.zero_shot_features[rows]
+        told = answering(dataclasses.replace(context, shots=dataclasses.replace(context.shots, plain=changed)))
+        assert told.card.score.zero_shot_accuracy == accuracy
 
 
 def test_vpt_leaves_the_words_alone_and_coop_learns_both(learned):
