@@ -29,7 +29,7 @@ def split(tmp_path):
 def few_steps(monkeypatch):
     for epochs in ("UPDATE_EPOCHS", "ROWS_EPOCHS"):
         monkeypatch.setattr(ways.coop, epochs, 3)
-    monkeypatch.setattr(ways.coop, "fast_epochs", lambda shots: 3)
+    monkeypatch.setattr(ways.coop, "fast_epochs", lambda shots, **_: 3)
 
 
 def test_every_way_is_measured_as_the_protocol_does(cli, split, tiny):

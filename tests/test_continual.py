@@ -155,7 +155,7 @@ def test_new_rows_start_at_the_mean_of_the_old_ones(photos, tasks, monkeypatch):
 def test_joint_takes_as_many_steps_as_replay_and_five_times_as_many(photos, tasks, monkeypatch):
     for epochs in ("UPDATE_EPOCHS", "ROWS_EPOCHS"):
         monkeypatch.setattr(ways.coop, epochs, 4)
-    monkeypatch.setattr(ways.coop, "fast_epochs", lambda shots: 10)
+    monkeypatch.setattr(ways.coop, "fast_epochs", lambda shots, **_: 10)
     lessons = [continual._of_task(photos, tasks, number, 1) for number in (1, 2, 3)]
     taken = continual.taken(lessons, ("joint", "joint-5x", "replay", "joint-csc", "replay-csc"))
     steps = {way: [version.steps for version, _ in of_way] for way, of_way in taken.items()}

@@ -90,7 +90,8 @@ def test_a_kind_of_coop_is_coop_with_its_own_setting(crowd, learner, settings):
     tower, scale, by_hand = crowd.backbone.tower, crowd.backbone.logit_scale, crowd.zero_shot_features("{} texture.")
 
     def texts(**settings):
-        wanted = coop.Settings(epochs=100, seed=3, **settings)
+        epochs = coop.fast_epochs(2, class_specific="class_specific" in settings)
+        wanted = coop.Settings(epochs=epochs, seed=3, **settings)
         return coop.learn(x, y, crowd.names, tower, logit_scale=scale, settings=wanted, anchors=by_hand).text_features
 
     found = protocol.compared(learner).text_head(trial(crowd, learner))(crowd)
@@ -161,7 +162,7 @@ def test_a_blend_mixes_what_plain_folds_choose(crowd):
     hits = dict.fromkeys(range(11), 0)
     for train, held_out in StratifiedKFold(4, shuffle=True, random_state=1).split(x, y):
         tower, scale = crowd.backbone.tower, crowd.backbone.logit_scale
-        settings = coop.Settings(epochs=100, seed=1)
+        settings = coop.Settings(epochs=coop.fast_epochs(3), seed=1)
         fold = coop.learn(x[train], y[train], crowd.names, tower, logit_scale=scale, settings=settings).text_features
         for tenths in hits:
             texts = tenths * fold + (10 - tenths) * by_hand

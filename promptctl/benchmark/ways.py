@@ -86,10 +86,9 @@ class Lesson:
         place[self.classes] = np.arange(len(self.classes))
         return place[self.targets]
 
-    @property
-    def first_steps(self) -> int:
+    def first_steps(self, *, class_specific: bool = False) -> int:
         """What `learn` takes for as many shots."""
-        return coop.fast_epochs(len(self.features) / len(self.classes))
+        return coop.fast_epochs(len(self.features) / len(self.classes), class_specific=class_specific)
 
     def only_new(self) -> Lesson:
         """The same classes, and of the shots the new ones alone."""
@@ -143,7 +142,7 @@ def _naive(lesson: Lesson, before: Version | None) -> Version:
 
 def _joint(lesson: Lesson, before: Version | None, *, times: int = 1) -> Version:
     """From the beginning with every shot, and as many steps as replay has taken for all its versions."""
-    return _shared(lesson, None, times * (lesson.first_steps + (lesson.number - 1) * coop.UPDATE_EPOCHS))
+    return _shared(lesson, None, times * (lesson.first_steps() + (lesson.number - 1) * coop.UPDATE_EPOCHS))
 
 
 def _without_features(lesson: Lesson, before: Version | None) -> Version:
@@ -172,7 +171,7 @@ def _replayed_by_class(lesson: Lesson, before: Version | None, *, polish: bool =
 
 
 def _joint_by_class(lesson: Lesson, before: Version | None) -> Version:
-    steps = lesson.first_steps + (lesson.number - 1) * coop.ROWS_EPOCHS
+    steps = lesson.first_steps(class_specific=True) + (lesson.number - 1) * coop.ROWS_EPOCHS
     return _by_class(lesson, steps, coop.Settings.lr)
 
 
@@ -242,7 +241,7 @@ def _shared(lesson: Lesson, before: Version | None, steps: int | None = None) ->
     photos = lesson.photos
     start = None if before is None or before.vectors is None else Start(before.vectors)
     settings = coop.Settings(
-        epochs=steps or (lesson.first_steps if start is None else coop.UPDATE_EPOCHS),
+        epochs=steps or (lesson.first_steps() if start is None else coop.UPDATE_EPOCHS),
         lr=coop.Settings.lr if start is None else coop.UPDATE_LR,
         seed=lesson.seed,
     )

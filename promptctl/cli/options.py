@@ -118,7 +118,7 @@ HowToLearn = Annotated[
     typer.Option(
         metavar="|".join(all_recipes()),
         autocompletion=recipe_names,
-        help="fast: Adam on all shots at once; paper: the original CoOp with all its defaults, which takes hours.",
+        help="fast: all shots at once, in seconds; paper: the original CoOp with all its defaults, which takes hours.",
     ),
 ]
 Epochs = Annotated[

@@ -3,8 +3,10 @@
 The objective is the paper's: plain cross-entropy over cosine similarities times the backbone's frozen scale.
 Two recipes reach its minimum. `paper` is the original's to the last default: SGD, momentum 0.9, weight decay 5e-4,
 batches of 32 with the last partial one dropped, one epoch at 1e-5 and then a cosine over the epochs that never
-quite reaches zero, random crops, the last step kept. `fast` takes the gradient of all images at once and steps by
-Adam along a cosine, so that a few hundred steps do, and every class counts alike in it however many photos it has.
+quite reaches zero, random crops, the last step kept. `fast` takes the gradient of all images at once, so that a hundred
+steps or a few do, and every class counts alike in it however many photos it has. A shared context from the beginning
+steps by momentum made orthogonal, the rate falling along a line; a context for every class, and vectors that have
+learned before, by Adam along a cosine.
 Unlike the reference code the context is float32 throughout.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,9 +35,11 @@ from promptctl.learners.training import (
     Batches,
     Curve,
     Optimiser,
+    Orthogonal,
     Sgd,
     Views,
     cosine_rate,
+    falling_rate,
     threads_for,
     warm_cosine_rate,
 )
@@ -47,6 +51,8 @@ if TYPE_CHECKING:
 UPDATE_EPOCHS, UPDATE_LR = 50, 0.005  # of the fast recipe, from the vectors of the version before (docs/benchmarks.md)
 ROWS_EPOCHS, ROWS_LR = 100, 0.002  # the same of some class-specific vectors, where the others stay as they are
 POLISH_EPOCHS = 20  # of all class-specific vectors, after those of new classes
+STEPS = 90  # of the fast recipe, from the beginning
+ORTHOGONAL_SIZE = 1.5  # of a step of a shared context, in rates
 PAPER_BATCH = 32
 PAPER_MOMENTUM = 0.9
 PAPER_WEIGHT_DECAY = 5e-4
@@ -103,10 +109,10 @@ def paper_epochs(shots: float) -> int:
     return max(1, round(200 * min(1.0, _MOST_SHOTS / shots)))
 
 
-def fast_epochs(shots: float) -> int:
-    """100 steps up to 4 shots, 200 up to 8, 400 above (docs/benchmarks.md); an epoch is one step."""
-    if shots <= 4:
-        return 100
+def fast_epochs(shots: float, *, class_specific: bool = False) -> int:
+    """STEPS steps; class-specific 100 up to 4 shots, 200 up to 8, 400 above (docs/benchmarks.md). An epoch is one."""
+    if shots <= 4 or not class_specific:
+        return STEPS
     return 200 if shots <= 8 else 400
 
 
@@ -120,7 +126,14 @@ def pace(start: Start, *, polished: bool = False) -> tuple[int, float]:
 
 
 RECIPES = {
-    "fast": Recipe(None, lambda context: Adam(context, betas=(0.9, 0.99)), cosine_rate, fast_epochs, False, True),
+    "fast": Recipe(
+        None,
+        lambda context: Orthogonal(context, momentum=0.9, size=ORTHOGONAL_SIZE),
+        falling_rate,
+        fast_epochs,
+        False,
+        True,
+    ),
     "paper": Recipe(
         PAPER_BATCH,
         lambda context: Sgd(context, momentum=PAPER_MOMENTUM, weight_decay=PAPER_WEIGHT_DECAY),
@@ -130,6 +143,20 @@ RECIPES = {
         False,
     ),
 }
+_BY_ADAM = replace(
+    RECIPES["fast"],
+    optimiser=lambda context: Adam(context, betas=(0.9, 0.99)),
+    rate=cosine_rate,
+    epochs=partial(fast_epochs, class_specific=True),
+)
+
+
+def recipe_of(name: str, *, class_specific: bool, goes_on: bool = False) -> Recipe:
+    """How the recipe called so gets to its minimum.
+
+    goes_on   from vectors that have learned before
+    """
+    return _BY_ADAM if name == "fast" and (class_specific or goes_on) else RECIPES[name]
 
 
 def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgress | None = None) -> Learned:
@@ -141,7 +168,8 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
         from promptctl.learners import visual
 
         return visual.fit_both(training_set, settings, on_progress)
-    tower, recipe, start = training_set.backbone.tower, RECIPES[settings.recipe], training_set.start
+    tower, start = training_set.backbone.tower, training_set.start
+    recipe = recipe_of(settings.recipe, class_specific=settings.class_specific)
     if start and settings.recipe == "fast":
         epochs, lr = pace(start)
     else:
@@ -192,7 +220,8 @@ def refit(
 
 
 def effort(settings: LearnSettings, shots: int) -> float:
-    epochs = RECIPES[settings.recipe].epochs(shots) if settings.epochs is None else settings.epochs
+    recipe = recipe_of(settings.recipe, class_specific=settings.class_specific)
+    epochs = recipe.epochs(shots) if settings.epochs is None else settings.epochs
     return _EFFORT_AROUND + epochs
 
 
@@ -229,7 +258,7 @@ def learn(
     start         vectors to go on from; None: those that the settings say
     raises        NameTooLong, LearningFailed
     """
-    recipe = RECIPES[settings.recipe]
+    recipe = recipe_of(settings.recipe, class_specific=settings.class_specific, goes_on=start is not None)
     device = tower.token_table.device
     rng = torch.Generator().manual_seed(settings.seed)
     images = Views(features, device, rng)

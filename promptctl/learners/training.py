@@ -16,6 +16,7 @@ from promptctl.context.card import CurvePoint
 WARM_UP_LR = 1e-5
 CURVE_POINTS = 20  # of a learning curve, before the one of what is kept
 _DIGITS = 4  # of its numbers
+_SHORTEST = 1e-3  # of the longest direction
 _WORTH_SHARING = 2e9  # floating-point operations of a step
 
 
@@ -42,6 +43,11 @@ def warm_cosine_rate(epoch: int, epochs: int, lr: float) -> float:
 def cosine_rate(epoch: int, epochs: int, lr: float) -> float:
     """From lr at epoch 0 down half a cosine, which would reach 0 at `epochs`."""
     return lr / 2 * (1 + math.cos(math.pi * epoch / epochs))
+
+
+def falling_rate(epoch: int, epochs: int, lr: float) -> float:
+    """From lr at epoch 0 down a line, which would reach 0 at `epochs`."""
+    return lr * (1 - epoch / epochs)
 
 
 class Optimiser(Protocol):
@@ -92,6 +98,45 @@ class Adam:
             self._parameter.addcdiv_(
                 self._mean, (self._square.sqrt() / scale).add_(self._epsilon), value=-rate / (1 - first**self._steps)
             )
+
+
+class Orthogonal:
+    """Momentum of which every direction among the vectors moves alike (Jordan et al., "Muon", 2024).
+
+    Of the momentum G = U S V' of M vectors the parameter moves along U V', times the root of W. That counts directions
+    whose gradient is small as much as others, and so needs fewer steps than Adam. U V' = (G G')^-1/2 G is computed from
+    the eigenvalues of an (M, M) matrix, where Muon iterates.
+    """
+
+    def __init__(self, parameter: torch.Tensor, *, momentum: float, size: float = 1.0) -> None:
+        """parameter  (M, W)
+
+        size       root mean square of what a number moves by, in rates, where M <= W
+        """
+        self._parameter, self._momentum, self._size = parameter, momentum, size
+        self._mean = torch.zeros_like(parameter)
+
+    def step(self, rate: float, loss: torch.Tensor) -> None:
+        (gradient,) = torch.autograd.grad(loss, self._parameter)
+        with torch.no_grad():
+            self._mean.lerp_(gradient, 1 - self._momentum)
+            length = self._size * self._parameter.shape[-1] ** 0.5
+            self._parameter.add_(orthogonal(self._mean), alpha=-rate * length)
+
+
+def orthogonal(rows: torch.Tensor) -> torch.Tensor:
+    """(M, W) rows of length one at right angles: U V' of the rows U S V'.
+
+    Directions below a thousandth of the longest, which are rounding as much as anything, stay as much shorter.
+    """
+    exact = rows.cpu().double()  # not every device has eigenvalues, or numbers of this length
+    gram = exact @ exact.T  # (M, M)
+    if not torch.isfinite(gram).all():
+        return rows * torch.nan  # of a loss that is no number
+    values, vectors = torch.linalg.eigh(gram)
+    least = (values[-1] * _SHORTEST**2).clamp(min=torch.finfo(torch.float64).tiny)
+    root: torch.Tensor = (vectors * values.clamp(min=least).rsqrt()) @ vectors.T
+    return (root @ exact).to(rows)
 
 
 class Curve:

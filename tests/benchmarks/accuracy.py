@@ -57,7 +57,7 @@ def accuracy(pool: Pool, method: str, shots: int, seed: int, views: int | None) 
     trial = protocol.Trial(pool, shots, seed)
     x, y = pool.arrays(trial.sample.train)
     recipe = "fast" if method.startswith("fast") else "paper"
-    epochs = coop.RECIPES[recipe].epochs(shots)
+    epochs = coop.recipe_of(recipe, class_specific=method.endswith("-csc")).epochs(shots)
     if method.startswith("crops"):
         shown = trial.sample.train
         known = Features(tuple(i.path for i in shown), tuple(i.sha256 for i in shown), x)

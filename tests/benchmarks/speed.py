@@ -156,10 +156,10 @@ def learn(options: argparse.Namespace) -> None:
             small.resize((640, 480)).save(path)
         (Path(folder) / "clip").mkdir()
         backbone = image_backbone(SHAPE, Path(folder) / "clip")
-        backbone.id  # loaded and fingerprinted  # noqa: B018
+        backbone.encoder.fingerprint  # loaded and read to the end  # noqa: B018
         names, targets = some_names(classes), np.arange(classes * shots) % classes
         started = time.perf_counter()
-        features, _ = encode_files(paths, backbone, FeatureCache())
+        features, _ = encode_files(paths, backbone.encoder, FeatureCache())
         encoded = time.perf_counter() - started
         settings = coop.Settings(epochs=coop.fast_epochs(shots))
         started = time.perf_counter()
