@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 UPDATE_EPOCHS, UPDATE_LR = 50, 0.005  # of the fast recipe, from the vectors of the version before (docs/benchmarks.md)
 ROWS_EPOCHS, ROWS_LR = 100, 0.002  # the same of some class-specific vectors, where the others stay as they are
 POLISH_EPOCHS = 20  # of all class-specific vectors, after those of new classes
-STEPS = 90  # of the fast recipe, from the beginning
 ORTHOGONAL_SIZE = 1.5  # of a step of a shared context, in rates
 PAPER_BATCH = 32
 PAPER_MOMENTUM = 0.9
@@ -110,10 +109,14 @@ def paper_epochs(shots: float) -> int:
 
 
 def fast_epochs(shots: float, *, class_specific: bool = False) -> int:
-    """STEPS steps; class-specific 100 up to 4 shots, 200 up to 8, 400 above (docs/benchmarks.md). An epoch is one."""
-    if shots <= 4 or not class_specific:
-        return STEPS
-    return 200 if shots <= 8 else 400
+    """35 steps up to 4 shots, 90 above; class-specific 100, 200 up to 8 and 400 above (docs/benchmarks.md).
+
+    An epoch is one step.
+    """
+    few, more, most = (100, 200, 400) if class_specific else (35, 90, 90)
+    if shots <= 4:
+        return few
+    return more if shots <= 8 else most
 
 
 def pace(start: Start, *, polished: bool = False) -> tuple[int, float]:
