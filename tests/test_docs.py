@@ -56,6 +56,7 @@ OF_THE_BENCHMARKS = {
     "--threads",
     "--methods",
     "--seeds",
+    "--shape",
     "--pairs",
     "--paths",
     "--small",
