@@ -122,11 +122,14 @@ def as_before(card: Card, tower: Callable[[], TextTower], features: Vectors, tar
     if not kinds or learned <= 0:
         return None
     method = card.method
-    own = prolip.Settings(method.epochs, method.lr, method.seed) if method.learner == "prolip" else prolip.Settings()
-    parts = dict(closed_forms(own).parts)
+    of_prolip = method.learner == "prolip" and prolip.Settings(method.epochs, method.lr, method.seed)
+    parts = dict(closed_forms(of_prolip or None).parts)
     for kind in kinds.keys() & set(_OF_TEXT):
-        texts = _Texts(_settings_of(method), card.classes, tower())
         classes, y = np.unique(targets, return_inverse=True)
+        own = _settings_of(method)
+        if own.epochs:  # not those few that went on from a version before
+            own = replace(own, epochs=max(own.epochs, coop.fast_epochs(len(y) / len(classes))))
+        texts = _Texts(own, card.classes, tower())
         rows = np.zeros((len(card.classes), features.shape[1]), np.float32)
         rows[classes] = texts.briefly(kind, features, y, classes, card.logit_scale)
         parts[kind] = partial(_rows_of, rows)

@@ -133,7 +133,9 @@ class LearnSettings:
     def check_heeded(self, learners: Iterable[str], asked: Sequence[str]) -> None:
         """SettingUnheeded for a setting that none of several learners takes; `asked` is what they were called."""
         for setting in self._beyond({setting for name in learners for setting in LEARNERS[name].heeds}):
-            takers = sorted(name for name, one in LEARNERS.items() if setting in one.heeds and one.of_features)
+            takers = sorted(
+                name for name, learner in LEARNERS.items() if setting in learner.heeds and learner.of_features
+            )
             raise SettingUnheeded(option_of(setting), asked, add=takers)
 
     def tokens(self, tower: TextTower) -> int:
