@@ -253,7 +253,7 @@ def test_names_in_several_languages_from_learning_to_answers(cli, photos, tmp_pa
     (tmp_path / "names.csv").write_text("\n".join(["folder,name", *rows]), "utf-8")
     learned = cli(
         "learn", photos, "--name", "birds", "--shots", 4, "--model", model, "--classes", tmp_path / "names.csv",
-        "--context-tokens", 4, "--epochs", 40, "--lr", 0.05, "--json",
+        "--context-tokens", 4, "--epochs", 150, "--lr", 0.005, "--json",
     )  # fmt: skip
     assert learned.code == 0, learned.err
     assert "little to the text tower" not in learned.err, "names that the vocabulary has are names"
