@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -13,10 +14,19 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics import log_loss
 
+from promptctl import commands
+from promptctl.classification import blend
+from promptctl.clip.backbone import Backbone
+from promptctl.context import limits
+from promptctl.context.card import HeadPart
+from promptctl.context.context import Context
 from promptctl.learners import auto, gda, head, proker, prolip
 from promptctl.learners.parts import Choice, Lesson, Linear, Ways, combined
+from promptctl.store.refs import Ref
+from promptctl.store.store import Store
 
 SCALE = 20.0
+NO_FOLDS = "no class has two shots that differ, to choose by folds"
 FAR = {"rtol": 1e-9, "atol": 1e-9}
 
 
@@ -93,6 +103,17 @@ def test_gda_of_shots_that_are_their_own_means_compares_with_these(copies):
     found = gda.gaussians(dataclasses.replace(lesson, features=lesson.features[again], targets=again))
     np.testing.assert_allclose(found.weight, lesson.features, atol=1e-6)
     np.testing.assert_allclose(found.bias, [-0.5] * 3, atol=1e-6)
+
+
+def test_gaussians_of_near_copies_fit_into_a_file_and_answer_alike():
+    lesson = lesson_of(4, 4, 4, noise=1e-4)
+    found = fitted(lesson, gda.WAYS)
+    assert max(np.linalg.norm(SCALE * found.weight, axis=1).max(), np.abs(found.bias).max()) == pytest.approx(2500)
+    images = others(lesson, 500)
+    rows = combined({name: part(lesson) for name, part in gda.PARTS.items()}, found.parts)
+    assert rows.largest > 1e5
+    expected = rows.logits(images).argmax(1)
+    assert ((SCALE * images @ found.weight.T + found.bias).argmax(1) == expected).mean() > 0.99
 
 
 # --------------------------------------------------------------------------- ProKeR
@@ -308,3 +329,77 @@ def test_the_mean_of_auto_gives_gda_the_more_the_more_shots_there_are(n, of_gda)
     y = np.repeat([0, 1, 2], n)
     gain = 5 * (1 + min(n, 16) / 16)
     assert auto.mean(y) == pytest.approx({"coop": 1, "clap": 1, "ridge": gain, "proker(1)": 5, "gda": of_gda})
+
+
+# --------------------------------------------------------------------------- as contexts
+
+
+@pytest.mark.parametrize(
+    ("counts", "why"), [((4, 4), None), ((2, 2), "too few folds to choose by"), ((1, 1), NO_FOLDS)]
+)
+def test_it_is_said_which_folds_chose_or_why_none_did(counts, why):
+    found = fitted(lesson_of(*counts), ways(0.0))
+    assert found.by == ("" if why is NO_FOLDS else f"{counts[0]} folds of {sum(counts)} shots")
+    assert found.why == (why or "none is better")
+
+
+@pytest.mark.parametrize("learner", ["auto", "gda", "proker", "prolip"])
+def test_a_learner_by_head_learns_is_shown_measured_blended_and_learns_more(cli, photos, tiny, learner):
+    facts = ("--model", tiny, "--learner", learner, "--shots", 3, "--json")
+    epochs = ("--epochs", 5) if learner in ("auto", "prolip") else ()
+    learned = cli("learn", photos, "--name", "c", *facts, *epochs)
+    assert learned.code == 0, learned.err
+    report = json.loads(learned.out)
+    first = Context.load(Store().find(Ref("c")).path)
+    assert (first.card.method.learner, first.head is not None) == (learner, True)
+    has_choice = learner != "prolip"
+    assert (report["chosen"] is not None) == has_choice == (first.card.chosen is not None)
+    assert ("chosen: " in cli("show", "c").out) == has_choice
+    measured = json.loads(cli("evaluate", "c", photos, "--blend", "auto", "--json").out)
+    assert (measured["without_head"] is not None) == (learner == "auto")
+    assert 0 <= measured["blend"] <= 1
+    assert cli("class", "add", "c", "teal").code == 0
+    grown = Context.load(Store().find(Ref("c")).path)
+    assert (grown.card.method.learner, len(grown.head.bias)) == (learner, 4)
+    np.testing.assert_array_equal(grown.head.weight[-1], grown.zero_shot_features[-1])
+    assert cli("check").code == 0
+
+
+def test_a_choice_that_no_folds_could_give_is_refused(photos, tiny):
+    card = Context.load(commands.learn(photos, "c", shots=3, model=tiny, learner="gda").path).card
+    assert limits.fault_of(card) is None
+    score = card.chosen.scores[0]
+    too_good = dataclasses.replace(score, accuracy=2.0)
+    for chosen, fault in (
+        (
+            dataclasses.replace(card.chosen, scores=(too_good,)),
+            "accuracy of a choice is 2",
+        ),
+        (dataclasses.replace(card.chosen, scores=(score,) * 65), "its count of choices is 65"),
+        (dataclasses.replace(card.chosen, why="\0"), "chose among is called"),
+    ):
+        assert fault in limits.fault_of(dataclasses.replace(card, chosen=chosen))
+
+
+def test_a_blend_learns_the_parts_of_the_head_that_answers_once_more(photos, tiny):
+    context = Context.load(commands.learn(photos, "c", shots=4, model=tiny, learner="auto", epochs=5).path)
+    parts = (HeadPart("coop", 0.5), HeadPart("gda", 0.25), HeadPart("zero-shot", 0.5))
+    card = dataclasses.replace(context.card, head=parts)
+    features, rows = context.learned_from()
+    x = blend.as_kept(features)
+    found = auto.as_before(card, lambda: Backbone(tiny).tower, x, rows)
+    assert found.choices[0].of(rows) == {"coop": 1.0, "gda": 0.5}
+    lesson = Lesson(x, rows, context.zero_shot_features, np.arange(3), card.logit_scale, 1)
+    np.testing.assert_allclose(found.parts["gda"](lesson).weight, gda.gaussians(lesson).weight)
+    again = found.parts["coop"](lesson).weight / card.logit_scale  # learned anew, and so not the context's own
+    np.testing.assert_allclose(np.linalg.norm(again, axis=1), 1, atol=1e-5)
+    assert not np.allclose(again, context.text_features, atol=1e-4)
+    assert auto.as_before(dataclasses.replace(card, head=parts[2:]), None, x, rows) is None
+
+
+def test_auto_says_how_far_its_folds_are(photos, tiny):
+    told = []
+    settings = {"learner": "auto", "epochs": 20}
+    commands.learn(photos, "c", shots=3, model=tiny, on_progress=lambda *one: told.append(one), **settings)
+    steps = [(done, total) for stage, done, total in told if stage == "choosing"]
+    assert steps == [(done, 12) for done in range(1, 13)]  # a fifth of the epochs, in each of three folds

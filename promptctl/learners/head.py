@@ -27,6 +27,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from promptctl.context.limits import LARGEST_HEAD
 from promptctl.learners import clap
 from promptctl.learners.fitting import Targets, Vectors
 from promptctl.learners.parts import Choice, Lesson, Linear, Numbers, Part, Ways, Weights, class_shares, combined
@@ -37,6 +38,9 @@ GAIN, GAIN_DOUBLED_BY = 5.0, 16  # of the regression, in logits; likewise
 MOST_MEASURED = 16  # shots per class, from which on both stay as they are
 ENOUGH = 8  # shots of a class, from which on it needs no help beside larger ones
 HELP = 0.75  # of the offset, for a class of none or next to none
+MOST_LOGITS = (
+    LARGEST_HEAD / 4
+)  # of a unit row; Gaussians of near copies know no bounds, and no answer changes with them
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of what was learned, the rest zero-shot
 _FOLDS_THAT_DECIDE = 3  # heads of half the shots say too little of the head of all
 _EPOCHS_OF_FOLDS = 60  # of CLAP, where it is fitted once more for every fold
@@ -159,7 +163,10 @@ class _Shots:
         best, by, why = self.best(some, of_choices, fold_of) if len(some) > 1 else (0, "", _NOTHING_TO_LEAVE_OUT)
         choice, unseen = some[best], of_choices[best]
         parts = choice.of(self.positions)
-        rows, offset = combined(self.fit(parts), parts), self.offset(unseen, apart >= 0)
+        rows = combined(self.fit(parts), parts)
+        room = min(1.0, MOST_LOGITS / rows.largest)
+        rows, unseen = rows.times(room), room * unseen
+        offset = self.offset(unseen, apart >= 0)
         if not judged.any():
             none = np.full_like(self.zero_shot, np.nan)
             return FittedHead(*self.head(rows, offset), fold_of, none, parts, offset, 1.0, None, choice.name, by, why)

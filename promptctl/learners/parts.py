@@ -26,6 +26,14 @@ class Linear:
         """Without a bias."""
         return Linear(np.asarray(weight, np.float64), np.zeros(len(weight)))
 
+    @property
+    def largest(self) -> float:
+        """That no logit of a unit row is beyond twice of, nor a bias once."""
+        return float(max(np.linalg.norm(self.weight, axis=1).max(), np.abs(self.bias).max()))
+
+    def times(self, factor: float) -> Linear:
+        return Linear(factor * self.weight, factor * self.bias)
+
     def logits(self, features: Vectors) -> Numbers:
         """(N, C) of (N, E) features"""
         return np.asarray(features @ self.weight.T + self.bias)
