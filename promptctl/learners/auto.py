@@ -39,7 +39,7 @@ _OF_TEXT, _OF_OTHERS = ("coop", "coop-csc"), ("zero-shot", "parent")
 _FOLD, _LEAST_OF_FOLD = 3, 20  # times fewer steps, where vectors are learned only to be measured, but so many at least
 _FEWEST_BY_CLASS = 8  # shots per class that class-specific vectors need
 _LEAST_STEPS = 10  # that say anything of them
-_REFIT_EFFORT = 2.0
+_REFIT_EFFORT = 2.2
 
 
 @dataclass(frozen=True)
