@@ -445,7 +445,8 @@ def test_evaluate_measures_zero_shot_on_the_plain_tower(stored, photos, tiny):
         ),
         (
             "classify PHOTOS --prompt both --blend 0.5",
-            "both@1 sees photos with visual tokens and zero-shot sees them without, so there is no blend of the two",
+            "both@1 sees photos with its own visual tokens and zero-shot sees them without, so there is no blend of "
+            "the two",
         ),
         (
             "merge both vpt --name all",

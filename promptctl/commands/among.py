@@ -91,7 +91,7 @@ def _with_new(context: Context, name: str, new: Names, model: str | None, device
 
 
 def _check_reads_names(context: Context, name: str, label: str) -> None:
-    if context.card.method.learner == "vpt" or (context.vectors.ndim == 2 and len(context.vectors)):
+    if context.card.method.by_template or (context.vectors.ndim == 2 and len(context.vectors)):
         return
     has = "a context for each of its classes" if len(context.vectors) else "weights of its classes and no context"
     raise WrongOption(

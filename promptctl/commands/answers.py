@@ -262,8 +262,9 @@ def of_one_backbone(sources: Sequence[Source]) -> dict[str, Context]:
     for name, context in others:
         other = context.card.backbone
         if other.fingerprint == backbone.fingerprint and context.encoder_fingerprint != one.encoder_fingerprint:
+            learned = one.learned_in_tower or context.learned_in_tower
             raise WrongOption(
-                f"{first} and {name} do not see photos with the same visual tokens, and one pass has one image tower",
+                f"{first} and {name} do not see photos with the same {learned}, and one pass has one image tower",
                 f"classify once more, with --prompt {shlex.quote(name)}",
             )
         if other.fingerprint != backbone.fingerprint:

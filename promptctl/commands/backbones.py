@@ -25,6 +25,9 @@ from promptctl.errors import (
 from promptctl.progress import OnProgress
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from promptctl.clip.backbone import Backbone
     from promptctl.clip.kept import KeptBackbone
     from promptctl.clip.quick import QuickBackbone
@@ -56,7 +59,7 @@ def quick_backbone_for(context: Context, name: str, model: str | None, device: s
     """The same for learning on, without open_clip where what is kept of it says which it is."""
     from promptctl.clip import kept
 
-    if context.visual_tokens is not None:  # which go into open_clip's own image tower
+    if not context.is_plain:  # what was learned goes into open_clip's own image tower
         return load_backbone_for(context, name, model, device)
 
     found = kept.find(context.card.backbone.fingerprint)
@@ -87,7 +90,7 @@ def load_encoder_for(context: Context, name: str, model: str | None, device: str
     from promptctl.clip import device as devices
     from promptctl.clip.registry import MINI
 
-    if context.visual_tokens is not None:
+    if not context.is_plain:
         return encoders_for(context, load_backbone_for(context, name, model, device)).own
 
     def otherwise() -> ImageEncoder:
@@ -112,20 +115,29 @@ class Encoders:
 
 
 def encoders_for(context: Context, backbone: Backbone | QuickBackbone) -> Encoders:
-    """With the context's visual tokens, and without; one and the same where it has none.
+    """With what the context learned in the image tower, and without; one and the same where that is nothing.
 
-    backbone   its own; where there are tokens, a Backbone
-    raises     BackboneError for tokens of another tower, NoVisualTokens
+    backbone   its own; where something was learned in it, a Backbone
+    raises     BackboneError for what was learned in another tower, NoVisualTokens
     """
-    tokens = context.visual_tokens
-    if tokens is None:
+    if context.is_plain:
         return Encoders(backbone.encoder, backbone.encoder)
     from promptctl.clip.backbone import Backbone
-    from promptctl.clip.image_tower import encoder_with
 
     assert isinstance(backbone, Backbone)
+    if context.projection is not None:
+        from promptctl.clip.projection import encoder_projecting
+
+        return Encoders(encoder_projecting(backbone.encoder, context.projection, name=backbone.name), backbone.encoder)
+    assert context.visual_tokens is not None
+    return Encoders(_encoder_with(context.visual_tokens, backbone), backbone.encoder)
+
+
+def _encoder_with(tokens: NDArray[np.float32], backbone: Backbone) -> ImageEncoder:
+    from promptctl.clip.image_tower import encoder_with
+
     try:
-        return Encoders(encoder_with(backbone.encoder, tokens, name=backbone.name), backbone.encoder)
+        return encoder_with(backbone.encoder, tokens, name=backbone.name)
     except (WrongArgument, BadSetting) as error:  # its file may say what it likes
         depth, _, width = tokens.shape
         found = f"visual tokens of width {width} in {depth} blocks are not for the image tower of '{backbone.name}'"
@@ -133,7 +145,7 @@ def encoders_for(context: Context, backbone: Backbone | QuickBackbone) -> Encode
 
 
 def load_plain_encoder_for(context: Context, name: str, model: str | None, device: str) -> ImageEncoder:
-    """The image side without visual tokens, which zero-shot is asked about, as in `load_encoder_for`."""
+    """The image side in which nothing was learned, which zero-shot is asked about, as in `load_encoder_for`."""
     return load_encoder_for(context.seen_plainly(), name, model, device)
 
 
@@ -152,16 +164,19 @@ def library_needed(model: str) -> Iterator[None]:
         raise LibraryMissing(model, (error.name or "torch").partition(".")[0]) from error
 
 
-def fetched_backbone(model: str, device: str, *, whole: bool = False) -> Backbone | QuickBackbone:
+def fetched_backbone(
+    model: str, device: str, *, whole: bool = False, takes_tokens: bool = False
+) -> Backbone | QuickBackbone:
     """The backbone of a name that somebody typed, downloaded where it is not on this machine.
 
-    whole    a Backbone, whose image tower can be learned in
-    raises   BackboneError and its kind; NoVisualTokens before a download, where `whole` and it is no ViT
+    whole          a Backbone, whose image tower can be learned in
+    takes_tokens   visual tokens are to be learned in it
+    raises         BackboneError and its kind; NoVisualTokens before a download, for what takes no tokens
     """
     with library_needed(model):
         from promptctl.clip.registry import described, ensure_available, parse
 
-        if whole:
+        if takes_tokens:
             require_image_tokens(model, described(parse(model)) or {})
         ensure_available(model)
         if whole:
@@ -183,11 +198,12 @@ def chosen_share(
 ) -> float:
     """The share that was asked for, or the one folds choose: once per version, which never changes.
 
-    raises   WrongOption for a blend of what photos are asked with visual tokens and without
+    raises   WrongOption for a blend of what photos are asked with something learned in the image tower and without
     """
-    if asked != 1 and context.visual_tokens is not None:
+    if asked != 1 and not context.is_plain:
+        own = context.learned_in_tower
         raise WrongOption(
-            f"{name} sees photos with visual tokens and zero-shot sees them without, so there is no blend of the two",
+            f"{name} sees photos with its own {own} and zero-shot sees them without, so there is no blend of the two",
             "leave out --blend",
         )
     if asked is not None:

@@ -113,8 +113,8 @@ def _plan(parent: Context, ref: str, entries: partial[Facts]) -> tuple[Revision,
     from promptctl.learners import LEARNERS
 
     before, after = entries(parent, ref)
-    learner = parent.card.method.learner
-    if parent.head or not (LEARNERS[learner].has_context or learner == "vpt"):
+    method = parent.card.method
+    if parent.head or not (LEARNERS[method.learner].has_context or method.by_template):
         words = shlex.join([ref.partition("@")[0], before.label, after.label])
         hint = f"promptctl class rename {words} --display-only"
         check_has_shots(parent, ref, "learn what a new name says", hint)

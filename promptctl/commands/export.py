@@ -75,7 +75,7 @@ def export(
 
     head = Head.of(context, source.name, share=share)
     if kind == "head":
-        if context.visual_tokens is not None:
+        if not context.is_plain:
             _say_what_a_head_needs(context)
         return _export_head(head, out, force)
     return _export_onnx(head, context, out, model, force)
@@ -152,8 +152,8 @@ def _export_checkpoint(source: Source, out: Path, model: str | None, force: bool
 def _say_what_a_head_needs(context: Context) -> None:
     from promptctl.data import remarks
 
-    name = context.card.backbone.name
-    remarks.say([f"the head fits features of {name} with the visual tokens of this context; {name} alone gives others"])
+    name, learned = context.card.backbone.name, context.learned_in_tower
+    remarks.say([f"the head fits features of {name} with the {learned} of this context; {name} alone gives others"])
 
 
 def _export_head(head: Head, out: Path, force: bool) -> HeadExported:
@@ -174,7 +174,7 @@ def _export_onnx(head: Head, context: Context, out: Path, model: str | None, for
     if onnx.n_bytes(backbone.visual) > onnx.LARGEST:
         raise ExportFailed(out, f"the image tower of '{backbone.name}' is larger than the 2 GB of an ONNX file")
     visual: Any = encoder.visual
-    if context.visual_tokens is not None:
+    if not context.is_plain:
         visual.preprocess_cfg = backbone.preprocess_settings
     try:
         data = onnx.to_bytes(visual, head, size)

@@ -149,11 +149,11 @@ def class_index(labels: Sequence[str], context: Context, name: str, how: How) ->
 def seen_plainly(
     context: Context, shown: Features, name: str, model: str | None, device: str, on_progress: OnProgress | None
 ) -> Features:
-    """The same photos without the visual tokens of a context, which zero-shot is asked about; as they are without any.
+    """The same photos by the plain tower, which zero-shot is asked about; as they are where a context has no other.
 
     raises   NoImages where a photo has changed meanwhile
     """
-    if context.visual_tokens is None:
+    if context.is_plain:
         return shown
     from promptctl.encoding.pipeline import encoded_again
 

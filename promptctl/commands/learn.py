@@ -30,6 +30,7 @@ from promptctl.commands.storing import once_more, place, store_version
 from promptctl.context.card import Card, ClassEntry, Shots
 from promptctl.context.update import UpdateSettings, thinned
 from promptctl.errors import ContextExists, WrongOption
+from promptctl.learners import LEARNERS
 from promptctl.learners.settings import PLAIN, LearnSettings, settings_of
 from promptctl.progress import OnProgress
 from promptctl.report import ClassPhotos, LearnPlan, LearnReport, PlannedClass, UpdateFacts
@@ -39,6 +40,7 @@ from promptctl.store.store import Entry, Store
 if TYPE_CHECKING:
     from promptctl.clip.backbone import Backbone
     from promptctl.clip.quick import QuickBackbone
+    from promptctl.commands.projected import SplitBefore
     from promptctl.commands.versions import Measured
     from promptctl.context.context import Context
     from promptctl.data.folder import ImageFolder
@@ -223,7 +225,12 @@ def _first(asked: _Asked, fresh: bool) -> LearnReport | LearnPlan:
         return plan
     asked.store.check_writable()
     with_tokens = asked.settings.tokens_shape is not None
-    backbone = fetched_backbone(asked.model or asked.default_model, asked.device, whole=with_tokens)
+    backbone = fetched_backbone(
+        asked.model or asked.default_model,
+        asked.device,
+        whole=with_tokens or LEARNERS[asked.settings.learner].of_projection,
+        takes_tokens=with_tokens,
+    )
     if with_tokens:
         from promptctl.commands.visual import check_tower
 
@@ -352,8 +359,15 @@ def _learned(
         encoder=backbone.encoder,
         on_progress=asked.on_progress,
     )
+    before = _seen_before(asked, split, backbone)
     training_set = TrainingSet(
-        names, split.train, split.targets(split.train), zero_shot, backbone, on_line=asked.on_line
+        names,
+        split.train,
+        split.targets(split.train),
+        zero_shot,
+        backbone,
+        before=None if before is None else before.shots,
+        on_line=asked.on_line,
     )
     learned = fit(training_set, settings, asked.on_progress)
     shots, seen = split.table(), split.held_out.vectors
@@ -361,6 +375,8 @@ def _learned(
         from promptctl.commands.visual import seen_with_tokens
 
         learned, shots, seen = seen_with_tokens(learned, split, backbone, asked.on_progress)
+    elif before is not None:
+        shots, seen = before.projected(learned)
     table = thinned(shots, asked.rules.shots_kept)
     card = Card(
         backbone=backbone.id,
@@ -372,9 +388,20 @@ def _learned(
         written_by=f"promptctl {__version__}",
         curve=learned.curve,
     )
-    plain = None if learned.visual_tokens is None else split.held_out.vectors
+    plain = None if seen is split.held_out.vectors else split.held_out.vectors
     measured = Measured(seen, split.targets(split.held_out), split.measured_on, plain)
     return split, version(card, learned, zero_shot, table, settings, measured), learned
+
+
+def _seen_before(asked: _Asked, split: FewShotSplit, backbone: Backbone | QuickBackbone) -> SplitBefore | None:
+    """The photos before the projection of the image tower, for a learner of one; None where there is none."""
+    if not LEARNERS[asked.settings.learner].of_projection:
+        return None
+    from promptctl.clip.backbone import Backbone
+    from promptctl.commands.projected import seen_before
+
+    assert isinstance(backbone, Backbone)
+    return seen_before(split, backbone, asked.on_progress)
 
 
 @dataclass(frozen=True)

@@ -150,8 +150,9 @@ def _both(
         own, theirs = (f"{c.card.backbone.name} {c.card.backbone.fingerprint[:12]}" for c in (parent, other))
         raise BackboneMismatch(other_ref, theirs, own)
     if parent.encoder_fingerprint != other.encoder_fingerprint:
+        learned = parent.learned_in_tower or other.learned_in_tower
         raise TokensClash(
-            f"{ref} and {other_ref} do not see photos with the same visual tokens, so their shots are not comparable",
+            f"{ref} and {other_ref} do not see photos with the same {learned}, so their shots are not comparable",
             f"learn the photos of both: promptctl learn PHOTOS --name {ref.partition('@')[0]}",
         )
     for context, called in ((parent, ref), (other, other_ref)):

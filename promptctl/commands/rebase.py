@@ -107,6 +107,11 @@ def _rebased(asked: _Asked) -> tuple[Judged, _Facts]:
     from promptctl.commands.revise import Revision, settings_like
 
     parent = asked.parent
+    if parent.projection is not None:
+        raise TokensClash(
+            f"{asked.ref} has a projection, which fits no other image tower than that of {parent.card.backbone.name}",
+            f"{_instead(asked)} --learner {parent.card.method.learner}",
+        )
     if parent.visual_tokens is not None:
         raise TokensClash(
             f"{asked.ref} has visual tokens, which fit no other image tower than that of {parent.card.backbone.name}",

@@ -17,7 +17,7 @@ from promptctl.context.card import Card, Change, ClassEntry, Shots, next_id_afte
 from promptctl.context.context import Context, ShotTable
 from promptctl.context.prototypes import Prototypes
 from promptctl.encoding.pipeline import Features
-from promptctl.errors import TokensClash
+from promptctl.errors import TokensClash, option_of
 from promptctl.learners import LEARNERS, coop
 from promptctl.learners.fitting import Learned, Start, TrainingSet, fit
 from promptctl.learners.settings import LearnSettings
@@ -140,8 +140,11 @@ def settings_like(parent: Context, typed: Mapping[str, object]) -> LearnSettings
 def typed_beside_tokens(parent: Context, ref: str, typed: Mapping[str, object]) -> dict[str, object]:
     """What somebody asked for of a version that goes on from another, less what its visual tokens are anyway.
 
-    raises   TokensClash for other tokens than the parent has, and for a learner that does not go on with any
+    raises   TokensClash for other tokens than the parent has, for a learner that does not go on with any, and for all
+             that would learn beside a projection
     """
+    if parent.projection is not None:
+        _check_keeps_projection(parent, ref, typed)
     method, own = parent.card.method, {name: typed[name] for name in ("visual_tokens", "visual_depth") if name in typed}
     has = {"visual_tokens": method.visual_tokens, "visual_depth": method.visual_depth}
     learner = typed.get("learner", method.learner)
@@ -167,6 +170,21 @@ def typed_beside_tokens(parent: Context, ref: str, typed: Mapping[str, object]) 
         )
     of_none = parent.visual_tokens is None
     return {name: value for name, value in typed.items() if name not in own or (of_none and name == "visual_depth")}
+
+
+_FRESH = "--fresh, to learn the next version from these photos alone"
+
+
+def _check_keeps_projection(parent: Context, ref: str, typed: Mapping[str, object]) -> None:
+    learner = typed.get("learner", parent.card.method.learner)
+    if learner != parent.card.method.learner:
+        raise TokensClash(f"{ref} has a projection, beside which {learner} learns nothing", _FRESH)
+    for name in ("epochs", "lr"):
+        if name in typed:
+            raise TokensClash(
+                f"{ref} has a projection, which stays as it is: its stored shots were seen with it",
+                f"leave out {option_of(name)}, or {_FRESH}",
+            )
 
 
 def _is_of_before(card: Card) -> bool:
@@ -234,7 +252,14 @@ def _learned(revision: Revision, backbone: AnyBackbone, zero_shot: Rows, on_prog
     rests = start is not None and (not revision.trains or (start.frozen is not None and start.frozen.all()))
     settings = replace(revision.settings, epochs=0) if rests else revision.settings
     training_set = TrainingSet(
-        revision.classes, Features((), (), x), y, zero_shot, backbone, start, revision.parent.visual_tokens
+        revision.classes,
+        Features((), (), x),
+        y,
+        zero_shot,
+        backbone,
+        start,
+        revision.parent.visual_tokens,
+        revision.parent.projection,
     )
     if revision.polish and start is not None and start.frozen is not None:
         learned = fit(training_set, _before_polish(settings, start), on_progress)
@@ -245,12 +270,14 @@ def _learned(revision: Revision, backbone: AnyBackbone, zero_shot: Rows, on_prog
         card = revision.parent.card
         learned = replace(learned, method=card.method, curve=card.curve)  # which its vectors came by
     learned = _as_the_parent(revision, learned) if goes_on else learned
-    return _with_tokens_of(revision.parent, learned)
+    return _with_tower_of(revision.parent, learned)
 
 
-def _with_tokens_of(parent: Context, learned: Learned) -> Learned:
-    """Visual tokens stay as they are: the stored shots were seen with them, and there are no photos for others."""
+def _with_tower_of(parent: Context, learned: Learned) -> Learned:
+    """What was learned in the image tower stays: the stored shots were seen so, and there are no photos for another."""
     own = parent.card.method
+    if parent.projection is not None:
+        return replace(learned, method=own, curve=parent.card.curve, projection=parent.projection)
     method = replace(learned.method, visual_tokens=own.visual_tokens, visual_depth=own.visual_depth)
     return replace(learned, method=method, visual_tokens=parent.visual_tokens)
 

@@ -29,7 +29,7 @@ class Measured:
     features: Rows  # (N, E) unit rows
     rows: NDArray[np.int64]  # (N,) of the classes
     on: str  # which images these are
-    plain: Rows | None = None  # (N, E) the same by the tower without visual tokens; None: there are none
+    plain: Rows | None = None  # (N, E) the same by the plain tower; None: they are of it
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -59,6 +59,7 @@ def version(
         unjudged,
         prototypes=prototypes,
         visual_tokens=learned.visual_tokens,
+        projection=learned.projection,
     )
     if _has_head(settings, context) or (learned.ways and len(context.rehearsed()[1])):
         context = _with_head(context, settings.seed, learned.ways)
@@ -81,12 +82,12 @@ def answering(context: Context, measured: Measured | None = None) -> Context:
 def held_out(context: Context) -> Measured:
     """The images that the context itself keeps apart."""
     features, rows = context.held_out()
-    plain = None if context.visual_tokens is None else as_kept(context.plain_held_out())
+    plain = None if context.is_plain else as_kept(context.plain_held_out())
     return Measured(as_kept(features), rows, HELD_OUT, plain)
 
 
 def _has_head(settings: LearnSettings, context: Context) -> bool:
-    if context.visual_tokens is not None:
+    if not context.is_plain:
         return False  # folds of features that have seen every shot would flatter it
     _, rows = context.rehearsed()
     if settings.head is not None or not len(rows):

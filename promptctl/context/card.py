@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of a file whose text features are its answer
 WITH_HEAD = 2  # of one that answers with a head, which a reader of format 1 would pass over
-WITH_TOKENS = limits.WITH_TOKENS  # of one about an image tower with visual tokens, where a reader of 2 asks the plain
-NEWEST = WITH_TOKENS
+OF_A_TOWER = limits.OF_A_TOWER  # of one about an image tower that learned too, where a reader of 2 asks the plain one
+NEWEST = OF_A_TOWER
 KEY = "promptctl"
 LONGEST_HEADER = 1 << 20  # bytes; ten thousand classes fit
 _NO_FORMAT = 1_000_000
@@ -83,6 +83,12 @@ class Method:
     average: bool = False  # of the late epochs, instead of the last step
     visual_tokens: int = 0  # T, in each of the first blocks of the image tower
     visual_depth: int = 0  # D, those blocks; 0 where there are no tokens
+    projection: bool = False  # learned again at the end of the image tower
+
+    @property
+    def by_template(self) -> bool:
+        """Whether the hand-written template says what classes are, new ones too, and the image tower alone learned."""
+        return self.learner == "vpt" or self.projection
 
 
 @dataclass(frozen=True)
@@ -241,17 +247,18 @@ class Card:
 
 
 _LATER = ("change", "head", "folds", "temperature", "next_id", "chosen", "curve")
-_LATER_OF_METHOD = ("visual_tokens", "visual_depth")
+_LATER_OF_METHOD = ("visual_tokens", "visual_depth", "projection")
 _SHORTEST = Relabelled(UNSEALED, 0, 0)
 
 
-def fingerprint_with(fingerprint: str, tokens: NDArray[np.float32]) -> str:
-    """Of a backbone whose image tower has learned tokens: sha256 of its own fingerprint and theirs.
+def fingerprint_with(fingerprint: str, learned: NDArray[np.float32], what: str = "visual_tokens") -> str:
+    """Of a backbone whose image tower has something learned in it: sha256 of its own fingerprint and of that.
 
-    tokens    (D, T, Wv); their shape and their bytes as little-endian float32
+    learned   visual_tokens (D, T, Wv) or image_projection (D, E); its shape and bytes as little-endian float32
+    what      which of them, as a file calls it
     """
-    digest = hashlib.sha256(f"{fingerprint}:visual_tokens:{tokens.shape}".encode())
-    digest.update(tokens.astype("<f4").tobytes())
+    digest = hashlib.sha256(f"{fingerprint}:{what}:{learned.shape}".encode())
+    digest.update(learned.astype("<f4").tobytes())
     return digest.hexdigest()
 
 

@@ -20,9 +20,9 @@ from promptctl.context import limits
 from promptctl.context.card import (
     FORMAT,
     KEY,
+    OF_A_TOWER,
     UNSEALED,
     WITH_HEAD,
-    WITH_TOKENS,
     Card,
     card_of,
     context_file,
@@ -49,6 +49,7 @@ _COLUMNS = {  # tensor of a file, without "shot_" → field
     "confidence": "confidence",
     "plain": "plain",
 }
+_IN_WORDS = {"visual_tokens": "visual tokens", "image_projection": "projection"}  # what an image tower learns
 UNSCORED = -9.0  # of a likeness; no product of such rows is as small
 NOT_JUDGED = -1.0  # of a confidence
 
@@ -66,7 +67,7 @@ class ShotTable:
     predicted: NDArray[np.int32] = _UNSAID  # (N,) id of the class that was seen without learning from it; -1: not known
     likeness: Floats = _UNSAID  # (N,) to the others, see classification/calibration.py; UNSCORED: not known
     confidence: Floats = _UNSAID  # (N,) probability of `predicted`; NOT_JUDGED: not known
-    plain: NDArray[np.float16] = _UNSAID  # (N, E) the same as `features`, but by the tower without visual tokens
+    plain: NDArray[np.float16] = _UNSAID  # (N, E) the same as `features`, but by the plain tower
 
     def __post_init__(self) -> None:
         for name, usual in self._usual().items():
@@ -150,6 +151,7 @@ class Context:
     head: LinearHead | None = None  # None: the text features answer
     prototypes: Prototypes | None = None  # in place of shots that were left out
     visual_tokens: Floats | None = None  # (D, T, Wv) of the image tower, whose features with them all of this is about
+    projection: Floats | None = None  # (D, E) that the image tower ends in; None: its own
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Context):
@@ -200,17 +202,35 @@ class Context:
         return plain
 
     def seen_plainly(self) -> Context:
-        """The same classes and images with the features of the tower without visual tokens; for use in memory."""
-        if self.visual_tokens is None:
+        """The same classes and images with the features of the plain tower; for use in memory."""
+        if self.is_plain:
             return self
         shots = dataclasses.replace(self.shots, features=self.shots.plain)
-        return dataclasses.replace(self, shots=shots, visual_tokens=None)
+        return dataclasses.replace(self, shots=shots, visual_tokens=None, projection=None)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its features are of the backbone's own image tower, in which nothing was learned."""
+        return not self.of_tower
+
+    @property
+    def learned_in_tower(self) -> str:
+        """What it has of the image tower, in words; empty for a plain one."""
+        return "".join(_IN_WORDS[name] for name in self.of_tower)
+
+    @property
+    def of_tower(self) -> dict[str, Floats]:
+        """What was learned in the image tower, as a file calls it: visual_tokens or image_projection, one at most."""
+        learned = {"visual_tokens": self.visual_tokens, "image_projection": self.projection}
+        return {name: tensor for name, tensor in learned.items() if tensor is not None}
 
     @property
     def encoder_fingerprint(self) -> str:
-        """Of the image tower that its features are of: the backbone's own, or that with its visual tokens."""
-        own = self.card.backbone.fingerprint
-        return own if self.visual_tokens is None else fingerprint_with(own, self.visual_tokens)
+        """Of the image tower that its features are of: the backbone's own, or that with what was learned in it."""
+        found = self.card.backbone.fingerprint
+        for name, tensor in self.of_tower.items():
+            found = fingerprint_with(found, tensor, name)
+        return found
 
     def _images(self, which: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.int64]]:
         index = {entry.id: i for i, entry in enumerate(self.card.classes)}
@@ -224,7 +244,7 @@ class Context:
     def _unsealed(self) -> bytes:
         # no clock inside the file and one metadata key only: same images, settings and seed, same bytes
         format = FORMAT if self.head is None else WITH_HEAD
-        format = format if self.visual_tokens is None else WITH_TOKENS
+        format = format if self.is_plain else OF_A_TOWER
         card = dataclasses.replace(self.card, sha256=UNSEALED, format=format)
         return save(self._tensors(), metadata={KEY: card.fitting().to_json()})
 
@@ -274,10 +294,9 @@ class Context:
         if self.prototypes:
             kept = {name: value for name, value in vars(self.prototypes).items() if value is not None}
             tensors |= {f"prototype_{name}": value for name, value in kept.items()}
-        if self.visual_tokens is None:
+        if self.is_plain:
             tensors.pop("shot_plain", None)
-        else:
-            tensors["visual_tokens"] = self.visual_tokens
+        tensors |= self.of_tower
         return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
 
 
@@ -286,7 +305,7 @@ def _assemble(card: Card, tensors: dict[str, NDArray[Any]]) -> Context:
     tokens = card.method.context_tokens
     n_shots = len(tensors["shot_class_ids"])
     vectors = (classes, tokens, width) if card.method.class_specific else (tokens, width)
-    with_tokens = card.format >= WITH_TOKENS
+    of_a_tower = card.format >= OF_A_TOWER
 
     def take(name: str, shape: tuple[int, ...], dtype: type, *, optional: bool = False) -> NDArray[Any]:
         if optional and name not in tensors:
@@ -313,11 +332,11 @@ def _assemble(card: Card, tensors: dict[str, NDArray[Any]]) -> Context:
             predicted=take("shot_predicted", (n_shots,), np.int32, optional=True),
             likeness=take("shot_likeness", (n_shots,), np.float32, optional=True),
             confidence=take("shot_confidence", (n_shots,), np.float32, optional=True),
-            plain=take("shot_plain", (n_shots, joint), np.float16, optional=True) if with_tokens else _UNSAID,
+            plain=take("shot_plain", (n_shots, joint), np.float16, optional=True) if of_a_tower else _UNSAID,
         ),
         head=(  # a file of format 1 answers with its text features, whatever else somebody put into it
             LinearHead(take("head_weight", (classes, joint), np.float32), take("head_bias", (classes,), np.float32))
-            if card.format == WITH_HEAD or (with_tokens and "head_weight" in tensors)
+            if card.format == WITH_HEAD or (of_a_tower and "head_weight" in tensors)
             else None
         ),
         prototypes=(
@@ -332,7 +351,12 @@ def _assemble(card: Card, tensors: dict[str, NDArray[Any]]) -> Context:
             if "prototype_mean" in tensors
             else None
         ),
-        visual_tokens=take("visual_tokens", _shape_of_tokens(card, tensors), np.float32) if with_tokens else None,
+        visual_tokens=take("visual_tokens", _shape_of_tokens(card, tensors), np.float32)
+        if card.method.visual_tokens
+        else None,
+        projection=take("image_projection", _shape_of_projection(card, tensors), np.float32)
+        if card.method.projection
+        else None,
     )
     _check_values(context)
     return context
@@ -346,10 +370,18 @@ def _shape_of_tokens(card: Card, tensors: dict[str, NDArray[Any]]) -> tuple[int,
     return card.method.visual_depth, card.method.visual_tokens, width
 
 
+def _shape_of_projection(card: Card, tensors: dict[str, NDArray[Any]]) -> tuple[int, ...]:
+    """(D, E) of the projection, whose first width the image tower decides and no card says."""
+    width = tensors["image_projection"].shape[0] if tensors["image_projection"].ndim == 2 else 0
+    if not 1 <= width <= limits.WIDEST:
+        raise ValueError("image_projection has a shape that no image tower ends in")
+    return width, card.backbone.joint_width
+
+
 def _check_values(context: Context) -> None:
     """ValueError for numbers that nothing we know could have learned; no file is trusted for its seal."""
-    for name, learned in (("vectors", context.vectors), ("visual_tokens", context.visual_tokens)):
-        if learned is not None and learned.size and np.abs(learned).max() > limits.LARGEST_VALUE:
+    for name, learned in {"vectors": context.vectors, **context.of_tower}.items():
+        if learned.size and np.abs(learned).max() > limits.LARGEST_VALUE:
             raise ValueError(f"{name} holds a value beyond {limits.LARGEST_VALUE:g}")
     head = context.head
     if head and max(np.abs(head.weight).max(), np.abs(head.bias).max()) > limits.LARGEST_HEAD:

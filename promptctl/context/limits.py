@@ -17,7 +17,7 @@ MOST_VISUAL = 248  # tokens in a block of an image tower, which has some hundred
 DEEPEST = 256  # blocks of an image tower; the deepest there are have 64
 LARGEST_VALUE = 1e15  # of a learned vector and a learning rate: sums of squares stay finite in float32
 LARGEST_HEAD = 1e4  # of a weight and a bias, which stand beside unit rows times the logit scale
-WITH_TOKENS = 3  # the format of a file that has visual tokens
+OF_A_TOWER = 3  # the format of a file that has visual tokens or a projection
 HEAD_PARTS = (
     "clap",
     "ridge",
@@ -151,6 +151,8 @@ def _faults_of_method(method: Method) -> Iterator[str | None]:
     yield _outside("depth of visual tokens", method.visual_depth, 0, DEEPEST)
     if bool(method.visual_tokens) != bool(method.visual_depth):
         yield "its visual tokens have no depth, or its depth no tokens"
+    if method.visual_tokens and method.projection:
+        yield "it has visual tokens and a projection, which nothing learns together"
     if method.init is not None and "\0" in method.init:
         yield "its first words hold a NUL character"
 
@@ -210,8 +212,9 @@ def _faults_of_curve(curve: Sequence[CurvePoint]) -> Iterator[str | None]:
 
 
 def _faults_of_rest(card: Card) -> Iterator[str | None]:
-    if (card.format >= WITH_TOKENS) != bool(card.method.visual_tokens):
-        yield f"a file of format {card.format} {'needs' if card.format >= WITH_TOKENS else 'has no'} visual tokens"
+    of_a_tower = card.format >= OF_A_TOWER
+    if of_a_tower != bool(card.method.visual_tokens or card.method.projection):
+        yield f"a file of format {card.format} {'needs' if of_a_tower else 'has no'} visual tokens or a projection"
     yield _outside("temperature", card.temperature, *TEMPERATURES)
     if not 0 < card.logit_scale <= _HIGHEST_SCALE:
         yield f"its logit scale is {_short(card.logit_scale)}"

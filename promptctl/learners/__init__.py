@@ -72,7 +72,8 @@ class Learner:
     heeds: tuple[str, ...]  # of the fields of LearnSettings, beside the seed
     recipes: tuple[str, ...] = ()  # that may be asked for
     has_context: bool = False  # learned vectors, which the text tower reads; or text features alone
-    by_head: bool = False  # a head of its own parts answers, always
+    by_head: bool = False  # a head of its own parts answers
+    of_projection: bool = False  # with photos at hand it learns what the image tower ends in, where that is linear
     of_features: bool = True  # frozen features are all it needs; False: every step runs the image tower
     variants: Mapping[str, Variant] = field(default_factory=dict)  # what follows its name and a hyphen
 
@@ -134,6 +135,7 @@ LEARNERS: dict[str, Learner] = {
         "learns a projection of image features and no context",
         heeds=("epochs", "lr"),
         by_head=True,
+        of_projection=True,
     ),
     "gda": Learner(
         "promptctl.learners.gda",

@@ -19,6 +19,7 @@ from promptctl.progress import OnProgress
 
 if TYPE_CHECKING:
     from promptctl.clip.backbone import Backbone
+    from promptctl.clip.projection import Projection
     from promptctl.clip.quick import QuickBackbone
     from promptctl.learners.parts import Ways
     from promptctl.learners.settings import LearnSettings
@@ -36,6 +37,14 @@ class Start:
     text_features: Vectors | None = None  # (C, E) unit rows, of which those of the frozen classes are used
 
 
+@dataclass(frozen=True, eq=False)
+class Before:
+    """Shots before the projection that the image tower ends in."""
+
+    features: Vectors  # (N, D), as long as the tower gives them
+    projection: Projection
+
+
 @dataclass(frozen=True)
 class TrainingSet:
     """The shots of some classes, as a backbone sees them."""
@@ -47,6 +56,8 @@ class TrainingSet:
     backbone: Backbone | QuickBackbone
     start: Start | None = None  # of a learner that can go on from what it learned before
     visual_tokens: Vectors | None = None  # (D, T, Wv) that the shots were seen with, which stay as they are
+    projection: Vectors | None = None  # (D, E) that the shots were seen with, which stays as it is
+    before: Before | None = None  # the shots, where a projection is to be learned
     on_line: Callable[[str], None] | None = None  # what a person is told of a long run, once it is known
 
     @property
@@ -78,6 +89,7 @@ class Learned:
     curve: tuple[CurvePoint, ...] = ()  # how learning went; empty where it is not told
     ways: Ways | None = None  # what the head that answers may be made of; None: the learner does not say
     visual_tokens: Vectors | None = None  # (D, T, Wv) of the image tower, which sees the shots anew with them
+    projection: Vectors | None = None  # (D, E) that the image tower ends in, which sees the shots anew with it
     unfinished: Path | None = None  # what an interrupted run would go on from, of no use once this is stored
 
 

@@ -4,16 +4,18 @@ The projection P at the end of the image tower is learned again, held to where i
 
     L = CE(s norm(f P) . z)  +  1/n^2 |P - P0|^2      n: shots per class, all shots at once, 300 steps of Adam from 1e-4
 
-with s the logit scale, a cosine of the rate and 10^-4 as Adam's epsilon. The features f that are cached come after the
-tower's own projection, so P is a square map behind them and P0 is the identity, as it is of towers that have none.
-What answers is linear in f: the length of f P divides all logits of a photo alike and decides no answer, so the mean
-length over the shots stands for it.
+with s the logit scale, a cosine of the rate and 10^-4 as Adam's epsilon. Where photos are at hand and the tower ends in
+a linear layer, f is what comes before it, as long as the tower gives it, a bias of the layer stays, and P is what the
+tower of the context ends in. Where there are features alone, or a tower ends in no such layer (SigLIP), P is a square
+map behind the features and P0 is the identity: a head, which answers without PyTorch, and which `--learner auto` has
+too. That answer is linear in f: the length of f P divides all logits of a photo alike and decides none of them, so the
+mean length over the shots stands for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,9 +25,9 @@ import torch.nn.functional as F
 
 from promptctl.context.card import ClassEntry, Method
 from promptctl.errors import LearningFailed
-from promptctl.learners.fitting import Learned, Targets, TrainingSet, Vectors, by_head
+from promptctl.learners.fitting import Learned, Targets, TrainingSet, Vectors, by_head, without_context
 from promptctl.learners.parts import Choice, Lesson, Linear, Ways, class_shares
-from promptctl.learners.training import Adam, cosine_rate
+from promptctl.learners.training import Adam, cosine_rate, threads_for
 from promptctl.progress import OnProgress
 
 if TYPE_CHECKING:
@@ -48,18 +50,42 @@ class Settings:
 
 def map_of(lesson: Lesson, settings: Settings) -> torch.Tensor:
     """(E, E) the map P; LearningFailed where it is no number."""
-    x, y = torch.from_numpy(lesson.features), torch.from_numpy(lesson.targets)
-    texts = torch.from_numpy(lesson.zero_shot_features)
-    weights = torch.from_numpy(class_shares(lesson.targets)).to(x.dtype)  # (N,) every class alike
+    x, texts = torch.from_numpy(lesson.features), torch.from_numpy(lesson.zero_shot_features)
     begin = torch.eye(x.shape[1], dtype=x.dtype)
-    held = np.mean(1 / np.bincount(lesson.targets)) ** 2  # 1 / n^2, n the harmonic mean
+    return learned_from(x, lesson.targets, texts, begin, torch.zeros_like(begin[0]), lesson.logit_scale, settings)
+
+
+def learned_from(
+    x: torch.Tensor,
+    targets: Targets,
+    texts: torch.Tensor,
+    begin: torch.Tensor,
+    bias: torch.Tensor,
+    logit_scale: float,
+    settings: Settings,
+    on_progress: OnProgress | None = None,
+) -> torch.Tensor:
+    """The projection P, (D, E).
+
+    x         (N, D) features
+    targets   (N,) class indices; a class may have none
+    texts     (C, E) unit rows
+    begin     (D, E) P0
+    bias      (E,), which stays
+    raises    LearningFailed where P is no number
+    """
+    y, weights = (torch.from_numpy(some).to(x.device) for some in (targets, class_shares(targets)))
+    counts = np.bincount(targets)
+    held = np.mean(1 / counts[counts > 0]) ** 2  # 1 / n^2, n the harmonic mean
     projection = begin.clone().requires_grad_()
     optimiser = Adam(projection, betas=(0.9, 0.999), epsilon=EPSILON)
     for epoch in range(settings.epochs):
-        logits = lesson.logit_scale * F.normalize(x @ projection, dim=-1) @ texts.T
-        loss = (weights * F.cross_entropy(logits, y, reduction="none")).sum()
+        logits = logit_scale * F.normalize(x @ projection + bias, dim=-1) @ texts.T
+        loss = (weights.to(x.dtype) * F.cross_entropy(logits, y, reduction="none")).sum()  # every class alike
         loss = loss + held * (projection - begin).square().sum()
         optimiser.step(cosine_rate(epoch, settings.epochs, settings.lr), loss)
+        if on_progress:
+            on_progress("learning", epoch + 1, settings.epochs)
     found = projection.detach()
     if not torch.isfinite(found).all():
         raise LearningFailed(settings.epochs, settings.lr)
@@ -80,15 +106,50 @@ def ways(settings: Settings) -> Ways:
 
 
 def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgress | None = None) -> Learned:
-    """What a head of this projection is made of."""
+    """The projection that the image tower ends in, or what a head of a square map is made of.
+
+    raises   LearningFailed
+    """
     own = Settings(
         Settings.epochs if settings.epochs is None else settings.epochs,
         Settings.lr if settings.lr is None else settings.lr,
         settings.seed,
     )
+    if training_set.before is not None or training_set.projection is not None:
+        return _of_tower(training_set, own, on_progress)
     return by_head(
         "prolip", training_set, ways(own), steps=own.epochs, epochs=own.epochs, lr=own.lr, seed=settings.seed
     )
+
+
+def _of_tower(training_set: TrainingSet, own: Settings, on_progress: OnProgress | None) -> Learned:
+    """A projection of the tower; one that the shots were seen with stays."""
+    found, steps = training_set.projection, 0
+    if training_set.before is not None:
+        found, steps = _projection(training_set, own, on_progress), own.epochs
+    learned = without_context(
+        "prolip",
+        training_set,
+        training_set.zero_shot_features,
+        steps=steps,
+        epochs=own.epochs,
+        lr=own.lr,
+        seed=own.seed,
+    )
+    return replace(learned, method=replace(learned.method, projection=True), projection=found)
+
+
+def _projection(training_set: TrainingSet, own: Settings, on_progress: OnProgress | None) -> Vectors:
+    """(D, E)"""
+    before, backbone = training_set.before, training_set.backbone
+    assert before is not None
+    x, begin, bias, texts = (
+        torch.from_numpy(some).to(backbone.device)
+        for some in (before.features, before.projection.weight, before.projection.bias, training_set.zero_shot_features)
+    )
+    with threads_for(6.0 * x.shape[0] * begin.numel()):
+        found = learned_from(x, training_set.targets, texts, begin, bias, backbone.logit_scale, own, on_progress)
+    return np.asarray(found.cpu().numpy(), np.float32)
 
 
 def refit(
@@ -101,7 +162,7 @@ def refit(
     tower: TextTower,
     logit_scale: float,
 ) -> Vectors:
-    """The template's text features, which are all it has beside the head."""
+    """The template's text features, which are all it has of words."""
     return zero_shot_features
 
 

@@ -25,6 +25,7 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
         f"backbone:  {card.backbone.name} (fingerprint {card.backbone.fingerprint[:12]})",
         f"vectors:   {_vectors(card)}",
         *([f"visual:    {_visual(card)}"] if card.method.visual_tokens else []),
+        *(["visual:    a projection of its own, which the image tower ends in"] if card.method.projection else []),
         f"learned:   {card.method.learner}, {_pace(card)}",
         *([f"head:      {_head(card)}"] if card.head else []),
         *([f"chosen:    {chosen_line(card.chosen, [part.kind for part in card.head])}"] if card.chosen else []),
@@ -38,7 +39,7 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
 
 def _vectors(card: Card) -> str:
     method = card.method
-    if method.learner == "vpt":
+    if method.by_template:
         return "none: the template says what classes are, new ones too"
     if not method.context_tokens:
         return "none: one weight vector per class, which does not generalise to new classes"

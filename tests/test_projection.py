@@ -1,0 +1,343 @@
+"""The projection of an image tower: found and replaced in real towers, learned as PyTorch would, kept and used."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import TINY, build_clip, paint
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import VisionTransformer
+from test_visual import _with, forged
+from timm.models import vision_transformer as vit
+
+import promptctl
+from promptctl.clip.backbone import Backbone, Pooled
+from promptctl.clip.projection import before_of, encoder_before, encoder_projecting, projection_of
+from promptctl.context.context import Context
+from promptctl.encoding.cache import FeatureCache
+from promptctl.encoding.pipeline import encode_files
+from promptctl.errors import BackboneError, CorruptContext
+from promptctl.learners import prolip
+from promptctl.store.store import Store
+
+SIDE, JOINT, SCALE = 32, 12, 20.0
+
+
+def of_open_clip(**settings):
+    return VisionTransformer(SIDE, 8, 24, 2, 4, 2.0, output_dim=JOINT, **settings)
+
+
+def of_timm(head: str, classes: int):
+    """open_clip's adapter around a tiny ViT of timm's."""
+    model = TimmModel("test_vit", JOINT, pool="token", proj=head, proj_bias=True)
+    model.trunk = vit.VisionTransformer(
+        SIDE, 8, embed_dim=model.trunk.embed_dim, depth=1, num_heads=2, num_classes=classes
+    )
+    return model
+
+
+TOWERS = {
+    "ViT": of_open_clip,
+    "ViT that pools by attention, as CoCa's": lambda: Pooled(
+        of_open_clip(attentional_pool=True, attn_pooler_queries=1, attn_pooler_heads=2, output_tokens=True)
+    ),
+    "ResNet": lambda: ModifiedResNet((1, 1, 1, 1), JOINT, 4, image_size=SIDE, width=8),
+    "timm's with a head": partial(of_timm, "linear", 0),
+    "timm's with a classifier": partial(of_timm, "", JOINT),
+}
+
+
+def numbers(shape, seed=1):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.fixture(params=TOWERS)
+def tower(request):
+    """One whose last layer has a bias unless it is a ViT's parameter."""
+    torch.manual_seed(0)
+    made = TOWERS[request.param]().double().eval().requires_grad_(False)
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if parameter.ndim == 1 and "bias" in name:
+                parameter.copy_(0.1 * numbers(parameter.shape))
+    return made
+
+
+def last_of(tower):
+    """The parameters of the last layer as its code has them: (P, b, whether P is (E, D))."""
+    inner = tower.tower if isinstance(tower, Pooled) else tower
+    if isinstance(inner, VisionTransformer):
+        return inner.proj, None, False
+    if isinstance(inner, ModifiedResNet):
+        return inner.attnpool.c_proj.weight, inner.attnpool.c_proj.bias, True
+    layer = inner.head.proj if len(inner.head) else inner.trunk.head
+    return layer.weight, layer.bias, True
+
+
+def encoder_of(tower):
+    from promptctl.encoding.torch import TorchEncoder
+
+    return TorchEncoder("f" * 64, JOINT, SIDE, tower, None, torch.device("cpu"))
+
+
+# --------------------------------------------------------------------------- the tower
+
+
+def test_a_tower_is_what_comes_before_its_projection_and_the_projection(tower):
+    own, pictures = projection_of(tower), numbers((5, 3, SIDE, SIDE))
+    theirs = tower(pictures)
+    weight, bias, turned = last_of(tower)
+    assert np.array_equal(own.weight, (weight.T if turned else weight).float().numpy())
+    assert np.array_equal(own.bias, np.zeros(JOINT) if bias is None else bias.float().numpy())
+    before = encoder_before(encoder_of(tower)).visual(pictures)
+    assert before.shape == (5, len(own.weight) + 1) and (before[:, -1] == 1).all()
+    last = weight if not turned else weight.T
+    torch.testing.assert_close(before[:, :-1] @ last + (0 if bias is None else bias), theirs, rtol=0, atol=1e-12)
+    unit = F.normalize(before).float().numpy()
+    assert np.abs(before_of(unit) - before[:, :-1].numpy()).max() < 1e-5 * before.abs().max()
+    assert np.abs(own.of(unit) - F.normalize(theirs).numpy()).max() < 1e-6
+
+
+def test_another_projection_is_put_in_place_and_the_tower_stays_as_it_was(tower):
+    own, pictures = projection_of(tower), numbers((5, 3, SIDE, SIDE))
+    theirs, encoder = tower(pictures), encoder_of(tower.float())
+    back = encoder_projecting(encoder, own.weight)
+    assert np.array_equal(back.encode(pictures.float().numpy()), encoder.encode(pictures.float().numpy()))
+    other = numbers(own.weight.shape, 2).float().numpy()
+    found = encoder_projecting(encoder, other)
+    x = encoder_before(encoder).encode(pictures.float().numpy())
+    by_hand = F.normalize(torch.from_numpy(before_of(x) @ other + own.bias)).numpy()
+    assert np.abs(found.encode(pictures.float().numpy()) - by_hand).max() < 1e-5
+    assert len({e.fingerprint for e in (encoder, back, found, encoder_before(encoder))}) == 4
+    torch.testing.assert_close(tower.double()(pictures), theirs, rtol=0, atol=1e-5)
+    with pytest.raises(
+        BackboneError, match=f"^a projection of 3 x {JOINT} is not for the image tower of 'this model', "
+    ):
+        encoder_projecting(encoder, other[:3])
+
+
+def test_towers_that_end_in_no_linear_layer_have_none():
+    assert projection_of(TimmModel("test_vit", 64, pool="token", proj="none")) is None
+    assert projection_of(TimmModel("test_vit", JOINT, pool="token", proj="mlp")) is None
+    assert projection_of(torch.nn.Linear(3, 4)) is None
+    siglip = encoder_of(TimmModel("test_vit", 64, pool="token", proj="none").eval())
+    with pytest.raises(BackboneError, match=r"^a projection of 64 x 64 is not for .* which ends in none$"):
+        encoder_projecting(siglip, np.eye(64, dtype=np.float32))
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_it_is_learned_as_pytorch_learns_the_towers_own_parameter(tower, steps):
+    """The whole tower in every step, its last layer under Adam, beside ours of features from before it; float64."""
+    pictures, targets = numbers((7, 3, SIDE, SIDE)), np.array([0, 0, 0, 0, 1, 1, 3])  # one class has no photo
+    texts, (weight, bias, turned) = F.normalize(numbers((4, JOINT), 5)), last_of(tower)
+    own, rate = weight.detach().clone(), 0.02
+    x = encoder_before(encoder_of(tower)).visual(pictures)[:, :-1]
+    settings = prolip.Settings(steps, rate)
+    begin, beside = own.T if turned else own, torch.zeros(JOINT).double() if bias is None else bias
+    found = prolip.learned_from(x, targets, texts, begin.contiguous(), beside, SCALE, settings)
+
+    weight.requires_grad_()
+    optimiser = torch.optim.Adam([weight], lr=rate, eps=1e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    held = np.mean([1 / 4, 1 / 2, 1 / 1]) ** 2
+    for _ in range(steps):
+        optimiser.zero_grad()
+        logits = SCALE * F.normalize(tower(pictures)) @ texts.T
+        losses = F.cross_entropy(logits, torch.from_numpy(targets), reduction="none")
+        loss = torch.stack([losses[:4].mean(), losses[4:6].mean(), losses[6]]).mean()
+        (loss + held * ((weight - own) ** 2).sum()).backward()
+        optimiser.step()
+        schedule.step()
+    theirs = weight.detach().T if turned else weight.detach()
+    torch.testing.assert_close(found, theirs, rtol=1e-9, atol=1e-10)
+    assert (found - begin).abs().max() > rate / 2
+
+
+# --------------------------------------------------------------------------- learned, kept and used
+
+
+@pytest.fixture(scope="session")
+def learned(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("projection")
+    photos, store = paint(folder / "photos", images=6), Store(folder / "store")
+    how = {"learner": "prolip", "model": f"local-dir:{tiny_folder}", "store": store, "lr": 0.01, "epochs": 30}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROMPTCTL_HOME", str(folder / "home"))
+        promptctl.learn(photos, "few", shots=3, **how)
+        promptctl.learn(photos, "held", **{**how, "epochs": 20})
+    return {name: store[name].to_bytes() for name in ("few", "held")}
+
+
+@pytest.fixture
+def stored(learned: dict[str, bytes]) -> Store:
+    store = Store()
+    for name, data in learned.items():
+        store.save(name, data, new=True)
+    return store
+
+
+def test_a_file_with_a_projection_is_format_3_and_comes_back_to_the_bit(learned, tiny):
+    context = Context.from_bytes(learned["held"], "held")
+    assert context.card.format == 3 and context.to_bytes() == learned["held"]
+    assert context.card.method.projection and not context.card.method.visual_tokens
+    assert context.projection.shape == (64, 32) and context.head is None
+    assert np.array_equal(context.text_features, context.zero_shot_features)
+    own = projection_of(Backbone(tiny, "cpu").visual)
+    assert 1e-3 < np.abs(context.projection - own.weight).max() < 1
+    smaller = Context.from_bytes(context.with_prototypes_only().to_bytes(), "held")
+    assert smaller.encoder_fingerprint == context.encoder_fingerprint
+    plain = context.seen_plainly()
+    assert plain.is_plain and plain.encoder_fingerprint == context.card.backbone.fingerprint
+    assert np.array_equal(plain.shots.features, context.shots.plain)
+
+
+@pytest.mark.parametrize(
+    ("change", "method"),
+    [
+        (_with("image_projection", None), {}),
+        (_with("image_projection", lambda p: p[:, :31]), {}),
+        (_with("image_projection", lambda p: p[0]), {}),
+        (_with("image_projection", lambda p: p[:0]), {}),
+        (_with("image_projection", lambda p: p.astype(np.float16)), {}),
+        (_with("image_projection", lambda p: p * np.float32("nan")), {}),
+        (_with("image_projection", lambda p: p + np.float32(1e20)), {}),
+        (_with("shot_plain", lambda rows: rows * np.float16(0)), {}),
+        (lambda tensors: None, {"projection": False}),
+        (lambda tensors: None, {"projection": 1}),
+        (lambda tensors: None, {"visual_tokens": 3, "visual_depth": 2}),
+        (lambda tensors: None, {"format": 1}),
+    ],
+)
+def test_a_file_that_says_otherwise_is_refused(learned, change, method):
+    with pytest.raises(CorruptContext):
+        Context.from_bytes(forged(learned["held"], change, **method), "forged")
+    assert Context.from_bytes(forged(learned["held"]), "the same") is not None
+
+
+def test_shots_score_and_answers_are_of_the_tower_with_it_and_zero_shot_is_of_the_plain_one(stored, cli, photos, tiny):
+    context, backbone = stored["held"], Backbone(tiny, "cpu")
+    encoder = encoder_projecting(backbone.encoder, context.projection)
+    assert encoder.fingerprint == context.encoder_fingerprint
+    found = cli("classify", photos, "--prompt", "held", "--json")
+    rows = json.loads(found.out)["images"]
+    with FeatureCache() as cache:
+        assert set(cache.contents().features) == {encoder.fingerprint}
+        own, _ = encode_files([Path(row["path"]) for row in rows], encoder, cache)
+        plain, _ = encode_files(own.paths, backbone.encoder, cache)
+    best = np.array(context.card.names)[(own.vectors @ context.text_features.T).argmax(1)]
+    assert [row["top"][0]["name"] for row in rows] == best.tolist()
+    place = [own.sha256.index(sha) for sha in context.shots.hashes]
+    assert np.abs(context.shots.features - own.vectors[place]).max() < 2e-3
+    assert np.abs(context.shots.plain - plain.vectors[place]).max() < 2e-3
+    apart = context.shots.held_out == 1
+    right = (context.shots.plain[apart] @ context.zero_shot_features.T).argmax(1) == context.held_out()[1]
+    assert context.card.score.zero_shot_accuracy == right.mean()
+    measured = promptctl.evaluate("held", photos)
+    labels = np.array([path.parent.name for path in own.paths])
+    assert measured.learned.top1 == (best == labels).mean()
+    zero_shot = np.array(context.card.names)[(plain.vectors @ context.zero_shot_features.T).argmax(1)]
+    assert measured.zero_shot.top1 == (zero_shot == labels).mean()
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (
+            "classify PHOTOS --prompt held --prompt few",
+            "held@1 and few@1 do not see photos with the same projection, and one pass has one image tower",
+        ),
+        (
+            "classify PHOTOS --prompt held --blend 0.5",
+            "held@1 sees photos with its own projection and zero-shot sees them without, so there is no blend of the "
+            "two",
+        ),
+        (
+            "merge held few --name all",
+            "held@1 and few@1 do not see photos with the same projection, so their shots are not comparable",
+        ),
+        (
+            "rebase held PHOTOS --model mini",
+            "held@1 has a projection, which fits no other image tower than that of TINY",
+        ),
+        ("learn PHOTOS --name held --learner clap", "held@1 has a projection, beside which clap learns nothing"),
+        (
+            "learn PHOTOS --name held --epochs 5",
+            "held@1 has a projection, which stays as it is: its stored shots were seen with it",
+        ),
+    ],
+)
+def test_what_a_projection_does_not_go_with_is_refused_in_a_sentence(stored, cli, photos, tiny, command, says):
+    found = cli(*(word.replace("PHOTOS", str(photos)) for word in command.split()))
+    assert found.code != 0 and found.out == ""
+    assert f"error: {says.replace('TINY', tiny)}" in found.err.splitlines()
+
+
+def test_an_update_keeps_it_and_says_new_classes_by_their_words(stored, tmp_path, tiny):
+    before, more = (
+        stored["held"],
+        paint(tmp_path / "more", images=8, colours={"red": (220, 30, 30), "grey": (99, 99, 99)}),
+    )
+    promptctl.learn(more, "held", max_forgetting=1.0)
+    after = stored["held@2"]
+    assert np.array_equal(after.projection, before.projection) and after.card.method == before.card.method
+    assert after.card.format == 3 and after.head is None and set(after.card.labels) == {"blue", "green", "grey", "red"}
+    assert np.array_equal(after.text_features, after.zero_shot_features)
+    new = after.shots.only(np.array([sha not in before.shots.hashes for sha in after.shots.hashes]))
+    assert len(new) and np.abs(new.features - new.plain).max() > 1e-3
+    promptctl.learn(more, "held", fresh=True, learner="prolip", epochs=2, model=tiny)
+    assert not np.array_equal(stored["held@3"].projection, before.projection)
+
+
+def test_features_alone_learn_a_square_map(colours_bytes, photos):
+    """Stored shots have no photos, from which what comes before the projection could be had."""
+    Store().save("colours", colours_bytes, new=True)
+    promptctl.learn(paint(photos.parent / "more", images=2, seed=3), "colours", learner="prolip", max_forgetting=1.0)
+    after = Store()["colours@2"]
+    assert after.is_plain and after.head is not None and after.card.format == 2
+
+
+def test_a_tower_that_ends_in_no_linear_layer_gets_a_square_map(tmp_path, photos):
+    vision = {"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": "none", "image_size": 160}
+    folder = tmp_path / "siglip"
+    folder.mkdir()
+    build_clip(folder, {**TINY, "embed_dim": 64, "vision_cfg": vision}, seed=0)
+    promptctl.learn(photos, "a", shots=2, learner="prolip", epochs=3, model=f"local-dir:{folder}")
+    context = Store()["a"]
+    assert context.is_plain and context.head is not None
+
+
+def test_class_commands_show_and_diff_carry_it(stored, cli):
+    before = stored["few"]
+    for command in ("class add few yellow", "class rename few red scarlet", "class drop few yellow"):
+        found = cli(*command.split())
+        assert found.code == 0, found.err
+    after = stored["few"]
+    assert np.array_equal(after.projection, before.projection) and after.card.format == 3
+    shown = cli("show", "few").out
+    assert "vectors:   none: the template says what classes are, new ones too" in shown
+    assert "visual:    a projection of its own, which the image tower ends in" in shown
+    assert cli("inspect", "few").code == 0 and cli("log", "few").code == 0
+    assert "seed" in cli("diff", "few", "held").out or cli("diff", "few", "held").code == 0
+
+
+def test_a_model_that_is_exported_ends_in_it(stored, cli, tmp_path, tiny):
+    found = cli("export", "few", tmp_path / "head.safetensors", "--as", "head")
+    assert found.code == 0 and "with the projection of this context" in found.err
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    assert cli("export", "few", tmp_path / "few.onnx", "--as", "onnx").code == 0
+    context, pixels = stored["few"], np.random.default_rng(0).random((3, 3, 32, 32), np.float32)
+    session = runtime.InferenceSession(tmp_path / "few.onnx", providers=["CPUExecutionProvider"])
+    (probabilities,) = session.run(None, {session.get_inputs()[0].name: pixels})
+    encoder = encoder_projecting(Backbone(tiny, "cpu").encoder, context.projection)
+    rows = encoder.encode((pixels - 0.5) / np.float32(0.5))
+    logits = context.card.logit_scale * rows @ context.text_features.T / context.card.temperature
+    weights = np.exp(logits - logits.max(1, keepdims=True))
+    assert np.abs(probabilities - weights / weights.sum(1, keepdims=True)).max() < 1e-4
