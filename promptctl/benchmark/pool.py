@@ -72,6 +72,7 @@ class Pool:
     backbone: Backbone
     template: str
     length_of: Mapping[Path, float] = field(default_factory=dict)  # of a feature as it left the tower, where asked for
+    before_of: Mapping[Path, Vectors] = field(default_factory=dict)  # (D + 1,), see clip.projection, where asked for
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from promptctl import __version__
+from promptctl.benchmark import unprojected
 from promptctl.benchmark.pool import Pool, halves
 from promptctl.benchmark.variants import HEAD, learner_of, settings_of, variant_of
 from promptctl.classification import blend
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from promptctl.data.images import HashedImage
 
 Vectors = NDArray[np.float32]
-VERSION = "few-shot-4"  # part of what every result is kept under: change it when any learner learns anything else
+VERSION = "few-shot-5"  # part of what every result is kept under: change it when any learner learns anything else
 # in steps of coop; what is written by hand takes no time
 _EFFORT = {"linear-probe": 20.0, "linear-probe-raw": 40.0, HEAD: 20.0}
 BLEND_OF_ONE = 0.5  # one shot per class, or copies of one, have no folds to choose a share by
@@ -60,7 +61,9 @@ class Trial:
         pool, shown = self.pool, self.sample.train
         _, targets = pool.arrays(shown)
         zero_shot = pool.zero_shot_features(pool.template)
-        training_set = TrainingSet(pool.names, pool.features(shown), targets, zero_shot, pool.backbone)
+        training_set = TrainingSet(
+            pool.names, pool.features(shown), targets, zero_shot, pool.backbone, before=unprojected.before(pool, shown)
+        )
         return fit(training_set, replace(self.settings, seed=self.seed), self.on_progress)
 
 
@@ -150,8 +153,11 @@ def _accuracy_of_head(trial: Trial, ways: Ways | None) -> float:
 
 
 def _by_own_head(trial: Trial) -> float:
-    """What a head of the learner's own parts answers."""
-    return _accuracy_of_head(trial, trial.fit().ways)
+    """What a head of the learner's own parts answers, or an image tower that ends in what it learned."""
+    learned = trial.fit()
+    if learned.projection is not None:
+        return unprojected.accuracy_behind(trial.pool, learned.projection)
+    return _accuracy_of_head(trial, learned.ways)
 
 
 def _linear_probe(trial: Trial, *, raw: bool) -> float:

@@ -62,6 +62,12 @@ def generalises_to_new_classes(name: str, settings: LearnSettings = PLAIN) -> bo
     return learner is None or LEARNERS[learner].generalises_to_new_classes(settings_of(name, settings))
 
 
+def learns_projection(name: str) -> bool:
+    """Whether it learns from what comes before the projection of the image tower."""
+    learner = learner_of(name)
+    return learner is not None and LEARNERS[learner].of_projection
+
+
 def _variants() -> dict[str, tuple[str, Variant]]:
     every = ((learner, facts) for learner, facts in LEARNERS.items() if facts.of_features)
     return {name: both for learner, facts in every for name, both in _of(learner, facts).items()}

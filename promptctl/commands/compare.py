@@ -257,11 +257,14 @@ def _measured(
     """
     from promptctl.benchmark.order import mixed
     from promptctl.benchmark.protocol import BaseToNew, Run
+    from promptctl.benchmark.unprojected import seen_before
 
     found = {task: task.recall(pool, settings, results) for task in tasks}
     todo = [task for task, known in found.items() if known is None]
     if any(task.learner == "linear-probe-raw" for task in todo):
         pool = _with_lengths(pool, results, on_progress)
+    if any(variants.learns_projection(task.learner) for task in todo):
+        pool = seen_before(pool, on_progress)
     known = len(tasks) - len(todo)
     todo = mixed(todo, lambda task: task.effort(settings))
     if on_progress:

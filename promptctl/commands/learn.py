@@ -472,6 +472,7 @@ def _learn_report(
         forced=forced and facts is not None and facts.refused,
         asked_as=into,
         next=_next(name, folder, facts, forced, into),
+        projection=card.method.projection,
     )
 
 

@@ -169,6 +169,7 @@ class LearnReport(Report):
     forced: bool  # stored although the guard refused it
     asked_as: str | None  # another name it was to be stored under, which is not there if it is refused
     next: tuple[str, ...]
+    projection: bool = False  # the image tower ends in one of its own
 
     def rows(self) -> list[Row]:
         keys = ("context", "classes", "train_images", "measured_images", "accuracy", "zero_shot_accuracy", "seconds")
@@ -187,6 +188,7 @@ class LearnReport(Report):
             self._photos(),
             *([f"answers by {chosen_line(self.chosen, self.head)}"] if self.chosen else []),
             *(self._beside_parent(self.update) if self.update else ()),
+            *([f"{self.context} has a projection of its own: to answer takes PyTorch"] if self.projection else []),
             stored,
         ]
 

@@ -24,6 +24,7 @@ import torch
 from promptctl.benchmark import protocol, variants
 from promptctl.benchmark.pool import Pool, Reach, divide_photos, encode_pool
 from promptctl.benchmark.results import Results
+from promptctl.benchmark.unprojected import seen_before
 from promptctl.clip import templates
 from promptctl.clip.backbone import Backbone
 from promptctl.commands.compare import _with_lengths
@@ -93,6 +94,8 @@ def main() -> None:
         pool = pool_of(folder, options.names, backbone)
         if "linear-probe-raw" in options.methods:
             pool = _with_lengths(pool, Results(), None)
+        if any(map(variants.learns_projection, options.methods.split(","))):
+            pool = seen_before(pool)
         for method in options.methods.split(","):
             for shots in map(int, options.shots.split(",")):
                 started = time.time()
