@@ -202,7 +202,7 @@ class _Texts:
             if lesson.is_fold:
                 rows = self.briefly(kind, *shots, steps.one)
             else:
-                rows = self._learned(self._of(kind), *shots) if texts is None else texts[lesson.classes]
+                rows = self._learned(self._whole(kind, lesson), *shots) if texts is None else texts[lesson.classes]
             return Linear.of(lesson.logit_scale * rows.astype(np.float64))
 
         return fitted
@@ -223,6 +223,11 @@ class _Texts:
         """
         few = replace(self._of(kind), epochs=self._steps(kind))
         return self._learned(few, features, targets, classes, logit_scale, on_step)
+
+    def _whole(self, kind: str, lesson: Lesson) -> coop.Settings:
+        """As `learn` would learn it by itself."""
+        per_class = len(lesson.targets) / len(lesson.classes)
+        return replace(self._of(kind), epochs=coop.fast_epochs(per_class, class_specific=kind == "coop-csc"))
 
     def _of(self, kind: str) -> coop.Settings:
         return replace(self.own, class_specific=kind == "coop-csc")
