@@ -190,7 +190,8 @@ def test_a_run_that_was_killed_goes_on(ray, learned, photos, tmp_path, home):
         os.link(photos / "red" / f"{number % 6}.png", photos / f"{number:04}.png")
     out, address = tmp_path / "out", ray.get_runtime_context().gcs_address
     with running(photos, out, address, home) as program:
-        until(lambda: any(name.suffix == ".jsonl" for name in out.glob("*")), program)
+        # the answers of a file count once its table of paths has its own name
+        until(lambda: any(name.suffixes == [".parquet"] for name in (out / "_run" / "done").glob("*")), program)
         program.send_signal(signal.SIGKILL)
     for file in out.glob("*.jsonl"):
         assert file.read_bytes().endswith(b"}\n")

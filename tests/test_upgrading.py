@@ -51,7 +51,7 @@ def silent(outcome) -> str:
 
 
 def test_this_is_a_later_version_with_a_schema_of_its_own():
-    assert (promptctl.__version__, SCHEMA_VERSION) == ("0.4.0", 2)
+    assert (promptctl.__version__, SCHEMA_VERSION) == ("0.5.0", 2)
 
 
 def test_an_old_store_is_listed_shown_and_found_intact(cli, old_home):
