@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from promptctl.clip.towers import needs_transformers, unsupported_reason
+from promptctl.clip.towers import SETTINGS, needs_transformers, unsupported_reason
 from promptctl.errors import BackboneNeeds, UnsupportedBackbone
 
 EXTRA = "hf"
@@ -26,7 +26,6 @@ VOCABULARIES_BEFORE = (
     *("merges.txt", "vocab.json", "vocab.txt"),
     *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
 )
-_SETTINGS = ("clean", "strip_sep_token", "language")  # of a tokenizer, as open_clip's HFTokenizer has them
 _TOWERS = ("bert", "m2m_100", "mt5", "roberta", "xlm-roberta")  # which open_clip can put a projection behind
 _TOKENIZERS = (
     *("Bert", "CLIP", "Gemma", "MT5", "Nllb", "PreTrained", "Roberta", "Siglip", "Siglip2", "T5", "XLMRoberta"),
@@ -62,15 +61,10 @@ def check_usable(name: str, described: Mapping[str, Any]) -> None:
 
     raises   UnsupportedBackbone, BackboneNeeds
     """
-    if reason := refusal(described):
+    if reason := unsupported_reason(described):
         raise UnsupportedBackbone(name, reason)
     if needs_transformers(described) and find_spec("transformers") is None:
         raise BackboneNeeds(name, "transformers", EXTRA)
-
-
-def refusal(described: Mapping[str, Any]) -> str | None:
-    """Why a model cannot be used, as the end of a sentence; None where it can."""
-    return unsupported_reason(described) or _odd_settings(text_cfg(described))
 
 
 def extra_for(described: Mapping[str, Any]) -> str | None:
@@ -119,14 +113,8 @@ def tokenizer_settings(described: Mapping[str, Any]) -> dict[str, Any]:
         "tokenizer_mode": text.get("tokenizer_mode"),
         "local_files_only": True,
         "trust_remote_code": False,
-        **{key: own[key] for key in _SETTINGS if key in own},
+        **{key: own[key] for key in SETTINGS if key in own},
     }
-
-
-def _odd_settings(text: Mapping[str, Any]) -> str | None:
-    """Others would reach transformers, which can be told to run what it fetches."""
-    odd = sorted({*map(str, text.get("tokenizer_kwargs") or {})} - {*_SETTINGS})
-    return f"its tokenizer has settings that are not known here ({odd[0]:.40})" if odd else None
 
 
 def _refuse_elsewhere(name: str, described: Mapping[str, Any]) -> None:

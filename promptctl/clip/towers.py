@@ -9,8 +9,8 @@ from typing import Any
 _POOLS = ("argmax", "eos", "first", "last")
 _HF_POOLERS = ("mean_pooler", "cls_pooler", "cls_last_hidden_state_pooler")
 _CLEANING = ("whitespace", "lower", "canonicalize")
-# of a tokenizer's settings; transformers would take others too, and run code for one
-_SETTINGS = {"clean": str, "strip_sep_token": bool, "language": str}
+# of a tokenizer, as open_clip's HFTokenizer has them; transformers would take others too, and run code for one
+SETTINGS = {"clean": str, "strip_sep_token": bool, "language": str}
 
 
 def unsupported_reason(config: Mapping[str, Any]) -> str | None:
@@ -46,7 +46,7 @@ def _of_tokenizer(text: Mapping[str, Any]) -> str | None:
     if not isinstance(settings, Mapping):
         return "the settings of its tokenizer are none"
     for setting, value in settings.items():
-        if not isinstance(value, _SETTINGS.get(setting, ())):
+        if not isinstance(value, SETTINGS.get(setting, ())):
             return f"its tokenizer has a setting that is not known here ({setting!s:.40})"
     if (mode := text.get("tokenizer_mode")) not in (None, "", "clips"):
         return f"how its tokenizer lays out a text is not known here ({mode!s:.40})"

@@ -33,10 +33,11 @@ def _row(
     good_for: str | None = None,
 ) -> ModelRow:
     from promptctl.clip.registry import described
-    from promptctl.clip.text_files import extra_for, refusal
+    from promptctl.clip.text_files import extra_for
+    from promptctl.clip.towers import unsupported_reason
 
     about = described(name) or {}
-    needs, refused = (extra_for(about), refusal(about)) if about else (None, None)
+    needs, refused = (extra_for(about), unsupported_reason(about)) if about else (None, None)
     return ModelRow(name, name in here, about.get("embed_dim", width), parameters, download, good_for, needs, refused)
 
 

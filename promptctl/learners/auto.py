@@ -69,19 +69,7 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
     return replace(learned, method=replace(learned.method, learner="auto"), ways=ways)
 
 
-def refit(
-    method: Method,
-    features: Vectors,
-    targets: Targets,
-    *,
-    classes: Sequence[str | ClassEntry],
-    zero_shot_features: Vectors,
-    tower: TextTower,
-    logit_scale: float,
-) -> Vectors:
-    """As coop's, for the context alone."""
-    known = {"classes": classes, "zero_shot_features": zero_shot_features, "tower": tower}
-    return coop.refit(method, features, targets, logit_scale=logit_scale, **known)  # type: ignore[arg-type]
+refit = coop.refit  # of the context alone
 
 
 def effort(settings: LearnSettings, shots: int) -> float:

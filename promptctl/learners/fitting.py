@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from promptctl.clip.backbone import Backbone
     from promptctl.clip.projection import Projection
     from promptctl.clip.quick import QuickBackbone
+    from promptctl.clip.text_tower import TextTower
     from promptctl.learners.parts import Ways
     from promptctl.learners.settings import LearnSettings
 
@@ -130,3 +131,17 @@ def by_head(learner: str, training_set: TrainingSet, ways: Ways, **facts: Any) -
     """
     learned = without_context(learner, training_set, training_set.zero_shot_features, **facts)
     return replace(learned, ways=ways)
+
+
+def refit_by_template(
+    method: Method,
+    features: Vectors,
+    targets: Targets,
+    *,
+    classes: Sequence[str | ClassEntry],
+    zero_shot_features: Vectors,
+    tower: TextTower,
+    logit_scale: float,
+) -> Vectors:
+    """`LearnerFile.refit` of a learner whose text features are the template's, of which photos change nothing."""
+    return zero_shot_features

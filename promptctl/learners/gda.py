@@ -12,19 +12,16 @@ another better by more than chance: where nearly all is right, the least log-los
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promptctl.context.card import ClassEntry, Method
-from promptctl.learners.fitting import Learned, Targets, TrainingSet, Vectors, by_head
+from promptctl.learners.fitting import Learned, TrainingSet, by_head, refit_by_template
 from promptctl.learners.parts import TEMPLATE, Choice, Lesson, Linear, Ways, template
 from promptctl.progress import OnProgress
 
 if TYPE_CHECKING:
-    from promptctl.clip.text_tower import TextTower
     from promptctl.learners.settings import LearnSettings
 
 WEIGHTS = (1.0, 0.0001, 0.001, 0.01, 0.1, 10.0, 100.0)  # a; the first is preferred
@@ -64,18 +61,7 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
     return by_head("gda", training_set, WAYS, epochs=0, lr=0.0, seed=settings.seed)
 
 
-def refit(
-    method: Method,
-    features: Vectors,
-    targets: Targets,
-    *,
-    classes: Sequence[str | ClassEntry],
-    zero_shot_features: Vectors,
-    tower: TextTower,
-    logit_scale: float,
-) -> Vectors:
-    """The template's text features, which are all it has beside the head."""
-    return zero_shot_features
+refit = refit_by_template
 
 
 def effort(settings: LearnSettings, shots: int) -> float:

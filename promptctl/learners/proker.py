@@ -12,20 +12,17 @@ what it says times 20, since its ones and zeros are no logits; no answer depends
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from promptctl.context.card import ClassEntry, Method
-from promptctl.learners.fitting import Learned, Targets, TrainingSet, Vectors, by_head
+from promptctl.learners.fitting import Learned, TrainingSet, by_head, refit_by_template
 from promptctl.learners.parts import Choice, Lesson, Linear, Ways, class_shares
 from promptctl.progress import OnProgress
 
 if TYPE_CHECKING:
-    from promptctl.clip.text_tower import TextTower
     from promptctl.learners.settings import LearnSettings
 
 LAMBDAS = (1.0, 0.3, 0.5, 2.0, 3.0)  # l; the first is preferred
@@ -67,18 +64,7 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
     return by_head("proker", training_set, WAYS, epochs=0, lr=0.0, seed=settings.seed)
 
 
-def refit(
-    method: Method,
-    features: Vectors,
-    targets: Targets,
-    *,
-    classes: Sequence[str | ClassEntry],
-    zero_shot_features: Vectors,
-    tower: TextTower,
-    logit_scale: float,
-) -> Vectors:
-    """The template's text features, which are all it has beside the head."""
-    return zero_shot_features
+refit = refit_by_template
 
 
 def effort(settings: LearnSettings, shots: int) -> float:

@@ -14,7 +14,6 @@ mean length over the shots stands for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,15 +22,21 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from promptctl.context.card import ClassEntry, Method
 from promptctl.errors import LearningFailed
-from promptctl.learners.fitting import Learned, Targets, TrainingSet, Vectors, by_head, without_context
+from promptctl.learners.fitting import (
+    Learned,
+    Targets,
+    TrainingSet,
+    Vectors,
+    by_head,
+    refit_by_template,
+    without_context,
+)
 from promptctl.learners.parts import Choice, Lesson, Linear, Ways, class_shares
 from promptctl.learners.training import Adam, cosine_rate, threads_for
 from promptctl.progress import OnProgress
 
 if TYPE_CHECKING:
-    from promptctl.clip.text_tower import TextTower
     from promptctl.learners.settings import LearnSettings
 
 EPSILON = 1e-4  # of Adam
@@ -152,18 +157,7 @@ def _projection(training_set: TrainingSet, own: Settings, on_progress: OnProgres
     return np.asarray(found.cpu().numpy(), np.float32)
 
 
-def refit(
-    method: Method,
-    features: Vectors,
-    targets: Targets,
-    *,
-    classes: Sequence[str | ClassEntry],
-    zero_shot_features: Vectors,
-    tower: TextTower,
-    logit_scale: float,
-) -> Vectors:
-    """The template's text features, which are all it has of words."""
-    return zero_shot_features
+refit = refit_by_template
 
 
 def effort(settings: LearnSettings, shots: int) -> float:

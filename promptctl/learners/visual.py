@@ -40,7 +40,7 @@ from promptctl.encoding.pipeline import pixels_of
 from promptctl.encoding.preprocess import Preprocess
 from promptctl.errors import BadSetting, LearningFailed
 from promptctl.learners import unfinished
-from promptctl.learners.fitting import Learned, Targets, TrainingSet, Vectors, without_context
+from promptctl.learners.fitting import Learned, Targets, TrainingSet, Vectors, refit_by_template, without_context
 from promptctl.learners.noise import INIT_STD
 from promptctl.learners.settings import VISUAL_EPOCHS, VISUAL_RATE
 from promptctl.learners.training import Curve, warm_cosine_rate
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from promptctl.clip.backbone import Backbone
-    from promptctl.clip.text_tower import TextTower
-    from promptctl.context.card import ClassEntry
     from promptctl.encoding.torch import TorchEncoder
     from promptctl.learners.settings import LearnSettings
     from promptctl.progress import OnProgress
@@ -167,18 +165,7 @@ def fit_both(training_set: TrainingSet, settings: LearnSettings, on_progress: On
     return _with_tokens(Learned(method, context.cpu().numpy(), texts), run, end)
 
 
-def refit(
-    method: Method,
-    features: Vectors,
-    targets: Targets,
-    *,
-    classes: Sequence[str | ClassEntry],
-    zero_shot_features: Vectors,
-    tower: TextTower,
-    logit_scale: float,
-) -> Vectors:
-    """(C, E) unit rows: the template's, of which features learn nothing."""
-    return zero_shot_features
+refit = refit_by_template
 
 
 def effort(settings: LearnSettings, shots: int) -> float:
