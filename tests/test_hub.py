@@ -256,6 +256,29 @@ def test_the_model_card_says_what_the_context_is():
     assert model_card.written(model_card.Shared(outgoing, REPO, "mit"), text) == text
 
 
+@pytest.mark.parametrize(
+    ("method", "said", "unsaid"),
+    [
+        ({}, "| learned | 100 epochs, 100 steps, seed 1 |", "PyTorch"),
+        (
+            {"visual_tokens": 4, "visual_depth": 9},
+            "| visual tokens | 4 tokens in each of the first 9 blocks of the image tower |",
+            "| projection",
+        ),
+        ({"projection": True}, "| projection | of its own, which the image tower ends in |", "| visual tokens"),
+        ({"learner": "gda", "context_tokens": 0, "steps": 0, "epochs": 0}, "| learner | gda |", "| learned |"),
+    ],
+)
+def test_the_model_card_says_what_the_image_tower_learned(method, said, unsaid):
+    card = make().card
+    card = dataclasses.replace(card, method=dataclasses.replace(card.method, **method))
+    outgoing = dataclasses.replace(Outgoing.of(make(), shots=False), card=card)
+    page = model_card.written(model_card.Shared(outgoing, REPO, None))
+    assert said in page.splitlines() and unsaid not in page
+    needs = "Photos are encoded for it alone, by PyTorch."
+    assert (needs in page) == bool(card.method.visual_tokens or card.method.projection)
+
+
 def test_a_class_name_draws_links_and_runs_nothing_on_the_page():
     names = ("<script>alert(1)</script>", "![x](http://evil) | y", "a\n# b\u202e`c` {{ 7*7 }}")
     classes = tuple(ClassEntry(i, name, name) for i, name in enumerate(names))

@@ -14,7 +14,7 @@ from promptctl.context.card import Card
 from promptctl.errors import HubFailed
 from promptctl.hub.outgoing import FILE, Outgoing
 from promptctl.render.text import printable
-from promptctl.report.phrases import counted_images, number_of, percent, size
+from promptctl.report.phrases import counted_images, number_of, percent, size, visual_tokens
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
@@ -83,6 +83,7 @@ def _part(shared: Shared) -> str:
         **_facts(shared),
         card=card,
         method=card.method,
+        visual=visual_tokens(card.method),
         shown=card.classes[:_SHOWN],
         more=len(card.classes[_SHOWN:]),
         of_shots=card.score == card.folds,

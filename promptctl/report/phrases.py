@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
 
-from promptctl.context.card import Card, Chosen
+from promptctl.context.card import Card, Chosen, Method
 from promptctl.data.remarks import not_photos
 from promptctl.report.base import Row, SkippedFile
 
@@ -24,7 +24,7 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
         f"{context}: {len(card.classes)} classes: {listed(card.names)}",
         f"backbone:  {card.backbone.name} (fingerprint {card.backbone.fingerprint[:12]})",
         f"vectors:   {_vectors(card)}",
-        *([f"visual:    {_visual(card)}"] if card.method.visual_tokens else []),
+        *([f"visual:    {visual_tokens(card.method)}"] if card.method.visual_tokens else []),
         *(["visual:    a projection of its own, which the image tower ends in"] if card.method.projection else []),
         f"learned:   {card.method.learner}, {_pace(card)}",
         *([f"head:      {_head(card)}"] if card.head else []),
@@ -48,8 +48,9 @@ def _vectors(card: Card) -> str:
     return f"{method.context_tokens} of text width {card.backbone.text_width}, {kind}, {place}"
 
 
-def _visual(card: Card) -> str:
-    tokens, depth = number_of(card.method.visual_tokens, "token"), card.method.visual_depth
+def visual_tokens(method: Method) -> str:
+    """How many are where."""
+    tokens, depth = number_of(method.visual_tokens, "token"), method.visual_depth
     blocks = "the first block" if depth == 1 else f"each of the first {depth} blocks"
     return f"{tokens} in {blocks} of the image tower"
 
