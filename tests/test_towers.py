@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,47 @@ def test_words_of_any_script_and_case_are_words_of_the_vocabulary(tmp_path):
 
 def tower_of(folder: Path, kind: str) -> TextTower:
     return Backbone(f"local-dir:{languages.build(folder / 'model', KINDS[kind], length=32)}", "cpu").tower
+
+
+# --------------------------------------------------------------------------- which tokenizer it is
+
+
+@pytest.mark.parametrize("kind", ["SigLIP", "SigLIP 2", "CLIPA", "RoBERTa"])
+def test_another_tokenizer_beside_the_same_weights_is_another_backbone(kind, tmp_path):
+    """Its text features are others, so contexts and what is kept of one must never be taken for the other's."""
+    folder = languages.build(tmp_path / "model", KINDS[kind], length=32)
+    fingerprint = Backbone(f"local-dir:{folder}", "cpu").id.fingerprint
+    path = folder / "tokenizer.json"
+    plain, made = path.read_text("utf-8"), json.loads(path.read_text("utf-8"))
+
+    def fingerprint_with(change: Callable[[dict[str, Any]], object]) -> str:
+        other = json.loads(plain)
+        change(other)
+        path.write_text(json.dumps(other, indent=1), "utf-8")
+        return Backbone(f"local-dir:{folder}", "cpu").id.fingerprint
+
+    assert fingerprint_with(lambda other: None) == fingerprint, "the same tokenizer, written otherwise"
+    changes = [lambda other: other.update(normalizer={"type": "Replace", "pattern": {"String": "c"}, "content": "x"})]
+    vocabulary = made["model"]["vocab"]
+    if isinstance(vocabulary, list):
+        changes.append(lambda other: other["model"]["vocab"].insert(-1, other["model"]["vocab"].pop()))
+        changes.append(lambda other: other["model"]["vocab"][-1].__setitem__(1, -1.5))
+    else:
+        last, other_one = sorted(vocabulary, key=vocabulary.get)[-2:]
+        swapped = {last: vocabulary[other_one], other_one: vocabulary[last]}
+        changes.append(lambda other: other["model"]["vocab"].update(swapped))
+    if merges := made["model"].get("merges"):
+        assert len(merges) > 10
+        changes.append(lambda other: other["model"]["merges"].insert(-1, other["model"]["merges"].pop()))
+    found = [fingerprint_with(change) for change in changes]
+    assert len({fingerprint, *found}) == 1 + len(changes)
+
+
+def test_how_a_text_is_cleaned_is_part_of_a_backbone(tmp_path):
+    folder = languages.build(tmp_path / "model", KINDS["SigLIP"], length=32)
+    path, before = folder / "open_clip_config.json", Backbone(f"local-dir:{folder}", "cpu").id
+    path.write_text(path.read_text().replace("canonicalize", "whitespace"))
+    assert Backbone(f"local-dir:{folder}", "cpu").id.fingerprint != before.fingerprint
 
 
 # --------------------------------------------------------------------------- each kind, against its own forward

@@ -158,13 +158,18 @@ class Backbone:
         return HFTokenizer(str(folder), **tokenizer_settings(open_clip.get_model_config(self.where.model)))
 
     def _fingerprint(self) -> str:
-        """sha256 over preprocessing and every weight by name, so the same weights from anywhere are the same."""
+        """sha256 over preprocessing, every weight by name and the tokenizer where it is not CLIP's own.
+
+        So the same from anywhere is the same.
+        """
         digest = hashlib.sha256(json.dumps(self.preprocess_settings, sort_keys=True, default=list).encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().numpy().data)
         quick_gelu = any(type(module).__name__ == "QuickGELU" for module in self.model.modules())
         digest.update(f"quick_gelu:{quick_gelu}".encode())
+        if tokenizer := self.tower.tokenizer_digest:
+            digest.update(f"tokenizer:{tokenizer}".encode())
         return digest.hexdigest()
 
 

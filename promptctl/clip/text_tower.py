@@ -62,6 +62,11 @@ class TextTower:
         return self._tokenizer.is_clips
 
     @property
+    def tokenizer_digest(self) -> str | None:
+        """What tells its tokenizer from others; None for CLIP's own, of which there is one."""
+        return self._tokenizer.digest
+
+    @property
     def is_clips(self) -> bool:
         """Whether the original CoOp, which knows CLIP's tower and tokens alone, could read its prompts."""
         return self.reads_byte_pairs and isinstance(self._whole, ClipTower) and not self._whole.masks
@@ -133,6 +138,10 @@ class TextTower:
         if not all(0 <= token < len(self.token_table) and token not in self._tokenizer.end for token in tokens):
             raise CorruptTokens(called, len(self.token_table))
         return list(tokens), len(of_name)
+
+    def room_beside(self, names: Sequence[str | ClassEntry]) -> int:
+        """How many context vectors fit beside the longest of some names; below 1 where none does."""
+        return self._free - max(len(self.name_tokens(name)[0]) for name in names)
 
     def prompts(
         self, names: Sequence[str | ClassEntry], n_context: int, *, position: str = "end", shared: bool = True

@@ -6,6 +6,8 @@ be empty.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from functools import cached_property
@@ -16,6 +18,11 @@ from promptctl.errors import CorruptTokens, UnsupportedBackbone
 
 _BEFORE = "a"  # a word that stands in front, to see how the tokens of what follows it are
 _PROBES = ("a", "cat", "1")
+# a text in which two tokenizers of one vocabulary differ, if they do in what they take for the same
+_SPOKEN = (
+    "A  photo of Cats' caf\u00e9 (na\u00efve, cafe\u0301): C++ \ufb01\uff21 no. 2024_7! "
+    "\u7fe1\u7fe0 \u0623\u0628\u0648 \u0e19\u0e01 \U0001f426\nx"
+)
 # scripts that put no blank between words: there, a token need not begin a word to be one
 _WITHOUT_BLANKS = re.compile("[฀-໿က-႟ក-៿぀-ヿ㐀-鿿豈-﫿\U00020000-\U0003ffff]+")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -30,6 +37,10 @@ class Tokenizer(Protocol):
     end: tuple[int, ...]  # behind it
     padding: int
     last: tuple[int, ...]  # behind the padding, where the tower pools
+
+    @property
+    def digest(self) -> str | None:
+        """What tells it from others; None for CLIP's own, of which there is one."""
 
     @property
     def ends_highest(self) -> bool:
@@ -76,6 +87,7 @@ class BytePairs:
     """CLIP's own: small letters, byte pairs that never join two words, numbers of which the end's is the highest."""
 
     is_clips = True
+    digest = None
 
     def __init__(self, made: Any) -> None:
         self._made, self.padding = made, 0
@@ -127,6 +139,14 @@ class OfTransformers:
         self.start, self.end, self.last = self._clips() if made.tokenizer_mode == "clips" else self._around(name)
 
     @cached_property
+    def digest(self) -> str:
+        """sha256 over all that decides which tokens a text has, the same for every form of its files."""
+        around = (self.start, self.end, self.padding, self.last)
+        spoken = self._made.clean_fn(_SPOKEN)
+        says = [sorted(self._piece_of.items()), self._rules(), around, self._ids(spoken), self._behind_a_word(spoken)]
+        return hashlib.sha256(json.dumps(says).encode()).hexdigest()
+
+    @cached_property
     def ends_highest(self) -> bool:
         return len(self.end) == 1 and self.end[0] >= max(self._piece_of)
 
@@ -144,7 +164,7 @@ class OfTransformers:
         return self._known(self._ids(self._made.clean_fn(words)), words)
 
     def following(self, words: str) -> list[int]:
-        return self._known(self._behind_a_word(self._made.clean_fn(words), between=" "), words)
+        return self._known(self._behind_a_word(self._made.clean_fn(words)), words)
 
     def word(self, token: int) -> str:
         piece = self._piece_of.get(token)
@@ -184,7 +204,14 @@ class OfTransformers:
         own = self._hf
         return (int(own.bos_token_id),), (int(own.eos_token_id),), (int(own.cls_token_id),)
 
-    def _behind_a_word(self, text: str, *, between: str) -> list[int]:
+    def _rules(self) -> list[Any]:
+        """How entries of the vocabulary are chosen: how likely each is, or which of them merge, first those that do."""
+        backend = getattr(self._hf, "backend_tokenizer", None)
+        model = json.loads(backend.to_str())["model"] if backend else {}
+        merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model.get("merges", ())]
+        return merges or [entry for entry in model.get("vocab", ()) if not isinstance(entry, str)]
+
+    def _behind_a_word(self, text: str, *, between: str = " ") -> list[int]:
         if not text:
             return []
         before, both = self._ids(_BEFORE), self._ids(f"{_BEFORE}{between}{text}")

@@ -48,7 +48,7 @@ class BackboneId:
     """Which frozen model a context belongs to; the fingerprint decides, the rest is for people."""
 
     name: str  # as given to --model: "mini", "ViT-B-16/openai"
-    fingerprint: str  # sha256 over every weight and the preprocessing
+    fingerprint: str  # sha256 over every weight, the preprocessing and a tokenizer that is not CLIP's
     text_width: int  # W
     joint_width: int  # E
 
