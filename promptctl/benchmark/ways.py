@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,7 @@ from promptctl.classification import references
 from promptctl.context.prototypes import Prototypes
 from promptctl.learners import clap, coop, head
 from promptctl.learners.fitting import Start
+from promptctl.learners.settings import PLAIN
 
 if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
@@ -46,6 +47,11 @@ class Photos:
     zero_shot: Vectors  # (C, E) unit rows
     tower: TextTower
     logit_scale: float
+
+    @cached_property
+    def context_tokens(self) -> int:
+        """M, as many as learn takes by default for all of the classes."""
+        return PLAIN.tokens(self.tower, self.names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,6 +247,7 @@ def _shared(lesson: Lesson, before: Version | None, steps: int | None = None) ->
     photos = lesson.photos
     start = None if before is None or before.vectors is None else Start(before.vectors)
     settings = coop.Settings(
+        context_tokens=photos.context_tokens,
         epochs=steps or (lesson.first_steps() if start is None else coop.UPDATE_EPOCHS),
         lr=coop.Settings.lr if start is None else coop.UPDATE_LR,
         seed=lesson.seed,
@@ -253,7 +260,8 @@ def _shared(lesson: Lesson, before: Version | None, steps: int | None = None) ->
 
 def _by_class(lesson: Lesson, steps: int, lr: float, start: Start | None = None, done: int = 0) -> Version:
     """CoOp with a context for each class, from a start; classes without one keep the zero-shot row."""
-    settings = coop.Settings(class_specific=True, epochs=steps, lr=lr, seed=lesson.seed)
+    tokens = lesson.photos.context_tokens
+    settings = coop.Settings(tokens, class_specific=True, epochs=steps, lr=lr, seed=lesson.seed)
     found = _learned(lesson, settings, start)
     version = _by_rows(_with_zero_shot(lesson, found.text_features), lesson)
     return replace(version, vectors=found.vectors, steps=done + found.steps)

@@ -15,6 +15,7 @@ from promptctl.clip import templates
 from promptctl.commands.backbones import library_needed
 from promptctl.commands.photos import (
     check_name_tokens,
+    check_room,
     class_entries,
     columns_asked,
     labelled_as_learned,
@@ -33,7 +34,7 @@ from promptctl.errors import (
     UnknownLearner,
     reason_of,
 )
-from promptctl.learners.settings import PLAIN, LearnSettings, settings_of
+from promptctl.learners.settings import DEFAULT_TOKENS, PLAIN, LearnSettings, settings_of
 from promptctl.progress import OnProgress
 from promptctl.report import BaseToNewRow, ComparedRow, CompareReport
 from promptctl.store import files
@@ -161,7 +162,7 @@ def _compared(
     from promptctl.benchmark.pool import Reach, divide_photos, encode_pool
     from promptctl.benchmark.results import Results
 
-    _check_names([entry.name for entry in entries], asked.learners, asked.settings, asked.template, backbone)
+    asked = _fitted(asked, [entry.name for entry in entries], backbone)
     check_name_tokens(entries, backbone.tower)
     folder = labelled_as_learned(folder, entries, backbone.tower)
     divided = divide_photos(folder, to_learn_from(folder), on_progress)
@@ -206,15 +207,21 @@ def _report(
     )
 
 
-def _check_names(
-    names: Sequence[str], learners: Sequence[str], settings: LearnSettings, template: str, backbone: Backbone
-) -> None:
-    """NameTooLong, ContextTooLong, TemplateTooLong and a bad --init, before anything dear."""
+def _fitted(asked: _Asked, names: Sequence[str], backbone: Backbone) -> _Asked:
+    """The same with as many context vectors as fit, for any half of the classes too, where that is fewer than usual.
+
+    raises   NameTooLong, ContextTooLong, TemplateTooLong and for a bad --init, before anything dear
+    """
     tower = backbone.tower
-    longest = max(names, key=lambda name: len(tower.tokens(name)))
-    for own in {variants.settings_of(name, settings) for name in learners if variants.learner_of(name)}:
-        tower.prompts([longest], own.tokens(tower), position=own.position)
-    templates.mean_features(tower, [longest], _sentences(learners, template))
+    longest = max(names, key=lambda name: len(tower.name_tokens(name)[0]))
+    found = {variants.settings_of(name, asked.settings) for name in asked.learners if variants.learner_of(name)}
+    for own in found:
+        tower.prompts([longest], own.tokens(tower, [longest]), position=own.position)
+    templates.mean_features(tower, [longest], _sentences(asked.learners, asked.template))
+    if not any(own.takes_what_fits for own in found):
+        return asked
+    count = check_room([longest], PLAIN, tower)
+    return replace(asked, settings=replace(asked.settings, context_tokens=count)) if count < DEFAULT_TOKENS else asked
 
 
 def _sentences(learners: Sequence[str], template: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from promptctl.commands.backbones import library_needed
 from promptctl.commands.compare import feasible, labelled, numbers
 from promptctl.commands.photos import (
     check_name_tokens,
+    check_room,
     columns_asked,
     labelled_as_learned,
     passed_over,
@@ -22,6 +23,7 @@ from promptctl.commands.photos import (
     to_learn_from,
 )
 from promptctl.errors import DatasetError, NoImages, WrongOption
+from promptctl.learners.settings import PLAIN
 from promptctl.progress import OnProgress
 from promptctl.report import ContinualReport, ContinualRow, ContinualRun, CourseRow, CourseRun, CoursesReport, TaskOrder
 
@@ -160,6 +162,7 @@ def _pooled(
     """The photos encoded, what is measured on in words, and the files that were left out."""
     from promptctl.benchmark.pool import Reach, divide_photos, encode_pool
 
+    check_room(entries, PLAIN, backbone.tower)
     check_name_tokens(entries, backbone.tower)
     folder = labelled_as_learned(folder, entries, backbone.tower)
     divided = divide_photos(folder, to_learn_from(folder), on_progress)

@@ -129,10 +129,28 @@ def class_entries(
 def check_prompts(
     entries: Sequence[ClassEntry], settings: LearnSettings, tower: TextTower, *, new_names: bool = True
 ) -> None:
-    """NameTooLong for a class that leaves no room for the context, and what `check_name_tokens` raises of new names."""
-    tower.prompts(entries, settings.tokens(tower), position=settings.position)
+    """What `check_room` raises, and what `check_name_tokens` raises of new names."""
+    check_room(entries, settings, tower)
     if new_names:
         check_name_tokens(entries, tower)
+
+
+def check_room(names: Sequence[str | ClassEntry], settings: LearnSettings, tower: TextTower) -> int:
+    """How many context vectors will be learned, warned of where that is fewer than usual for want of room.
+
+    names    what the prompts call the classes
+    raises   NameTooLong, ContextTooLong, DatasetError for words of --init that are none
+    """
+    from promptctl.data import remarks
+    from promptctl.learners.settings import DEFAULT_TOKENS
+
+    count = settings.tokens(tower, names)
+    longest = max(names, key=lambda name: len(tower.name_tokens(name)[0]))
+    tower.prompts([longest], count, position=settings.position)
+    if settings.takes_what_fits and count < DEFAULT_TOKENS:
+        called = longest if isinstance(longest, str) else longest.name
+        remarks.say([remarks.little_room(called, count, DEFAULT_TOKENS)])
+    return count
 
 
 def check_name_tokens(entries: Sequence[ClassEntry], tower: TextTower) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from promptctl import checks
 from promptctl.commands.backbones import fetched_backbone
 from promptctl.commands.classes import Rules, check_has_shots, newest
-from promptctl.commands.photos import check_name_tokens, files_by_content
+from promptctl.commands.photos import check_name_tokens, check_room, files_by_content
 from promptctl.commands.sources import whole_name
 from promptctl.commands.storing import Placed, once_more, place
 from promptctl.context.card import Change, ClassEntry
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from promptctl.clip.text_tower import TextTower
     from promptctl.commands.guarding import Judged
     from promptctl.commands.revise import AnyBackbone
     from promptctl.context.context import Context, ShotTable
+    from promptctl.learners.settings import LearnSettings
 
 COMMAND = "rebase"
 NOT_FOUND = "not among the photos"
@@ -124,9 +126,10 @@ def _rebased(asked: _Asked) -> tuple[Judged, _Facts]:
     features, reasons = _encoded(paths, backbone, asked.on_progress)
     classes, facts = _checked(asked, frozenset(features), reasons)
     shots = _shots(parent.shots, classes, features)
-    settings = settings_like(parent, {})
+    names = [entry.name for entry in classes]
+    settings = _fitting(settings_like(parent, {}), names, backbone.tower)
     check_name_tokens(classes, backbone.tower)
-    backbone.tower.prompts(tuple(e.name for e in classes), settings.tokens(backbone.tower), position=settings.position)
+    check_room(names, settings, backbone.tower)
     revision = Revision(
         parent=parent,
         classes=classes,
@@ -143,6 +146,15 @@ def _rebased(asked: _Asked) -> tuple[Judged, _Facts]:
 def _instead(asked: _Asked) -> str:
     name, model = asked.source.ref.name, shlex.quote(asked.model)
     return f"promptctl learn {shlex.quote(str(asked.photos))} --name {name} --fresh --model {model}"
+
+
+def _fitting(settings: LearnSettings, names: Sequence[str], tower: TextTower) -> LearnSettings:
+    """The same with as many context vectors as the other tower has room for, or as its words of init are.
+
+    All are learned anew, and nobody who rebases has asked for a number of them.
+    """
+    fits = settings.init is None and (settings.context_tokens or 0) <= tower.room_beside(names)
+    return settings if fits else replace(settings, context_tokens=None)
 
 
 def _found(asked: _Asked) -> dict[str, Path]:

@@ -173,6 +173,12 @@ def wordless(names: Sequence[str]) -> list[str]:
     ]
 
 
+def little_room(name: str, count: int, usual: int) -> str:
+    """What to say of a model whose prompts are too short for as many context vectors as usual."""
+    vectors = "1 context vector fits" if count == 1 else f"{count} context vectors fit"
+    return f"{vectors} beside '{name}' in a prompt of this model, so as many are learned and not {usual}"
+
+
 def _quoted(names: Sequence[str]) -> str:
     return _listed([f"'{name}'" for name in names])
 

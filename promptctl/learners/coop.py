@@ -178,7 +178,7 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
     else:
         epochs, lr = recipe.epochs(training_set.shots_per_class), Settings.lr
     own = Settings(
-        context_tokens=start.vectors.shape[-2] if start else settings.tokens(tower),
+        context_tokens=start.vectors.shape[-2] if start else settings.tokens(tower, training_set.names),
         init=settings.init,
         class_specific=settings.class_specific,
         position=settings.position,

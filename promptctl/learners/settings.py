@@ -13,6 +13,7 @@ from promptctl.learners import LEARNERS, all_recipes
 
 if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
+    from promptctl.context.card import ClassEntry
 
 DEFAULT_TOKENS = 16  # docs/benchmarks.md
 DEFAULT_VISUAL_TOKENS = 4  # of vpt; PromptSRC's count
@@ -27,7 +28,7 @@ class LearnSettings:
     """How to learn; what is None the learner decides.
 
     learner          of LEARNERS
-    context_tokens   M, from 1; None: 16, or as many as the words of init are
+    context_tokens   M, from 1; None: 16, or what fits beside the longest name; or as many as the words of init are
     init             words to start from; None: noise
     class_specific   a context of its own for every class
     position         of the class name among the vectors: end, middle or front
@@ -138,15 +139,18 @@ class LearnSettings:
             )
             raise SettingUnheeded(option_of(setting), asked, add=takers)
 
-    def tokens(self, tower: TextTower) -> int:
-        """How many context vectors to learn: those asked for, or those the words of init are.
+    def tokens(self, tower: TextTower, names: Sequence[str | ClassEntry]) -> int:
+        """How many context vectors to learn: those asked for, those the words of init are, or as many as fit up to 16.
 
+        names    what the prompts call the classes; the longest leaves room for one at least, or is too long itself
         raises   DatasetError
         """
         if not LEARNERS[self.learner].has_context:
             return 0
+        if self.takes_what_fits:
+            return max(1, min(DEFAULT_TOKENS, tower.room_beside(names)))
         if self.init is None:
-            return DEFAULT_TOKENS if self.context_tokens is None else self.context_tokens
+            return self.context_tokens or 0
         found = len(tower.tokens(self.init))
         if not found:
             raise DatasetError("--init has no words in it", 'for example --init "a photo of a"')
@@ -157,6 +161,11 @@ class LearnSettings:
                 "leave --context-tokens out: the words of --init decide",
             )
         return found
+
+    @property
+    def takes_what_fits(self) -> bool:
+        """Whether nobody said how many context vectors to learn."""
+        return LEARNERS[self.learner].has_context and self.context_tokens is None and self.init is None
 
     def _beyond(self, heeded: Iterable[str]) -> list[str]:
         """The settings that somebody has asked for and `heeded` does not name."""

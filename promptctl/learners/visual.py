@@ -136,7 +136,7 @@ def fit_both(training_set: TrainingSet, settings: LearnSettings, on_progress: On
 
     tower, names = training_set.backbone.tower, training_set.names
     of_context = coop.Settings(
-        context_tokens=settings.tokens(tower),
+        context_tokens=settings.tokens(tower, names),
         init=settings.init,
         class_specific=settings.class_specific,
         position=settings.position,
