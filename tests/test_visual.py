@@ -472,7 +472,7 @@ def test_evaluate_measures_zero_shot_on_the_plain_tower(stored, photos, tiny):
         ),
         (
             "compare PHOTOS --learners vpt",
-            "no learner is called 'vpt'",
+            "vpt cannot be compared: what is compared learns from features, and a learning image tower changes them",
         ),
     ],
 )

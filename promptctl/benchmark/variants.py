@@ -47,11 +47,16 @@ def settings_of(name: str, settings: LearnSettings) -> LearnSettings:
 def check_heeded(settings: LearnSettings, names: Sequence[str]) -> None:
     """SettingUnheeded for a setting that has no effect on anything that is compared; TokensClash for visual tokens."""
     if settings.tokens_shape is not None:
-        raise TokensClash(
-            "what is compared learns from features, and visual tokens change them in every step",
-            "leave out --visual-tokens; promptctl learn PHOTOS --name NAME --visual-tokens 4, then evaluate",
-        )
+        raise not_compared("visual tokens", "--visual-tokens 4")
     settings.check_heeded(filter(None, map(learner_of, names)), names)
+
+
+def not_compared(what: str, option: str) -> TokensClash:
+    """Why not, and how it is measured instead."""
+    return TokensClash(
+        f"{what} cannot be compared: what is compared learns from features, and a learning image tower changes them",
+        f"promptctl learn PHOTOS --name NAME {option}, then promptctl evaluate NAME TEST",
+    )
 
 
 def generalises_to_new_classes(name: str, settings: LearnSettings = PLAIN) -> bool:

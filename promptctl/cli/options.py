@@ -129,7 +129,11 @@ Epochs = Annotated[
 ]
 Rate = Annotated[
     float | None,
-    typer.Option(min=1e-9, callback=finite, help="Learning rate.  [default: 0.002; clap: 0.1; visual tokens: 0.0025]"),
+    typer.Option(
+        min=1e-9,
+        callback=finite,
+        help="Learning rate.  [default: 0.002; clap: 0.1; prolip: 0.0001; visual tokens: 0.0025]",
+    ),
 ]
 Views = Annotated[
     int | None,

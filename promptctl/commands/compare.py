@@ -34,6 +34,7 @@ from promptctl.errors import (
     UnknownLearner,
     reason_of,
 )
+from promptctl.learners import LEARNERS
 from promptctl.learners.settings import DEFAULT_TOKENS, PLAIN, LearnSettings, settings_of
 from promptctl.progress import OnProgress
 from promptctl.report import BaseToNewRow, ComparedRow, CompareReport
@@ -326,9 +327,11 @@ def _write_figure(plot: Path, report: CompareReport, force: bool) -> str | None:
 
 
 def _known_learners(asked: Sequence[str]) -> tuple[str, ...]:
-    """Each once; UnknownLearner for an unknown one, or for none at all."""
+    """Each once; UnknownLearner for an unknown one, or for none at all, TokensClash for one of visual tokens."""
     names, known = _several("learners", asked), variants.names()
     unknown = next((name for name in names or ("",) if name not in known), None)
+    if str(unknown) in LEARNERS:
+        raise variants.not_compared(str(unknown), f"--learner {unknown}")
     if unknown is not None:
         raise UnknownLearner(str(unknown), known)
     return tuple(dict.fromkeys(map(str, names)))

@@ -115,10 +115,11 @@ def compare(
 
     The few-shot protocol of the CoOp paper on your own photos: how many photos do you need, and which learner?
 
-    A setting applies to the learners that take it: coop and its variants take all of them, clap takes --epochs, --lr
-    and --views. ensemble-7 averages CLIP's seven selected templates and, as in the paper, --template too where that is
-    not the one for ImageNet; ensemble-80 averages all 80 of CLIP's. linear-probe-raw is the paper's linear probe, on
-    image features that are not normalised; linear-probe uses normalised ones.
+    A setting applies to the learners that take it: coop and its variants take all of them, auto those of its context,
+    prolip takes --epochs and --lr, clap --views too; gda and proker take none. coop-head is what learn answers with.
+    ensemble-7 averages CLIP's seven selected templates and, as in the paper, --template too where that is not the one
+    for ImageNet; ensemble-80 averages all 80 of CLIP's. linear-probe-raw is the paper's linear probe, on image features
+    that are not normalised; linear-probe uses normalised ones.
 
     Every result is kept until promptctl cache clear, so an interrupted comparison continues where it stopped when you
     run it again. CSV has a row per seed with its accuracy and seconds; mean and std are over all seeds.
