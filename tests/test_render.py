@@ -34,7 +34,7 @@ from promptctl.report import (
     VectorReport,
     VocabularyFacts,
 )
-from promptctl.report.phrases import joined
+from promptctl.report.phrases import joined, number_of
 
 WIDTHS = [60, 61, 70, 80, 100, 140]
 PATHS = (
@@ -420,6 +420,15 @@ def test_json_has_null_where_it_has_no_number(output):
     found = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
     top = (found["images"][0] if output == "json" else found)["top"]
     assert [guess["probability"] for guess in top] == [None, None]
+
+
+def test_thousands_are_told_apart():
+    assert [number_of(count, "photo") for count in (0, 1, 999, 1279)] == [
+        "0 photos",
+        "1 photo",
+        "999 photos",
+        "1,279 photos",
+    ]
 
 
 def test_names_in_a_sentence_are_joined_as_people_join_them():

@@ -214,12 +214,13 @@ def test_of_words_and_blends_no_mistakes_are_known(stored, mixed):
 def test_the_promise_is_in_one_sentence():
     kept = Taken(Rejection(0.05, 40, 2 / 41, 0.00896, 0.113))
     assert kept.closing(12, 0, 240) == [
-        "12 of 240 unknown; threshold from 40 photos: expect 4.9 % of yours among them, 0.9 to 11 % nine times in ten"
+        "12 of 240 unknown; threshold from 40 photos: "
+        "expect 4.9 % of your own photos called so, 0.9 to 11 % nine times in ten"
     ]
     few = Taken(Rejection(0.05, 9, 0.1, 0.005, 0.26))
     assert few.closing(1, 0, 2) == [
         "1 of 2 unknown; threshold from 9 photos, too few to promise 5 %, so the score of the least alike: "
-        "expect 10 % of yours among them, 0.5 to 26 % nine times in ten"
+        "expect 10 % of your own photos called so, 0.5 to 26 % nine times in ten"
     ]
 
 

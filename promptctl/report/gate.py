@@ -26,7 +26,7 @@ class Rejection:
         from_ = f"threshold from {number_of(self.photos, 'photo')}"
         if self.expected > self.asked:
             from_ += f", too few to promise {_short(self.asked)}, so the score of the least alike"
-        expected = f"expect {_short(self.expected)} of yours among them, {between}"
+        expected = f"expect {_short(self.expected)} of your own photos called so, {between}"
         return f"{unknown:,} of {images:,} unknown; {from_}: {expected}"
 
 

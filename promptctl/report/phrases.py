@@ -119,7 +119,7 @@ def _score_line(card: Card) -> str:
 
 def counted_images(count: int, which: str) -> str:
     """ "the 12 images held out", "the 1 image of test/"."""
-    return f"the {count} {which.replace('images', 'image', 1) if count == 1 else which}"
+    return f"the {count:,} {which.replace('images', 'image', 1) if count == 1 else which}"
 
 
 def retokenised_lines(names: Sequence[str], shown: int = 5) -> list[str]:
@@ -140,8 +140,8 @@ def joined(names: Sequence[str]) -> str:
 
 
 def number_of(count: int, thing: str) -> str:
-    """ "1 photo", "2 photos"."""
-    return f"{count} {thing}{'' if count == 1 else 's'}"
+    """ "1 photo", "2 photos", "1,279 photos"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def first_few(names: Sequence[str], shown: int = 3) -> str:
