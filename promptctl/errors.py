@@ -863,8 +863,11 @@ def option_of(setting: str) -> str:
 
 
 class SettingsClash(PromptctlError):
-    def __init__(self, learner: str, because: str, option: str) -> None:
-        super().__init__(f"{learner} {because}, so {option} has no effect", f"leave out {option} or --learner")
+    def __init__(self, learner: str, because: str, option: str, takers: Sequence[str]) -> None:
+        super().__init__(
+            f"{learner} {because}, so {option} has no effect",
+            f"leave out {option}, or --learner {_any_of(takers)}",
+        )
 
 
 class TokensClash(SettingsClash):

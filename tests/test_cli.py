@@ -1018,7 +1018,7 @@ def test_clap_refuses_what_only_a_context_has(cli, photos, tiny):
     done = cli("learn", photos, "--name", "w", "--model", tiny, "--learner", "clap", "--init", "a photo of a")
     assert done.err == (
         "error: clap learns weights of its classes and no context, so --init has no effect\n"
-        "hint:  leave out --init or --learner\n"
+        "hint:  leave out --init, or --learner coop or auto\n"
     )
 
 

@@ -16,7 +16,7 @@ from test_log import version
 from promptctl import commands
 from promptctl.classification import references
 from promptctl.classification.doubts import PERHAPS, seen
-from promptctl.context.card import BackboneId, ClassEntry, Shots
+from promptctl.context.card import BackboneId, ClassEntry, Score, Shots
 from promptctl.context.context import Context, ShotTable
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
@@ -201,6 +201,13 @@ def test_a_context_without_any_hold_out_says_so_once():
     store(x, truth)
     (found,) = of_kind(commands.doctor("birds"), "no hold-out")
     assert found.command.startswith("promptctl learn PHOTOS --name birds --shots all")
+    # a learner without a head has no folds either
+    assert found.what.endswith("is held out, so nothing says whether a next version is as good")
+    context = Store()["birds"]
+    judged = dataclasses.replace(context.card, folds=Score("shots, in 5 folds", len(x), 0.9, 0.8))
+    Store().save("birds", dataclasses.replace(context, card=judged).to_bytes(), new=False)
+    (found,) = of_kind(commands.doctor("birds"), "no hold-out")
+    assert found.what.endswith("is held out, so accuracy is known from folds of the shots alone")
 
 
 def test_names_are_not_read_without_the_backbone_and_that_is_said(cli):

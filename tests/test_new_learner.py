@@ -115,7 +115,7 @@ def test_a_new_learner_refuses_the_settings_it_does_not_heed(toy, cli, photos, t
     done = cli("learn", photos, "--name", "c", "--model", tiny, "--learner", "toy", "--epochs", 3)
     assert done.err.splitlines() == [
         "error: toy averages the shots of a class, so --epochs has no effect",
-        "hint:  leave out --epochs or --learner",
+        "hint:  leave out --epochs, or --learner coop, auto, clap or prolip",
     ]
 
 

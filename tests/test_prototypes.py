@@ -190,11 +190,21 @@ def test_means_of_old_shots_beside_new_ones_do_not_do_for_single_images():
 def test_a_head_of_few_photos_is_warned_of_where_features_are_left_out(cli, tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("PROMPTCTL_MODEL", tiny)
     photos = paint(tmp_path / "photos", images=4)
-    for name, options in (("headed", ()), ("headless", ("--no-head",))):
-        assert cli("learn", photos, "--name", name, "--epochs", 2, *options).code == 0
-    warned = [
-        "fewer than 5 photos of 'blue', 'green', 'red'" in cli("export", name, tmp_path / f"{name}{i}", *options).err
-        for name in ("headed", "headless")
-        for i, options in enumerate([("--without-shots",), ("--prototypes-only",), ()])
-    ]
-    assert warned == [True, True, False, False, False, False]
+    ways = {"headed": ("--epochs", 2), "headless": ("--epochs", 2, "--no-head"), "gaussians": ("--learner", "gda")}
+    for name, options in ways.items():
+        assert cli("learn", photos, "--name", name, *options).code == 0
+    said = {
+        name: [
+            cli("export", name, tmp_path / f"{name}{i}", *options).err
+            for i, options in enumerate([("--without-shots",), ("--prototypes-only",), ()])
+        ]
+        for name in ways
+    }
+    few = "fewer than 5 photos of 'blue', 'green', 'red'"
+    warned = {name: [few in text for text in texts] for name, texts in said.items()}
+    assert warned == {"headed": [True, True, False], "headless": [False] * 3, "gaussians": [True, True, False]}
+    assert "features: learn with --no-head, or more photos, to give away less" in said["headed"][0]
+    # what it says is a command that runs: gda has no answer but its head
+    assert "features: learn with --learner coop --no-head, or more photos" in said["gaussians"][0]
+    assert cli("learn", photos, "--name", "gaussians", "--fresh", "--learner", "coop", "--no-head").code == 0
+    assert few not in cli("export", "gaussians", tmp_path / "again", "--without-shots").err

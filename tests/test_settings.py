@@ -80,7 +80,8 @@ def test_a_setting_that_its_learner_does_not_heed_is_refused_where_it_is_made(le
             beside = {"visual_tokens": 2} if setting == "visual_depth" else {}
             assert getattr(LearnSettings(learner=learner, **beside, **{setting: value}), setting) == value
         else:
-            with pytest.raises(SettingsClash, match=f"--{setting.replace('_', '-')} has no effect"):
+            option = "--no-head" if setting == "head" else f"--{setting.replace('_', '-')}"
+            with pytest.raises(SettingsClash, match=f"{option} has no effect"):
                 LearnSettings(learner=learner, **{setting: value})
 
 

@@ -345,7 +345,10 @@ class _Case:
                 yield self.finding("no hold-out", "low", what, self.learns([entry.label]), labels=(entry.label,))
         if not shots.held_out.any():
             labels = [entry.label for entry in self.context.card.classes]
-            what = "no image of any class is held out, so accuracy is known from folds of the shots alone"
+            known = "accuracy is known from folds of the shots alone"
+            if self.context.card.folds is None:
+                known = "nothing says whether a next version is as good"
+            what = f"no image of any class is held out, so {known}"
             yield self.finding("no hold-out", "low", what, self.learns(labels, " --shots all"), labels=tuple(labels))
 
     # -------------------------------------------------------------------------- names

@@ -15,6 +15,7 @@ from promptctl.commands.sources import Source, locate
 from promptctl.commands.writing import check_free, place_file, refuse_inside_store
 from promptctl.context.card import read_card
 from promptctl.errors import ExportFailed, ExtraMissing, WrongOption
+from promptctl.learners import LEARNERS
 from promptctl.report import CheckpointExported, ContextExported, HeadExported, OnnxExported
 from promptctl.store.store import Store
 
@@ -114,7 +115,9 @@ def say_what_a_head_tells(context: Context) -> None:
     counts = Counter(context.learned_from()[1].tolist())
     few = [entry.label for row, entry in enumerate(context.card.classes) if 0 < counts[row] < FEWEST]
     if context.head is not None and few:
-        remarks.say([remarks.head_of_few(few, FEWEST)])
+        heeds = LEARNERS[context.card.method.learner].heeds
+        without = "--no-head" if "head" in heeds else "--learner coop --no-head"
+        remarks.say([remarks.head_of_few(few, FEWEST, without)])
 
 
 def _export_checkpoint(source: Source, out: Path, model: str | None, force: bool) -> CheckpointExported:

@@ -132,11 +132,14 @@ def near_copies(pairs: Iterable[tuple[Path, Path | str]]) -> list[str]:
     return [f"{path} looks nearly the same as {known}, so measuring on it says little" for path, known in pairs]
 
 
-def head_of_few(labels: Sequence[str], fewest: int) -> str:
-    """What to say of a head that goes to somebody who shall not have the photos' features."""
+def head_of_few(labels: Sequence[str], fewest: int, without: str) -> str:
+    """What to say of a head that goes to somebody who shall not have the photos' features.
+
+    without   the options of `learn` that make no head
+    """
     return (
         f"the head in this file was fitted to fewer than {fewest} photos of {_quoted(labels)}, and what it says of "
-        "them is close to those photos' features: learn with --no-head, or more photos, to give away less"
+        f"them is close to those photos' features: learn with {without}, or more photos, to give away less"
     )
 
 

@@ -66,7 +66,7 @@ class LearnSettings:
             object.__setattr__(self, setting, value)  # 16.0 of numpy is 16.0 of Python from here on
         learner = LEARNERS[self.learner]
         for setting in self._beyond(learner.heeds):
-            raise SettingsClash(self.learner, learner.does, option_of(setting))
+            raise SettingsClash(self.learner, learner.does, self._typed_as(setting), _takers(setting))
         if learner.recipes:
             checks.one_of("recipe", self.recipe, learner.recipes)
         self._check_tokens()
@@ -134,10 +134,7 @@ class LearnSettings:
     def check_heeded(self, learners: Iterable[str], asked: Sequence[str]) -> None:
         """SettingUnheeded for a setting that none of several learners takes; `asked` is what they were called."""
         for setting in self._beyond({setting for name in learners for setting in LEARNERS[name].heeds}):
-            takers = sorted(
-                name for name, learner in LEARNERS.items() if setting in learner.heeds and learner.of_features
-            )
-            raise SettingUnheeded(option_of(setting), asked, add=takers)
+            raise SettingUnheeded(option_of(setting), asked, add=sorted(_takers(setting)))
 
     def tokens(self, tower: TextTower, names: Sequence[str | ClassEntry]) -> int:
         """How many context vectors to learn: those asked for, those the words of init are, or as many as fit up to 16.
@@ -174,6 +171,14 @@ class LearnSettings:
 
     def _asks_for(self, setting: str) -> bool:
         return bool(getattr(self, setting) != getattr(LearnSettings, setting))
+
+    def _typed_as(self, setting: str) -> str:
+        return "--no-head" if setting == "head" and not self.head else option_of(setting)
+
+
+def _takers(setting: str) -> list[str]:
+    """The learners of frozen features that heed it."""
+    return [name for name, learner in LEARNERS.items() if setting in learner.heeds and learner.of_features]
 
 
 PLAIN = LearnSettings()
