@@ -17,14 +17,17 @@ import torch.nn.functional as F
 from conftest import paint
 
 import promptctl
+from promptctl.classification.calibration import OwnPhotos
+from promptctl.classification.references import unit
 from promptctl.clip.backbone import Backbone
 from promptctl.clip.image_tower import ImageTower, encoder_with
+from promptctl.commands.update import _grouped
 from promptctl.commands.versions import answering
-from promptctl.context.card import KEY, fingerprint_with, seal
-from promptctl.context.context import Context
+from promptctl.context.card import KEY, Shots, fingerprint_with, seal
+from promptctl.context.context import UNSCORED, Context, ShotTable
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.pipeline import encode_files
-from promptctl.errors import BadSetting, CorruptContext, NoVisualTokens, TokensClash
+from promptctl.errors import BadSetting, CorruptContext, LearningFailed, NoVisualTokens, TokensClash
 from promptctl.learners import unfinished, visual
 from promptctl.learners.settings import LearnSettings
 from promptctl.learners.training import warm_cosine_rate
@@ -312,6 +315,35 @@ def test_minutes_are_said_in_words():
     assert visual.cost_in_words(10, 4, 1000.0) == "10 steps of 4 photos at 1e+03 photos/s: about 1 second"
 
 
+def test_a_cost_is_said_of_a_second_of_steps_or_of_a_run_that_is_over_by_then(monkeypatch):
+    """The first steps of a short one are of a machine that has just woken up."""
+    for lengths, says in (
+        ([0.01, 0.02, *[0.2] * 9], "1000 steps of 4 photos at 23.5 photos/s: about 3 minutes"),
+        ([0.5, 2, 2, 2], "1000 steps of 4 photos at 2 photos/s: about 33 minutes"),
+    ):
+        said, now = [], 0.0
+        timer = visual._Timer(4, 1000, said.append)
+        for seconds in lengths:
+            now += seconds
+            monkeypatch.setattr(visual.time, "monotonic", lambda now=now: now)
+            timer.stepped()
+        assert said == [says]
+    said = []
+    timer = visual._Timer(4, 20, said.append)
+    for now in (0.0, 0.01, 0.02, 0.03):
+        monkeypatch.setattr(visual.time, "monotonic", lambda now=now: now)
+        timer.stepped()
+    assert said == ["20 steps of 4 photos at 400 photos/s: about 1 second"]
+
+
+@pytest.mark.parametrize("epochs", [3, 6])
+@pytest.mark.parametrize("how", [{"learner": "vpt"}, {"visual_tokens": 2}])
+def test_what_the_last_step_broke_is_said_and_neither_stored_nor_gone_on_from(tiny, photos, epochs, how):
+    with pytest.raises(LearningFailed, match=r"^the loss was no longer finite at step [2-6]$"):
+        promptctl.learn(photos, "a", shots=2, model=tiny, epochs=epochs, lr=1e15, **how)
+    assert unfinished.count() == 0 and not list(Store().every())
+
+
 # --------------------------------------------------------------------------- Ctrl-C
 
 STOPS = """
@@ -416,6 +448,58 @@ def test_classify_asks_the_tower_with_tokens(stored, cli, photos, tiny):
     logits = context.card.logit_scale * features.vectors @ context.text_features.T / context.card.temperature
     best = np.array(context.card.names)[logits.argmax(1)]
     assert [row["top"][0]["name"] for row in rows] == best.tolist()
+
+
+def test_unknown_photos_are_told_by_photos_that_the_tower_has_not_learned_from(stored, cli, photos):
+    cannot = (
+        "both@1 cannot tell unknown photos: its image tower has learned from every photo it keeps, none is held out"
+    )
+    found = cli("classify", photos, "--prompt", "both")
+    assert found.code == 0 and cannot in found.err
+    assert cannot in cli("evaluate", "both", photos, "--unknown", photos).err
+    held = stored["held"]
+    known = held.shots.likeness != UNSCORED
+    assert known.tolist() == (held.shots.held_out == 1).tolist()
+    flattered = dataclasses.replace(
+        held, shots=dataclasses.replace(held.shots, likeness=np.full(len(known), 0.5, "f4"))
+    )
+    for context in (held, flattered):
+        assert np.isfinite(OwnPhotos.of(context).likeness).sum() == known.sum()
+    assert json.loads(cli("classify", photos, "--prompt", "held", "--json").out)["rejection"]["photos"] == known.sum()
+
+
+def _seen_two_ways(learned, own, plain, ids):
+    """A context of `both` with these rows (N, 3) of its shots, by the tower with tokens and by the plain one."""
+    context = Context.from_bytes(learned["both"], "both")
+    shots = ShotTable(
+        *(np.zeros((len(ids), 32), np.float16), np.array(ids, np.int32)),
+        np.random.default_rng(0).integers(0, 256, (len(ids), 32), np.uint8),
+        np.zeros(len(ids), np.uint8),
+    )
+    features, by_plain = (np.pad(unit(np.array(rows)), ((0, 0), (0, 29))).astype(np.float16) for rows in (own, plain))
+    shots = dataclasses.replace(shots, features=features, plain=by_plain)
+    card = dataclasses.replace(context.card, shots=Shots(None, len(ids), 0))
+    return dataclasses.replace(context, card=card, shots=shots)
+
+
+def test_doctor_asks_the_plain_tower_since_the_other_has_learned_a_wrong_label(learned, cli):
+    ids = [id for id in range(3) for _ in range(6)]
+    rows = np.eye(3)[ids] + np.random.default_rng(1).normal(0, 0.1, (18, 3))
+    plain = rows.copy()
+    plain[0] = [0.1, 1, 0]
+    context = _seen_two_ways(learned, rows, plain, ids)
+    Store().save("a", context.to_bytes(), new=True)
+    found = json.loads(cli("doctor", "a", "--json").out)["findings"]
+    assert [f["images"] for f in found if f["kind"] == "label"] == [[context.shots.hashes[0]]]
+    assert any("is held out, so accuracy is not known" in f["what"] for f in found)
+
+
+def test_near_copies_are_told_by_the_plain_tower(learned):
+    rows = np.random.default_rng(2).normal(0, 1, (9, 3))
+    context = _seen_two_ways(learned, rows[[0, 0, 2, 3, 3, 5, 6, 7, 8]], rows, [0, 0, 0, 1, 1, 1, 2, 2, 2])
+    assert len(set(_grouped(context.shots, context.shots, []).groups.tolist())) == 9
+    other = dataclasses.replace(context.shots, plain=context.shots.features)
+    assert len(set(_grouped(other, other, []).groups.tolist())) == 7
 
 
 def test_python_uses_the_tower_with_tokens(stored, photos):

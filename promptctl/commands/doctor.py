@@ -178,11 +178,12 @@ class _Case:
 
     @cached_property
     def features(self) -> NDArray[np.float32]:
+        """(N, E) by the plain tower: one that has learned from a label has nothing to say against it."""
         import numpy as np
 
         from promptctl.classification.blend import as_kept
 
-        return as_kept(self.context.shots.features.astype(np.float32))
+        return as_kept(self.context.shots.plain.astype(np.float32))
 
     @cached_property
     def shown(self) -> list[int]:
@@ -345,10 +346,8 @@ class _Case:
                 yield self.finding("no hold-out", "low", what, self.learns([entry.label]), labels=(entry.label,))
         if not shots.held_out.any():
             labels = [entry.label for entry in self.context.card.classes]
-            known = "accuracy is known from folds of the shots alone"
-            if self.context.card.folds is None:
-                known = "nothing says whether a next version is as good"
-            what = f"no image of any class is held out, so {known}"
+            known = "known from folds of the shots alone" if self.context.card.folds else "not known"
+            what = f"no image of any class is held out, so accuracy is {known}"
             yield self.finding("no hold-out", "low", what, self.learns(labels, " --shots all"), labels=tuple(labels))
 
     # -------------------------------------------------------------------------- names

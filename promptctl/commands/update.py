@@ -319,9 +319,12 @@ def _all_shots(
 
 
 def _grouped(shots: ShotTable, old: ShotTable, paths: Sequence[Path]) -> ShotTable:
-    """The shots with what belongs together; new ones, which stand last, have photos to look at."""
+    """The shots with what belongs together; new ones, which stand last, have photos to look at.
+
+    The plain tower tells copies: one that has learned classes may see all photos of a class alike.
+    """
     labels = [str(int(id)) for id in shots.class_ids]
-    rows = as_kept(shots.features.astype(np.float32))
+    rows = as_kept(shots.plain.astype(np.float32))
     before = [*old.groups.tolist(), *(-1 for _ in paths)]
     groups = groups_of(rows, labels, shots.hashes, [*(None for _ in range(len(old))), *paths], before=before)
     return replace(shots, groups=first_places(groups).astype(np.int32))
