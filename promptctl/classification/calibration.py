@@ -7,7 +7,9 @@ Likeness of a photo x, in a context of unit shots s_i with unit class means m_c,
 the cosine to a class (half of it to the nearest shot, half to the mean), less half of the cosine to anything at all.
 Every shot is scored without its group. To reject what is below the l-th smallest of n such scores, where l is
 floor(alpha (n + 1)), is to reject a share of one's own photos that is distributed as Beta(l, n + 1 - l): split
-conformal prediction (Vovk, ACML 2012), as far as a shot without its group is like a new photo.
+conformal prediction (Vovk, ACML 2012), as far as a shot without its group is like a new photo. Where the image tower
+has learned from the shots it is not: they are more alike to each other than any new photo is to them. Those that are
+held out are scored then, and no others.
 """
 
 from __future__ import annotations
@@ -54,6 +56,8 @@ class OwnPhotos:
     def of(context: Context) -> OwnPhotos:
         """As they are stored; what is not, is scored now. Of near copies there is one."""
         shots = scored(context)
+        if not context.is_plain:  # whatever a file says of those that its image tower has learned from
+            shots = replace(shots, likeness=np.where(shots.held_out == 1, shots.likeness, np.float32(UNSCORED)))
         shots = shots.only(np.unique(shots.groups, return_index=True)[1])
         index = {entry.id: i for i, entry in enumerate(context.card.classes)}
         targets, answers = (
@@ -95,7 +99,7 @@ def known_rows(context: Context) -> Numbers:
 
 
 def scored(context: Context, *, again: bool = False) -> ShotTable:
-    """The shots with their likeness, those that are held out to all the others.
+    """The shots with their likeness, those that are held out to all the others; these alone where a tower has learned.
 
     again   also where they have one, which is of the shots there were then
     """
@@ -106,7 +110,8 @@ def scored(context: Context, *, again: bool = False) -> ShotTable:
     own, found = shots.held_out == 0, np.full(len(shots), np.nan)
     if own.any():
         x = unit(features.astype(np.float64))
-        found[own] = likeness_without(x, targets, shots.groups[own].astype(np.int64))
+        if context.is_plain:
+            found[own] = likeness_without(x, targets, shots.groups[own].astype(np.int64))
         if not own.all():
             found[~own] = likeness(unit(context.held_out()[0].astype(np.float64)), references(x, targets))
     # sums come in another order on another machine, and the same photos give the same bytes

@@ -229,9 +229,17 @@ def gate_of(context: Context, name: str, taking: Taking, blend: float | None = 1
 def _said_of(gate: Gate, context: Context, taking: Taking, *, is_blended: bool) -> Taken:
     promise, cannot = gate.promise, None
     if taking.unknown is not None and promise is None:
-        cannot = context.why_no_shots(each=True) or "it has too few photos"
+        cannot = why_none_unknown(context) or "it has too few photos"
     rejection = Rejection(**vars(promise)) if promise is not None else None
     return Taken(rejection, _line(gate, taking, is_blended), cannot)
+
+
+def why_none_unknown(context: Context) -> str | None:
+    """Why nothing that a context keeps tells what is unlike its photos, in words; None where something does."""
+    because = context.why_no_shots(each=True)
+    if because is None and not context.is_plain and not (context.shots.held_out == 1).any():
+        return "its image tower has learned from every photo it keeps, none is held out as by --shots all"
+    return because
 
 
 def _line(gate: Gate, taking: Taking, is_blended: bool) -> TakenLine | None:

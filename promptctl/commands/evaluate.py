@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, overload
 
 from promptctl import checks
 from promptctl.commands import baseline_names
-from promptctl.commands.answers import UNKNOWN
+from promptctl.commands.answers import UNKNOWN, why_none_unknown
 from promptctl.commands.backbones import chosen_share, load_encoder_for
 from promptctl.commands.evaluate_files import Files
 from promptctl.commands.labelled import How, Labelled, class_index, labelled, seen, seen_plainly
@@ -245,7 +245,7 @@ def _files_of(foreign: Path, context: Context, name: str) -> Sequence[Path]:
     """The photos of a folder that shows nothing known, or why they are of no use."""
     from promptctl.commands.gather import gathered
 
-    if why := context.why_no_shots(each=True):
+    if why := why_none_unknown(context):
         raise WrongOption(f"{name} cannot tell unknown photos: {why}", "leave out --unknown")
     return [path_of(path) for path in gathered([foreign]).photos]
 
