@@ -29,7 +29,7 @@ from promptctl.commands.places import check_learn_places
 from promptctl.commands.storing import once_more, place, store_version
 from promptctl.context.card import Card, ClassEntry, Shots
 from promptctl.context.update import UpdateSettings, thinned
-from promptctl.errors import ContextExists, WrongOption
+from promptctl.errors import ContextExists, LearningFailed, WrongOption
 from promptctl.learners import LEARNERS
 from promptctl.learners.settings import PLAIN, LearnSettings, settings_of
 from promptctl.progress import OnProgress
@@ -240,13 +240,17 @@ def _first(asked: _Asked, fresh: bool) -> LearnReport | LearnPlan:
     asked.on_plan(plan)
     split, context, learned = _learned(asked, entries, folder, candidates, backbone)
     entry = store_version(context, asked.name, asked.store, new=not fresh)
-    if learned.unfinished is not None:
-        from promptctl.learners import unfinished
-
-        unfinished.remove(learned.unfinished)
+    _forget_run(learned)
     if asked.seconds > _LONG:
         _keep_for_answers(backbone)
     return _learn_report(entry, context, _Photos.of_split(split, context.card), folder, asked.seconds)
+
+
+def _forget_run(learned: Learned) -> None:
+    """What a run kept of its steps, now that nobody wants to go on from there."""
+    from promptctl.learners import unfinished
+
+    unfinished.remove(learned.unfinished)
 
 
 def _plan_of_first(
@@ -390,7 +394,11 @@ def _learned(
     )
     plain = None if seen is split.held_out.vectors else split.held_out.vectors
     measured = Measured(seen, split.targets(split.held_out), split.measured_on, plain)
-    return split, version(card, learned, zero_shot, table, settings, measured), learned
+    try:
+        return split, version(card, learned, zero_shot, table, settings, measured), learned
+    except LearningFailed:
+        _forget_run(learned)
+        raise
 
 
 def _seen_before(asked: _Asked, split: FewShotSplit, backbone: Backbone | QuickBackbone) -> SplitBefore | None:

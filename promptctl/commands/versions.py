@@ -12,7 +12,9 @@ from promptctl.classification.blend import as_kept
 from promptctl.classification.classifier import Classifier, Predictions
 from promptctl.context.card import HELD_OUT, Card, ChoiceScore, Chosen, HeadPart, Score
 from promptctl.context.context import NOT_JUDGED, Context, LinearHead, ShotTable
+from promptctl.context.limits import LARGEST_VALUE
 from promptctl.context.prototypes import Prototypes
+from promptctl.errors import LearningFailed
 from promptctl.learners import LEARNERS, head
 from promptctl.learners.fitting import Learned
 from promptctl.learners.head import FittedHead, Folds
@@ -49,7 +51,9 @@ def version(
     card        without head, folds and score
     zero_shot   (C, E) unit rows
     measured    what the score is of; None: those of the shots that are held out
+    raises      LearningFailed for what no file takes
     """
+    _check_learned(learned, shots)
     unjudged = replace(shots, confidence=np.full(len(shots), NOT_JUDGED, np.float32))
     context = Context(
         card,
@@ -66,6 +70,14 @@ def version(
     else:
         context = _with_temperature_of_held_out(context)
     return answering(context, measured)
+
+
+def _check_learned(learned: Learned, shots: ShotTable) -> None:
+    """LearningFailed where the last steps have left the numbers that there are, which no loss has told."""
+    some = (learned.vectors, learned.text_features, learned.visual_tokens, learned.projection, shots.features)
+    for tensor in some:
+        if tensor is not None and tensor.size and not float(np.abs(tensor).max()) <= LARGEST_VALUE:
+            raise LearningFailed(learned.method.steps, learned.method.lr)
 
 
 def answering(context: Context, measured: Measured | None = None) -> Context:

@@ -61,7 +61,8 @@ MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4
 SECONDS_A_SAVE = 30.0
 KEPT_BYTES = 1 << 30  # of pixels in memory; what has no room is decoded again in every epoch
-_TIMED = 3  # steps, of which the first is not counted
+_TIMED = 3  # steps at least, of which the first is not counted
+_TIMED_SECONDS = 1.0  # at least, unless all is over soon: a few short steps say little of the others
 _AHEAD = 4  # batches that are decoded before the tower asks for them
 _DECODERS = 4
 
@@ -159,6 +160,7 @@ def fit_both(training_set: TrainingSet, settings: LearnSettings, on_progress: On
     with torch.no_grad():
         texts = texts_of(context).float().cpu().numpy()
     if not np.isfinite(texts).all():
+        unfinished.remove(run.path)
         raise LearningFailed(end.step, own.lr)
     of_context = dataclasses.replace(of_context, epochs=own.epochs, lr=own.lr)
     method = Method(learner="coop", steps=end.step, views=own.views, **dataclasses.asdict(of_context))
@@ -409,6 +411,9 @@ class _Run:
                         self.on_progress("learning", state.step, self.steps)
                     if time.monotonic() - self._saved >= SECONDS_A_SAVE:
                         self._save(state)
+        except LearningFailed:  # where it was, it would fail again
+            unfinished.remove(self.path)
+            raise
         except BaseException:  # Ctrl-C above all
             if state.step and self._save(state):
                 signals.say(f"{state.step} of {self.steps} steps are kept: the same command goes on from there")
@@ -480,14 +485,19 @@ class _Timer:
 
     def __init__(self, batch: int, steps: int, say: Callable[[str], None]) -> None:
         self._batch, self._steps, self._say = batch, steps, say
-        self._done, self._start = 0, 0.0
+        self._done, self._start, self._is_said = 0, 0.0, steps <= _TIMED
 
     def stepped(self) -> None:
         self._done += 1
         if self._done == 1:
             self._start = time.monotonic()
-        elif self._done == _TIMED and self._steps > _TIMED:
-            seconds = max(1e-6, (time.monotonic() - self._start) / (_TIMED - 1))
+        elif self._done >= _TIMED and not self._is_said:
+            self._timed(time.monotonic() - self._start)
+
+    def _timed(self, elapsed: float) -> None:
+        seconds = max(1e-6, elapsed / (self._done - 1))
+        if elapsed >= _TIMED_SECONDS or self._steps * seconds <= _TIMED_SECONDS:
+            self._is_said = True
             self._say(cost_in_words(self._steps, self._batch, self._batch / seconds))
 
 
