@@ -202,7 +202,7 @@ def test_a_context_without_any_hold_out_says_so_once():
     (found,) = of_kind(commands.doctor("birds"), "no hold-out")
     assert found.command.startswith("promptctl learn PHOTOS --name birds --shots all")
     # a learner without a head has no folds either
-    assert found.what.endswith("is held out, so nothing says whether a next version is as good")
+    assert found.what.endswith("is held out, so accuracy is not known")
     context = Store()["birds"]
     judged = dataclasses.replace(context.card, folds=Score("shots, in 5 folds", len(x), 0.9, 0.8))
     Store().save("birds", dataclasses.replace(context, card=judged).to_bytes(), new=False)
