@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import partial
 from pathlib import Path
@@ -18,13 +19,14 @@ from test_visual import _with, forged
 from timm.models import vision_transformer as vit
 
 import promptctl
+from promptctl.classification.blend import as_kept
 from promptctl.clip.backbone import Backbone, Pooled
 from promptctl.clip.projection import before_of, encoder_before, encoder_projecting, projection_of
 from promptctl.context.context import Context
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.pipeline import encode_files
 from promptctl.errors import BackboneError, CorruptContext
-from promptctl.learners import prolip
+from promptctl.learners import head, prolip
 from promptctl.store.store import Store
 
 SIDE, JOINT, SCALE = 32, 12, 20.0
@@ -279,20 +281,93 @@ def test_what_a_projection_does_not_go_with_is_refused_in_a_sentence(stored, cli
     assert f"error: {says.replace('TINY', tiny)}" in found.err.splitlines()
 
 
-def test_an_update_keeps_it_and_says_new_classes_by_their_words(stored, tmp_path, tiny):
-    before, more = (
-        stored["held"],
-        paint(tmp_path / "more", images=8, colours={"red": (220, 30, 30), "grey": (99, 99, 99)}),
-    )
-    promptctl.learn(more, "held", max_forgetting=1.0)
+GREY = {"red": (220, 30, 30), "grey": (99, 99, 99)}
+
+
+def test_an_update_keeps_it_and_learns_a_head_of_all_shots(stored, cli, tmp_path, tiny):
+    before, more = stored["held"], paint(tmp_path / "more", images=8, colours=GREY)
+    found = cli("learn", more, "--name", "held", "--max-forgetting", 1)
+    assert "the projection of held@1 stayed, a head has learned beside it" in found.out.splitlines()
     after = stored["held@2"]
-    assert np.array_equal(after.projection, before.projection) and after.card.method == before.card.method
-    assert after.card.format == 3 and after.head is None and set(after.card.labels) == {"blue", "green", "grey", "red"}
-    assert np.array_equal(after.text_features, after.zero_shot_features)
+    assert np.array_equal(after.projection, before.projection) and after.card.format == 3
+    method = after.card.method
+    assert (method.learner, method.projection, method.steps, method.epochs) == ("prolip", True, 0, 0)
+    assert set(after.card.labels) == {"blue", "green", "grey", "red"} and after.card.curve == ()
     new = after.shots.only(np.array([sha not in before.shots.hashes for sha in after.shots.hashes]))
     assert len(new) and np.abs(new.features - new.plain).max() > 1e-3
-    promptctl.learn(more, "held", fresh=True, learner="prolip", epochs=2, model=tiny)
-    assert not np.array_equal(stored["held@3"].projection, before.projection)
+    x, y = after.learned_from()
+    by_hand = head.fit(as_kept(x), y, after.zero_shot_features, logit_scale=after.card.logit_scale, known=_old(after))
+    assert np.array_equal(after.head.weight, by_hand.weight) and by_hand.share == 1
+    shown = cli("show", "held@2").out
+    assert "learned:   prolip, in an earlier version; the head is of all photos" in shown
+    found = promptctl.learn(more, "held", fresh=True, learner="prolip", epochs=2, model=tiny)
+    assert not np.array_equal(stored["held@3"].projection, before.projection) and stored["held@3"].head is None
+    assert (found.steps, found.kept_in_tower) == (2, "")
+
+
+def _old(context):
+    return context.shots.since[context.shots.held_out == 0] == 1
+
+
+def test_an_update_recognises_what_its_photos_show(stored, tmp_path):
+    """Photos whose folders contradict the words: only what has learned from them can follow."""
+    more = paint(tmp_path / "more", images=12, colours={"red": (25, 60, 210), "blue": (220, 30, 30)}, seed=5)
+    asked = paint(tmp_path / "asked", images=6, colours={"red": (25, 60, 210), "blue": (220, 30, 30)}, seed=6)
+    assert promptctl.evaluate("few", asked).learned.top1 < 0.5
+    found = promptctl.learn(more, "few", shots=12, max_forgetting=1.0)
+    assert (found.head, found.steps, found.kept_in_tower) == (("clap", "ridge"), 0, "projection")
+    assert promptctl.evaluate("few", asked).learned.top1 > 0.8
+
+
+def test_folds_judge_what_the_tower_has_not_learned_from(stored, tmp_path):
+    before = stored["few"]
+    more = paint(tmp_path / "more", images=6, seed=5)
+    found = promptctl.learn(more, "few", shots=6, max_forgetting=1.0)
+    after = stored["few@2"]
+    assert before.card.folds is None and found.measured_on == "shots, in 5 folds"
+    judged = after.shots.predicted >= 0
+    assert judged.any() and (after.shots.since[judged] == 2).all()
+    assert after.card.folds.images == judged.sum() == found.measured_images
+    right = (after.shots.plain[judged] @ after.zero_shot_features.T).argmax(1) == after.learned_from()[1][judged]
+    y = after.learned_from()[1][judged]
+    assert after.card.folds.zero_shot_accuracy == pytest.approx(np.mean([right[y == c].mean() for c in np.unique(y)]))
+
+
+def test_corrections_and_removals_learn_where_there_is_something_to_learn(stored, cli, tmp_path):
+    before, fixes = stored["held"], tmp_path / "fixes.csv"
+    for command in ("class add held yellow", "class drop held yellow"):
+        assert cli(*command.split()).code == 0
+    same = stored["held@3"]
+    assert same.head is None and same.card.method == before.card.method and same.card.curve == before.card.curve
+    row = int(np.flatnonzero(before.shots.held_out == 0)[0])
+    mistaken, label = before.shots.hashes[row], before.card.labels[before.shots.class_ids[row]]
+    other = next(name for name in before.card.labels if name != label)
+    fixes.write_text(f"sha256,label\n{mistaken},{other}\n")
+    found = cli("relabel", "held", fixes, "--force")
+    assert found.code == 0, found.err
+    after = stored["held@4"]
+    assert after.head is not None and np.array_equal(after.projection, before.projection)
+    assert {part.kind for part in after.card.head} == {"clap", "ridge"}
+    for command in ("class add held grey", f"class drop held {other}"):
+        found = cli(*command.split())
+        assert found.code == 0, found.err
+    assert stored["held@6"].head is not None and stored["held@6"].card.labels == tuple(
+        name for name in (*before.card.labels, "grey") if name != other
+    )
+
+
+def test_where_no_photo_to_learn_from_comes_nothing_is_said_to_be_learned(stored, tmp_path):
+    before, here = stored["held"], paint(tmp_path / "photos", images=6)  # those that it was learned from
+    held = before.shots.hashes[int(np.flatnonzero(before.shots.held_out)[0])]
+    path = next(path for path in here.rglob("*.png") if hashlib.sha256(path.read_bytes()).hexdigest() == held)
+    other = next(name for name in before.card.labels if name != path.parent.name)
+    (tmp_path / "moved" / other).mkdir(parents=True)
+    path.rename(tmp_path / "moved" / other / path.name)
+    found = promptctl.learn(tmp_path / "moved", "held", on_conflict="relabel", max_forgetting=1.0)
+    assert (found.head, found.steps, found.kept_in_tower) == ((), 0, "projection")
+    assert found.summary()[0].startswith(
+        f"held@2 has 3 classes and {found.train_images} images to learn from, and learned nothing more: "
+    )
 
 
 def test_features_alone_learn_a_square_map(colours_bytes, photos):

@@ -101,10 +101,10 @@ def scored(context: Context) -> Context:
     """With folds, score and likeness recomputed from the shots that are stored."""
     from promptctl.classification import calibration
 
-    folds = _folds(context)
+    by_folds = folds(context)
     context = replace(context, shots=calibration.scored(context, again=True))
-    score = _on_held_out(context) or folds
-    return replace(context, card=replace(context.card, folds=folds, score=score))
+    score = _on_held_out(context) or by_folds
+    return replace(context, card=replace(context.card, folds=by_folds, score=score))
 
 
 def _with_shots(context: Context, stays: Mask) -> Context:
@@ -128,7 +128,7 @@ def _on_held_out(context: Context) -> Score | None:
     return Score(HELD_OUT, len(rows), right, by_hand)
 
 
-def _folds(context: Context) -> Score | None:
+def folds(context: Context) -> Score | None:
     """What the folds said of the images that are left; classes count alike."""
     import numpy as np
 

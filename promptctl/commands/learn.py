@@ -468,7 +468,7 @@ def _learn_report(
         measured_images=score.images if score else 0,
         accuracy=score.accuracy if score else None,
         zero_shot_accuracy=score.zero_shot_accuracy if score else None,
-        steps=card.method.steps,
+        steps=0 if facts and card.method.by_template else card.method.steps,  # the image tower stays as it is
         head=tuple(part.kind for part in card.head),
         chosen=card.chosen,
         seconds=round(seconds, 2),
@@ -481,6 +481,7 @@ def _learn_report(
         asked_as=into,
         next=_next(name, folder, facts, forced, into),
         projection=card.method.projection,
+        kept_in_tower=context.learned_in_tower if facts else "",
     )
 
 

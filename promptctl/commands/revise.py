@@ -18,7 +18,7 @@ from promptctl.context.context import Context, ShotTable
 from promptctl.context.prototypes import Prototypes
 from promptctl.encoding.pipeline import Features
 from promptctl.errors import TokensClash, option_of
-from promptctl.learners import LEARNERS, coop
+from promptctl.learners import LEARNERS, coop, head
 from promptctl.learners.fitting import Learned, Start, TrainingSet, fit
 from promptctl.learners.settings import LearnSettings
 from promptctl.progress import OnProgress
@@ -270,16 +270,31 @@ def _learned(revision: Revision, backbone: AnyBackbone, zero_shot: Rows, on_prog
         card = revision.parent.card
         learned = replace(learned, method=card.method, curve=card.curve)  # which its vectors came by
     learned = _as_the_parent(revision, learned) if goes_on else learned
-    return _with_tower_of(revision.parent, learned)
+    return learned if revision.parent.is_plain else _with_tower(revision, learned)
 
 
-def _with_tower_of(parent: Context, learned: Learned) -> Learned:
+def _with_tower(revision: Revision, learned: Learned) -> Learned:
     """What was learned in the image tower stays: the stored shots were seen so, and there are no photos for another."""
-    own = parent.card.method
-    if parent.projection is not None:
-        return replace(learned, method=own, curve=parent.card.curve, projection=parent.projection)
+    parent, own = revision.parent, revision.parent.card.method
+    if learned.method.by_template:
+        learned = _beside_tower(revision, learned)
     method = replace(learned.method, visual_tokens=own.visual_tokens, visual_depth=own.visual_depth)
-    return replace(learned, method=method, visual_tokens=parent.visual_tokens)
+    return replace(learned, method=method, visual_tokens=parent.visual_tokens, projection=parent.projection)
+
+
+def _beside_tower(revision: Revision, learned: Learned) -> Learned:
+    """What answers where the image tower alone has learned: a head, once there are shots that it has not learned."""
+    card = revision.parent.card
+    if revision.parent.head is None and not _brings_shots(revision):
+        return replace(learned, method=card.method, curve=card.curve) if card.method.by_template else learned
+    method = replace(card.method, epochs=0, steps=0, views=0) if card.method.by_template else learned.method
+    return replace(learned, method=method, ways=head.OF_CONTEXTS)
+
+
+def _brings_shots(revision: Revision) -> bool:
+    """Whether a class has images to learn from that the parent did not learn as that class."""
+    old, new = (_shots_by_class(context) for context in (revision.parent.shots, revision.shots))
+    return any(not images <= old.get(id, set()) for id, images in new.items())
 
 
 def _before_polish(settings: LearnSettings, start: Start) -> LearnSettings:

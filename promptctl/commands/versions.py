@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from promptctl.classification import calibration
 from promptctl.classification.blend import as_kept
 from promptctl.classification.classifier import Classifier, Predictions
+from promptctl.commands import edited
 from promptctl.context.card import HELD_OUT, Card, ChoiceScore, Chosen, HeadPart, Score
 from promptctl.context.context import NOT_JUDGED, Context, LinearHead, ShotTable
 from promptctl.context.limits import LARGEST_VALUE
@@ -18,7 +19,7 @@ from promptctl.errors import LearningFailed
 from promptctl.learners import LEARNERS, head
 from promptctl.learners.fitting import Learned
 from promptctl.learners.head import FittedHead, Folds
-from promptctl.learners.parts import ZERO_SHOT, Ways
+from promptctl.learners.parts import TEMPLATE, ZERO_SHOT, Ways
 from promptctl.learners.settings import LearnSettings
 
 Rows = NDArray[np.float32]
@@ -121,6 +122,7 @@ def _with_head(context: Context, seed: int, ways: Ways | None) -> Context:
         groups=_groups(context.shots.groups[own], len(rows)),
         seed=seed,
         ways=ways,
+        known=None if context.is_plain else _seen_by_tower(context, len(rows)),
     )
     temperature = calibration.temperature(found.logits[:n_own], rows[:n_own]) if found.tells_confidence else 1.0
     ids = np.array([entry.id for entry in context.card.classes], np.int32)
@@ -130,17 +132,28 @@ def _with_head(context: Context, seed: int, ways: Ways | None) -> Context:
     confidence[own] = np.where(seen < 0, NOT_JUDGED, Predictions.of(found.logits[:n_own] / temperature).confidence)
     card = replace(
         context.card,
-        head=_parts(found),
+        head=_parts(found, ZERO_SHOT if context.is_plain else TEMPLATE),
         folds=_score_of(found.folds),
         temperature=temperature,
         chosen=_chosen(found) if ways and len(ways.choices) > 1 else None,
     )
-    return replace(
+    context = replace(
         context,
         card=card,
         head=LinearHead(found.weight, found.bias),
         shots=replace(context.shots, predicted=predicted, confidence=confidence),
     )
+    # its folds compare with the template behind what the tower learned, which is no zero-shot
+    return context if context.is_plain else replace(context, card=replace(card, folds=edited.folds(context)))
+
+
+def _seen_by_tower(context: Context, n: int) -> NDArray[np.bool_]:
+    """(n,) which of the images to learn from the image tower has learned from, as far as that is known.
+
+    Those of the version that it learned in, and what is made up in place of images.
+    """
+    since = context.shots.since[context.shots.held_out == 0]
+    return np.concatenate([since == 1, np.ones(n - len(since), bool)])
 
 
 def _with_temperature_of_held_out(context: Context) -> Context:
@@ -169,10 +182,11 @@ def _chosen(found: FittedHead) -> Chosen:
     return Chosen(found.choice, found.by, found.why, scores)
 
 
-def _parts(found: FittedHead) -> tuple[HeadPart, ...]:
+def _parts(found: FittedHead, rest: str) -> tuple[HeadPart, ...]:
+    """What a head is mixed of; `rest`: what zero-shot is called among them."""
     share = found.share
     learned = [(kind, share * weight) for kind, weight in found.parts.items() if share]
-    both = (*learned, *([(ZERO_SHOT, 1 - share)] if share < 1 else []))
+    both = (*learned, *([(rest, 1 - share)] if share < 1 else []))
     return tuple(HeadPart(kind, weight) for kind, weight in both)
 
 

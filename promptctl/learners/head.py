@@ -98,6 +98,7 @@ def fit(
     groups: Targets | None = None,
     seed: int = 1,
     ways: Ways | None = None,
+    known: Mask | None = None,
 ) -> FittedHead:
     """A head for shots; the same images, groups and seed give the same bytes, in whatever order they stand.
 
@@ -106,11 +107,16 @@ def fit(
     zero_shot_features   (C, E) unit rows
     groups               (N,) images of one number stay on one side of every fold; None: each its own
     ways                 what it may be made of; None: CLAP's rows and a ridge regression
+    known                (N,) images that the features themselves were learned from, which no fold leaves out or judges
     raises               LearningFailed
     """
+    groups = np.arange(len(targets)) if groups is None else groups
     order = np.array(sorted(range(len(targets)), key=lambda i: (targets[i], features[i].tobytes())), dtype=np.int64)
     shots = _Shots(features[order], targets[order], zero_shot_features, logit_scale, seed, ways or OF_CONTEXTS)
-    found = shots.fitted(folds_of(shots.targets, np.arange(len(order)) if groups is None else groups[order], seed))
+    fold_of = folds_of(shots.targets, groups[order], seed)
+    if known is not None:
+        fold_of[np.isin(groups, groups[known])[order]] = -1
+    found = shots.fitted(fold_of)
     predicted, logits = np.empty_like(found.predicted), np.empty_like(found.logits)
     predicted[order], logits[order] = found.predicted, found.logits
     return replace(found, predicted=predicted, logits=logits)

@@ -137,7 +137,7 @@ def _of_tower(training_set: TrainingSet, own: Settings, on_progress: OnProgress 
         training_set,
         training_set.zero_shot_features,
         steps=steps,
-        epochs=own.epochs,
+        epochs=steps,
         lr=own.lr,
         seed=own.seed,
     )

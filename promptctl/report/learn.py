@@ -170,6 +170,7 @@ class LearnReport(Report):
     asked_as: str | None  # another name it was to be stored under, which is not there if it is refused
     next: tuple[str, ...]
     projection: bool = False  # the image tower ends in one of its own
+    kept_in_tower: str = ""  # what an earlier version learned in the image tower: a projection or visual tokens
 
     def rows(self) -> list[Row]:
         keys = ("context", "classes", "train_images", "measured_images", "accuracy", "zero_shot_accuracy", "seconds")
@@ -179,18 +180,33 @@ class LearnReport(Report):
         return [self.update.moved()] if self.update else []
 
     def summary(self) -> list[str]:
-        learned = (
-            f"{self.context} learned {self.classes} classes from {self.train_images} images in {self.seconds:.1f} s"
-        )
+        images = number_of(self.train_images, "image")
+        learned = f"{self.context} learned {self.classes} classes from {images} in {self.seconds:.1f} s"
+        if self._learned_nothing:
+            learned = f"{self.context} has {self.classes} classes and {images} to learn from, and learned nothing more"
         stored = f"stored: {self.path} ({size(self.n_bytes)})"
         return [
             learned + self._score(),
             self._photos(),
             *([f"answers by {chosen_line(self.chosen, self.head)}"] if self.chosen else []),
             *(self._beside_parent(self.update) if self.update else ()),
-            *([f"{self.context} has a projection of its own: to answer takes PyTorch"] if self.projection else []),
+            *self._tower(),
             stored,
         ]
+
+    @property
+    def _learned_nothing(self) -> bool:
+        """Whether what the image tower has learned answers as it did, since no image to learn from came."""
+        return bool(self.kept_in_tower) and not self.head and not self.steps
+
+    def _tower(self) -> list[str]:
+        found = []
+        if self.kept_in_tower and self.update and not self._learned_nothing:
+            what = "a head" if self.head else "the context"
+            found.append(f"the {self.kept_in_tower} of {self.update.parent} stayed, {what} has learned beside it")
+        if self.projection:
+            found.append(f"{self.context} has a projection of its own: to answer takes PyTorch")
+        return found
 
     def _beside_parent(self, facts: UpdateFacts) -> list[str]:
         lines = []
@@ -215,6 +231,12 @@ class LearnReport(Report):
         if self.update and self.update.kept_as_stored:
             photos = number_of(self.update.kept_as_stored, "photo")
             found.append(f"{photos} kept the class that is stored, not that of the folder")
+        if self.kept_in_tower and "template" in self.head:
+            how = "answers by it alone" if len(self.head) == 1 else "mixes the two"
+            found.append(
+                f"the template behind the {self.kept_in_tower} recognises more of the new photos than what learned "
+                f"from the others, so {self.context} {how}: promptctl doctor looks for wrong labels"
+            )
         if "zero-shot" in self.head:
             how = "answers as zero-shot does" if len(self.head) == 1 else "mixes what it learned with zero-shot"
             found.append(
@@ -273,7 +295,8 @@ class LearnReport(Report):
             f": {percent(self.accuracy)} right on {counted_images(self.measured_images, self.measured_on)}, "
             f"zero-shot {percent(self.zero_shot_accuracy)}"
             + (
-                "; no photo was held out, so each was judged by what learned from the others"
+                f"; no photo was held out, so each{' new one' if self.kept_in_tower else ''} was judged by what "
+                "learned from the others"
                 if self._is_on_folds
                 else ""
             )

@@ -40,7 +40,8 @@ def card_lines(context: str, card: Card, path: Path, n_bytes: int) -> list[str]:
 def _vectors(card: Card) -> str:
     method = card.method
     if method.by_template:
-        return "none: the template says what classes are, new ones too"
+        which = "classes without photos are, and a head the others" if card.head else "classes are, new ones too"
+        return f"none: the template says what {which}"
     if not method.context_tokens:
         return "none: one weight vector per class, which does not generalise to new classes"
     kind = "class-specific" if method.class_specific else "shared by all classes"
@@ -100,6 +101,8 @@ def _pace(card: Card) -> str:
         return (
             f"by the original code and imported, {f'{method.epochs} epochs' if method.epochs else 'epochs not known'}"
         )
+    if method.by_template and card.head and not method.steps:
+        return "in an earlier version; the head is of all photos"
     how = f"{method.recipe} recipe, " if method.learner == "coop" else ""
     extra = f", {method.views} crops per photo" if method.views else ""
     extra += f", anchor {method.anchor:g}" if method.anchor else ""
