@@ -21,10 +21,18 @@ from timm.models import vision_transformer as vit
 import promptctl
 from promptctl.classification.blend import as_kept
 from promptctl.clip.backbone import Backbone, Pooled
-from promptctl.clip.projection import before_of, encoder_before, encoder_projecting, projection_of
+from promptctl.clip.projection import (
+    before_of,
+    encoder_before,
+    encoder_projecting,
+    encoder_projecting_with_plain,
+    encoder_with_before,
+    projection_of,
+)
 from promptctl.context.context import Context
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.pipeline import encode_files
+from promptctl.encoding.torch import TorchEncoder
 from promptctl.errors import BackboneError, CorruptContext
 from promptctl.learners import head, prolip
 from promptctl.store.store import Store
@@ -125,11 +133,28 @@ def test_another_projection_is_put_in_place_and_the_tower_stays_as_it_was(tower)
         encoder_projecting(encoder, other[:3])
 
 
+def test_one_run_of_the_tower_gives_all_features(tower):
+    pictures, encoder = numbers((5, 3, SIDE, SIDE)).float().numpy(), encoder_of(tower.float())
+    other = numbers(projection_of(tower).weight.shape, 2).float().numpy()
+    learning, answering = encoder_with_before(encoder), encoder_projecting_with_plain(encoder, other)
+    for shared, apart in (
+        (learning, (encoder, encoder_before(encoder))),
+        (answering, (encoder_projecting(encoder, other), encoder)),
+    ):
+        assert (shared.fingerprint, shared.width, shared.size) == (apart[0].fingerprint, JOINT, SIDE)
+        found = shared.encode_with_others(pictures)
+        assert list(found) == [one.fingerprint for one in apart]
+        for one in apart:
+            assert np.abs(found[one.fingerprint] - one.encode(pictures)).max() < 1e-6
+        assert np.array_equal(shared.encode(pictures), found[shared.fingerprint])
+
+
 def test_towers_that_end_in_no_linear_layer_have_none():
     assert projection_of(TimmModel("test_vit", 64, pool="token", proj="none")) is None
     assert projection_of(TimmModel("test_vit", JOINT, pool="token", proj="mlp")) is None
     assert projection_of(torch.nn.Linear(3, 4)) is None
     siglip = encoder_of(TimmModel("test_vit", 64, pool="token", proj="none").eval())
+    assert encoder_with_before(siglip) is siglip
     with pytest.raises(BackboneError, match=r"^a projection of 64 x 64 is not for .* which ends in none$"):
         encoder_projecting(siglip, np.eye(64, dtype=np.float32))
 
@@ -430,6 +455,30 @@ def test_compare_measures_what_learn_learns(tmp_path, tiny, monkeypatch):
         assert promptctl.evaluate("a", photos / "test").learned.top1 == accuracy
     monkeypatch.setattr("promptctl.benchmark.unprojected.encoded_again", None)  # all of it is known by now
     assert promptctl.compare(photos, learners=["prolip"], shots=[2], seeds=[1, 2], **how).learners == found.learners
+
+
+def test_learn_compare_and_evaluate_run_the_tower_once_for_a_photo(tmp_path, tiny, monkeypatch):
+    photos, runs = copy_into_splits(paint(tmp_path / "photos", images=8), tmp_path / "split"), []
+    encode = TorchEncoder.encode
+
+    def counted(self, pixels):
+        runs.append(len(pixels))
+        return encode(self, pixels)
+
+    monkeypatch.setattr(TorchEncoder, "encode", counted)
+    promptctl.compare(photos, learners=["prolip"], shots=[2], seeds=[1], epochs=2, model=tiny)
+    assert sum(runs) == 6 + 12  # two shots of each of three classes, and all of test/
+    with FeatureCache() as cache:
+        cache.clear()
+    runs.clear()
+    promptctl.learn(photos / "train", "a", learner="prolip", shots=2, epochs=2, model=tiny)
+    assert sum(runs) == 12
+    runs.clear()
+    assert promptctl.evaluate("a", photos / "test").images == sum(runs) == 12
+    runs.clear()
+    promptctl.learn(paint(tmp_path / "more", images=2, seed=3), "a", max_forgetting=1.0)
+    assert sum(runs) == 6
+    assert Store()["a"].card.head
 
 
 def test_the_closing_line_says_what_answering_takes(cli, photos, tiny):

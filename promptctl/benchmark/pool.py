@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from promptctl.benchmark import results
 from promptctl.clip import templates
+from promptctl.clip.projection import encoder_with_before
 from promptctl.data import remarks, sampling
 from promptctl.data.groups import groups_of
 from promptctl.data.images import HashedImage, LabelledImage
@@ -186,18 +187,22 @@ def encode_pool(
     backbone: Backbone,
     template: str,
     on_progress: OnProgress | None = None,
+    *,
+    with_before: bool = False,
 ) -> tuple[Pool, tuple[Skipped, ...]]:
     """What a comparison needs of the photos, encoded, and the files that turned out to be damaged.
 
     Of a folder with parts of its own that is what is sampled and what is measured on. Otherwise all photos are encoded,
     and divided again so that copies, near copies and bursts are on one side: where there are none, as before.
 
-    raises   NoImages when none is left to measure on
+    with_before   keep what comes before the projection of the image tower too
+    raises        NoImages when none is left to measure on
     """
+    encoder = encoder_with_before(backbone.encoder) if with_before else backbone.encoder
     encoding = partial(on_progress, "encoding") if on_progress else None
     encode = _encoded_as_divided if photos.part else _divided_by_groups
     with FeatureCache() as cache:
-        photos, vector_of, damaged = encode(photos, reach, backbone.encoder, cache, encoding)
+        photos, vector_of, damaged = encode(photos, reach, encoder, cache, encoding)
     test = tuple(image for image in photos.test if image.path in vector_of)
     if not test:
         raise _nothing_to_measure_on(folder)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,6 +24,8 @@ from promptctl.context.card import fingerprint_with
 from promptctl.errors import BackboneError
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from promptctl.encoding.torch import TorchEncoder
 
 Rows = NDArray[np.float32]
@@ -85,6 +87,60 @@ def encoder_projecting(encoder: TorchEncoder, weight: Rows, *, name: str = "this
         raise BackboneError(found, "promptctl check NAME")
     tower = _with_last(encoder.visual, torch.from_numpy(weight.astype("float32")).to(encoder.device))
     return replace(encoder, visual=tower, fingerprint=fingerprint_with(encoder.fingerprint, weight, "image_projection"))
+
+
+@dataclass(frozen=True, eq=False)
+class SharedTower:
+    """An encoder of features behind a projection; by the same run of the tower it knows others of the same pictures."""
+
+    before: TorchEncoder  # of `encoder_before`
+    own: tuple[str, Projection]  # fingerprint of the features behind it
+    others: Mapping[str, Projection | None]  # likewise; None: the rows before any
+
+    @property
+    def fingerprint(self) -> str:
+        return self.own[0]
+
+    @property
+    def width(self) -> int:
+        return int(self.own[1].weight.shape[1])
+
+    @property
+    def size(self) -> int:
+        return self.before.size
+
+    def preprocess(self, picture: Image.Image) -> NDArray[np.float32]:
+        """As the tower's own encoder."""
+        return self.before.preprocess(picture)
+
+    def encode(self, pixels: NDArray[np.float32]) -> Rows:
+        """(N, E) unit rows of (N, 3, S, S)"""
+        return self.own[1].of(self.before.encode(pixels))
+
+    def encode_with_others(self, pixels: NDArray[np.float32]) -> dict[str, Rows]:
+        """Fingerprint → unit rows of (N, 3, S, S), its own first."""
+        rows = self.before.encode(pixels)
+        every = {self.own[0]: self.own[1], **self.others}
+        return {name: rows if projection is None else projection.of(rows) for name, projection in every.items()}
+
+
+def encoder_with_before(encoder: TorchEncoder) -> SharedTower | TorchEncoder:
+    """A tower's own encoder that knows what comes before the projection too; itself where it ends in none."""
+    own = projection_of(encoder.visual)
+    if own is None:
+        return encoder
+    before = encoder_before(encoder)
+    return SharedTower(before, (encoder.fingerprint, own), {before.fingerprint: None})
+
+
+def encoder_projecting_with_plain(encoder: TorchEncoder, weight: Rows, *, name: str = "this model") -> SharedTower:
+    """`encoder_projecting` that knows the features of the tower as it is too.
+
+    raises   as `encoder_projecting`
+    """
+    fingerprint, own = encoder_projecting(encoder, weight, name=name).fingerprint, projection_of(encoder.visual)
+    assert own is not None
+    return SharedTower(encoder_before(encoder), (fingerprint, replace(own, weight=weight)), {encoder.fingerprint: own})
 
 
 class _Before(torch.nn.Module):

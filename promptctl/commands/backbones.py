@@ -82,16 +82,20 @@ def check_same_model(model: str, context: Context, name: str) -> None:
         raise OtherBackbone(name, own, model)
 
 
-def load_encoder_for(context: Context, name: str, model: str | None, device: str) -> ImageEncoder:
+def load_encoder_for(
+    context: Context, name: str, model: str | None, device: str, *, with_plain: bool = False
+) -> ImageEncoder:
     """The image side of the backbone a context was learned on, without PyTorch where that can be.
 
-    raises   as `load_backbone_for`
+    with_plain   zero-shot is asked next, so that plain features known by the same run of the tower are kept
+    raises       as `load_backbone_for`
     """
     from promptctl.clip import device as devices
     from promptctl.clip.registry import MINI
 
     if not context.is_plain:
-        return encoders_for(context, load_backbone_for(context, name, model, device)).own
+        encoders = encoders_for(context, load_backbone_for(context, name, model, device))
+        return encoders.together if with_plain else encoders.own
 
     def otherwise() -> ImageEncoder:
         return _load_and_keep(context, name, model, device).encoder
@@ -108,6 +112,7 @@ class Encoders:
 
     own: ImageEncoder
     plain: ImageEncoder
+    together: ImageEncoder  # its own, which knows the plain features by the same run of the tower where that can be
 
     @property
     def are_one(self) -> bool:
@@ -121,16 +126,19 @@ def encoders_for(context: Context, backbone: Backbone | QuickBackbone) -> Encode
     raises     BackboneError for what was learned in another tower, NoVisualTokens
     """
     if context.is_plain:
-        return Encoders(backbone.encoder, backbone.encoder)
+        return Encoders(backbone.encoder, backbone.encoder, backbone.encoder)
     from promptctl.clip.backbone import Backbone
 
     assert isinstance(backbone, Backbone)
     if context.projection is not None:
-        from promptctl.clip.projection import encoder_projecting
+        from promptctl.clip.projection import encoder_projecting, encoder_projecting_with_plain
 
-        return Encoders(encoder_projecting(backbone.encoder, context.projection, name=backbone.name), backbone.encoder)
+        own = encoder_projecting(backbone.encoder, context.projection, name=backbone.name)
+        both = encoder_projecting_with_plain(backbone.encoder, context.projection, name=backbone.name)
+        return Encoders(own, backbone.encoder, both)
     assert context.visual_tokens is not None
-    return Encoders(_encoder_with(context.visual_tokens, backbone), backbone.encoder)
+    with_tokens = _encoder_with(context.visual_tokens, backbone)
+    return Encoders(with_tokens, backbone.encoder, with_tokens)
 
 
 def _encoder_with(tokens: NDArray[np.float32], backbone: Backbone) -> ImageEncoder:

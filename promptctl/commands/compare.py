@@ -170,7 +170,10 @@ def _compared(
     name_of = {entry.label: entry.name for entry in entries}
     _check_enough(asked, divided.train, divided.test, tuple(name_of))
     reach = Reach(asked.seeds, max(asked.shots) + _validation_shots(asked.learners))
-    pool, damaged = encode_pool(divided, folder, name_of, reach, backbone, asked.template, on_progress)
+    with_before = any(map(variants.learns_projection, asked.learners))
+    pool, damaged = encode_pool(
+        divided, folder, name_of, reach, backbone, asked.template, on_progress, with_before=with_before
+    )
     enough, left_out = _check_enough(asked, pool.train, pool.test, pool.labels)
     tasks = _tasks(asked.learners, enough, asked.seeds, asked.settings, asked.base_to_new)
     with Results() as results:

@@ -198,7 +198,7 @@ def _of_one(source: Source, photos: Path, foreign: Path | None, files: Files, ho
 
     beside_it = beside.Beside(context, name, share, how.model, how.device, how.store, how.on_progress)
     fitted = beside.fitted(how.baselines, beside_it)
-    encoder = load_encoder_for(context, name, how.model, how.device)
+    encoder = load_encoder_for(context, name, how.model, how.device, with_plain=True)
     shown = seen(found.of(index), encoder, photos, how.on_progress)
     plain = seen_plainly(context, shown.features, name, how.model, how.device, how.on_progress)
     targets = shown.targets(index)

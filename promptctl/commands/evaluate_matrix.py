@@ -122,11 +122,12 @@ def _strange(cell: _Cell, folder: Labelled, how: How) -> list[Skipped]:
 
 def _passes(folders: Sequence[Labelled], cells: Sequence[Sequence[_Cell]], how: How) -> dict[tuple[int, str], Seen]:
     """What each image tower sees of each folder, whoever asks: number of the folder and fingerprint → photos."""
-    of_tower = {line[0].plain_tower: (line[0].plain, line[0]) for line in cells}
-    of_tower |= {line[0].tower: (line[0].context, line[0]) for line in cells}
+    of_tower = {line[0].tower: (line[0].context, line[0]) for line in cells}  # which may know the plain features too
+    for line in cells:
+        of_tower.setdefault(line[0].plain_tower, (line[0].plain, line[0]))
     found = {}
     for tower, (context, first) in of_tower.items():
-        encoder = load_encoder_for(context, first.source.name, how.model, how.device)
+        encoder = load_encoder_for(context, first.source.name, how.model, how.device, with_plain=True)
         for i, folder in enumerate(folders):
             asking = (line[i] for line in cells if tower in (line[i].tower, line[i].plain_tower))
             labels = {label for cell in asking for label in cell.index}

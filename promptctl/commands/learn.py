@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from promptctl.data.folder import ImageFolder
     from promptctl.data.images import LabelledImage
     from promptctl.data.readers.headings import ColumnNames
+    from promptctl.encoding.encoder import ImageEncoder
     from promptctl.encoding.files import Skipped
     from promptctl.learners.fitting import Learned
     from promptctl.learners.shots import FewShotSplit
@@ -360,7 +361,7 @@ def _learned(
         candidates,
         shots=asked.shots_per_class,
         seed=settings.seed,
-        encoder=backbone.encoder,
+        encoder=_encoder(asked, backbone),
         on_progress=asked.on_progress,
     )
     before = _seen_before(asked, split, backbone)
@@ -399,6 +400,17 @@ def _learned(
     except LearningFailed:
         _forget_run(learned)
         raise
+
+
+def _encoder(asked: _Asked, backbone: Backbone | QuickBackbone) -> ImageEncoder:
+    """The backbone's, which for a learner of a projection keeps what comes before it by the same run of the tower."""
+    if not LEARNERS[asked.settings.learner].of_projection:
+        return backbone.encoder
+    from promptctl.clip.backbone import Backbone
+    from promptctl.clip.projection import encoder_with_before
+
+    assert isinstance(backbone, Backbone)
+    return encoder_with_before(backbone.encoder)
 
 
 def _seen_before(asked: _Asked, split: FewShotSplit, backbone: Backbone | QuickBackbone) -> SplitBefore | None:

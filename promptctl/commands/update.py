@@ -273,13 +273,13 @@ def _encoded(
         return _some_of_each(usable, wishes.shots, wishes.settings.seed)
 
     with FeatureCache() as cache:
-        usable, features, damaged = encode_chosen(found.new, chosen, encoders.own, cache, encoding)
+        usable, features, damaged = encode_chosen(found.new, chosen, encoders.together, cache, encoding)
         taken = tuple(chosen(usable, ()))
         others = found.hashed.to_measure_on if found.hashed.part else [i for i in usable if i not in set(taken)]
         known = set(found.parent.shots.hashes)
         unseen, leaked = measurable(others, set(found.ids), taken)
         some = sampling.at_most([i for i in unseen if i.sha256 not in known], MOST_MEASURED)
-        seen, lost = encode_files([image.path for image in some], encoders.own, cache, encoding)
+        seen, lost = encode_files([image.path for image in some], encoders.together, cache, encoding)
     skipped = (*found.hashed.skipped, *damaged, *leaked, *lost)
     label_of = {image.path: image.label for image in some}
     rows = np.array([found.rows[label_of[path]] for path in seen.paths], dtype=np.int64)

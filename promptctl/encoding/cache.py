@@ -65,16 +65,21 @@ class FeatureCache:
         found = self._ask(lambda db: db.execute(query, (key, 4 * width + _SUM_BYTES)).fetchone())
         return None if found is None else _vector(key, found[0])
 
-    def put(self, vectors: Mapping[str, Vector]) -> None:
+    def put(self, vectors: Mapping[str, Vector], *, beside: bool = False) -> None:
+        """Keep vectors by their keys.
+
+        beside   of images that are counted already
+        """
         rows = [(key, _row(key, vector)) for key, vector in vectors.items()]
-        self.n_new += len(rows)
+        n_images = 0 if beside else len(rows)
+        self.n_new += n_images
 
         def write(db: sqlite3.Connection) -> None:
             with db:
                 while self._used_bytes(db) > self.limit_bytes and self._drop_oldest(db):
                     pass
                 db.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)
-            signals.keep("image feature", len(rows))
+            signals.keep("image feature", n_images)
 
         self._ask(write)
 

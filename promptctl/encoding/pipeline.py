@@ -302,13 +302,22 @@ def _encoded(
     """The batch with features for its pictures, which from now on are known."""
     pictures = {item.key: item.pixels for item in batch if isinstance(item, _Picture)}
     if pictures:
-        found = tower.submit(encoder.encode, np.stack(list(pictures.values()))).result()
-        vectors = dict(zip(pictures, found, strict=True))
+        of_each = tower.submit(_encoded_by, encoder, np.stack(list(pictures.values()))).result()
+        vectors = dict(zip(pictures, of_each.pop(encoder.fingerprint), strict=True))
         cache.put(vectors)
+        for fingerprint, rows in of_each.items():
+            keys = (fingerprint + key.removeprefix(encoder.fingerprint) for key in pictures)
+            cache.put(dict(zip(keys, rows, strict=True)), beside=True)
         recent.update(vectors)
         for key in list(recent)[:-_RECENT]:
             del recent[key]
     return [Encoded(item.path, item.sha256, recent[item.key]) if isinstance(item, _Picture) else item for item in batch]
+
+
+def _encoded_by(encoder: ImageEncoder, pixels: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """Fingerprint → unit rows of (N, 3, S, S): the encoder's own, and what else the same run of its tower gives."""
+    together = getattr(encoder, "encode_with_others", None)
+    return together(pixels) if together else {encoder.fingerprint: encoder.encode(pixels)}
 
 
 def _key(fingerprint: str, decoder: str, sha256: str, seen: _View) -> str:
