@@ -413,6 +413,14 @@ def test_what_has_lost_every_class_with_photos_was_not_imported(cli, colours):
     assert done.code == 1 and "no class with photos is left" in done.err and "imported" not in done.err
 
 
+def test_what_was_learned_without_a_rate_is_not_taken_for_imported(colours):
+    card = Store()["colours"].card
+    none_left = {"shots": dataclasses.replace(card.shots, train=0), "method": dataclasses.replace(card.method, lr=0.0)}
+    assert dataclasses.replace(card, **none_left).is_imported  # as CoOp's own checkpoints are
+    closed_form = dataclasses.replace(none_left["method"], learner="gda", context_tokens=0, recipe="gda")
+    assert not dataclasses.replace(card, **{**none_left, "method": closed_form}).is_imported
+
+
 def test_restore_brings_a_class_back_to_the_bit(cli, colours):
     before = Store().find(Ref("colours")).card.sha256
     report = run(cli, "class", "drop", "colours", "red")

@@ -221,8 +221,9 @@ class Card:
 
     @property
     def is_imported(self) -> bool:
-        """Learned elsewhere: nothing is known of its images, start, rate and seed."""
-        return not (self.shots.train or self.method.lr)
+        """Learned elsewhere, by CoOp's own code: nothing is known of its images, start, rate and seed."""
+        # a learner in closed form has no rate either, and its classes with photos may be gone
+        return self.method.learner == "coop" and not (self.shots.train or self.method.lr)
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, ASCII."""
