@@ -9,7 +9,8 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import StratifiedKFold
 
-from promptctl.learners import clap, head
+from promptctl.data.groups import first_places
+from promptctl.learners import clap, head, proker
 
 SCALE = 20.0
 
@@ -123,15 +124,22 @@ def test_a_large_class_does_not_drown_small_ones():
 @pytest.mark.parametrize("counts", [(4, 4, 4, 4), (7, 3, 1, 0), (1, 1, 1, 1)])
 def test_the_order_of_the_images_changes_no_byte(counts):
     x, y, z = shots(*counts)
-    groups = np.arange(len(y)) // 2
+    pairs, places = np.arange(len(y)) // 2, np.arange(len(y))
     again = np.random.default_rng(5).permutation(len(y))
-    for own in (None, groups):
+    # groups are called by the place of their first image, so that in another order they are called otherwise
+    for own, theirs in ((None, None), (pairs, pairs[again]), (places, places), (pairs, first_places(pairs[again]))):
         one = fitted(x, y, z, groups=own)
-        other = fitted(x[again], y[again], z, groups=None if own is None else own[again])
+        other = fitted(x[again], y[again], z, groups=theirs)
         assert other.weight.tobytes() == one.weight.tobytes()
         assert other.bias.tobytes() == one.bias.tobytes()
         assert (other.offset, other.share, other.folds) == (one.offset, one.share, one.folds)
         assert other.predicted.tolist() == one.predicted[again].tolist()
+
+
+def test_a_head_of_zeros_alone_is_one():
+    z = unit(np.eye(3))
+    found = fitted(-z[:1], np.zeros(1, np.int64), z, ways=proker.WAYS)  # the regression takes all of zero-shot away
+    assert not found.weight[0].any() and found.bias[0] < 0
 
 
 def test_a_seed_divides_the_images_otherwise():

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from promptctl.data.images import HashedImage
 
 Vectors = NDArray[np.float32]
-VERSION = "few-shot-5"  # part of what every result is kept under: change it when any learner learns anything else
+VERSION = "few-shot-6"  # part of what every result is kept under: change it when any learner learns anything else
 # in steps of coop; what is written by hand takes no time
 _EFFORT = {"linear-probe": 20.0, "linear-probe-raw": 40.0, HEAD: 20.0}
 BLEND_OF_ONE = 0.5  # one shot per class, or copies of one, have no folds to choose a share by

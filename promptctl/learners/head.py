@@ -170,7 +170,7 @@ class _Shots:
         choice, unseen = some[best], of_choices[best]
         parts = choice.of(self.positions)
         rows = combined(self.fit(parts), parts)
-        room = min(1.0, MOST_LOGITS / rows.largest)
+        room = min(1.0, MOST_LOGITS / max(rows.largest, 1.0))
         rows, unseen = rows.times(room), room * unseen
         offset = self.offset(unseen, apart >= 0)
         if not judged.any():
@@ -313,7 +313,8 @@ def folds_of(targets: Targets, groups: Targets, seed: int) -> Targets:
 
     targets, groups   (N,) class index, and any number
     """
-    of_unit = np.unique(groups, return_inverse=True)[1]  # (N,)
+    _, first, of_unit = np.unique(groups, return_index=True, return_inverse=True)
+    of_unit = np.argsort(np.argsort(first))[of_unit]  # (N,) by where each stands, whatever it is called
     per_unit = np.zeros((of_unit.max() + 1, targets.max() + 1), np.int64)  # (U, C) images
     np.add.at(per_unit, (of_unit, targets), 1)
     in_fold = np.zeros((min(FOLDS, (per_unit > 0).sum(0).max()), per_unit.shape[1]), np.int64)  # (K, C)
