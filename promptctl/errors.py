@@ -270,7 +270,7 @@ class WeightsDoNotFit(BackboneError):
     ) -> None:
         said = (
             f"it lacks {_some(lacking, f' of {total} tensors')}" if lacking else "",
-            _some(shapes, " tensors in another shape") if shapes else "",
+            _some(shapes, f" tensor{'s' if len(shapes) > 1 else ''} in another shape") if shapes else "",
             f"{_some(foreign)} that '{model}' has not" if foreign else "",
         )
         super().__init__(

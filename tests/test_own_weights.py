@@ -125,7 +125,21 @@ def test_a_name_is_absolute_and_local(file, monkeypatch):
             "'ViT-B32:{file}': open_clip has no architecture called 'ViT-B32'",
             "did you mean 'ViT-B-32:{file}' or 'RoViTa-B:{file}' or 'ViT-L-14:{file}'?",
         ),
-        ("Tiny:/no/w.pt", "'Tiny:/no/w.pt': there is no file /no/w.pt", "--model ViT-B-32:/path/weights.safetensors"),
+        (
+            "Tiny:/no/w.pt",
+            "'Tiny:/no/w.pt': there is no file /no/w.pt",
+            "--model Tiny:/path/w.pt, of learn or classify, says where it is",
+        ),
+        (
+            "ViT-B-32:/no/openai",
+            "'ViT-B-32:/no/openai': there is no file /no/openai",
+            "did you mean 'ViT-B-32/openai'?",
+        ),
+        (
+            "Tiny:https://example.org/w.pt",
+            "'Tiny:https://example.org/w.pt': weights are read from a file of this machine",
+            "--model ViT-B-32:/path/weights.safetensors",
+        ),
         (
             "Tiny:/",
             "'Tiny:/': / is a folder",
@@ -138,7 +152,7 @@ def test_names_that_name_no_weights(typed, sentence, hint, file):
     with pytest.raises(UnknownBackbone) as refused:
         registry.ensure_available(typed.format(file=file))
     assert str(refused.value) == f"no backbone named {sentence.format(file=file)}"
-    if "did you mean" not in hint:
+    if "RoViTa" not in hint:
         assert refused.value.hint == hint.format(file=file)
     else:
         assert f"'ViT-B-32:{file}'" in refused.value.hint
@@ -247,7 +261,9 @@ def test_damaged_files_are_read_or_refused(state, file, tmp_path):
             outcomes.add("failed")
     assert {"read", "refused"} <= outcomes
     path.write_bytes(real[0][: len(real[0]) // 2])
-    assert "cannot be loaded" in refusal(f"Tiny:{path}")
+    assert refusal(f"Tiny:{path}") == f"'Tiny:{path}' cannot be loaded: w.pt is damaged"
+    path.write_bytes(real[1][: len(real[1]) // 2])
+    assert refusal(f"Tiny:{path}").endswith("cannot be loaded: w.pt is damaged, or not all of it is here")
 
 
 def test_a_context_is_learned_and_used_by_its_weights(file, photos, cli, tmp_path, monkeypatch):
@@ -272,6 +288,42 @@ def test_a_context_is_learned_and_used_by_its_weights(file, photos, cli, tmp_pat
     assert compared.code == 0, compared.err
 
 
+def test_a_file_of_torch_is_read_whatever_it_is_called(state, tmp_path):
+    """PyTorch itself goes by the name."""
+    fingerprints = {Backbone(f"Tiny:{saved(state, tmp_path / name)}").id.fingerprint for name in ("w.safetensors", "w")}
+    assert len(fingerprints) == 1
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])
+def test_weights_are_found_in_a_checkpoint(key, state, tmp_path):
+    path = saved({"epoch": 3, key: state, "optimizer": {"state": {}}}, tmp_path / "w.pt")
+    assert torch.equal(Backbone(f"Tiny:{path}").model.text_projection, state["text_projection"])
+
+
+@pytest.mark.parametrize(
+    ("change", "end"),
+    [
+        (lambda state: {"ema": state, "epoch": 3}, "there are no weights in it, just 'ema', 'epoch'"),
+        (lambda state: {}, "there is nothing in it"),
+        (lambda state: [*state.values()], "there is no state_dict in it"),
+        (
+            lambda state: {**state, "ln_final.weight": state["ln_final.weight"].to(torch.int8)},
+            "ln_final.weight in w.pt is made of int8",
+        ),
+        (
+            lambda state: {**state, "ln_final.weight": state["ln_final.weight"].log()},
+            "ln_final.weight in w.pt has numbers that are not finite",
+        ),
+    ],
+)
+def test_weights_that_cannot_be_any_are_a_sentence(change, end, state, tmp_path):
+    bad = {**state, "ln_final.weight": state["ln_final.weight"] - 1}
+    with pytest.raises(BackboneError) as refused:
+        _ = Backbone(f"Tiny:{saved(change(bad), tmp_path / 'w.pt')}").model
+    assert str(refused.value) == f"'Tiny:{tmp_path}/w.pt' cannot be loaded: {end}"
+    assert "safetensors.torch.save_file" in (refused.value.hint or "")
+
+
 def test_another_architecture_with_the_same_file_is_another_backbone(file, photos, cli):
     learned = cli("learn", photos, "--name", "c", "--shots", 2, "--epochs", 1, "--model", f"Tiny-quickgelu:{file}")
     assert learned.code == 0, learned.err
@@ -283,8 +335,31 @@ def test_another_architecture_with_the_same_file_is_another_backbone(file, photo
 
 def test_weights_that_have_gone_are_a_sentence(file, photos, cli):
     assert cli("learn", photos, "--name", "c", "--shots", 2, "--epochs", 1, "--model", f"Tiny:{file}").code == 0
-    moved = file.rename(file.with_name("moved.safetensors"))
+    moved = file.rename(file.with_name("moved weights.safetensors"))
     gone = cli("classify", photos, "--prompt", "c")
-    assert gone.code == 1
-    assert f"no backbone named 'Tiny:{file}': there is no file {file}" in gone.err
+    assert (gone.code, gone.err.splitlines()) == (
+        1,
+        [
+            f"error: no backbone named 'Tiny:{file}': there is no file {file}",
+            "hint:  --model Tiny:/path/weights.safetensors, of learn or classify, says where it is",
+        ],
+    )
+    assert cli("class", "add", "c", "yellow").code == 1
     assert cli("classify", photos, "--prompt", "c", "--model", f"Tiny:{moved}").code == 0
+    assert keeping.keep(Backbone(f"Tiny:{moved}", "cpu")) is not None  # as classify does that waits for PyTorch
+    assert cli("class", "add", "c", "yellow").code == 0, "what was answered with last is found again"
+    assert json.loads(cli("show", "c@2", "--json").out)["card"]["backbone"]["name"] == f"Tiny:{moved}"
+
+
+def test_learning_goes_on_with_weights_that_were_moved(file, state, photos, cli, tmp_path):
+    """Told by its weights: a file has no other name than where it lies."""
+    assert cli("learn", photos, "--name", "c", "--shots", 2, "--epochs", 1, "--model", f"Tiny:{file}").code == 0
+    moved = file.rename(tmp_path / "moved.safetensors")
+    more = cli("learn", photos, "--name", "c", "--shots", 3, "--epochs", 1, "--model", f"Tiny:{moved}")
+    assert more.code == 0, more.err
+    assert cli("class", "add", "c", "yellow").code == 0, "its name says where they are now"
+    other = saved({**state, "logit_scale": state["logit_scale"] + 1}, file)
+    refused = cli("learn", photos, "--name", "c", "--shots", 4, "--model", f"Tiny:{other}")
+    assert refused.code == 1
+    assert f"its shots mean nothing to Tiny:{other}" in refused.err
+    assert "hint:  promptctl rebase c --model" in refused.err

@@ -23,6 +23,7 @@ from PIL import Image
 
 from promptctl.clip import architectures
 from promptctl.clip.kept import file_facts
+from promptctl.clip.own_weights import OTHERWISE
 from promptctl.clip.registry import first_line, is_own, locate
 from promptctl.clip.text_files import tokenizer_settings, write_plain_tower
 from promptctl.clip.text_tower import TextTower
@@ -64,8 +65,8 @@ class Backbone:
         except BackboneError:
             raise
         except Exception as error:  # whatever a damaged or foreign file makes the loaders raise
-            reason = first_line(error)
-            raise BackboneError(f"'{self.name}' cannot be loaded: {reason}", "promptctl models list") from error
+            reason, hint = first_line(error), OTHERWISE if is_own(self.name) else "promptctl models list"
+            raise BackboneError(f"'{self.name}' cannot be loaded: {reason}", hint) from error
         model.eval().requires_grad_(False)
         return _channels_last(model)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from promptctl.errors import BackboneError, UnknownBackbone
 
 _NAME = re.compile(r"(?!local-dir:|hf-hub:)([\w.-]+):(.*)", re.ASCII | re.DOTALL)
 _ZIP, _PICKLE = b"PK\3\4", b"\x80"
+OTHERWISE = "in Python: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
 _EXAMPLE = "--model ViT-B-32:/path/weights.safetensors"
 
 
@@ -26,6 +28,8 @@ def canonical(name: str) -> str:
     model, typed = split(name) or ("", "")
     if not typed:
         raise UnknownBackbone(name, reason="it does not say which file", hint=_EXAMPLE)
+    if "://" in typed:
+        raise UnknownBackbone(name, reason="weights are read from a file of this machine", hint=_EXAMPLE)
     return f"{model}:{absolute(typed)}"
 
 
@@ -47,7 +51,7 @@ def checked(name: str) -> tuple[str, Path]:
         hint = f"--model local-dir:{typed}   (a folder with an open_clip_config.json)"
         raise UnknownBackbone(name, reason=f"{path} is a folder", hint=hint)
     if not os.path.isfile(path):  # noqa: PTH113
-        raise UnknownBackbone(name, reason=f"there is no file {path}", hint=_EXAMPLE)
+        raise _missing(name, model, path)
     if fault := _fault_of(path):
         raise BackboneError(f"'{name}' cannot be loaded: {fault[0]}", fault[1])
     return model, path
@@ -62,27 +66,35 @@ def _check_architecture(name: str, model: str, typed: str) -> None:
     raise UnknownBackbone(name, near=near, reason=f"open_clip has no architecture called '{model}'")
 
 
+def _missing(name: str, model: str, path: Path) -> UnknownBackbone:
+    """For a file that was never there, or has been moved since; or that was meant as a tag of open_clip's list."""
+    reason = f"there is no file {path}"
+    if architectures.table().get_pretrained_cfg(model, path.name):
+        return UnknownBackbone(name, near=[f"{model}/{path.name}"], reason=reason)
+    elsewhere = shlex.quote(f"{model}:/path/{path.name}")
+    return UnknownBackbone(name, reason=reason, hint=f"--model {elsewhere}, of learn or classify, says where it is")
+
+
 def _fault_of(path: Path) -> tuple[str, str] | None:
     """Why a file holds no weights that can be read, as the end of a sentence, and what helps; None where it may."""
     from promptctl.context.torchfile import foreign_names  # which imports numpy
 
-    to_save = "in Python: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
     try:
         with path.open("rb") as file:
             start = file.read(9)
             if start[:4] == _ZIP:
                 foreign = foreign_names(file)
-                return (_only_weights(foreign), to_save) if foreign else None
+                return (_only_weights(foreign), OTHERWISE) if foreign else None
     except OSError as error:
         return error.strerror or str(error), _EXAMPLE
     except ValueError as error:
-        return str(error), to_save
+        return str(error), OTHERWISE
     except Exception:  # whatever a damaged file makes zipfile and pickle raise
         return f"{path.name} is damaged", _EXAMPLE
     if start[8:] == b"{":
         return None
     if start[:1] == _PICKLE:
-        return f"{path.name} is of a form that PyTorch left in 2020", to_save
+        return f"{path.name} is of a form that PyTorch left in 2020", OTHERWISE
     return f"{path.name} is neither a safetensors file nor one of torch.save", _EXAMPLE
 
 

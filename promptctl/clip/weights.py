@@ -10,12 +10,14 @@ import safetensors.torch
 import torch
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
+from safetensors import SafetensorError
 
 from promptctl.clip.own_weights import is_safetensors
 from promptctl.errors import WeightsDoNotFit
 
 State = dict[str, torch.Tensor]
 _WRAPPERS = ("module.", "_orig_mod.")  # what training on several GPUs, and compiling, put before every name
+_STATES = ("state_dict", "model_state_dict", "model")  # what checkpoints call their weights; open_clip the first
 _BESIDE = ("input_resolution", "context_length", "vocab_size", "text.transformer.embeddings.position_ids")
 
 
@@ -25,8 +27,11 @@ def read_weights(path: Path) -> State:
     Nothing in it is run, and what is read of it stays in the file until it is asked for.
     """
     if is_safetensors(path):
-        return _unwrapped(safetensors.torch.load_file(path))
-    return _unwrapped(_tensors(torch.load(path, map_location="cpu", weights_only=True, mmap=True)))
+        try:
+            return _unwrapped(safetensors.torch.load_file(path))
+        except SafetensorError as error:
+            raise ValueError(f"{path.name} is damaged, or not all of it is here") from error
+    return _unwrapped(_tensors(_of_torch(path)))
 
 
 def put_into(model: torch.nn.Module, state: State, *, name: str, path: Path) -> None:
@@ -46,18 +51,36 @@ def put_into(model: torch.nn.Module, state: State, *, name: str, path: Path) -> 
     ]
     if lacking or foreign or shapes:
         raise WeightsDoNotFit(path, name, total=len(wanted), lacking=lacking, shapes=shapes, foreign=foreign)
+    _check_numbers(state, wanted, path)
     model.load_state_dict(state)
+
+
+def _check_numbers(state: State, wanted: Mapping[str, torch.Tensor], path: Path) -> None:
+    """ValueError for whole numbers, as of quantised weights without their scales, and for what is not finite."""
+    for key, tensor in state.items():
+        if tensor.is_floating_point() != wanted[key].is_floating_point():
+            raise ValueError(f"{key} in {path.name} is made of {str(tensor.dtype).removeprefix('torch.')}")
+        exact = tensor.float() if tensor.element_size() == 1 else tensor  # float8 has no sum
+        if not exact.sum(dtype=torch.float64).isfinite():
+            raise ValueError(f"{key} in {path.name} has numbers that are not finite")
+
+
+def _of_torch(path: Path) -> Any:
+    if path.suffix != ".safetensors":
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    with path.open("rb") as file:  # PyTorch would go by the name
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _tensors(content: Any) -> State:
     """The state_dict of a checkpoint, which training keeps beside its optimizer's."""
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
     if not isinstance(content, Mapping):
         raise ValueError("there is no state_dict in it")
-    found = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, torch.Tensor)}
+    inside = next((content[key] for key in _STATES if isinstance(content.get(key), Mapping)), content)
+    found = {key: value for key, value in inside.items() if isinstance(key, str) and isinstance(value, torch.Tensor)}
     if not found:
-        raise ValueError("there are no tensors in it")
+        has = ", ".join(f"'{key!s:.40}'" for key in list(content)[:5])
+        raise ValueError(f"there are no weights in it, just {has}" if has else "there is nothing in it")
     return found
 
 

@@ -42,7 +42,7 @@ def load_backbone_for(context: Context, name: str, model: str | None, device: st
     The name in the context is somebody else's word: only a model that a person typed is fetched.
     """
     expected = context.card.backbone
-    named, fetch = model or expected.name, bool(model)
+    named, fetch = model or _where_now(expected), bool(model)
     with library_needed(named):
         from promptctl.clip.registry import ensure_available
 
@@ -53,6 +53,15 @@ def load_backbone_for(context: Context, name: str, model: str | None, device: st
     if not _is_same(backbone.id, expected):
         raise BackboneMismatch(name, _id_line(expected), _id_line(backbone.id))
     return backbone
+
+
+def _where_now(expected: BackboneId) -> str:
+    """The name of a backbone; of a folder or file that was moved, as it was named when it was answered with last."""
+    from promptctl.clip import kept
+    from promptctl.clip.registry import is_local
+
+    found = kept.find(expected.fingerprint) if is_local(expected.name) else None
+    return found.id.name if found and is_local(found.id.name) else expected.name
 
 
 def quick_backbone_for(context: Context, name: str, model: str | None, device: str) -> Backbone | QuickBackbone:
@@ -73,13 +82,23 @@ def quick_backbone_for(context: Context, name: str, model: str | None, device: s
     return load_backbone_for(context, name, model, device)
 
 
-def check_same_model(model: str, context: Context, name: str) -> None:
-    """BackboneMismatch for another model than that of the context, before it is loaded; two names may be one model."""
+def backbone_to_learn_on(context: Context, ref: str, model: str | None, device: str) -> Backbone | QuickBackbone:
+    """The same; OtherBackbone where `model` has other weights than the context was learned on."""
+    try:
+        return quick_backbone_for(context, ref, model, device)
+    except BackboneMismatch as error:
+        if model is None:
+            raise
+        raise OtherBackbone(ref, context.card.backbone.name, model) from error
+
+
+def check_same_model(model: str, context: Context, ref: str) -> None:
+    """OtherBackbone, before it is loaded, for a name that says so; a folder or file may have been moved."""
     from promptctl.clip import registry
 
     own = context.card.backbone.name
-    if registry.parse(model) != registry.parse(own) and not Path(model).exists():
-        raise OtherBackbone(name, own, model)
+    if registry.parse(model) != registry.parse(own) and not registry.is_local(model) and not Path(model).exists():
+        raise OtherBackbone(ref, own, model)
 
 
 def load_encoder_for(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from promptctl import __version__, checks
 from promptctl.clip import templates
-from promptctl.commands.backbones import check_same_model, fetched_backbone, quick_backbone_for
+from promptctl.commands.backbones import backbone_to_learn_on, check_same_model, fetched_backbone
 from promptctl.commands.classes import newest
 from promptctl.commands.photos import (
     called_otherwise,
@@ -315,7 +315,7 @@ def _update(asked: _Asked) -> LearnReport | LearnPlan:
         return replace(plan, copied_as=str(asked.store.copy(source.ref, into).ref)) if into else plan
     asked.on_plan(plan)
     asked.store.check_writable()
-    backbone = quick_backbone_for(parent, ref, asked.model, asked.device)
+    backbone = backbone_to_learn_on(parent, ref, asked.model, asked.device)
     done = update.taught(found, wishes, backbone, asked.on_progress)
     forced = asked.rules.force
     placed = place(done.judged, source, asked.store, force=forced, into=asked.rules.into)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from promptctl import __version__
 from promptctl.classification.blend import as_kept
+from promptctl.clip.registry import is_local
 from promptctl.commands.versions import Measured, version
-from promptctl.context.card import Card, Change, ClassEntry, Shots, next_id_after
+from promptctl.context.card import BackboneId, Card, Change, ClassEntry, Shots, next_id_after
 from promptctl.context.context import Context, ShotTable
 from promptctl.context.prototypes import Prototypes
 from promptctl.encoding.pipeline import Features
@@ -207,7 +208,7 @@ def revised(revision: Revision, backbone: AnyBackbone, on_progress: OnProgress |
 def _card(revision: Revision, backbone: AnyBackbone, learned: Learned) -> Card:
     parent, held_out = revision.parent.card, int(revision.shots.held_out.sum())
     return Card(
-        backbone=parent.backbone if _is_its_own(backbone, revision.parent) else backbone.id,
+        backbone=_id_of(backbone, revision.parent),
         classes=revision.classes,
         method=learned.method,
         shots=Shots(revision.asked, len(revision.shots) - held_out, held_out) if len(revision.shots) else parent.shots,
@@ -219,6 +220,13 @@ def _card(revision: Revision, backbone: AnyBackbone, learned: Learned) -> Card:
         next_id=next_id_after(parent, revision.classes),
         curve=learned.curve,
     )
+
+
+def _id_of(backbone: AnyBackbone, parent: Context) -> BackboneId:
+    """As the parent calls it, but of a folder or file of this machine, which may have been moved: where it is now."""
+    own = parent.card.backbone
+    may_have_moved = is_local(own.name) and is_local(backbone.name)
+    return own if _is_its_own(backbone, parent) and not may_have_moved else backbone.id
 
 
 def _is_its_own(backbone: AnyBackbone, parent: Context) -> bool:
