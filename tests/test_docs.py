@@ -29,6 +29,7 @@ from typer.models import OptionInfo
 from promptctl import report
 from promptctl.benchmark import variants
 from promptctl.cli.app import COMMANDS
+from promptctl.learners import LEARNERS
 from promptctl.report.base import SCHEMA_VERSION
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
@@ -127,6 +128,30 @@ def test_the_glossary_explains_the_settings_and_learners():
     }
     assert {option for option in settings - PLAIN if f"`{option}`" not in page and f"{option} " not in page} == set()
     assert {learner for learner in variants.names() if learner not in page.casefold()} == set()
+
+
+# --------------------------------------------------------------------------- docs/learners.md
+
+
+def table_rows(text: str) -> dict[str, list[str]]:
+    """The cells of each line of a table, by the first."""
+    rows = (line.strip("|\n ").split("|") for line in text.splitlines() if line.startswith("| "))
+    return {first.strip(): [cell.strip() for cell in cells] for first, *cells in rows}
+
+
+def test_the_page_of_learners_has_all_of_them_and_the_figures_of_the_benchmarks():
+    page, measured = ((ROOT / "docs" / name).read_text("utf-8") for name in ("learners.md", "benchmarks.md"))
+    means = table_rows(measured.split("| mean of the three | 1 |")[1].split("\n\n")[0])
+    of = {name: [row[0], row[2], row[4]] for name, row in means.items()}
+    projection = table_rows(measured)
+    of["prolip"] = [projection[f"{shots}: projection"][-1] for shots in (1, 4, 16)]
+    shown = table_rows(page)
+    called = {"`coop`, the default": "coop-head", "`coop --no-head`": "coop"}
+    figures = {called.get(name, name.strip("`")): row[1:4] for name, row in shown.items() if len(row) == 6}
+    figures = {name: row for name, row in figures.items() if name in of}
+    assert set(figures) == set(of) - {"zero-shot"} and figures == {name: of[name] for name in figures}
+    assert f"zero-shot has {of['zero-shot'][0]}" in " ".join(page.split())
+    assert {name for name in LEARNERS if f"`{name}`" not in page} == set()
 
 
 # --------------------------------------------------------------------------- docs/json.md
