@@ -139,10 +139,10 @@ def learn(
     If the new version recognises fewer of the photos held out than the one before, by more than --max-forgetting and
     more than chance, it is kept as NAME@candidate instead, and the exit code is 4.
 
-    The default learner learns a context, which can be asked about new classes by their names, and fits a head beside it,
-    which answers. auto is a little better with few photos, in up to twice the time. proker, gda and clap take a second;
-    of these proker is the best with few photos, gda with eight or more per class. What prolip and vpt learn takes PyTorch
-    to answer, and vpt takes hours without a GPU.
+    The default learner learns a context, which can be asked about new classes by their names, and fits a head beside
+    it, which answers. auto is a little better with few photos, in up to twice the time. proker, gda and clap take a
+    second; of these proker is the best with few photos, gda with eight or more per class. What prolip and vpt learn
+    takes PyTorch to answer, and vpt takes hours without a GPU.
 
     Examples:
         promptctl learn ./photos --name birds
