@@ -268,6 +268,17 @@ def test_a_path_alone_can_be_copied_whole():
     assert wrapped(path := str(Path.cwd() / "my photos/of last year"), 20) == [path]
 
 
+def test_a_remark_on_a_command_is_no_part_of_it():
+    line = "hint:  promptctl inspect birds@5 --classes --class emu   (what is near the class)"
+    assert wrapped(line, 90) == [line]
+    assert wrapped(line, 60) == [
+        "hint:  promptctl inspect birds@5 --classes --class emu",
+        "         (what is near the class)",
+    ]
+    assert wrapped(line, 40)[:2] == ["hint:  promptctl inspect birds@5 \\", "         --classes --class emu"]
+    assert " ".join("".join(wrapped(line, 40)[2:]).split()) == "(what is near the class)"
+
+
 def test_a_long_command_can_still_be_copied():
     command = "promptctl classify '/home/you/my photos/of last year' --prompt southern-hornbills"
     lines = wrapped(f"next: {command}", 50)

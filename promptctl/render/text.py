@@ -15,6 +15,7 @@ _MORE = "…"
 _SHARE = re.compile(r" \d+(\.\d+)? %$")
 _PREFIX = re.compile(r" *(?:[a-z]+: +)?")
 _COMMAND = re.compile(r"(?:next: |hint: |     ) *(?:promptctl|ls|mkdir) ")
+_REMARK = "   ("  # behind a command: what it is for
 _ARGUMENT = re.compile(r"""(?:'[^']*'|"[^"]*"|\S)+""")
 # what no line may part: 93.3 %, 76 KB, 1.5 s, 88.3 ± 2.4, 2026-11-26 00:43
 _WHOLE = re.compile(
@@ -92,17 +93,19 @@ def wrapped(line: str, available: int) -> list[str]:
     """The line in parts of at most so many cells, broken at spaces only, none of them inside a number with its unit.
 
     A longer word stays whole, and so does a line that is a path. What follows a label (`backbone:  mini`) stands below
-    it; a command goes on after a backslash, so that it can still be copied.
+    it; a command goes on after a backslash, so that it can still be copied, and a remark on it has lines of its own.
     """
     if width(line) <= available or Path(line).is_absolute():
         return [line]
     is_command = bool(_COMMAND.match(line))
-    prefix = _PREFIX.match(line)
+    said, _, remark = line.partition(_REMARK) if is_command else (line, "", "")
+    prefix = _PREFIX.match(said)
     indent = prefix[0] if prefix and width(prefix[0]) <= available // 2 else ""
-    parts = _ARGUMENT.findall(line[len(indent) :]) if is_command else words(line[len(indent) :])
+    parts = _ARGUMENT.findall(said[len(indent) :]) if is_command else words(said[len(indent) :])
     first, *others = filled(parts, available - len(indent) - 4 * is_command)
     margin = " " * (len(indent) + 2 * is_command)
-    return (" \\\n" if is_command else "\n").join([indent + first, *(margin + part for part in others)]).split("\n")
+    lines = (" \\\n" if is_command else "\n").join([indent + first, *(margin + part for part in others)]).split("\n")
+    return lines + [margin + part for part in filled(words(f"({remark}"), available - len(margin)) if remark]
 
 
 def words(text: str) -> list[str]:
