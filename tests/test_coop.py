@@ -49,7 +49,7 @@ def test_the_last_partial_batch_is_dropped(images, count):
 
 
 @pytest.mark.parametrize(
-    "shots, epochs, by_class", [(1, 35, 100), (4, 35, 100), (8, 90, 200), (16, 90, 400), (100, 90, 400)]
+    "shots, epochs, by_class", [(1, 15, 100), (2, 35, 100), (4, 35, 100), (8, 80, 200), (16, 80, 400), (100, 80, 400)]
 )
 def test_the_fast_recipe_takes_few_steps(shots, epochs, by_class):
     assert coop.fast_epochs(shots) == epochs
@@ -88,10 +88,10 @@ def plain_sgd(context, gradient, state, lr):
 
 
 def plain_orthogonal(context, gradient, state, lr):
-    """Momentum 0.9 as U V' of its U S V', 1.5 rates long in the mean of each number, written out."""
-    state["m"] = 0.9 * state.get("m", 0) + 0.1 * gradient
+    """Momentum 0.8 as U V' of its U S V', a rate long in the root mean square of its numbers, written out."""
+    state["m"] = 0.8 * state.get("m", 0) + 0.2 * gradient
     left, _, right = torch.linalg.svd(state["m"].double(), full_matrices=False)
-    return context - lr * 1.5 * 32**0.5 * (left @ right).float()
+    return context - lr * 32**0.5 * (left @ right).float()
 
 
 def plain_adam(context, gradient, state, lr):

@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 UPDATE_EPOCHS, UPDATE_LR = 50, 0.005  # of the fast recipe, from the vectors of the version before (docs/benchmarks.md)
 ROWS_EPOCHS, ROWS_LR = 100, 0.002  # the same of some class-specific vectors, where the others stay as they are
 POLISH_EPOCHS = 20  # of all class-specific vectors, after those of new classes
-ORTHOGONAL_SIZE = 1.5  # of a step of a shared context, in rates
 PAPER_BATCH = 32
 PAPER_MOMENTUM = 0.9
 PAPER_WEIGHT_DECAY = 5e-4
@@ -109,13 +108,13 @@ def paper_epochs(shots: float) -> int:
 
 
 def fast_epochs(shots: float, *, class_specific: bool = False) -> int:
-    """35 steps up to 4 shots, 90 above; class-specific 100, 200 up to 8 and 400 above (docs/benchmarks.md).
+    """15 steps at 1 shot, 35 up to 4, 80 above; class-specific 100 up to 4, 200 up to 8 and 400 above.
 
-    An epoch is one step.
+    Where they come from is in docs/benchmarks.md. An epoch is one step.
     """
-    few, more, most = (100, 200, 400) if class_specific else (35, 90, 90)
+    one, few, more, most = (100, 100, 200, 400) if class_specific else (15, 35, 80, 80)
     if shots <= 4:
-        return few
+        return one if shots <= 1 else few
     return more if shots <= 8 else most
 
 
@@ -131,7 +130,7 @@ def pace(start: Start, *, polished: bool = False) -> tuple[int, float]:
 RECIPES = {
     "fast": Recipe(
         None,
-        lambda context: Orthogonal(context, momentum=0.9, size=ORTHOGONAL_SIZE),
+        lambda context: Orthogonal(context, momentum=0.8),
         falling_rate,
         fast_epochs,
         False,

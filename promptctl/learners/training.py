@@ -103,24 +103,22 @@ class Adam:
 class Orthogonal:
     """Momentum of which every direction among the vectors moves alike (Jordan et al., "Muon", 2024).
 
-    Of the momentum G = U S V' of M vectors the parameter moves along U V', times the root of W. That counts directions
-    whose gradient is small as much as others, and so needs fewer steps than Adam. U V' = (G G')^-1/2 G is computed from
-    the eigenvalues of an (M, M) matrix, where Muon iterates.
+    Of the momentum G = U S V' of M vectors the parameter moves along U V', times the root of W: where M <= W, a number
+    moves by the rate in the root mean square. That counts directions whose gradient is small as much as others, and so
+    needs fewer steps than Adam. U V' = (G G')^-1/2 G is computed from the eigenvalues of an (M, M) matrix, where Muon
+    iterates.
     """
 
-    def __init__(self, parameter: torch.Tensor, *, momentum: float, size: float = 1.0) -> None:
-        """parameter  (M, W)
-
-        size       root mean square of what a number moves by, in rates, where M <= W
-        """
-        self._parameter, self._momentum, self._size = parameter, momentum, size
+    def __init__(self, parameter: torch.Tensor, *, momentum: float) -> None:
+        """parameter  (M, W)"""
+        self._parameter, self._momentum = parameter, momentum
         self._mean = torch.zeros_like(parameter)
 
     def step(self, rate: float, loss: torch.Tensor) -> None:
         (gradient,) = torch.autograd.grad(loss, self._parameter)
         with torch.no_grad():
             self._mean.lerp_(gradient, 1 - self._momentum)
-            length = self._size * self._parameter.shape[-1] ** 0.5
+            length = self._parameter.shape[-1] ** 0.5
             self._parameter.add_(orthogonal(self._mean), alpha=-rate * length)
 
 
