@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
     from promptctl.context.card import ClassEntry, Method
     from promptctl.context.context import Context
-    from promptctl.learners.parts import Ways
 
 Vectors = NDArray[np.float32]
 Targets = NDArray[np.int64]
@@ -28,7 +27,7 @@ Mixture = Callable[[float], Classifier]  # of a share
 _ALIKE = "no class with two shots that differ"
 SHARES = tuple(i / 10 for i in range(11))
 FOLDS = 5
-CHOOSER = "folds-4"  # part of what a chosen share is kept under: change it when another share may come out
+CHOOSER = "folds-5"  # part of what a chosen share is kept under: change it when another share may come out
 
 
 def share_by_folds(context: Context, name: str, tower: Callable[[], TextTower], on_fold: OnStep | None = None) -> float:
@@ -68,7 +67,7 @@ def _too_few(name: str, has: str, takes: str) -> DatasetError:
 def _share_of_head(
     context: Context, name: str, x: Vectors, y: Targets, tower: Callable[[], TextTower], on_fold: OnStep | None
 ) -> float:
-    from promptctl.learners import head
+    from promptctl.learners import auto, head
 
     scale, zero_shot, seed = context.card.logit_scale, context.zero_shot_features, context.card.method.seed
     groups = _groups(context)
@@ -77,21 +76,12 @@ def _share_of_head(
         raise _too_few(name, _ALIKE, "two")
 
     def learned(train: Mask) -> Mixture:
-        ways = _ways(context, tower, x[train], y[train])
+        ways = auto.as_before(context.card, tower, x[train], y[train])
         shots = x[train], y[train], zero_shot
         found = head.fit(*shots, logit_scale=scale, groups=groups[train], seed=seed, ways=ways)
         return lambda share: Classifier.of_head(found.weight, found.bias, zero_shot, scale, share)
 
     return _best(x, y, folds, learned, on_fold)
-
-
-def _ways(context: Context, tower: Callable[[], TextTower], x: Vectors, y: Targets) -> Ways | None:
-    """The parts of its head that are learned once more; None: those of a context that learned vectors alone."""
-    if not LEARNERS[context.card.method.learner].by_head:
-        return None
-    from promptctl.learners import auto
-
-    return auto.as_before(context.card, tower, x, y)
 
 
 def as_kept(x: Vectors) -> Vectors:

@@ -25,6 +25,7 @@ HEAD_PARTS = (
     "coop-csc",
     "prolip",
     "gda",
+    "gda-relative",
     *(f"proker({ridge})" for ridge in ("0.3", "0.5", "1", "2", "3")),
     "template",
     "zero-shot",

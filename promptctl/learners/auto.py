@@ -1,12 +1,9 @@
 """Auto: learns a context, and lets folds of the shots choose what answers beside it: a learner, or the mean of several.
 
-The mean is a sum of logits, its weights chosen on left-over training photos of three sets (docs/benchmarks.md):
-
-    the context's own  +  CLAP's  +  g ridge's (head.py)  +  5 ProKeR's  +  (n / 16)^3 GDA's      n: shots per class
-
-The candidates beside it are the context's text features, class-specific ones where there is time for them, CLAP alone
-and with the regression, as contexts have it for their head, ProLIP, GDA and ProKeR. Folds choose by the log-loss of
-what they leave out, after a temperature of each; the mean stays unless another is better by one and a half standard
+The mean is that of every context's head (`head.py`), in which the context has no part: with it the mean was no better.
+The candidates beside it are the context's text features, class-specific ones where there is time for them, CLAP alone,
+ProLIP, GDA and ProKeR. Folds choose by the log-loss of what they leave out, after a temperature of each; the mean stays
+unless another is right more often there and its log-loss is better by one and a half standard
 errors. One or two shots per class have the mean: folds of so few choose by chance. Vectors are learned in folds in a
 third of the steps, which at sixteen shots cost them a point of accuracy, and class-specific ones from eight shots per
 class on, where ten steps of them take no longer.
@@ -22,9 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from promptctl.context.card import Card, ClassEntry, Method
-from promptctl.learners import coop, gda, head, proker, prolip
+from promptctl.learners import coop, gda, head, proker, prolip, ridge
 from promptctl.learners.fitting import Learned, Targets, TrainingSet, Vectors
-from promptctl.learners.parts import Choice, Lesson, Linear, Part, Ways, Weights
+from promptctl.learners.parts import Choice, Lesson, Linear, Part, Ways
 from promptctl.progress import OnProgress, OnStep
 
 if TYPE_CHECKING:
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
     from promptctl.learners.settings import LearnSettings
 
 RECIPES = ("fast",)
-MEAN = "mean"
-OF_PROKER = 5.0  # in the mean
 _OF_ITSELF, _LAMBDAS = (0.1, 1.0), (0.5, 1.0, 2.0)  # of what GDA and ProKeR choose among, those that were ever best
 _OF_TEXT, _OF_OTHERS = ("coop", "coop-csc"), ("zero-shot", "parent")
 _FOLD, _LEAST_OF_FOLD = 3, 20  # times fewer steps, where vectors are learned only to be measured, but so many at least
@@ -76,21 +71,14 @@ def effort(settings: LearnSettings, shots: int) -> float:
     return _REFIT_EFFORT * coop.effort(settings, shots)
 
 
-def mean(targets: Targets) -> Weights:
-    """How much of each part the mean has, for (N,) targets."""
-    of_gda = (head.shots_per_class(targets) / head.MOST_MEASURED) ** 3
-    return {"coop": 1.0, **head.CLAP_AND_RIDGE.of(targets), "proker(1)": OF_PROKER, "gda": of_gda}
-
-
 def closed_forms(own: prolip.Settings | None = None) -> Ways:
     """What needs no text tower."""
     of_prolip = prolip.ways(own or prolip.Settings())
     parts: dict[str, Part] = {**head.PARTS, **gda.PARTS, **proker.PARTS, **of_prolip.parts}
     choices = (
-        head.CLAP_AND_RIDGE,
         Choice("clap", {"clap": 1.0}),
         *(gda.CHOICES[a] for a in _OF_ITSELF),
-        *(proker.CHOICES[ridge] for ridge in _LAMBDAS),
+        *(proker.CHOICES[strength] for strength in _LAMBDAS),
         *of_prolip.choices,
     )
     return Ways(parts, choices)
@@ -99,17 +87,18 @@ def closed_forms(own: prolip.Settings | None = None) -> Ways:
 def as_before(card: Card, tower: Callable[[], TextTower], features: Vectors, targets: Targets) -> Ways | None:
     """What the head of a context is made of, as much of each part as it has, for some of its shots.
 
-    What vectors say is learned from these once more, in as few steps as in folds. None where the head is zero-shot.
+    What vectors say is learned from these once more, in as few steps as in folds. None where the head is zero-shot, or
+    has the parts of every context's, of which so few shots may ask for another amount.
 
     features, targets   (N, E) unit rows, and (N,) index into the card's classes
     """
     kinds = {part.kind: part.share for part in card.head if part.kind not in _OF_OTHERS}
     learned = 1 - sum(part.share for part in card.head if part.kind in _OF_OTHERS)
-    if not kinds or learned <= 0:
+    if not kinds or learned <= 0 or kinds.keys() == head.PARTS.keys():
         return None
     method = card.method
     of_prolip = method.learner == "prolip" and prolip.Settings(method.epochs, method.lr, method.seed)
-    parts = dict(closed_forms(of_prolip or None).parts)
+    parts = {**closed_forms(of_prolip or None).parts, "ridge": ridge.regression}
     for kind in kinds.keys() & set(_OF_TEXT):
         classes, y = np.unique(targets, return_inverse=True)
         own = _settings_of(method)
@@ -173,14 +162,14 @@ class _Texts:
         """
         others = closed_forms()
         parts: dict[str, Part] = {"coop": self._part("coop", steps, texts), **others.parts}
-        choices = (Choice(MEAN, mean), Choice("coop", {"coop": 1.0}), *others.choices)
+        choices = (head.MEAN, Choice("coop", {"coop": 1.0}), *others.choices)
         some = ["coop"]
         if shots >= _FEWEST_BY_CLASS and self._steps("coop-csc") >= _LEAST_STEPS:
             parts["coop-csc"] = self._part("coop-csc", steps, None)
             choices = (*choices, Choice("coop-csc", {"coop-csc": 1.0}))
             some.append("coop-csc")
         steps.total = steps.folds * sum(map(self._steps, some))
-        return Ways(parts, choices, prefers=MEAN)
+        return Ways(parts, choices, prefers=head.MEAN.name)
 
     def _part(self, kind: str, steps: _Steps, texts: Vectors | None) -> Part:
         """texts   (C, E) of all shots; None: they are learned where they are asked for"""

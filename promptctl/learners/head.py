@@ -1,15 +1,16 @@
 """Head: a linear classifier of the stored shots, which answers for the classes that have some.
 
-It is a sum of parts (`parts.py`), which folds of the shots choose where there is a choice. That of a context has
-CLAP's rows times the logit scale s, and beside them a ridge regression of the class indicators,
+It is a sum of parts (`parts.py`), which folds of the shots choose where there is a choice. That of a context is
 
-    s W = s norm(w) + g (X^T D X + l I)^-1 X^T D Y      D: images weighted so that every class counts alike
-    g = 5 (1 + n / 16), l = 1 / (1 + n / 8)             n: shots per class, harmonic mean, at most 16
+    s W f + b = (s norm(w) . f  +  2 P(f)  +  (n / 16)^2 G(f)) / 3
 
-At few shots the second term is close to the class means and weak, at sixteen it is least squares, which is as good as
-a discriminant analysis, and twice as strong: what text says is worth less the more images there are. A context's own
-rows have no part in it: they added nothing to the two, and so a head does not depend on the order in which its shots
-came, and what folds say of it is said of all of it.
+with CLAP's rows w and the logit scale s, ProKeR's regression P (`proker.py`, l = 1), GDA's Gaussians G (`gda.py`) where
+their spread tr(S) counts as 1, and n shots per class, the harmonic mean, at most 16. At few shots a regression of what
+text leaves unsaid is best, at sixteen a discriminant analysis, and CLAP's rows help both; Gaussians of one shot say
+nothing. The weights are of one size with zero-shot's logits, so that probabilities are believable where there are too
+few folds for a temperature. They were chosen on training photos that were left over (docs/benchmarks.md).
+A context's own rows have no part in it: they add nothing to the three, and so a head does not depend on the order in
+which its shots came, and what folds say of it is said of all of it.
 Learning raises the best score of unseen images. Classes without shots keep their zero-shot rows, and the others give up
 three quarters of that rise, or a class added by name alone would hardly ever be predicted; with all of it, it would be
 predicted too often. A class of fewer shots than the others, and than eight, is hardly recognised by its own two photos:
@@ -22,20 +23,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptctl.context.limits import LARGEST_HEAD
-from promptctl.learners import clap
+from promptctl.learners import clap, gda, proker
 from promptctl.learners.fitting import Targets, Vectors
 from promptctl.learners.parts import Choice, Lesson, Linear, Numbers, Part, Ways, Weights, class_shares, combined
 
 FOLDS = 5
-RIDGE, RIDGE_HALVED_BY = 1.0, 8  # added to the diagonal, of no shots; and by how many per class it is halved
-GAIN, GAIN_DOUBLED_BY = 5.0, 16  # of the regression, in logits; likewise
-MOST_MEASURED = 16  # shots per class, from which on both stay as they are
+MOST_MEASURED = 16  # shots per class, from which on the weights of the parts stay as they are
 ENOUGH = 8  # shots of a class, from which on it needs no help beside larger ones
 HELP = 0.75  # of the offset, for a class of none or next to none
 MOST_LOGITS = (
@@ -106,7 +105,7 @@ def fit(
     targets              (N,) index into zero_shot_features
     zero_shot_features   (C, E) unit rows
     groups               (N,) images of one number stay on one side of every fold; None: each its own
-    ways                 what it may be made of; None: CLAP's rows and a ridge regression
+    ways                 what it may be made of; None: the mean above
     known                (N,) images that the features themselves were learned from, which no fold leaves out or judges
     raises               LearningFailed
     """
@@ -217,7 +216,8 @@ class _Shots:
     def best(self, choices: Sequence[Choice], of_choices: Sequence[Numbers], fold_of: Targets) -> tuple[int, str, str]:
         """Which choice of (N, C') logits tells best what folds left out, which folds those are, and why it is another.
 
-        The preferred one stays where folds are few, and where none is better by more than chance would have it.
+        The preferred one stays where folds are few, and where none is right more often with a log-loss better by more
+        than chance would have it: where all is right, the least log-loss is that of luck.
         """
         names = [choice.name for choice in choices]
         usual = names.index(self.ways.prefers) if self.ways.prefers in names else None
@@ -227,13 +227,18 @@ class _Shots:
         if usual is not None and n_folds < _FOLDS_THAT_DECIDE:
             return usual, by, "too few folds to choose by"
         losses = [log_losses(logits[judged], self.positions[judged]) for logits in of_choices]
-        best = min(range(len(choices)), key=lambda i: float(losses[i].mean()))
+        by_loss = partial(min, key=lambda i: float(losses[i].mean()))
         if usual is None:
-            return best, by, ""
+            return by_loss(range(len(choices))), by, ""
+        right = [self.accuracy(logits, judged) for logits in of_choices]
+        better = [i for i, of in enumerate(right) if of > right[usual] + 1e-9]
+        if not better:
+            return usual, by, "none is right more often"
+        best = by_loss(better)
         gain = losses[usual] - losses[best]  # (N',)
         if gain.mean() > _MARGIN * gain.std() / len(gain) ** 0.5:
             return best, by, ""
-        return usual, by, "none is better" if best == usual else "none is better by more than chance"
+        return usual, by, "none is better by more than chance"
 
     def accuracy(self, unseen: Numbers, judged: Mask) -> float:
         """How much of what folds left out (N, C') logits call right."""
@@ -285,13 +290,19 @@ def _claps(lesson: Lesson) -> Linear:
     return Linear.of(lesson.logit_scale * found.text_features.astype(np.float64))
 
 
-def _regression(lesson: Lesson) -> Linear:
-    return Linear.of(ridge(lesson.features, lesson.targets, weighing(lesson.targets)[1]))
+def mean(targets: Targets) -> Weights:
+    """How much of each part there is, for (N,) targets."""
+    of_gda = (shots_per_class(targets) / MOST_MEASURED) ** 2
+    return {"clap": 1 / 3, "proker(1)": 2 / 3, "gda-relative": of_gda / 3}
 
 
-PARTS: Mapping[str, Part] = {"clap": _claps, "ridge": _regression}
-CLAP_AND_RIDGE = Choice("clap + ridge", lambda targets: {"clap": 1.0, "ridge": weighing(targets)[0]})
-OF_CONTEXTS = Ways(PARTS, (CLAP_AND_RIDGE,))
+MEAN = Choice("mean", mean)
+PARTS: Mapping[str, Part] = {
+    "clap": _claps,
+    "proker(1)": proker.PARTS["proker(1)"],
+    "gda-relative": gda.relative_gaussians,
+}
+OF_CONTEXTS = Ways(PARTS, (MEAN,))
 
 
 def log_losses(logits: Numbers, targets: Targets) -> Numbers:
@@ -328,35 +339,12 @@ def folds_of(targets: Targets, groups: Targets, seed: int) -> Targets:
     return np.asarray(fold[of_unit])
 
 
-def weighing(targets: Targets) -> tuple[float, float]:
-    """The gain of the regression and what is added to its diagonal, by the shots per class.
-
-    The harmonic mean of these, as the noise of a class's mean is that of one shot over their number.
-
-    targets   (N,), every class at least once
-    """
-    shots = shots_per_class(targets)
-    return GAIN * (1 + shots / GAIN_DOUBLED_BY), RIDGE / (1 + shots / RIDGE_HALVED_BY)
-
-
 def shots_per_class(targets: Targets) -> float:
-    """Their harmonic mean, at most 16.
+    """Their harmonic mean, as the noise of a class's mean is that of one shot over their number; at most 16.
 
     targets   (N,), every class at least once
     """
     return min(MOST_MEASURED, 1 / float(np.mean(1 / np.bincount(targets))))
-
-
-def ridge(features: Vectors, targets: Targets, diagonal: float) -> Numbers:
-    """(C, E) ridge regression of class indicators, without intercept, in which every class weighs alike.
-
-    features   (N, E) unit rows
-    targets    (N,), every class at least once
-    diagonal   what is added to it, which holds the weights near 0
-    """
-    x, y = features.astype(np.float64), np.eye(targets.max() + 1)[targets]
-    weighted = x.T * (class_shares(targets) * len(targets))  # (E, N)
-    return np.asarray(np.linalg.solve(weighted @ x + diagonal * np.eye(x.shape[1]), weighted @ y).T)
 
 
 def _mean_over_classes(values: NDArray[np.float64 | np.bool_], targets: Targets) -> float:
