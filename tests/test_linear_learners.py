@@ -19,10 +19,11 @@ from promptctl import commands
 from promptctl.classification import blend
 from promptctl.clip.backbone import Backbone
 from promptctl.context import limits
-from promptctl.context.card import HeadPart
+from promptctl.context.card import ChoiceScore, Chosen, HeadPart
 from promptctl.context.context import Context
 from promptctl.learners import auto, gda, head, proker, prolip, ridge
 from promptctl.learners.parts import Choice, Lesson, Linear, Ways, combined
+from promptctl.report.phrases import chosen_line
 from promptctl.store.refs import Ref
 from promptctl.store.store import Store
 
@@ -366,6 +367,14 @@ def test_it_is_said_which_folds_chose_or_why_none_did(counts, why):
     found = fitted(lesson_of(*counts), ways(0.0))
     assert found.by == ("" if why is NO_FOLDS else f"{counts[0]} folds of {sum(counts)} shots")
     assert found.why == (why or "none is right more often")
+
+
+def test_what_answers_in_place_of_a_choice_is_no_part_of_it():
+    scores = (ChoiceScore("mean", 0.0), ChoiceScore("clap", 0.5))
+    chosen = Chosen("mean", "3 folds of 9 shots", "none is better", scores)
+    found = "3 folds of 9 shots give it 0.0 %, clap 50.0 %; none is better"
+    assert chosen_line(chosen, ["zero-shot"]) == f"the mean: {found}"
+    assert chosen_line(chosen, ["clap", "gda", "zero-shot", "parent"]) == f"the mean of clap and gda: {found}"
 
 
 @pytest.mark.parametrize("learner", ["auto", "gda", "proker"])  # prolip is in the tower: tests/test_projection.py

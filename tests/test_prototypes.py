@@ -175,6 +175,14 @@ def test_a_file_of_prototypes_learns_on(cli, photos, tiny, tmp_path, monkeypatch
     right = [one.label == photo.parent.name for photo in sorted(photos.glob("*/*.png")) for one in [
         promptctl.load("theirs").classify(photo)]]  # fmt: skip
     assert np.mean(right) > 0.8, "what it knew it knows"
+    assert after.card.folds.images == 4, "made-up images are none of the shots that folds are said to judge"
+    again = paint(tmp_path / "again", images=5, seed=6, colours={"grey": (128, 128, 128)})
+    done = cli("learn", again, "--name", "theirs", "--learner", "gda")
+    assert done.code == 0, done.err
+    made_up = 3 * MADE
+    assert f"5 folds of {made_up + 8} images, {made_up} of them made up around means, give it" in done.out
+    assert "right on the 2 images held out" in done.out
+    assert Store()["theirs@3"].card.folds.images == 8
 
 
 def test_means_of_old_shots_beside_new_ones_do_not_do_for_single_images():

@@ -135,7 +135,7 @@ def _with_head(context: Context, seed: int, ways: Ways | None) -> Context:
         head=_parts(found, ZERO_SHOT if context.is_plain else TEMPLATE),
         folds=_score_of(found.folds),
         temperature=temperature,
-        chosen=_chosen(found) if ways and len(ways.choices) > 1 else None,
+        chosen=_chosen(found, n_own) if ways and len(ways.choices) > 1 else None,
     )
     context = replace(
         context,
@@ -143,8 +143,10 @@ def _with_head(context: Context, seed: int, ways: Ways | None) -> Context:
         head=LinearHead(found.weight, found.bias),
         shots=replace(context.shots, predicted=predicted, confidence=confidence),
     )
-    # its folds compare with the template behind what the tower learned, which is no zero-shot
-    return context if context.is_plain else replace(context, card=replace(card, folds=edited.folds(context)))
+    # others compare with the template behind what a tower learned, which is no zero-shot, or judged made-up images too
+    if context.is_plain and n_own == len(rows):
+        return context
+    return replace(context, card=replace(card, folds=edited.folds(context)))
 
 
 def _seen_by_tower(context: Context, n: int) -> NDArray[np.bool_]:
@@ -177,9 +179,12 @@ def _score_of(folds: Folds | None) -> Score | None:
     return Score(on, folds.n_images, folds.accuracy, folds.zero_shot_accuracy)
 
 
-def _chosen(found: FittedHead) -> Chosen:
+def _chosen(found: FittedHead, n_own: int) -> Chosen:
+    """n_own   how many images are shots; the others were made up around means of shots that were left out"""
     scores = tuple(ChoiceScore(name, accuracy) for name, accuracy in found.scores.items())
-    return Chosen(found.choice, found.by, found.why, scores)
+    made_up = int((found.predicted[n_own:] >= 0).sum())
+    by = f"{found.by.removesuffix('shots')}images, {made_up} of them made up around means," if made_up else found.by
+    return Chosen(found.choice, by, found.why, scores)
 
 
 def _parts(found: FittedHead, rest: str) -> tuple[HeadPart, ...]:

@@ -188,7 +188,7 @@ class LearnReport(Report):
         return [
             learned + self._score(),
             self._photos(),
-            *([f"answers by {chosen_line(self.chosen, self.head)}"] if self.chosen else []),
+            *([f"{self._how} {chosen_line(self.chosen, self.head)}"] if self.chosen else []),
             *(self._beside_parent(self.update) if self.update else ()),
             *self._tower(),
             stored,
@@ -207,6 +207,10 @@ class LearnReport(Report):
         if self.projection:
             found.append(f"{self.context} has a projection of its own: to answer takes PyTorch")
         return found
+
+    @property
+    def _how(self) -> str:
+        return "chose" if self.head == ("zero-shot",) else "answers by"  # and a warning says what answers instead
 
     def _beside_parent(self, facts: UpdateFacts) -> list[str]:
         lines = []

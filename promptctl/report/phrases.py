@@ -12,6 +12,7 @@ from promptctl.data.remarks import not_photos
 from promptctl.report.base import Row, SkippedFile
 
 _CHOICES_SHOWN = 3
+_NOT_CHOSEN = ("zero-shot", "template", "parent")  # what a head is mixed with afterwards
 
 
 def next_lines(*commands: str) -> list[str]:
@@ -65,11 +66,12 @@ def chosen_line(chosen: Chosen, parts: Sequence[str]) -> str:
 
     parts   what its head is mixed of
     """
-    name = f"the mean of {_and(parts)}" if chosen.name == "mean" else chosen.name
+    own = [part for part in parts if part not in _NOT_CHOSEN]  # none where zero-shot answers in place of all of them
+    name = " of ".join(filter(None, ("the mean", _and(own)))) if chosen.name == "mean" else chosen.name
     others = sorted((one for one in chosen.scores if one.name != chosen.name), key=lambda one: -one.accuracy)
     best = [f"{one.name} {percent(one.accuracy)}" for one in others[:_CHOICES_SHOWN]]
     more = ["…"] if len(others) > len(best) else []
-    of_folds = f"{chosen.by} give it {', '.join([percent(chosen.score), *best, *more])}" if chosen.score else ""
+    of_folds = f"{chosen.by} give it {', '.join([percent(chosen.score), *best, *more])}" if chosen.scores else ""
     because = "; ".join(filter(None, (of_folds, chosen.why)))
     return f"{name}: {because}" if because else name
 
