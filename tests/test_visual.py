@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,8 @@ from promptctl.clip.backbone import Backbone
 from promptctl.clip.image_tower import ImageTower, encoder_with
 from promptctl.commands.update import _grouped
 from promptctl.commands.versions import answering
-from promptctl.context.card import KEY, Shots, fingerprint_with, seal
+from promptctl.context import limits
+from promptctl.context.card import KEY, Shots, fingerprint_with, seal, verify_seal
 from promptctl.context.context import UNSCORED, Context, ShotTable
 from promptctl.encoding.cache import FeatureCache
 from promptctl.encoding.pipeline import encode_files
@@ -189,6 +192,59 @@ def test_a_file_with_impossible_tokens_is_no_context(learned, change, method):
     assert Context.from_bytes(forged(learned["both"]), "same") == Context.from_bytes(learned["both"], "both")
     with pytest.raises(CorruptContext):
         Context.from_bytes(forged(learned["both"], change, **method), "forged")
+
+
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        ({"learner": "clap", "recipe": "clap"}, "it has visual tokens, and clap learns none"),
+        ({"learner": "prolip", "recipe": "prolip"}, "it has visual tokens, and prolip learns none"),
+        ({"visual_tokens": 0, "visual_depth": 0, "projection": True}, "it has a projection, and vpt learns none"),
+    ],
+)
+def test_a_file_whose_learner_cannot_have_learned_that_is_no_context(learned, method, says):
+    with pytest.raises(CorruptContext, match=says):
+        Context.from_bytes(forged(learned["vpt"], **method), "forged")
+
+
+def _declaring(path, data, name, shape):
+    """A file in which one tensor is declared, and has its length, but takes no disk."""
+    n = int.from_bytes(data[:8], "little")
+    header, body = json.loads(data[8 : 8 + n]), data[8 + n :]
+    begin, length = len(body), 4 * int(np.prod(shape))
+    header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, begin + length]}
+    written = json.dumps(header).encode()
+    path.write_bytes(len(written).to_bytes(8, "little") + written + body)
+    os.truncate(path, path.stat().st_size + length)
+    return path
+
+
+def test_a_file_is_refused_by_what_it_declares_before_it_is_read(learned, tmp_path, cli, photos, monkeypatch):
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} is read"))
+    wide = _declaring(tmp_path / "wide.safetensors", learned["both"], "visual_tokens", [2, 3, 1 << 27])
+    says = "visual_tokens takes 3221225472 bytes, at most 268435456 by its metadata"
+    for command in (["check"], ["classify", photos, "--prompt"], ["show"], ["import"], ["inspect"], ["sort", photos]):
+        if command[0] == "sort":
+            command += ["--into", tmp_path / "sorted", "--prompt"]
+        found = cli(*command, wide)
+        assert found.code == 12 and says in found.err
+    vectors = _declaring(tmp_path / "vectors.safetensors", learned["both"], "vectors", [16, 1 << 25])
+    assert "vectors takes 2147483648 bytes, at most 2048 by its metadata" in cli("show", vectors).err
+    other = _declaring(tmp_path / "other.safetensors", learned["both"], "of_tomorrow", [1 << 25])
+    assert "128 MB of it are of no tensor that a context has" in cli("show", other).err
+    monkeypatch.setattr(limits, "LARGEST_FILE", 1 << 20)
+    more = _declaring(tmp_path / "more.safetensors", learned["both"], "of_tomorrow", [1 << 20])
+    assert "it has 4 MB, at most 1 are read" in cli("show", more).err
+
+
+def test_the_seal_of_a_large_file_is_checked_without_a_copy_of_it(learned):
+    data = forged(learned["both"], _with("of_tomorrow", np.zeros(1 << 22, np.float32)))
+    card = Context.from_bytes(data, "same").card
+    tracemalloc.start()
+    verify_seal(data, card, "same")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_tokens_of_another_tower_are_refused_where_they_are_used(learned, tiny, tmp_path, cli, photos):

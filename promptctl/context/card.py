@@ -9,7 +9,7 @@ import json
 import math
 import struct
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
@@ -285,8 +285,11 @@ def read_card(path: Path) -> Card:
         length = header_length(file.read(8), size, path)
         header = file.read(length)
     card = card_of(header, path)
-    if 8 + length + _tensor_bytes(header) != size:
+    spans = _spans(header)
+    if spans is None or 8 + length + max((end for _, end in spans.values()), default=0) != size:
         raise CorruptContext(path, "it is cut off, or something was added to it")
+    if fault := _fault_of_sizes({name: end - begin for name, (begin, end) in spans.items()}, card):
+        raise CorruptContext(path, fault)
     return card
 
 
@@ -306,16 +309,52 @@ def check_fits(classes: Sequence[ClassEntry]) -> None:
         raise TooManyClasses(len(classes), len(classes) * (LONGEST_HEADER - _RESERVED_FOR_THE_REST) // n_bytes)
 
 
-def _tensor_bytes(header: bytes) -> int:
-    """How many bytes the tensors take, as the header has it; -1 when it does not say."""
-    ends = [0]
+def _spans(header: bytes) -> dict[str, tuple[int, int]] | None:
+    """Where each tensor begins and ends, as the header has it; None when it does not say."""
+    spans: dict[str, tuple[int, int]] = {}
     for name, described in json.loads(header).items():
         if name != "__metadata__":
             offsets = described.get("data_offsets") if isinstance(described, dict) else None
-            if not isinstance(offsets, list) or len(offsets) != 2 or type(offsets[1]) is not int:
-                return -1
-            ends.append(offsets[1])
-    return max(ends)
+            if not isinstance(offsets, list) or [type(one) for one in offsets] != [int, int]:
+                return None
+            spans[name] = (offsets[0], offsets[1])
+    return spans
+
+
+def _fault_of_sizes(n_bytes: Mapping[str, int], card: Card) -> str | None:
+    """Why a file is not worth the memory that it takes, by the bytes of each tensor, in words; None when it may be."""
+    most = _most_bytes(card)
+    too_large = next((name for name, n in n_bytes.items() if n > most.get(name, n)), None)
+    if too_large is not None:
+        return f"{too_large} takes {n_bytes[too_large]} bytes, at most {most[too_large]} by its metadata"
+    unknown = sum(n for name, n in n_bytes.items() if name not in most)
+    if unknown > limits.MOST_UNKNOWN:
+        return f"{unknown >> 20} MB of it are of no tensor that a context has"
+    whole = sum(n_bytes.values())
+    return (
+        f"it has {whole >> 20} MB, at most {limits.LARGEST_FILE >> 20} are read"
+        if whole > limits.LARGEST_FILE
+        else None
+    )
+
+
+def _most_bytes(card: Card) -> dict[str, int]:
+    """How much each tensor of a context may take, which its shape and type are held to once it is read."""
+    method, classes, joint = card.method, len(card.classes), card.backbone.joint_width
+    shots, row = card.shots.train + card.shots.held_out, 4 * joint
+    vectors = 4 * method.context_tokens * card.backbone.text_width
+    of_shots = ("class_ids", "held_out", "since", "group", "predicted", "likeness", "confidence")
+    of_classes = ("text_features", "zero_shot_features", "head_weight", "prototype_mean", "prototype_variance")
+    return {
+        "vectors": vectors * (classes if method.class_specific else 1),
+        **dict.fromkeys(of_classes, classes * row),
+        **dict.fromkeys(("head_bias", "prototype_count"), 4 * classes),
+        "prototype_directions": limits.DIRECTIONS * row,
+        **dict.fromkeys(("shot_features", "shot_plain"), shots * row // 2),
+        **{f"shot_{name}": 4 * shots for name in of_shots},
+        "shot_sha256": 32 * shots,
+        **dict.fromkeys(("visual_tokens", "image_projection"), limits.LARGEST_OF_TOWER),
+    }
 
 
 def header_length(first_eight: bytes, file_size: int, path: Path | str) -> int:
@@ -360,7 +399,10 @@ def verify_seal(data: bytes, card: Card, path: Path | str) -> None:
     intact = False
     if len(card.sha256) == 64:
         try:
-            intact = hashlib.sha256(_replace_in_header(data, card.sha256, UNSEALED)).hexdigest() == card.sha256
+            end = 8 + struct.unpack("<Q", data[:8])[0]
+            digest = hashlib.sha256(_replace_in_header(data[:end], card.sha256, UNSEALED))
+            digest.update(memoryview(data)[end:])  # which may be large, and is not copied
+            intact = digest.hexdigest() == card.sha256
         except ValueError:
             intact = False
     if not intact:

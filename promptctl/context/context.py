@@ -32,7 +32,7 @@ from promptctl.context.card import (
     seal,
     verify_seal,
 )
-from promptctl.context.prototypes import DIRECTIONS, Prototypes
+from promptctl.context.prototypes import Prototypes
 from promptctl.errors import CorruptContext
 
 Floats = NDArray[np.float32]
@@ -344,7 +344,7 @@ def _assemble(card: Card, tensors: dict[str, NDArray[Any]]) -> Context:
                 take("prototype_mean", (classes, joint), np.float32),
                 take("prototype_variance", (classes, joint), np.float32),
                 take("prototype_count", (classes,), np.int32),
-                take("prototype_directions", (DIRECTIONS, joint), np.float32)
+                take("prototype_directions", (limits.DIRECTIONS, joint), np.float32)
                 if "prototype_directions" in tensors
                 else None,
             )

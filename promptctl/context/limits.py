@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from promptctl.context.card import BackboneId, Card, Change, Chosen, ClassEntry, CurvePoint, Method, Score, Shots
+    from promptctl.learners import Learner
 
 POSITIONS = ("end", "middle", "front")
 LONGEST_CONTEXT = 248  # vectors; the longest text towers there are read 248 tokens, most of them 77
@@ -37,6 +38,10 @@ MOST_POINTS = 64  # of a learning curve
 MOST_CHOICES = 64  # of what a head could have been made of
 FEATURE_LENGTHS = (0.1, 10.0)  # between which a row that is written as a unit row is believed
 WIDEST = 1 << 16
+LARGEST_FILE = 4 << 30  # bytes that are read: two million shots of width 1024
+LARGEST_OF_TOWER = 256 << 20  # bytes of visual tokens or a projection; the largest that learn makes takes a third
+MOST_UNKNOWN = 64 << 20  # bytes of tensors that another version may have put beside those known here
+DIRECTIONS = 8  # of prototypes, docs/benchmarks.md
 _LARGEST_VOCABULARY = 1 << 21  # tokens; the largest there are have a quarter of a million
 _MOST = 10**9  # images, epochs, views
 _MOST_STEPS = 10**15
@@ -152,10 +157,21 @@ def _faults_of_method(method: Method) -> Iterator[str | None]:
     yield _outside("depth of visual tokens", method.visual_depth, 0, DEEPEST)
     if bool(method.visual_tokens) != bool(method.visual_depth):
         yield "its visual tokens have no depth, or its depth no tokens"
+    yield from _faults_of_tower(method, LEARNERS[method.learner])
     if method.visual_tokens and method.projection:
         yield "it has visual tokens and a projection, which nothing learns together"
     if method.init is not None and "\0" in method.init:
         yield "its first words hold a NUL character"
+
+
+def _faults_of_tower(method: Method, learner: Learner) -> Iterator[str | None]:
+    """What a learner cannot have learned in the image tower, or must have."""
+    if method.visual_tokens and "visual_tokens" not in learner.heeds:
+        yield f"it has visual tokens, and {method.learner} learns none"
+    if method.projection and not learner.of_projection:
+        yield f"it has a projection, and {method.learner} learns none"
+    if not (method.visual_tokens or learner.of_features):
+        yield f"it has no visual tokens, and {method.learner} learns nothing else"
 
 
 def _faults_of_shots(shots: Shots) -> Iterator[str | None]:

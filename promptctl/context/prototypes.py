@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from promptctl.context.limits import DIRECTIONS
+
 if TYPE_CHECKING:
     from promptctl.context.context import Context
 
 FEWEST = 5  # shots of a class, below which a mean says too much of each
 MADE = 64  # images of each class to rehearse, where every class counts alike
 MOST_COUNTED = 16  # where every image counts alike, and of as many shots at most
-DIRECTIONS = 8  # docs/benchmarks.md
 _SHOTS_A_DIRECTION = 8  # fewer would say too much of each
 _POOLED = 2.0  # images that the variance of all classes counts as beside that of one
 
