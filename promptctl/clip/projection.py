@@ -84,7 +84,7 @@ def encoder_projecting(encoder: TorchEncoder, weight: Rows, *, name: str = "this
     if own is None or own.weight.shape != weight.shape:
         ends = "none" if own is None else _shape(own.weight)
         found = f"a projection of {_shape(weight)} is not for the image tower of '{name}', which ends in {ends}"
-        raise BackboneError(found, "promptctl check NAME")
+        raise BackboneError(found, "restore the file from a copy, or learn again")
     tower = _with_last(encoder.visual, torch.from_numpy(weight.astype("float32")).to(encoder.device))
     return replace(encoder, visual=tower, fingerprint=fingerprint_with(encoder.fingerprint, weight, "image_projection"))
 

@@ -168,7 +168,7 @@ def _encoder_with(tokens: NDArray[np.float32], backbone: Backbone) -> ImageEncod
     except (WrongArgument, BadSetting) as error:  # its file may say what it likes
         depth, _, width = tokens.shape
         found = f"visual tokens of width {width} in {depth} blocks are not for the image tower of '{backbone.name}'"
-        raise BackboneError(found, "promptctl check NAME") from error
+        raise BackboneError(found, "restore the file from a copy, or learn again") from error
 
 
 def load_plain_encoder_for(context: Context, name: str, model: str | None, device: str) -> ImageEncoder:
