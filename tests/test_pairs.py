@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -298,6 +299,30 @@ def test_a_tokenizer_that_nobody_has_is_found_out_before_the_weights(networked, 
     gone = cli("models", "pull", "Small/own")
     assert (gone.code, "and 'some-base' holds none" in gone.err) == (13, True)
     assert not any(one.startswith("me/small") for one in asked)
+
+
+@pytest.mark.parametrize("library", ["sentencepiece", "protobuf"])
+def test_what_reads_a_tokenizer_is_asked_for_before_the_weights(library, networked, made, monkeypatch, cli):
+    """As that of mT5 is stored: a SentencePiece file, which transformers alone cannot read."""
+    there, asked, _ = networked
+    a_pair("MetaCLIP 2, mT5", there, made, monkeypatch)
+    (there / "some-base" / "tokenizer.json").rename(there / "some-base" / "spiece.model")
+    lacking = {"sentencepiece": "sentencepiece", "protobuf": "google.protobuf"}[library]
+    monkeypatch.setattr(text_files, "find_spec", lambda name: None if name == lacking else True)
+    refused = cli("models", "pull", "Small/own")
+    assert (refused.code, refused.err.splitlines()) == (
+        1,
+        [
+            f"error: 'Small/own' needs the library {library}, which is not installed",
+            "hint:  pip install 'promptctl[hf]'",
+        ],
+    )
+    assert not any(one.startswith("me/small") for one in asked)
+
+
+def test_the_extra_has_what_reads_a_tokenizer():
+    (extra,) = re.findall(r"^hf = (\[.*?\])", (Path(__file__).parents[1] / "pyproject.toml").read_text(), re.MULTILINE)
+    assert {re.split("[<>=]", one)[0] for one in json.loads(extra)} == {"transformers", *text_files._TO_READ_THEM}
 
 
 def test_a_model_of_the_hub_brings_its_own_tokenizer(networked, made, monkeypatch, cli):

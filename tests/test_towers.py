@@ -14,12 +14,14 @@ import open_clip
 import pytest
 import torch
 from languages import KINDS, SENTENCES
+from open_clip.tokenizer import HFTokenizer
 from torch.testing import assert_close
 
 from promptctl.clip import keeping
 from promptctl.clip.backbone import Backbone
 from promptctl.clip.packing import POSITIONS
 from promptctl.clip.text_tower import TextTower
+from promptctl.clip.tokenizers import tokenizer_of
 from promptctl.clip.towers import needs_transformers, unsupported_reason
 from promptctl.context.card import ClassEntry
 from promptctl.data.names import unread
@@ -104,6 +106,33 @@ def test_punctuation_that_a_tokenizer_takes_away_leaves_no_full_stop(tmp_path):
     assert len(tokens) == of_name, "the full stop is no token"
     entries = [ClassEntry(id, name, name, ()) for id, name in enumerate(("C++", "++", "翡翠", "dog"))]
     assert unread(entries, tower) == ["++"], "nothing is left of it"
+
+
+@pytest.mark.parametrize(
+    ("file", "model_type", "ids", "further"),
+    [
+        ("spiece.model", "mt5", {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}, 0),
+        ("sentencepiece.bpe.model", "xlm-roberta", {"unk_id": 0, "bos_id": 1, "eos_id": 2}, 1),
+    ],
+)
+def test_a_sentencepiece_file_alone_gives_its_own_tokens(file, model_type, ids, further, tmp_path):
+    """As mT5's repository has it, and XLM-RoBERTa's once did, whose numbers begin one later."""
+    pieces = pytest.importorskip("sentencepiece")
+    (tmp_path / "sentences.txt").write_text("\n".join(SENTENCES * 3), "utf-8")
+    pieces.SentencePieceTrainer.train(
+        input=str(tmp_path / "sentences.txt"), model_prefix=str(tmp_path / "made"), vocab_size=220,
+        character_coverage=1.0, hard_vocab_limit=False, minloglevel=2, **ids,
+    )  # fmt: skip
+    folder = tmp_path / "tokenizer"
+    folder.mkdir()
+    (tmp_path / "made.model").rename(folder / file)
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type, "vocab_size": 300}))
+    own = pieces.SentencePieceProcessor(model_file=str(folder / file))
+    settings = {"context_length": 32, "local_files_only": True, "trust_remote_code": False}
+    found = tokenizer_of(HFTokenizer(str(folder), **settings), 300, name="it")
+    for sentence in ("a photo of a dog", "polar bear", "Eisvogel", "翡翠 和", "ibis à face"):
+        assert found.tokens(sentence) == [token + further for token in own.encode(sentence)], sentence
+    assert (found.start, found.end) == (((0,), (2,)) if further else ((), (1,)))
 
 
 def test_words_of_any_script_and_case_are_words_of_the_vocabulary(tmp_path):

@@ -20,6 +20,7 @@ from promptctl.clip.text_files import (
     VOCABULARIES_BEFORE,
     VOCABULARY,
     TextFiles,
+    check_readable,
     check_usable,
     files_in,
     files_of_table,
@@ -260,6 +261,8 @@ def _text_of(name: str, model: str, fetch: bool) -> TextFiles:
         if here is None:
             _require_network(name, fetch, "tokenizer")
             here = _fetched_text(name, repo, is_tower)
+        if not is_tower:
+            check_readable(name, here)
         return here
 
     return files_of_table(about, folder_of)

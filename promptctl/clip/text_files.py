@@ -22,10 +22,9 @@ TOWER_FILE = "config.json"
 # small ones first, so that the last says that all are there
 TOKENIZER_FILES = (TOWER_FILE, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 VOCABULARY = "tokenizer.json"
-VOCABULARIES_BEFORE = (
-    *("merges.txt", "vocab.json", "vocab.txt"),
-    *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"),
-)
+_SENTENCE_PIECES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+VOCABULARIES_BEFORE = ("merges.txt", "vocab.json", "vocab.txt", *_SENTENCE_PIECES)
+_TO_READ_THEM = {"sentencepiece": "sentencepiece", "protobuf": "google.protobuf"}  # beside transformers
 _TOWERS = ("bert", "m2m_100", "mt5", "roberta", "xlm-roberta")  # which open_clip can put a projection behind
 _TOKENIZERS = (
     *("Bert", "CLIP", "Gemma", "MT5", "Nllb", "PreTrained", "Roberta", "Siglip", "Siglip2", "T5", "XLMRoberta"),
@@ -65,6 +64,22 @@ def check_usable(name: str, described: Mapping[str, Any]) -> None:
         raise UnsupportedBackbone(name, reason)
     if needs_transformers(described) and find_spec("transformers") is None:
         raise BackboneNeeds(name, "transformers", EXTRA)
+
+
+def check_readable(name: str, folder: Path) -> None:
+    """BackboneNeeds where a tokenizer is a SentencePiece file alone, which takes more libraries to read."""
+    if (folder / VOCABULARY).is_file() or not any((folder / file).is_file() for file in _SENTENCE_PIECES):
+        return
+    for library, module in _TO_READ_THEM.items():
+        if not _is_installed(module):
+            raise BackboneNeeds(name, library, EXTRA)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even what it is a part of
+        return False
 
 
 def extra_for(described: Mapping[str, Any]) -> str | None:
