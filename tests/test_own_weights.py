@@ -284,6 +284,9 @@ def test_a_context_is_learned_and_used_by_its_weights(file, photos, cli, tmp_pat
         done = cli(*command)
         assert done.code == 0, (command, done.err)
         assert "photos are prepared" not in done.err
+    assert keeping.keep(Backbone(f"Tiny:{file}", "cpu", fetch=False)) is not None
+    added = cli("class", "add", "c", "yellow")
+    assert (added.code, "photos are prepared" in added.err) == (0, False), added.err
     compared = cli("compare", photos, "--model", f"Tiny:{file}", "--shots", 1, "--seeds", 1, "--epochs", 1)
     assert compared.code == 0, compared.err
 

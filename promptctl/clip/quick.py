@@ -69,21 +69,22 @@ class QuickBackbone:
             return self._whole.encoder
 
 
-def backbone_of(name: str, device: str) -> Backbone | QuickBackbone:
+def backbone_of(name: str, device: str, *, fetch: bool = True) -> Backbone | QuickBackbone:
     """The backbone of a name: without open_clip where what is kept of it says which it is, and its text side is plain.
 
+    fetch    whether a person named it
     raises   BackboneError and its kind
     """
-    found = _quick(name) if devices.is_cpu(device) else None
+    found = _quick(name, fetch) if devices.is_cpu(device) else None
     if found:
         return found
     from promptctl.clip.backbone import Backbone
 
-    return Backbone(name, device)
+    return Backbone(name, device, fetch=fetch)
 
 
-def _quick(name: str) -> QuickBackbone | None:
-    here = registry.locate(name)
+def _quick(name: str, fetch: bool) -> QuickBackbone | None:
+    here = registry.locate(name, fetch=fetch)
     found = kept.at(here.place)
     transform = found.preprocess() if found else None
     if found is None or found.id.name != here.name or transform is None or not here.place.is_dir() or here.quick_gelu:

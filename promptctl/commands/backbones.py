@@ -76,7 +76,7 @@ def quick_backbone_for(context: Context, name: str, model: str | None, device: s
         with library_needed(found.id.name):
             from promptctl.clip.quick import backbone_of
 
-            backbone = backbone_of(found.id.name, device)
+            backbone = backbone_of(found.id.name, device, fetch=False)
         if _is_same(backbone.id, context.card.backbone):
             return backbone
     return load_backbone_for(context, name, model, device)
