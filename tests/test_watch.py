@@ -21,6 +21,7 @@ from PIL import Image
 from sorting import contents, snapshot
 
 from promptctl import commands
+from promptctl.data.walk import every_file
 from promptctl.errors import ExtraMissing, NoImages, WatchedAlready
 from promptctl.report import Arrived, SkippedFile
 from promptctl.sorting.inbox import Inbox
@@ -184,6 +185,16 @@ def test_what_is_there_is_sorted_once_and_comes_back(inbox, into, learned, mode)
     assert once(inbox, into, mode=mode) == []
     commands.undo()
     assert snapshot(inbox) == before and below(into) == []
+
+
+def test_a_look_that_takes_longer_than_photos_have_to_rest_is_followed_by_another(inbox, into, learned, monkeypatch):
+    def slow_disk(*places: object, **options: object) -> Iterator[object]:
+        time.sleep(2 * SETTLE)
+        return every_file(*places, **options)
+
+    red(inbox / "a.png")
+    monkeypatch.setattr("promptctl.data.walk.every_file", slow_disk)
+    assert [item.target for item in once(inbox, into)] == ["red/a.png"]
 
 
 def test_a_copy_that_was_made_before_is_not_made_again(inbox, into, learned):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections import Counter
@@ -165,15 +166,17 @@ class _Watcher:
             self._go_on()
             signals.say("nothing was sorted")
             self._greet()
-            first = time.monotonic()
+            enough = math.inf  # from when on all has had the time to come to rest that there was at first
             while True:
                 yield from self._look()
                 if not self.once:  # afterwards: a change in between is one more look, when events are heard
                     self._follow(events)
+                now = time.monotonic()
                 ready = self._inbox.ready()
+                enough = min(enough, now + self.settle)
                 if batch := ready.batch(at_once=self.once):
                     yield from self._sort(batch)
-                elif self.once and time.monotonic() > first + self.settle:
+                elif self.once and now > enough:
                     return
                 else:
                     self._wait(events, ready.next_due, restless=bool(ready.arriving or ready.photos))
