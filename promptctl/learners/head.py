@@ -109,12 +109,12 @@ def fit(
     known                (N,) images that the features themselves were learned from, which no fold leaves out or judges
     raises               LearningFailed
     """
-    groups = np.arange(len(targets)) if groups is None else groups
     order = np.array(sorted(range(len(targets)), key=lambda i: (targets[i], features[i].tobytes())), dtype=np.int64)
     shots = _Shots(features[order], targets[order], zero_shot_features, logit_scale, seed, ways or OF_CONTEXTS)
-    fold_of = folds_of(shots.targets, groups[order], seed)
+    groups = np.arange(len(order)) if groups is None else groups[order]  # of the images in this order
+    fold_of = folds_of(shots.targets, groups, seed)
     if known is not None:
-        fold_of[np.isin(groups, groups[known])[order]] = -1
+        fold_of[np.isin(groups, groups[known[order]])] = -1
     found = shots.fitted(fold_of)
     predicted, logits = np.empty_like(found.predicted), np.empty_like(found.logits)
     predicted[order], logits[order] = found.predicted, found.logits
