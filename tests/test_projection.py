@@ -340,7 +340,8 @@ def test_an_update_recognises_what_its_photos_show(stored, tmp_path):
     asked = paint(tmp_path / "asked", images=6, colours={"red": (25, 60, 210), "blue": (220, 30, 30)}, seed=6)
     assert promptctl.evaluate("few", asked).learned.top1 < 0.5
     found = promptctl.learn(more, "few", shots=12, max_forgetting=1.0)
-    assert (found.head, found.steps, found.kept_in_tower) == (("clap", "ridge"), 0, "projection")
+    assert found.head and "template" not in found.head
+    assert (found.steps, found.kept_in_tower) == (0, "projection")
     assert promptctl.evaluate("few", asked).learned.top1 > 0.8
 
 
@@ -372,7 +373,7 @@ def test_corrections_and_removals_learn_where_there_is_something_to_learn(stored
     assert found.code == 0, found.err
     after = stored["held@4"]
     assert after.head is not None and np.array_equal(after.projection, before.projection)
-    assert {part.kind for part in after.card.head} == {"clap", "ridge"}
+    assert {part.kind for part in after.card.head} == set(head.OF_CONTEXTS.parts)
     for command in ("class add held grey", f"class drop held {other}"):
         found = cli(*command.split())
         assert found.code == 0, found.err
@@ -393,6 +394,14 @@ def test_where_no_photo_to_learn_from_comes_nothing_is_said_to_be_learned(stored
     assert found.summary()[0].startswith(
         f"held@2 has 3 classes and {found.train_images} images to learn from, and learned nothing more: "
     )
+
+
+def test_it_answers_among_classes_that_have_a_name_alone(stored, cli, tmp_path):
+    asked = paint(tmp_path / "asked", images=2, colours=GREY)
+    found = cli("evaluate", "held", asked, "--classes", "folders", "--json")
+    assert found.code == 0, found.err
+    context = stored["held"]
+    assert json.loads(found.out)["classes"] == 2 and context.head is None
 
 
 def test_features_alone_learn_a_square_map(colours_bytes, photos):

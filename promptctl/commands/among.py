@@ -13,6 +13,7 @@ from promptctl.commands.classes import check_has_shots
 from promptctl.commands.edited import only
 from promptctl.context.card import Change, ClassEntry
 from promptctl.errors import WrongOption
+from promptctl.learners import LEARNERS
 
 if TYPE_CHECKING:
     from promptctl.commands.labelled import Labelled
@@ -86,7 +87,8 @@ def _with_new(context: Context, name: str, new: Names, model: str | None, device
     from promptctl.commands.revise import revised, revision_of
 
     plan = revision_of(context, (*known, *added), context.shots, Change(COMMAND), trains=False)
-    plan = replace(plan, settings=replace(plan.settings, head=None if context.head else False))
+    if not context.head and "head" in LEARNERS[plan.settings.learner].heeds:
+        plan = replace(plan, settings=replace(plan.settings, head=False))
     return revised(plan, quick_backbone_for(context, name, model, device))
 
 

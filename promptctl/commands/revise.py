@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -141,51 +141,51 @@ def settings_like(parent: Context, typed: Mapping[str, object]) -> LearnSettings
 def typed_beside_tokens(parent: Context, ref: str, typed: Mapping[str, object]) -> dict[str, object]:
     """What somebody asked for of a version that goes on from another, less what its visual tokens are anyway.
 
-    raises   TokensClash for other tokens than the parent has, for a learner that does not go on with any, and for all
-             that would learn beside a projection
+    raises   TokensClash for what would change the image tower of the version before, or learns nothing beside it
     """
-    if parent.projection is not None:
-        _check_keeps_projection(parent, ref, typed)
-    method, own = parent.card.method, {name: typed[name] for name in ("visual_tokens", "visual_depth") if name in typed}
-    has = {"visual_tokens": method.visual_tokens, "visual_depth": method.visual_depth}
-    learner = typed.get("learner", method.learner)
-    if parent.visual_tokens is None and (own.get("visual_tokens") or learner == "vpt"):
-        raise TokensClash(
-            f"{ref} has no visual tokens, and its stored shots are features of a tower without any",
-            "--fresh learns the next version from these photos alone, with tokens",
-        )
-    if parent.visual_tokens is not None and any(own[name] != has[name] for name in own):
-        tokens = f"{method.visual_tokens} visual tokens in {method.visual_depth} blocks"
-        raise TokensClash(
-            f"{ref} has {tokens}, which stay as they are: its stored shots were seen with them",
-            "leave them out, or --fresh to learn others from these photos alone",
-        )
-    if parent.visual_tokens is not None and learner not in ("coop", "vpt"):
-        raise TokensClash(
-            f"{ref} has visual tokens, beside which {learner} learns nothing", "--learner coop, or --fresh"
-        )
-    if parent.visual_tokens is not None and typed.get("head"):
-        raise TokensClash(
-            f"the image tower of {ref} has learned from its shots, so no fold of them could tell how good a head is",
-            "leave out --head",
-        )
-    of_none = parent.visual_tokens is None
-    return {name: value for name, value in typed.items() if name not in own or (of_none and name == "visual_depth")}
+    for sentence, hint in _clashes(parent, ref, typed):
+        raise TokensClash(sentence, hint)
+    is_known = _OF_TOKENS if parent.visual_tokens is not None else ("visual_tokens",)
+    return {name: value for name, value in typed.items() if name not in is_known}
 
 
+_OF_TOKENS = ("visual_tokens", "visual_depth")
+_OF_TOWER = ("epochs", "lr", "views")  # of a learner that learns in the image tower alone
 _FRESH = "--fresh, to learn the next version from these photos alone"
 
 
-def _check_keeps_projection(parent: Context, ref: str, typed: Mapping[str, object]) -> None:
-    learner = typed.get("learner", parent.card.method.learner)
-    if learner != parent.card.method.learner:
-        raise TokensClash(f"{ref} has a projection, beside which {learner} learns nothing", _FRESH)
-    for name in ("epochs", "lr"):
+def _clashes(parent: Context, ref: str, typed: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Sentence and hint of everything that what an image tower has learned rules out."""
+    method = parent.card.method
+    learner, tokens = str(typed.get("learner", method.learner)), parent.visual_tokens is not None
+    if not tokens and (typed.get("visual_tokens") or learner == "vpt"):
+        yield (
+            f"{ref} has no visual tokens, and its stored shots are features of a tower without any",
+            "--fresh learns the next version from these photos alone, with tokens",
+        )
+    if parent.is_plain:
+        return
+    has, stays = "a projection", "which stays as it is: its stored shots were seen with it"
+    if tokens:
+        has, stays = "visual tokens", "which stay as they are: its stored shots were seen with them"
+    if tokens and any(typed.get(name, getattr(method, name)) != getattr(method, name) for name in _OF_TOKENS):
+        yield (
+            f"{ref} has {method.visual_tokens} {has} in {method.visual_depth} blocks, {stays}",
+            "leave them out, or --fresh to learn others from these photos alone",
+        )
+    if learner not in (("coop", "vpt") if tokens else (method.learner,)):
+        yield (
+            f"{ref} has {has}, beside which {learner} learns nothing",
+            "--learner coop, or --fresh" if tokens else _FRESH,
+        )
+    for name in _OF_TOWER if learner in ("vpt", "prolip") else ():
         if name in typed:
-            raise TokensClash(
-                f"{ref} has a projection, which stays as it is: its stored shots were seen with it",
-                f"leave out {option_of(name)}, or {_FRESH}",
-            )
+            yield f"{ref} has {has}, {stays}", f"leave out {option_of(name)}, or {_FRESH}"
+    if tokens and typed.get("head"):
+        yield (
+            f"the image tower of {ref} has learned from its shots, so no fold of them could tell how good a head is",
+            "leave out --head",
+        )
 
 
 def _is_of_before(card: Card) -> bool:
