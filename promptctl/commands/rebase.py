@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from promptctl.clip.text_tower import TextTower
     from promptctl.commands.guarding import Judged
     from promptctl.commands.revise import AnyBackbone
+    from promptctl.context.card import Method
     from promptctl.context.context import Context, ShotTable
     from promptctl.learners.settings import LearnSettings
 
@@ -104,6 +105,15 @@ class _Facts:
     dropped: tuple[str, ...]
 
 
+def _tokens_typed(method: Method) -> str:
+    """The options of `learn` for as many visual tokens in as many blocks."""
+    from promptctl.learners.settings import LearnSettings
+
+    learner = "" if method.learner == LearnSettings.learner else f"--learner {method.learner} "
+    depth = "" if method.visual_depth == LearnSettings.visual_depth else f" --visual-depth {method.visual_depth}"
+    return f"{learner}--visual-tokens {method.visual_tokens}{depth}"
+
+
 def _rebased(asked: _Asked) -> tuple[Judged, _Facts]:
     from promptctl.commands.guarding import guarded
     from promptctl.commands.revise import Revision, settings_like
@@ -117,7 +127,7 @@ def _rebased(asked: _Asked) -> tuple[Judged, _Facts]:
     if parent.visual_tokens is not None:
         raise TokensClash(
             f"{asked.ref} has visual tokens, which fit no other image tower than that of {parent.card.backbone.name}",
-            f"{_instead(asked)} --visual-tokens {parent.card.method.visual_tokens}",
+            f"{_instead(asked)} {_tokens_typed(parent.card.method)}",
         )
     check_has_shots(parent, asked.ref, "be learned again", _instead(asked), each=True)
     paths = _found(asked)
