@@ -484,6 +484,45 @@ def test_only_so_many_runs_are_kept_and_cache_clear_removes_them(cli):
     assert unfinished.count() == 0
 
 
+def test_what_a_killed_command_was_writing_goes_in_the_end(home):
+    folder = unfinished.path_of({"seed": 0}).parent
+    folder.mkdir(parents=True)
+    old, new = folder / f".{'0' * 16}.part", folder / f".{'1' * 16}.part"
+    for part in (old, new):
+        part.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    unfinished.write(unfinished.path_of({"seed": 0}), unfinished.Progress({"a": np.ones(1, np.float32)}, {"step": 1}))
+    assert not old.exists() and new.exists()
+    unfinished.clear()
+    assert not list(folder.iterdir())
+
+
+def test_steps_that_could_not_be_kept_are_not_said_to_be(tiny, photos, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(visual.signals, "say", said.append)
+    monkeypatch.setattr(unfinished.files, "write_atomic", lambda *_, **__: (_ for _ in ()).throw(OSError("full")))
+
+    def stops(stage, done, total):
+        if stage == "learning" and done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        promptctl.learn(photos, "a", shots=4, learner="vpt", model=tiny, epochs=2, on_progress=stops)
+    assert said == ["2 of 6 steps could not be kept"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vpt", "--learner vpt --visual-tokens 3 --visual-depth 2"),
+        ("both", "--visual-tokens 3 --visual-depth 2"),
+        ("held", "--visual-tokens 2"),
+    ],
+)
+def test_rebase_says_how_to_learn_the_same_tokens_elsewhere(stored, cli, photos, name, options):
+    assert cli("rebase", name, photos, "--model", "mini").err.rstrip().endswith(f"--fresh --model mini {options}")
+
+
 def test_where_nothing_can_be_kept_it_learns_all_the_same(tiny, photos, home):
     (home / "cache").mkdir(parents=True)
     (home / "cache" / "unfinished").write_text("in the way")

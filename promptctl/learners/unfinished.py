@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from promptctl.store import files
 
 MOST_KEPT = 8  # runs; those that were left alone longest go first
 SUFFIX = ".run"
+_SECONDS_OF_A_PART = 3600.0  # by then nobody writes it any more
 _SUM_BYTES = 32
 _KEY = "facts"
 _LARGEST = 1 << 31  # bytes; tokens for every block of the largest tower and a context for each of a thousand classes
@@ -53,6 +55,7 @@ def write(path: Path, progress: Progress) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomic(path, hashlib.sha256(data).digest() + data, replace=True)
         _drop_all_but(MOST_KEPT)
+        _drop_parts(older_than=_SECONDS_OF_A_PART)
     except OSError:
         return False
     return True
@@ -96,6 +99,7 @@ def n_bytes() -> int:
 def clear() -> None:
     for path in _all():
         remove(path)
+    _drop_parts(older_than=0.0)
 
 
 def _drop_all_but(most: int) -> None:
@@ -109,9 +113,21 @@ def _drop_all_but(most: int) -> None:
         remove(path)
 
 
+def _drop_parts(older_than: float) -> None:
+    """What commands that were killed while they wrote have left behind; seconds."""
+    for path in filter(files.is_part, _inside()):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime >= older_than:
+                path.unlink()
+
+
 def _all() -> list[Path]:
+    return [path for path in _inside() if path.suffix == SUFFIX]
+
+
+def _inside() -> list[Path]:
     try:
-        return [path for path in _folder().iterdir() if path.suffix == SUFFIX]
+        return list(_folder().iterdir())
     except OSError:
         return []
 

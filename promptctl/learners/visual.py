@@ -415,8 +415,9 @@ class _Run:
             unfinished.remove(self.path)
             raise
         except BaseException:  # Ctrl-C above all
-            if state.step and self._save(state):
-                signals.say(f"{state.step} of {self.steps} steps are kept: the same command goes on from there")
+            if state.step:
+                kept = "are kept: the same command goes on from there" if self._save(state) else "could not be kept"
+                signals.say(f"{state.step} of {self.steps} steps {kept}")
             raise
         finally:
             photos.close()
