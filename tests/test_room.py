@@ -59,6 +59,14 @@ def test_a_name_that_leaves_no_room_at_all_is_named(cli, photos, short):
     assert "is 27 tokens long, 12 fit beside the context" in refused.err
 
 
+def test_a_long_name_is_cut_where_it_is_said(cli, photos, tiny, tmp_path):
+    (tmp_path / "names.csv").write_text("red," + "dog " * 70)
+    how = ("--shots", 2, "--epochs", 1, "--model", tiny, "--classes", tmp_path / "names.csv")
+    done = cli("learn", photos, "--name", "c", *how)
+    assert done.code == 0, done.err
+    assert f"4 context vectors fit beside '{('dog ' * 15)} …' in a prompt" in done.err
+
+
 def test_every_half_of_the_classes_gets_what_fits_beside_all(cli, named, short):
     (named / "green").rename(named / "a_b_c")
     (named / "d").mkdir()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("promptctl")
 _SHOWN = 5  # of a kind
+_LONGEST_NAME = 60  # letters
 
 # names that cameras, systems and programs give by themselves, and dates
 _OF_A_MACHINE = re.compile(
@@ -179,7 +180,8 @@ def wordless(names: Sequence[str]) -> list[str]:
 def little_room(name: str, count: int, usual: int) -> str:
     """What to say of a model whose prompts are too short for as many context vectors as usual."""
     vectors = "1 context vector fits" if count == 1 else f"{count} context vectors fit"
-    return f"{vectors} beside '{name}' in a prompt of this model, so as many are learned and not {usual}"
+    shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]} …"
+    return f"{vectors} beside '{shown}' in a prompt of this model, so as many are learned and not {usual}"
 
 
 def _quoted(names: Sequence[str]) -> str:
