@@ -112,6 +112,16 @@ def test_comma_and_slash_mean_the_same(typed, name):
             "no backbone named 'ViT-L-14-336': it does not say which weights",
             "did you mean 'ViT-L-14-336/openai'?",
         ),
+        (
+            "ViT-S-32-alt",
+            "no backbone named 'ViT-S-32-alt': open_clip has no weights of 'ViT-S-32-alt'",
+            "--model ViT-S-32-alt:/path/weights.safetensors",
+        ),
+        (
+            f"ViT-S-32-alt/{__file__}",
+            f"no backbone named 'ViT-S-32-alt/{__file__}': open_clip has no weights of 'ViT-S-32-alt'",
+            f"--model ViT-S-32-alt:{__file__}",
+        ),
         ("minni", "no backbone named 'minni'", "did you mean 'mini'?"),
         ("zzz", "no backbone named 'zzz'", "promptctl models list"),
     ],
@@ -394,6 +404,14 @@ def test_what_is_in_the_hub_cache_is_found_without_a_network(no_network, hub, ti
     assert dict(found.preprocess)["mean"] == (0.48145466, 0.4578275, 0.40821073)
     assert registry.locate("hf-hub:me/tiny").model == f"local-dir:{whole}"
     assert Backbone("hf-hub:me/tiny").id.fingerprint == Backbone(f"local-dir:{tiny_folder}").id.fingerprint
+
+
+def test_a_tag_is_called_as_open_clip_has_it(no_network, hub, tiny_folder):
+    """Which takes capitals and other dashes too; a context has one name for it."""
+    cfg = open_clip.pretrained.get_pretrained_cfg("ViT-B-32", "laion2b_s34b_b79k")
+    weights = tiny_folder / "open_clip_model.safetensors"
+    into_hub(hub, cfg["hf_hub"].rpartition("/")[0], {"open_clip_model.safetensors": weights})
+    assert registry.locate("ViT-B-32/LAION2B-s34b-b79k").name == "ViT-B-32/laion2b_s34b_b79k"
 
 
 @pytest.mark.parametrize("name", ["ViT-B-32/openai", "ViT-B-16/openai", "RN50/openai"])

@@ -74,6 +74,14 @@ def test_a_dry_run_of_a_new_name_says_what_it_would_learn_and_stops(cli, photos,
     assert not Store().names() and n_cached(home) == 0
 
 
+@pytest.mark.parametrize("model", ["ViT-B-32/nobodys", "ViT-B-32:/no/weights.pt", "local-dir:/no/folder", "minni"])
+def test_a_dry_run_of_a_model_that_is_none_fails_as_learning_does(cli, photos, model):
+    dry, wet = (cli("learn", photos, "--name", "colours", "--model", model, *how) for how in (("--dry-run",), ()))
+    assert (dry.code, dry.out, dry.err) == (wet.code, "", wet.err) and dry.code == 1
+    not_here = cli("learn", photos, "--name", "colours", "--model", "ViT-B-32/laion2b_s34b_b79k", "--dry-run")
+    assert not_here.code == 0, "it would be downloaded"
+
+
 def test_what_to_type_next_names_folders_that_are_there(cli, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("test", "unsorted"):
@@ -347,7 +355,7 @@ def test_an_existing_name_that_cannot_learn_on_is_refused_before_any_work(cli, p
 def test_too_many_tokens(cli, photos, tmp_path):
     (tmp_path / "names.csv").write_text("red," + "dog " * 70)
     refused(
-        cli("learn", photos, "--name", "c", "--shots", 2, "--classes", tmp_path / "names.csv"),
+        cli("learn", photos, "--name", "c", "--classes", tmp_path / "names.csv", "--context-tokens", 16),
         1,
         f"the class name '{('dog ' * 70).strip()}' is 70 tokens long, 58 fit beside the context",
         "give it a shorter name with --classes names.csv, or fewer --context-tokens",

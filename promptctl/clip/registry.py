@@ -219,6 +219,7 @@ def _tagged(name: str, fetch: bool) -> ResolvedModel:
     cfg = architectures.table().get_pretrained_cfg(model, tag) if tag else {}
     if not cfg:
         raise _unknown(name, architectures.table().list_pretrained())
+    name = f"{model}/{tag.lower().replace('-', '_')}"  # as open_clip has it, which takes others for the same
     check_usable(name, architectures.description(model) or {})
     path = _tag_weights_here(cfg)
     if path is None:
@@ -393,6 +394,10 @@ def _unknown(name: str, pretrained: list[tuple[str, str]]) -> UnknownBackbone:
         near = get_close_matches(tag, tags, n=3) if tag else tags[:3]
         reason = f"'{model}' has no weights called '{tag}'" if tag else "it does not say which weights"
         return UnknownBackbone(name, near=[f"{model}/{t}" for t in near or tags[:3]], reason=reason)
+    if model in architectures.names():
+        place = own_weights.absolute(tag) if os.path.isfile(tag) else "/path/weights.safetensors"  # noqa: PTH113
+        hint = f"--model {shlex.quote(f'{model}:{place}')}"
+        return UnknownBackbone(name, reason=f"open_clip has no weights of '{model}'", hint=hint)
     spelled = {MINI: MINI} | {f"{m}/{t}".lower(): f"{m}/{t}" for m, t in pretrained}
     near = [spelled[key] for key in get_close_matches(name.lower(), [*spelled], n=3, cutoff=0.6)]
     return UnknownBackbone(name, near=near)

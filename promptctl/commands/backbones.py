@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from promptctl.errors import (
     BadSetting,
     LibraryMissing,
     OtherBackbone,
+    WeightsUnavailable,
     WrongArgument,
     WrongOption,
 )
@@ -92,11 +93,21 @@ def backbone_to_learn_on(context: Context, ref: str, model: str | None, device: 
         raise OtherBackbone(ref, context.card.backbone.name, model) from error
 
 
+def check_known(model: str) -> None:
+    """What `fetched_backbone` would raise, but for weights that it would download."""
+    with library_needed(model), suppress(WeightsUnavailable):
+        from promptctl.clip.registry import locate
+
+        locate(model, fetch=False)
+
+
 def check_same_model(model: str, context: Context, ref: str) -> None:
     """OtherBackbone, before it is loaded, for a name that says so; a folder or file may have been moved."""
     from promptctl.clip import registry
 
     own = context.card.backbone.name
+    if registry.is_local(model):
+        check_known(model)
     if registry.parse(model) != registry.parse(own) and not registry.is_local(model) and not Path(model).exists():
         raise OtherBackbone(ref, own, model)
 

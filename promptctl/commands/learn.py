@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from promptctl import __version__, checks
 from promptctl.clip import templates
-from promptctl.commands.backbones import backbone_to_learn_on, check_same_model, fetched_backbone
+from promptctl.commands.backbones import backbone_to_learn_on, check_known, check_same_model, fetched_backbone
 from promptctl.commands.classes import newest
 from promptctl.commands.photos import (
     called_otherwise,
@@ -223,6 +223,7 @@ def _first(asked: _Asked, fresh: bool) -> LearnReport | LearnPlan:
     entries = class_entries(labels, asked.classes)
     plan = _plan_of_first(asked, candidates, labels, folder)
     if asked.dry_run:
+        check_known(asked.model or asked.default_model)
         return plan
     asked.store.check_writable()
     with_tokens = asked.settings.tokens_shape is not None
