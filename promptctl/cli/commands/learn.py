@@ -140,9 +140,9 @@ def learn(
     more than chance, it is kept as NAME@candidate instead, and the exit code is 4.
 
     The default learner learns a context, which can be asked about new classes by their names, and fits a head beside
-    it, which answers. auto is a little better with few photos, in up to twice the time. proker, gda and clap take a
-    second; of these proker is the best with few photos, gda with eight or more per class. What prolip and vpt learn
-    takes PyTorch to answer, and vpt takes hours without a GPU.
+    it, which answers. auto lets folds of the photos choose what answers beside it, in up to twice the time. proker, gda
+    and clap take a second and learn no context. What prolip and vpt learn takes PyTorch to answer, and vpt takes hours
+    without a GPU.
 
     Examples:
         promptctl learn ./photos --name birds
