@@ -19,7 +19,7 @@ from promptctl import commands
 from promptctl.classification import blend
 from promptctl.clip.backbone import Backbone
 from promptctl.context import limits
-from promptctl.context.card import ChoiceScore, Chosen, HeadPart
+from promptctl.context.card import ChoiceScore, Chosen, ClassEntry, HeadPart
 from promptctl.context.context import Context
 from promptctl.learners import auto, gda, head, proker, prolip, ridge
 from promptctl.learners.parts import Choice, Lesson, Linear, Ways, combined
@@ -442,6 +442,8 @@ def test_a_blend_of_a_head_of_other_parts_learns_these_once_more(photos, tiny):
     assert found.choices[0].of(rows) == {"clap": 1.0, "ridge": 6.0}
     lesson = Lesson(x, rows, context.zero_shot_features, np.arange(3), older.logit_scale, 1)
     np.testing.assert_allclose(found.parts["ridge"](lesson).weight, ridge.regression(lesson).weight)
+    named = dataclasses.replace(older, classes=(*older.classes, ClassEntry(9, "teal", "teal")))
+    assert auto.as_before(named, None, x, rows) is None, "of every context with a class without photos"
 
 
 def test_auto_says_how_far_its_folds_are(photos, tiny):

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from promptctl.context.card import Card, ClassEntry, Method
-from promptctl.learners import coop, gda, head, proker, prolip, ridge
+from promptctl.learners import coop, gda, head, proker, prolip
 from promptctl.learners.fitting import Learned, Targets, TrainingSet, Vectors
-from promptctl.learners.parts import Choice, Lesson, Linear, Part, Ways
+from promptctl.learners.parts import Choice, Lesson, Linear, Part, Ways, shots_per_class
 from promptctl.progress import OnProgress, OnStep
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def fit(training_set: TrainingSet, settings: LearnSettings, on_progress: OnProgr
     if training_set.start:  # folds begin anew: its vectors have seen what they leave out
         own = replace(own, epochs=coop.fast_epochs(training_set.shots_per_class), lr=coop.Settings.lr)
     texts = _Texts(own, training_set.names, training_set.backbone.tower)
-    per_class = head.shots_per_class(np.unique(training_set.targets, return_inverse=True)[1])
+    per_class = shots_per_class(np.unique(training_set.targets, return_inverse=True)[1])
     ways = texts.ways(learned.text_features, per_class, _Steps.of_folds(on_progress, training_set.targets))
     return replace(learned, method=replace(learned.method, learner="auto"), ways=ways)
 
@@ -94,11 +94,12 @@ def as_before(card: Card, tower: Callable[[], TextTower], features: Vectors, tar
     """
     kinds = {part.kind: part.share for part in card.head if part.kind not in _OF_OTHERS}
     learned = 1 - sum(part.share for part in card.head if part.kind in _OF_OTHERS)
-    if not kinds or learned <= 0 or kinds.keys() == head.PARTS.keys():
+    of_every = head.MEAN.of(targets, len(np.unique(targets)) == len(card.classes))
+    if not kinds or learned <= 0 or kinds.keys() == of_every.keys():
         return None
     method = card.method
     of_prolip = method.learner == "prolip" and prolip.Settings(method.epochs, method.lr, method.seed)
-    parts = {**closed_forms(of_prolip or None).parts, "ridge": ridge.regression}
+    parts = dict(closed_forms(of_prolip or None).parts)
     for kind in kinds.keys() & set(_OF_TEXT):
         classes, y = np.unique(targets, return_inverse=True)
         own = _settings_of(method)

@@ -9,7 +9,9 @@ their spread tr(S) counts as 1, and n shots per class, the harmonic mean, at mos
 text leaves unsaid is best, at sixteen a discriminant analysis, and CLAP's rows help both; Gaussians of one shot say
 nothing. The weights are of one size with zero-shot's logits, so that probabilities are believable where there are too
 few folds for a temperature. They were chosen on training photos that were left over (docs/benchmarks.md).
-A context's own rows have no part in it: they add nothing to the three, and so a head does not depend on the order in
+Where a class has no shots it is CLAP's rows and a ridge regression (`ridge.py`): the more certain a head is of classes
+that it knows, the less it leaves to one that is known by name alone.
+A context's own rows have no part in it: they add nothing to these, and so a head does not depend on the order in
 which its shots came, and what folds say of it is said of all of it.
 Learning raises the best score of unseen images. Classes without shots keep their zero-shot rows, and the others give up
 three quarters of that rise, or a class added by name alone would hardly ever be predicted; with all of it, it would be
@@ -29,12 +31,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptctl.context.limits import LARGEST_HEAD
-from promptctl.learners import clap, gda, proker
+from promptctl.learners import clap, gda, proker, ridge
 from promptctl.learners.fitting import Targets, Vectors
-from promptctl.learners.parts import Choice, Lesson, Linear, Numbers, Part, Ways, Weights, class_shares, combined
+from promptctl.learners.parts import (
+    MOST_MEASURED,
+    Choice,
+    Lesson,
+    Linear,
+    Numbers,
+    Part,
+    Ways,
+    Weights,
+    class_shares,
+    combined,
+    shots_per_class,
+)
 
 FOLDS = 5
-MOST_MEASURED = 16  # shots per class, from which on the weights of the parts stay as they are
 ENOUGH = 8  # shots of a class, from which on it needs no help beside larger ones
 HELP = 0.75  # of the offset, for a class of none or next to none
 MOST_LOGITS = (
@@ -105,7 +118,7 @@ def fit(
     targets              (N,) index into zero_shot_features
     zero_shot_features   (C, E) unit rows
     groups               (N,) images of one number stay on one side of every fold; None: each its own
-    ways                 what it may be made of; None: the mean above
+    ways                 what it may be made of; None: the sum above
     known                (N,) images that the features themselves were learned from, which no fold leaves out or judges
     raises               LearningFailed
     """
@@ -154,9 +167,13 @@ class _Shots:
         return np.asarray(1 - np.minimum(1, counts / min(ENOUGH, counts.max())))
 
     @property
+    def is_complete(self) -> bool:
+        return len(self.shown) == len(self.zero_shot_features)
+
+    @property
     def raises(self) -> Numbers:
         """(C',) of the offset, what is added to the logit of each class that has shots; of the others it is 0."""
-        return HELP * (self.lacks - (len(self.shown) < len(self.zero_shot_features)))
+        return HELP * (self.lacks - (not self.is_complete))
 
     def fitted(self, fold_of: Targets) -> FittedHead:
         """The head, or zero-shot where enough (N,) folds find that better."""
@@ -167,7 +184,7 @@ class _Shots:
         of_choices = self.out_of_fold(apart, some) if is_needed else [np.empty((len(apart), len(self.shown)))]
         best, by, why = self.best(some, of_choices, fold_of) if len(some) > 1 else (0, "", _NOTHING_TO_LEAVE_OUT)
         choice, unseen = some[best], of_choices[best]
-        parts = choice.of(self.positions)
+        parts = choice.of(self.positions, self.is_complete)
         rows = combined(self.fit(parts), parts)
         room = min(1.0, MOST_LOGITS / max(rows.largest, 1.0))
         rows, unseen = rows.times(room), room * unseen
@@ -207,7 +224,7 @@ class _Shots:
             inside = fold_of == fold
             outside = inside if inside.all() else ~inside  # a single class of a single image
             classes, y = np.unique(self.positions[outside], return_inverse=True)
-            weights = [choice.of(y) for choice in choices]
+            weights = [choice.of(y, self.is_complete) for choice in choices]
             parts = self.fit(dict.fromkeys(name for of in weights for name in of), outside, is_fold=True)
             for logits, of in zip(found, weights, strict=True):
                 logits[np.ix_(inside, classes)] = combined(parts, of).logits(self.features[inside])
@@ -296,9 +313,15 @@ def mean(targets: Targets) -> Weights:
     return {"clap": 1 / 3, "proker(1)": 2 / 3, "gda-relative": of_gda / 3}
 
 
-MEAN = Choice("mean", mean)
+def beside_names(targets: Targets) -> Weights:
+    """The same where some classes have no shots."""
+    return {"clap": 1.0, "ridge": ridge.gain(targets)}
+
+
+MEAN = Choice("mean", mean, beside_names)
 PARTS: Mapping[str, Part] = {
     "clap": _claps,
+    "ridge": ridge.regression,
     "proker(1)": proker.PARTS["proker(1)"],
     "gda-relative": gda.relative_gaussians,
 }
@@ -337,14 +360,6 @@ def folds_of(targets: Targets, groups: Targets, seed: int) -> Targets:
     whole = (in_fold > 0).sum(0) == 1  # (C,) in one fold altogether
     fold[per_unit[:, whole].any(1)] = -1
     return np.asarray(fold[of_unit])
-
-
-def shots_per_class(targets: Targets) -> float:
-    """Their harmonic mean, as the noise of a class's mean is that of one shot over their number; at most 16.
-
-    targets   (N,), every class at least once
-    """
-    return min(MOST_MEASURED, 1 / float(np.mean(1 / np.bincount(targets))))
 
 
 def _mean_over_classes(values: NDArray[np.float64 | np.bool_], targets: Targets) -> float:

@@ -56,6 +56,7 @@ Part: TypeAlias = Callable[[Lesson], Linear]
 Weights: TypeAlias = Mapping[str, float]
 TEMPLATE = "template"  # the part that a learner adds its own to
 ZERO_SHOT = "zero-shot"  # what a head is mixed with where it would be worse
+MOST_MEASURED = 16  # shots per class, from which on the weights of parts stay as they are
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,12 @@ class Choice:
 
     name: str
     weights: Weights | Callable[[Targets], Weights]  # by the name of a part; or what makes them of (N,) targets
+    beside_names: Callable[[Targets], Weights] | None = None  # where some classes have no shots, if they are others
 
-    def of(self, targets: Targets) -> Weights:
+    def of(self, targets: Targets, is_complete: bool = True) -> Weights:
+        """is_complete   whether every class has shots"""
+        if self.beside_names and not is_complete:
+            return self.beside_names(targets)
         return self.weights(targets) if callable(self.weights) else self.weights
 
 
@@ -87,6 +92,14 @@ def class_shares(targets: Targets) -> Numbers:
     """(N,) what each image weighs where every class weighs alike, together 1."""
     counts = np.bincount(targets)
     return np.asarray(1 / (np.count_nonzero(counts) * counts[targets]))
+
+
+def shots_per_class(targets: Targets) -> float:
+    """Their harmonic mean, as the noise of a class's mean is that of one shot over their number; at most 16.
+
+    targets   (N,), every class at least once
+    """
+    return min(MOST_MEASURED, 1 / float(np.mean(1 / np.bincount(targets))))
 
 
 def combined(parts: Mapping[str, Linear], weights: Weights) -> Linear:
