@@ -21,7 +21,7 @@ from shown import other_words
 from test_context import make
 
 import promptctl
-from promptctl.context.card import Change, ClassEntry, Relabelled
+from promptctl.context.card import Change, ClassEntry, HeadPart, Relabelled
 from promptctl.context.context import Context
 from promptctl.hub import model_card
 from promptctl.hub.outgoing import FILE, Outgoing
@@ -277,6 +277,27 @@ def test_the_model_card_says_what_the_image_tower_learned(method, said, unsaid):
     assert said in page.splitlines() and unsaid not in page
     needs = "Photos are encoded for it alone, by PyTorch."
     assert (needs in page) == bool(card.method.visual_tokens or card.method.projection)
+
+
+@pytest.mark.parametrize(
+    ("method", "head", "can"),
+    [
+        ({}, False, True),
+        ({}, True, False),  # its head would have to make room, which takes shots
+        ({"class_specific": True}, False, False),
+        ({"learner": "gda", "context_tokens": 0}, True, False),
+        ({"learner": "clap", "context_tokens": 0}, False, False),
+        ({"learner": "prolip", "context_tokens": 0, "projection": True}, False, True),
+    ],
+)
+def test_the_model_card_says_whether_classes_can_come_without_shots(method, head, can):
+    card = make().card
+    parts = (HeadPart("clap", 1.0),) if head else ()
+    card = dataclasses.replace(card, method=dataclasses.replace(card.method, **method), head=parts)
+    outgoing = dataclasses.replace(Outgoing.of(make(), shots=False), card=card)
+    page = model_card.written(model_card.Shared(outgoing, REPO, None))
+    but = " and can get classes by name, but it" if can else ","
+    assert f"Without shots it classifies{but} calls no photo unknown and cannot learn on." in page
 
 
 def test_a_class_name_draws_links_and_runs_nothing_on_the_page():

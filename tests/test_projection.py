@@ -422,6 +422,15 @@ def test_a_tower_that_ends_in_no_linear_layer_gets_a_square_map(tmp_path, photos
     assert context.is_plain and context.head is not None
 
 
+def test_what_the_template_says_takes_a_class_without_any_shots(stored, cli):
+    stored.save("bare", stored["few"].without_shots().to_bytes(), new=True)
+    assert cli("class", "add", "bare", "yellow").code == 0
+    after = stored["bare"]
+    np.testing.assert_array_equal(after.text_features, after.zero_shot_features)
+    np.testing.assert_array_equal(after.projection, stored["few"].projection)
+    assert after.card.labels[-1] == "yellow" and after.head is None
+
+
 def test_class_commands_show_and_diff_carry_it(stored, cli, colours_bytes):
     stored.save("colours", colours_bytes, new=True)
     before = stored["few"]

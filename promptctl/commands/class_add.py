@@ -83,7 +83,7 @@ def _plan(
     from promptctl.commands.revise import revision_of
 
     added = _entries(parent, ref, labels, force_new_class)
-    if parent.head or parent.vectors.ndim == 3 or not len(parent.vectors):
+    if parent.head or parent.vectors.ndim == 3 or not (len(parent.vectors) or parent.card.method.by_template):
         check_has_shots(parent, ref, "weigh a class that it has only the name of")
     words = f"+{len(added)} class{'' if len(added) == 1 else 'es'} by name ({first_few([e.label for e in added])})"
     classes = (*parent.card.classes, *added)

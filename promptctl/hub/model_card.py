@@ -87,7 +87,14 @@ def _part(shared: Shared) -> str:
         shown=card.classes[:_SHOWN],
         more=len(card.classes[_SHOWN:]),
         of_shots=card.score == card.folds,
+        says_new_classes=_says_new_classes(card),
     )
+
+
+def _says_new_classes(card: Card) -> bool:
+    """Whether `class add` takes no shots: where words alone answer, and the same ones for every class."""
+    method = card.method
+    return not card.head and (method.by_template or (bool(method.context_tokens) and not method.class_specific))
 
 
 def _facts(shared: Shared) -> dict[str, Any]:
