@@ -195,6 +195,21 @@ def test_a_local_folder_must_hold_a_model(tmp_path):
         registry.locate(f"local-dir:{tmp_path}")
 
 
+def test_a_folder_that_was_moved_goes_on_where_it_is(tiny_folder, tmp_path, cli, photos):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder, folder)
+    assert cli("learn", photos, "--name", "c", "--shots", 2, "--epochs", 1, "--model", f"local-dir:{folder}").code == 0
+    moved = folder.rename(tmp_path / "moved")
+    gone = cli("evaluate", "c", photos)
+    assert (gone.code, gone.err.splitlines()[-1]) == (
+        1,
+        "hint:  --model local-dir:/path/model, of learn or classify, says where it is",
+    )
+    more = cli("learn", photos, "--name", "c", "--shots", 3, "--epochs", 1, "--model", f"local-dir:{moved}")
+    assert more.code == 0, more.err
+    assert cli("evaluate", "c", photos).code == 0, "its name says where it is now"
+
+
 def test_a_broken_local_model_is_one_sentence(tiny_folder, tmp_path):
     broken = shutil.copytree(tiny_folder, tmp_path / "broken")
     (broken / "open_clip_model.safetensors").write_bytes(b"nonsense")
