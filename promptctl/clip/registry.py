@@ -366,9 +366,11 @@ def _from_hub(name: str, repo: str, file: str) -> Path:
 
 def _checked_folder(name: str) -> Path:
     folder = _absolute(name)
-    if not os.path.isfile(folder / _CONFIG):  # noqa: PTH113  which raises nothing, however odd the path
+    if not os.path.exists(folder):  # noqa: PTH110  which raises nothing, however odd the path
         hint = f"--model {shlex.quote(f'{_LOCAL}/path/{folder.name}')}, of learn or classify, says where it is"
-        raise UnknownBackbone(name, reason=f"there is no {_CONFIG} in {folder}", hint=hint)
+        raise UnknownBackbone(name, reason=f"there is no folder {folder}", hint=hint)
+    if not os.path.isfile(folder / _CONFIG):  # noqa: PTH113
+        raise UnknownBackbone(name, reason=f"there is no {_CONFIG} in {folder}")
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
         raise UnknownBackbone(name, reason=f"there are no weights in {folder}")
     return folder
