@@ -21,6 +21,7 @@ from shown import other_words
 from test_context import make
 
 import promptctl
+from promptctl.context import limits
 from promptctl.context.card import Change, ClassEntry, HeadPart, Relabelled
 from promptctl.context.context import Context
 from promptctl.hub import model_card
@@ -584,8 +585,22 @@ def test_what_is_no_context_is_not_stored_and_runs_nothing(hub, cli, tmp_path, m
     assert not any("model.py" in line for line in hub.requests)
 
 
-def test_a_large_file_that_is_no_context_is_not_fetched_to_its_end(hub, cli):
+def _with_more(data):
+    """A context with 40 MB that no context has."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header, at = json.loads(data[8:end]), len(data) - end
+    header["more"] = {"dtype": "U8", "shape": [40 << 20], "data_offsets": [at, at + (40 << 20)]}
+    written = json.dumps(header).encode()
+    return len(written).to_bytes(8, "little") + written + data[end:] + bytes(40 << 20)
+
+
+@pytest.mark.parametrize("is_context", [False, True])
+def test_a_large_file_that_is_no_context_is_not_fetched_to_its_end(hub, cli, colours_bytes, monkeypatch, is_context):
     content = (8).to_bytes(8, "little") + b'{"a":1} ' + bytes(40 << 20)
+    says = "it holds no promptctl metadata"
+    if is_context:
+        monkeypatch.setattr(limits, "MOST_UNKNOWN", 1 << 20)
+        content, says = _with_more(colours_bytes), "40 MB of it are of no tensor that a context has"
     hub.repository(REPO).add({FILE: content})
     taken = []
     from promptctl.hub.incoming import Incoming
@@ -599,7 +614,7 @@ def test_a_large_file_that_is_no_context_is_not_fetched_to_its_end(hub, cli):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Incoming, "write", counted)
         done = cli("pull", REPO)
-    assert done.code == 12 and "it holds no promptctl metadata" in done.err
+    assert done.code == 12 and says in done.err
     assert sum(taken) <= 10 << 20
 
 

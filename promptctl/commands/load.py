@@ -144,7 +144,8 @@ class ImageClassifier:
         """Probabilities of the classes.
 
         features  (N, E) image features of the context's own backbone: of open_clip's `encode_image`, of `encode`;
-                  of any length, they are made unit rows here
+                  of any length, they are made unit rows here; where something was learned in the image tower,
+                  of `encode` alone
         together  the images are answered together, each with the help of the others
         returns   (N, C), rows sum to 1
         raises    WrongArgument for another shape or width, and for rows that are zero or no numbers

@@ -288,8 +288,6 @@ def read_card(path: Path) -> Card:
     spans = _spans(header)
     if spans is None or 8 + length + max((end for _, end in spans.values()), default=0) != size:
         raise CorruptContext(path, "it is cut off, or something was added to it")
-    if fault := _fault_of_sizes({name: end - begin for name, (begin, end) in spans.items()}, card):
-        raise CorruptContext(path, fault)
     return card
 
 
@@ -321,10 +319,11 @@ def _spans(header: bytes) -> dict[str, tuple[int, int]] | None:
     return spans
 
 
-def _fault_of_sizes(n_bytes: Mapping[str, int], card: Card) -> str | None:
-    """Why a file is not worth the memory that it takes, by the bytes of each tensor, in words; None when it may be."""
-    most = _most_bytes(card)
-    too_large = next((name for name, n in n_bytes.items() if n > most.get(name, n)), None)
+def _fault_of_sizes(spans: Mapping[str, tuple[int, int]], card: Card) -> str | None:
+    """Why a file is not worth the memory that it takes, by where its tensors lie, in words; None when it may be."""
+    most, n_bytes = _most_bytes(card), {name: end - begin for name, (begin, end) in spans.items()}
+    # of small ones the shape is said, once they are read
+    too_large = next((name for name, n in n_bytes.items() if n > max(most.get(name, n), limits.MOST_WRONG)), None)
     if too_large is not None:
         return f"{too_large} takes {n_bytes[too_large]} bytes, at most {most[too_large]} by its metadata"
     unknown = sum(n for name, n in n_bytes.items() if name not in most)
@@ -383,7 +382,7 @@ def card_of(header: bytes, path: Path | str) -> Card:
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise CorruptContext(path, f"its metadata is incomplete ({error})") from error
     assert isinstance(card, Card)
-    if fault := limits.fault_of(card):
+    if fault := limits.fault_of(card) or _fault_of_sizes(_spans(header) or {}, card):
         raise CorruptContext(path, fault)
     return card
 

@@ -40,6 +40,7 @@ FEATURE_LENGTHS = (0.1, 10.0)  # between which a row that is written as a unit r
 WIDEST = 1 << 16
 LARGEST_FILE = 4 << 30  # bytes that are read: two million shots of width 1024
 LARGEST_OF_TOWER = 256 << 20  # bytes of visual tokens or a projection; the largest that learn makes takes a third
+MOST_WRONG = 1 << 20  # bytes of a tensor that is larger than its card says
 MOST_UNKNOWN = 64 << 20  # bytes of tensors that another version may have put beside those known here
 DIRECTIONS = 8  # of prototypes, docs/benchmarks.md
 _LARGEST_VOCABULARY = 1 << 21  # tokens; the largest there are have a quarter of a million
