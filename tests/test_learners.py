@@ -43,6 +43,32 @@ def test_clap_equals_its_equations():
     assert np.abs(found - unit(start)).max() > 0.05
 
 
+def test_clap_learns_from_features_that_lie_close_together_as_from_others():
+    """Features in a narrow cone, as CLIP's are, with a scale of 100 where there was 20, ask for the same logits."""
+    rng = np.random.default_rng(0)
+    y = np.tile(np.arange(10), 9)
+    shots, others = slice(0, 10), slice(10, 90)
+
+    def close(rows, own, length):
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        rows = np.hstack([rows, np.full((len(rows), 2), np.eye(2)[own] * length)])
+        return (rows / np.hypot(1, length)).astype(np.float32)
+
+    def right(x, z, scale, length):
+        images, texts = close(x, 0, length), close(z, 1, length)
+        learned = clap.learn(images[shots], y[shots], texts, logit_scale=scale, settings=clap.Settings()).text_features
+        return [((images[others] @ rows.T).argmax(1) == y[others]).mean() for rows in (texts, learned)]
+
+    apart, together = [], []
+    for _ in range(3):
+        means = rng.normal(size=(10, 64))
+        x, z = means[y] + 1.5 * rng.normal(size=(90, 64)), means + 1.5 * rng.normal(size=(10, 64))
+        apart.append(right(x, z, 20.0, 0.0))
+        together.append(right(x, z, 100.0, 2.0))
+    (zero_shot, expected), (_, found) = np.mean(apart, 0), np.mean(together, 0)
+    assert found > zero_shot and abs(found - expected) < 0.05  # unit rows learn themselves far below zero-shot
+
+
 def test_balanced_clap_weighs_classes_and_not_images():
     x, y = unit_features(30)
     z = np.random.default_rng(3).normal(size=(3, 32)).astype(np.float32)

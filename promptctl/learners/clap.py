@@ -4,7 +4,10 @@ A linear classifier of unit weights that starts at the zero-shot text features a
 strongly as zero-shot is right about it: L = CE(s f norm(w)) + mean_c a_c |w_c - z_c|^2, where a_c is the mean zero-shot
 probability of the true class over the views of the images of class c. Its weights belong to their class list; there is
 no context. The original starts at text features as they leave the tower, and so their length, which differs from
-backbone to backbone, decides how hard z holds w; ours are unit rows (docs/benchmarks.md shows both).
+backbone to backbone, decides how hard z holds w. Ours are rows of length s / 20, at least 1: a step turns w by s over
+the square of its length, and distances from z count by that square. So one rate and one penalty do for features far
+from one another, whose logit scale s is small, and for CLIP's own, which lie close together and have s = 100
+(docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 BATCH = 256
 MOMENTUM = 0.9
+SCALE_OF_UNIT_ROWS = 20.0  # the logit scale up to which w starts as unit rows
 _EFFORT = 10.0
 
 
@@ -112,14 +116,14 @@ def learn(
 
     features     (N, E) or (N, V, E) unit rows, V views of every image, one of them an epoch
     targets      (N,) index into prototypes
-    prototypes   (C, E) zero-shot text features, unit rows; longer ones hold harder
+    prototypes   (C, E) zero-shot text features, unit rows, of which w starts at s / 20; longer ones hold harder
     balanced     weigh images by 1 / (C n_c), so that every class counts alike however many it has
     raises       LearningFailed
     """
     rng = torch.Generator().manual_seed(settings.seed)
     images = Views(features, torch.device("cpu"), rng)
     true = torch.from_numpy(targets)  # (N,)
-    start = torch.from_numpy(prototypes)
+    start = torch.from_numpy(prototypes) * max(1.0, logit_scale / SCALE_OF_UNIT_ROWS)
     penalty = constraint(images.every, true.repeat_interleave(len(images.every) // len(images)), start, logit_scale)
     share = class_weights(true, len(start)) if balanced else None
     weights = start.clone().requires_grad_()
