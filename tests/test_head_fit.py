@@ -290,6 +290,21 @@ def test_what_folds_say_is_counted_by_class():
     assert found.folds.accuracy != pytest.approx((found.predicted == y)[judged].mean())
 
 
+def test_classes_that_folds_halve_do_not_take_the_head_away():
+    """Two classes of 8 shots, four of 2: folds leave these one, find zero-shot better by it, and are wrong."""
+    rng = np.random.default_rng(10)
+    means, y = rng.normal(size=(6, 32)), np.repeat(np.arange(6), [8, 8, 2, 2, 2, 2])
+    x, z = means[y] + 2 * rng.normal(size=(24, 32)), means + rng.normal(size=(6, 32))
+    x, z = (np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32) for rows in (x, z))
+    found = head.fit(x, y, z, logit_scale=20.0)
+    assert found.folds is not None and found.folds.is_below_zero_shot
+    assert found.share == 1.0
+    true = np.repeat(np.arange(6), 50)
+    unseen = means[true] + 2 * rng.normal(size=(300, 32))
+    right = ((20 * unseen @ found.weight.T + found.bias).argmax(1) == true).mean()
+    assert right > ((unseen @ z.T).argmax(1) == true).mean() + 0.05
+
+
 def test_what_is_predicted_was_not_learned_from():
     """Labels at random: what has not seen an image is right by chance, what has seen it far more often."""
     x, y, z = shots(*[12] * 5)

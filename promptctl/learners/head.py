@@ -17,8 +17,9 @@ Learning raises the best score of unseen images. Classes without shots keep thei
 three quarters of that rise, or a class added by name alone would hardly ever be predicted; with all of it, it would be
 predicted too often. A class of fewer shots than the others, and than eight, is hardly recognised by its own two photos:
 it gets three quarters of the same, as far as it has fewer.
-Folds of the shots say how good the head is; where three or more find zero-shot better, the head is mixed with it, with
-the largest share that is not below zero-shot there, at worst none.
+Folds of the shots say how good the head is; where they find zero-shot better, the head is mixed with it, with the
+largest share that is not below zero-shot there, at worst none. Classes of three folds or more have to say so by
+themselves too: a head of half the shots of a class says too little of the head of all.
 """
 
 from __future__ import annotations
@@ -202,13 +203,22 @@ class _Shots:
 
     def share(self, unseen: Numbers, offset: float, fold_of: Targets) -> tuple[float, Numbers, Folds]:
         """How much of (N, C') logits is taken, the (N, C) logits that makes, and how good they are."""
-        without = np.asarray(self.zero_shot.argmax(1))
+        without, judged, decides = np.asarray(self.zero_shot.argmax(1)), fold_of >= 0, self.decides(fold_of)
         for share in SHARES:
             logits = self.logits(unseen, offset, share)
-            folds = self.compared(fold_of, np.asarray(logits.argmax(1)), without)
-            if not folds.is_below_zero_shot or folds.n_folds < _FOLDS_THAT_DECIDE:
+            answers = np.asarray(logits.argmax(1))
+            folds = self.compared(judged, fold_of, answers, without)
+            if not (folds.is_below_zero_shot and decides.any()):
+                break
+            if not self.compared(decides, fold_of, answers, without).is_below_zero_shot:
                 break
         return share, logits, folds
+
+    def decides(self, fold_of: Targets) -> Mask:
+        """(N,) the images that folds leave out of classes which they leave more than half the shots of."""
+        pairs = np.unique(np.stack([self.targets, fold_of])[:, fold_of >= 0], axis=1)  # (2, P) a class and a fold of it
+        n_folds = np.bincount(pairs[0], minlength=len(self.zero_shot_features))
+        return (fold_of >= 0) & (n_folds[self.targets] >= _FOLDS_THAT_DECIDE)
 
     def fit(self, names: Iterable[str], some: Mask | slice = _ALL, *, is_fold: bool = False) -> dict[str, Linear]:
         """Parts fitted to some images, for the classes that these have."""
@@ -281,9 +291,9 @@ class _Shots:
             of_all[:, self.shown] = share * learned + (1 - share) * of_all[:, self.shown]
         return of_all
 
-    def compared(self, fold_of: Targets, answers: Targets, without: Targets) -> Folds:
-        """How often answers were right, and those without learning; (N,) class indices."""
-        judged, true = fold_of >= 0, self.targets
+    def compared(self, judged: Mask, fold_of: Targets, answers: Targets, without: Targets) -> Folds:
+        """How often answers to (N,) images, some of which are judged, were right, and those without learning."""
+        true = self.targets
         accuracy, zero_shot = (_mean_over_classes((a == true)[judged], true[judged]) for a in (answers, without))
         return Folds(len(np.unique(fold_of[judged])), int(judged.sum()), accuracy, zero_shot)
 
