@@ -127,6 +127,7 @@ def page(browser_page, questions, tmp_path):  # noqa: F811
         browser_page.goto(running.url)
         expect(browser_page.locator("#count")).to_have_text("0 of 3")
         yield browser_page
+        browser_page.evaluate("window.stop()")  # photos still on their way would be refused once nobody serves them
 
 
 def test_an_answer_that_is_not_kept_is_said_so_and_the_photo_stays(page, tmp_path, monkeypatch):
