@@ -25,8 +25,8 @@ from promptctl.clip.projection import (
     before_of,
     encoder_before,
     encoder_projecting,
-    encoder_projecting_with_plain,
     encoder_with_before,
+    encoder_with_plain,
     projection_of,
 )
 from promptctl.context.context import Context
@@ -136,7 +136,7 @@ def test_another_projection_is_put_in_place_and_the_tower_stays_as_it_was(tower)
 def test_one_run_of_the_tower_gives_all_features(tower):
     pictures, encoder = numbers((5, 3, SIDE, SIDE)).float().numpy(), encoder_of(tower.float())
     other = numbers(projection_of(tower).weight.shape, 2).float().numpy()
-    learning, answering = encoder_with_before(encoder), encoder_projecting_with_plain(encoder, other)
+    learning, answering = encoder_with_before(encoder), encoder_with_plain(encoder_projecting(encoder, other), encoder)
     for shared, apart in (
         (learning, (encoder, encoder_before(encoder))),
         (answering, (encoder_projecting(encoder, other), encoder)),

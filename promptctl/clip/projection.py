@@ -133,14 +133,11 @@ def encoder_with_before(encoder: TorchEncoder) -> SharedTower | TorchEncoder:
     return SharedTower(before, (encoder.fingerprint, own), {before.fingerprint: None})
 
 
-def encoder_projecting_with_plain(encoder: TorchEncoder, weight: Rows, *, name: str = "this model") -> SharedTower:
-    """`encoder_projecting` that knows the features of the tower as it is too.
-
-    raises   as `encoder_projecting`
-    """
-    fingerprint, own = encoder_projecting(encoder, weight, name=name).fingerprint, projection_of(encoder.visual)
-    assert own is not None
-    return SharedTower(encoder_before(encoder), (fingerprint, replace(own, weight=weight)), {encoder.fingerprint: own})
+def encoder_with_plain(own: TorchEncoder, plain: TorchEncoder) -> SharedTower:
+    """What `encoder_projecting` made of a plain encoder, that knows the features of this one too."""
+    of_own, of_plain = projection_of(own.visual), projection_of(plain.visual)
+    assert of_own is not None
+    return SharedTower(encoder_before(plain), (own.fingerprint, of_own), {plain.fingerprint: of_plain})
 
 
 class _Before(torch.nn.Module):

@@ -161,11 +161,10 @@ def encoders_for(context: Context, backbone: Backbone | QuickBackbone) -> Encode
 
     assert isinstance(backbone, Backbone)
     if context.projection is not None:
-        from promptctl.clip.projection import encoder_projecting, encoder_projecting_with_plain
+        from promptctl.clip.projection import encoder_projecting, encoder_with_plain
 
         own = encoder_projecting(backbone.encoder, context.projection, name=backbone.name)
-        both = encoder_projecting_with_plain(backbone.encoder, context.projection, name=backbone.name)
-        return Encoders(own, backbone.encoder, both)
+        return Encoders(own, backbone.encoder, encoder_with_plain(own, backbone.encoder))
     assert context.visual_tokens is not None
     with_tokens = _encoder_with(context.visual_tokens, backbone)
     return Encoders(with_tokens, backbone.encoder, with_tokens)

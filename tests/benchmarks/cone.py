@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from unbalanced import Rows, features
+from unbalanced import Rows, accuracy, features
 
 from promptctl.clip import templates
 from promptctl.clip.quick import backbone_of
@@ -56,9 +56,8 @@ def drawn(folder: Path, width: float, shots: int, draws: int, backbone) -> dict[
         chosen = [beside(train[label], 0, width)[o] for label, o in zip(labels, order, strict=True)]
         x, left = np.concatenate([rows[:shots] for rows in chosen]), [rows[shots:] for rows in chosen]
         y = np.repeat(np.arange(len(labels)), shots)
-        for name, (rows, bias) in answers(x, y, z, scale).items():
-            right = [((one @ rows.T + bias).argmax(1) == c).mean() for c, one in enumerate(left) if len(one)]
-            accuracies.setdefault(name, []).append(100 * float(np.mean(right)))
+        for name, way in answers(x, y, z, scale).items():
+            accuracies.setdefault(name, []).append(accuracy(way, left))
     return accuracies
 
 

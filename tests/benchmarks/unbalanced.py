@@ -71,10 +71,16 @@ def drawn(folder: Path, counts: list[int], options: argparse.Namespace, backbone
         names = [label.replace("_", " ") for label in chosen]
         z = templates.text_features(backbone.tower, names, "a photo of a {}.")
         y = np.repeat(np.arange(len(counts)), counts)
-        for name, (rows, bias) in ways(x, y, z, names, backbone, draw + 1).items():
-            right = [((one @ rows.T + bias).argmax(1) == c).mean() for c, one in enumerate(unseen) if len(one)]
-            accuracies.setdefault(name, []).append(100 * float(np.mean(right)))
+        for name, way in ways(x, y, z, names, backbone, draw + 1).items():
+            accuracies.setdefault(name, []).append(accuracy(way, unseen))
     return accuracies
+
+
+def accuracy(way: tuple[Rows, Rows | float], unseen: list[Rows]) -> float:
+    """Of rows and bias on the images of each class, the mean over the classes in percent."""
+    rows, bias = way
+    right = [((one @ rows.T + bias).argmax(1) == c).mean() for c, one in enumerate(unseen) if len(one)]
+    return 100 * float(np.mean(right))
 
 
 def main() -> None:
